@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shards.types import SampleError, UserError
@@ -66,7 +67,7 @@ class Manifest:
         self.shards: tuple[str, ...] = tuple(shard["name"] for shard in info["shards"])
         self.sha256: str = info["manifest_sha256"]
         self._table = table
-        self._keys = np.array(table.column("key").to_pylist(), dtype=np.bytes_)
+        self._keys = _key_array(table)
         self._shard: npt.NDArray[np.int32] = table.column("shard").to_numpy()
         self._offset: npt.NDArray[np.int64] = table.column("offset").to_numpy()
         self._size: npt.NDArray[np.int64] = table.column("size").to_numpy()
@@ -87,7 +88,8 @@ class Manifest:
             raise UserError(
                 f"{folder / MANIFEST_PARQUET} is not the file {MANIFEST_JSON} was written for; write the shards again"
             )
-        table = pq.read_table(pa.BufferReader(raw)).cast(MANIFEST_SCHEMA).replace_schema_metadata(None)
+        # Not pq.read_table: its dataset reader over memory can abort the process at exit when torch is loaded.
+        table = pq.ParquetFile(pa.BufferReader(raw)).read(use_threads=False).cast(MANIFEST_SCHEMA)
         sizes = _check_shards(folder, info["shards"])
         _check_rows(folder, table, sizes)
         return Manifest(folder, table, info)
@@ -208,7 +210,7 @@ def _check_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> npt.NDArray
 def _check_rows(folder: Path, table: pa.Table, sizes: npt.NDArray[np.int64]) -> None:
     """Refuse rows outside their tar, doubled keys and keys out of order, before anything is read by them."""
     shard, offset = table.column("shard").to_numpy(), table.column("offset").to_numpy()
-    size, keys = table.column("size").to_numpy(), np.array(table.column("key").to_pylist(), dtype=np.bytes_)
+    size, keys = table.column("size").to_numpy(), _key_array(table)
     inside = (shard >= 0) & (shard < len(sizes)) & (offset >= 0) & (size > 0)
     if inside.all():
         inside = offset + size <= sizes[shard]
@@ -217,3 +219,11 @@ def _check_rows(folder: Path, table: pa.Table, sizes: npt.NDArray[np.int64]) -> 
         raise UserError(f"{folder / MANIFEST_PARQUET}: clip {key} lies outside its tar; write the shards again")
     if (keys[1:] <= keys[:-1]).any():
         raise UserError(f"{folder / MANIFEST_PARQUET}: keys doubled or out of order; write the shards again")
+
+
+def _key_array(table: pa.Table) -> npt.NDArray[np.bytes_]:
+    """Keys as fixed-width bytes [N], which sort as the strings do; made without a Python object a key."""
+    column = table.column("key").combine_chunks()
+    width = max(pc.max(pc.binary_length(column)).as_py() or 1, 1)
+    padded = pc.ascii_rpad(column, width=width, padding="\0")
+    return np.frombuffer(padded.buffers()[2], dtype=f"S{width}", count=len(column))
