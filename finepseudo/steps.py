@@ -70,7 +70,7 @@ class AlignabilityObjective(nn.Module):
     """Metric learning of f_A and f_S: L_AV = L_AT + omega L_Score (eq. 5) over all pairs of the global batch."""
 
     def __init__(self, encoder: FrameEncoder, scorer: AlignabilityScorer, cfg: AlignabilityConfig) -> None:
-        """Train `encoder` (freeze its image encoder first, as the paper does) and `scorer`; the projection head rests."""
+        """Train `encoder` (freeze its image encoder first, as the paper does) and `scorer`; the head g rests."""
         super().__init__()
         self.encoder = encoder
         self.encoder.projector.requires_grad_(False)
