@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -36,16 +37,14 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
     file = Path(path)
     if not file.is_file():
         raise UserError(f"weights {file}: no such file; give the path of a downloaded checkpoint or leave it empty")
-    if file.suffix == ".safetensors":
-        content: object = load_file(file)
-    else:
-        try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            raise UserError(
-                f"weights {file}: not loadable as plain tensors ({str(error).splitlines()[0]}); "
-                "files that hold code are refused, convert it to safetensors first"
-            ) from error
+    safe = file.suffix == ".safetensors"
+    try:
+        content = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(
+            f"weights {file}: not loadable as plain tensors ({str(error).splitlines()[0]}); "
+            "files that hold code are refused, convert it to safetensors first"
+        ) from error
     return _tensors(content, file), _sha256(file)
 
 
