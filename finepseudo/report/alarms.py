@@ -82,7 +82,8 @@ def _round(entry: LabelRound, where: str, name: str, n_classes: int, before: flo
     if before is not None and precision is not None and precision < before - PRECISION_DROP:
         yield Alarm(
             "note",
-            f"{where}: precision fell from {100 * before:.1f} to {100 * precision:.1f} % (training on its own errors?).",
+            f"{where}: precision fell from {100 * before:.1f} to {100 * precision:.1f} % "
+            "(learning from its own errors?).",
         )
 
 

@@ -12,12 +12,13 @@ from matplotlib import colormaps
 from finepseudo.report.reading import Floats
 from finepseudo.report.svg import png, svg, tag, text
 
+Frames = npt.NDArray[np.uint8]  # [T, h, w, 3]
 SIDE = 352  # pixels of the cost matrix
 THUMB = 44  # pixels of a frame in the strips
 PIXELS = 96  # longest side of an embedded frame
 
 
-def alignment(cost: Floats, path: Floats, frames_u: Any, frames_v: Any, names: tuple[str, str]) -> str:
+def alignment(cost: Floats, path: Floats, frames_u: Frames, frames_v: Frames, names: tuple[str, str]) -> str:
     """Draw cost [T, T'] = 1 - cosine (rows u, columns v), path [T, T'] = expected alignment in [0, 1], frames uint8."""
     left = top = THUMB + 28
     parts = [
@@ -39,8 +40,8 @@ def alignment(cost: Floats, path: Floats, frames_u: Any, frames_v: Any, names: t
         *_scale(cost, left, top + SIDE + 12),
     ]
     alt = (
-        f"Alignment cost of {cost.shape[0]} by {cost.shape[1]} frames between {names[0]} and {names[1]}, "
-        f"from {cost.min():.2f} to {cost.max():.2f}; the soft path passes cells of mean cost {_path_cost(cost, path):.2f}"
+        f"Alignment cost of {cost.shape[0]} by {cost.shape[1]} frames, {names[0]} and {names[1]}, "
+        f"from {cost.min():.2f} to {cost.max():.2f}; mean cost along the soft path {_path_cost(cost, path):.2f}"
     )
     return svg(left + SIDE + 4, top + SIDE + 44, parts, alt)
 
@@ -63,14 +64,14 @@ def _soft_path(path: Floats, left: float, top: float) -> list[str]:
             "circle",
             cx=left + (int(j) + 0.5) * width,
             cy=top + (int(i) + 0.5) * height,
-            r=0.5 * min(width, height) * float(np.sqrt(min(path[i, j], 1.0))),
+            r=min(0.42 * min(width, height), 6.0) * float(np.sqrt(min(path[i, j], 1.0))),
         )
         for i, j in np.argwhere(path > 0.02)
     ]
     return [tag("g", "".join(dots), class_="softpath")] if dots else []
 
 
-def _strip(frames: npt.NDArray[np.uint8], start: float, *, across: bool) -> list[str]:
+def _strip(frames: Frames, start: float, *, across: bool) -> list[str]:
     """Lay up to 8 frames along the side of the matrix, each over the rows or columns it stands for."""
     count = min(8, len(frames))
     span = SIDE / count
@@ -88,7 +89,8 @@ def shrink(frame: npt.NDArray[np.uint8], limit: int = PIXELS) -> npt.NDArray[np.
     factor = -(-max(frame.shape[:2]) // limit)
     height, width = (side // factor * factor for side in frame.shape[:2])
     blocks = frame[:height, :width].reshape(height // factor, factor, width // factor, factor, 3)
-    return blocks.mean(axis=(1, 3)).round().astype(np.uint8)
+    small: npt.NDArray[np.uint8] = blocks.mean(axis=(1, 3)).round().astype(np.uint8)
+    return small
 
 
 def _scale(cost: Floats, left: float, top: float) -> list[str]:

@@ -70,7 +70,15 @@ class Fold:
     kind: ClassVar[str] = "fold"
 
 
-Block = Table | Figure | Grid | Note | Pre | Fold
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Blocks beside each other where there is room."""
+
+    blocks: Sequence[Block]
+    kind: ClassVar[str] = "columns"
+
+
+Block = Table | Figure | Grid | Note | Pre | Fold | Columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 
 from finepseudo.report.reading import Ints
-from finepseudo.report.svg import Plot, percent, short, svg, tag, text
+from finepseudo.report.svg import Plot, percent, short, svg, tag, text, ticks
 
 ALL_BARS = 60  # classes drawn one by one; above, the extremes
 EXTREMES = 15  # of each kind
 ALL_CELLS = 40  # classes of a whole confusion matrix; above, the most confused ones and the rest as one
 WORST = 24
+BESIDE = 16  # classes whose matrix fits beside another chart
 NAME = 22  # letters of a class name in a chart
 
 
@@ -82,25 +84,20 @@ def _profile(ordered: Sequence[tuple[str, float, float]], top: float, alt: str) 
     return plot.draw(alt)
 
 
-def _rows(count: int, x: tuple[float, float], x_label: str, x_format: object) -> Plot:
+def _rows(count: int, x: tuple[float, float], x_label: str, x_format: Callable[[float], str]) -> Plot:
     plot = Plot(
         x=x,
         y=(0, max(count, 1)),
         size=(460, 44 + 19 * max(count, 1)),
         margin=(4, 14, 36, 158),
         x_label=x_label,
-        x_format=percent if x_format is percent else short,
+        x_format=x_format,
         y_ticks=[],
     )
-    for value in plot_ticks(plot):
+    for value in ticks(*x):
         at = plot.px(value)
         plot.parts.append(tag("line", x1=at, x2=at, y1=plot.top, y2=plot.height - plot.bottom, class_="grid"))
     return plot
-
-
-def plot_ticks(plot: Plot) -> list[float]:
-    """List the x positions of vertical help lines: quarters of the range."""
-    return [plot.x0 + (plot.x1 - plot.x0) * k / 4 for k in range(1, 5)]
 
 
 def _row_name(plot: Plot, y: float, name: str) -> None:
@@ -140,11 +137,11 @@ def confusion_matrix(confusion: Ints, classes: Sequence[str]) -> str:
         mid = (i + 0.5) * cell
         parts.append(text(left - 6, top + mid + 3.5, clip_name(name), anchor="end", class_="rowlabel"))
         parts.append(text(left + mid + 3.5, top - 6, clip_name(name), class_="rowlabel", rotate=-90))
-        for j in np.flatnonzero(confusion[i]):
+        for j in np.flatnonzero(confusion[i]).tolist():
             count, share = int(confusion[i, j]), confusion[i, j] / totals[i]
             said = f"{name} taken for {classes[j]}" if i != j else f"{name} recognised"
-            title = tag("title", _escape(f"{said}: {count} of {int(totals[i])}"))
-            at = {"x": left + int(j) * cell + 0.5, "y": top + i * cell + 0.5, "width": cell - 1, "height": cell - 1}
+            title = tag("title", escape(f"{said}: {count} of {int(totals[i])}"))
+            at = {"x": left + j * cell + 0.5, "y": top + i * cell + 0.5, "width": cell - 1, "height": cell - 1}
             hue = "hue-right" if i == j else "hue-wrong"
             parts.append(tag("rect", title, class_=f"fill {hue}", fill_opacity=round(0.12 + 0.88 * share, 2), **at))
             if cell >= 26:
@@ -157,7 +154,3 @@ def confusion_matrix(confusion: Ints, classes: Sequence[str]) -> str:
     return svg(
         side, side, parts, f"Confusion matrix of {n} classes: {right} of {int(confusion.sum())} right", "chart plain"
     )
-
-
-def _escape(content: str) -> str:
-    return content.replace("&", "&amp;").replace("<", "&lt;")

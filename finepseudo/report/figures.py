@@ -45,7 +45,7 @@ def strategy_dots(rows: Sequence[tuple[str, str, Stat]], x_label: str) -> str:
     """Draw a line of dots per strategy (hue, title, values as fractions): a ring a seed, a bar at the mean."""
     shown = [r for r in rows if r[2].values]
     lo, hi = bounds([v for r in shown for v in r[2].values], pad=0.12, floor=0.0)
-    height = 40 + 34 * len(shown)
+    height = 40 + 40 * len(shown)
     plot = Plot(
         x=(lo, min(hi, 1.0) if hi > 1 else hi),
         y=(0, len(shown)),
@@ -56,8 +56,8 @@ def strategy_dots(rows: Sequence[tuple[str, str, Stat]], x_label: str) -> str:
         y_ticks=[],
     )
     for i, (name, title, stat) in enumerate(shown):
-        y = len(shown) - i - 0.68
-        plot.parts.append(text(plot.left, plot.py(y) - 11, f"{title}  {stat.percent()}", class_="rowlabel"))
+        y = len(shown) - i - 0.72
+        plot.parts.append(text(plot.left, plot.py(y) - 13, f"{title}  {stat.percent()}", class_="rowlabel"))
         plot.line([plot.x0, plot.x1], [y, y], "hair")
         for value in stat.values:
             plot.dot(value, y, f"ring {name}", f"{title}: {100 * value:.1f} %", 4)
@@ -191,6 +191,8 @@ def _thin(curve: Curve) -> Curve:
         there = np.isfinite(values)
         count = np.bincount(place[there], minlength=POINTS).astype(float)
         total = np.bincount(place[there], values[there], POINTS)
-        return np.divide(total, count, out=np.full(POINTS, np.nan), where=count > 0)
+        out = np.full(POINTS, np.nan)
+        np.divide(total, count, out=out, where=count > 0)
+        return out
 
     return Curve(curve.hue, curve.name, mean(curve.steps), mean(curve.loss), mean(curve.wait))

@@ -136,11 +136,11 @@ class LabelColumns:
 
     truth: Ints
     label: Ints
-    label_A: Ints
-    label_E: Ints
+    label_a: Ints
+    label_e: Ints
     p_max: Floats
-    p_A_max: Floats
-    p_E_max: Floats
+    p_a_max: Floats
+    p_e_max: Floats
     accepted: Bools
     valid: Bools
 
@@ -190,11 +190,11 @@ def read_labels(path: Path, truth: Mapping[str, int]) -> LabelColumns:
     return LabelColumns(
         truth=column("key", np.int64),
         label=column("label", np.int64),
-        label_A=column("label_A", np.int64),
-        label_E=column("label_E", np.int64),
+        label_a=column("label_A", np.int64),
+        label_e=column("label_E", np.int64),
         p_max=column("p", np.float64),
-        p_A_max=column("p_A_max", np.float64),
-        p_E_max=column("p_E_max", np.float64),
+        p_a_max=column("p_A_max", np.float64),
+        p_e_max=column("p_E_max", np.float64),
         accepted=column("accepted", np.bool_),
         valid=column("valid", np.bool_),
     )
@@ -215,7 +215,7 @@ def read_predictions(path: Path) -> tuple[Bools, Floats]:
     return np.concatenate(right), np.concatenate(confidence)
 
 
-def _list_max(column: Any) -> Floats:
+def _list_max(column: pa.Array) -> Floats:
     """Take the maximum of each list of equal length; NaN for an absent or empty one."""
     out = np.full(len(column), np.nan)
     lengths = np.asarray([0 if n is None else n for n in pa.compute.list_value_length(column).to_pylist()])

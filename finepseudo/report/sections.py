@@ -11,9 +11,17 @@ import pyarrow as pa
 
 from finepseudo.report import alignment_figure, class_figures, figures
 from finepseudo.report.alarms import leaves
-from finepseudo.report.blocks import Block, Figure, Fold, Grid, Note, Section, Table, Tile
+from finepseudo.report.blocks import Block, Columns, Figure, Fold, Grid, Note, Section, Table, Tile
 from finepseudo.report.figures import hue
-from finepseudo.report.reading import LabelColumns, RunFolder, read_labels, read_predictions, strategy_title
+from finepseudo.report.reading import (
+    Bools,
+    Floats,
+    LabelColumns,
+    RunFolder,
+    read_labels,
+    read_predictions,
+    strategy_title,
+)
 from finepseudo.report.summary import RoundSummary, Stat, SummaryRow
 
 NOT_YET = "Not there yet: "
@@ -109,7 +117,7 @@ def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
 
 
 def _labels_row(x: RoundSummary) -> list[str]:
-    stats = (x.coverage, x.precision, x.precision_A, x.precision_E)
+    stats = (x.coverage, x.precision, x.precision_a, x.precision_e)
     return [x.accepted.count(), *(s.percent() for s in stats)]
 
 
@@ -173,17 +181,14 @@ def _histograms(run: RunFolder, name: str) -> Iterator[Block]:
     for number, tables in sorted(_tables(run, name).items()):
         drawn = []
         for score, column, label in (
-            ("p_A", "p_A_max", "label_A"),
-            ("p_E", "p_E_max", "label_E"),
+            ("p_A", "p_a_max", "label_a"),
+            ("p_E", "p_e_max", "label_e"),
             ("p", "p_max", "label"),
         ):
-            value, guess, truth, valid = (
-                np.concatenate([getattr(t, c) for t in tables]) for c in (column, label, "truth", "valid")
-            )
-            use = np.isfinite(value) & valid & (truth >= 0)
-            if use.any():
+            right, value = _pooled(tables, label, column)
+            if len(value):
                 theta = _threshold(run) if score == "p" else None
-                svg = figures.score_histogram(value[use], (guess == truth)[use], f"max {score}", theta)
+                svg = figures.score_histogram(value, right, f"max {score}", theta)
                 drawn.append(Figure(svg, f"{score}, round {number}"))
         if drawn:
             yield Grid(drawn, marks)
@@ -204,10 +209,45 @@ def _reliability(run: RunFolder) -> Iterator[Block]:
     if not curves:
         yield Note(NOT_YET + "no test predictions for a reliability curve.")
         return
-    svg = figures.reliability(curves, "mean confidence of the prediction, %")
-    marks = [(h, t) for h, t, _ in curves]
-    yield Grid([Figure(svg, "Reliability on the test clips", "On the dashed line confidence is right.")], marks)
-    yield Table("calibration", ["Strategy", "#Clips", "#Confidence", "#Right", "#Calibration error"], body, "Percent.")
+    head = ["Predictions", "#Clips", "#Confidence", "#Right", "#Error"]
+    remark = "Percent; error = expected calibration error, 10 bins. On the dashed line confidence is right."
+    yield Columns(
+        [
+            _curves(curves, "Reliability on the test clips", "confidence of the prediction (max p), %"),
+            *_pool_reliability(run, body),
+            Table("calibration", head, body, remark),
+        ]
+    )
+
+
+def _curves(curves: Sequence[tuple[str, str, figures.Reliability]], title: str, x_label: str) -> Grid:
+    return Grid([Figure(figures.reliability(curves, x_label), title)], [(h, t) for h, t, _ in curves])
+
+
+def _pool_reliability(run: RunFolder, body: list[list[str]]) -> Iterator[Block]:
+    """Calibration of the main strategy's p over the unlabelled pool, first and last round; adds rows to the table."""
+    name = run.main_strategy()
+    tables = _tables(run, name or "")
+    curves = []
+    for number, look in {min(tables, default=0): "hue-shared", max(tables, default=0): hue(name or "")}.items():
+        right, p = _pooled(tables.get(number, []), "label", "p_max")
+        if len(p):
+            found = figures.calibration(right, p)
+            curves.append((look, f"{strategy_title(name or '')}, pool, round {number}", found))
+            body.append([curves[-1][1], str(len(p)), *(f"{100 * v:.1f}" for v in (p.mean(), right.mean(), found.ece))])
+    if curves:
+        yield _curves(curves, "Reliability on the pool", "confidence of the label (max p), %")
+
+
+def _pooled(tables: Sequence[LabelColumns], label: str, score: str) -> tuple[Bools, Floats]:
+    """Join tables: whether `label` is the hidden truth, and `score`, of the valid clips where both are known."""
+    right, values = [np.empty(0, np.bool_)], [np.empty(0)]
+    for t in tables:
+        value: Floats = getattr(t, score)
+        use = t.valid & (t.truth >= 0) & np.isfinite(value)
+        right.append((getattr(t, label) == t.truth)[use])
+        values.append(value[use])
+    return np.concatenate(right), np.concatenate(values)
 
 
 def classes(run: RunFolder) -> Section:
@@ -228,14 +268,12 @@ def classes(run: RunFolder) -> Section:
     marks = [("ring hue-supervised", titles[0]), (hue(name), titles[1])] if base else [(hue(name), titles[1])]
     head = ["Class", "#Test clips", f"#{titles[1]}", *([f"#{titles[0]}", "#Gain"] if base else [])]
     body = [_class_row(c, main, base) for c in main]
-    blocks: list[Block] = [
-        Grid([Figure(drawn, "Accuracy per class, seeds together", remark)], marks),
-        Fold(
-            "Accuracy per class as a table", [Table("per-class", head, body, "Percent of the test clips of all seeds.")]
-        ),
-        *_confusions(run, name),
-    ]
-    return Section("classes", "Classes", blocks)
+    accuracy = Grid([Figure(drawn, "Accuracy per class, seeds together", remark)], marks)
+    matrix, *others = _confusions(run, name)
+    beside = len(run.classes) <= class_figures.BESIDE
+    table = Table("per-class", head, body, "Percent of the test clips of all seeds.")
+    blocks: list[Block] = [Columns([accuracy, matrix])] if beside else [accuracy, matrix]
+    return Section("classes", "Classes", [*blocks, Fold("Accuracy per class as a table", [table]), *others])
 
 
 def _per_class(run: RunFolder, name: str) -> dict[str, tuple[int, float]]:
@@ -309,8 +347,8 @@ def _pairs(run: RunFolder, path: Path) -> list[Figure]:
                 continue
             names = alignment_figure.pair_names(examples, kind, run.truth, run.classes)
             cost, soft = (np.asarray(examples[f"{kind}_{part}"], float) for part in ("cost", "alignment"))
-            frames = (np.asarray(examples[f"{kind}_frames_{clip}"]) for clip in ("u", "v"))
-            svg = alignment_figure.alignment(cost, soft, *frames, names)
+            frames_u, frames_v = (np.asarray(examples[f"{kind}_frames_{clip}"], np.uint8) for clip in ("u", "v"))
+            svg = alignment_figure.alignment(cost, soft, frames_u, frames_v, names)
             score, distance = (float(examples[f"{kind}_{part}"]) for part in ("score", "distance"))
             title = "Same class" if kind == "same" else "Different classes"
             drawn.append(Figure(svg, title, f"alignability S = {score:.3f}, soft-DTW distance D = {distance:.3f}"))

@@ -55,8 +55,8 @@ class RoundSummary:
     accepted: Stat
     coverage: Stat
     precision: Stat
-    precision_A: Stat
-    precision_E: Stat
+    precision_a: Stat
+    precision_e: Stat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,8 +113,8 @@ def _rounds(run: RunFolder, name: str) -> Iterable[RoundSummary]:
             accepted=stat("accepted"),
             coverage=stat("coverage"),
             precision=stat("precision"),
-            precision_A=stat("precision_A"),
-            precision_E=stat("precision_E"),
+            precision_a=stat("precision_A"),
+            precision_e=stat("precision_E"),
         )
 
 

@@ -102,7 +102,8 @@ class Plot:
         self.width, self.height = size
         self.top, self.right, self.bottom, self.left = margin
         self.parts: list[str] = []
-        self._frame(x_label, y_label, x_ticks, y_ticks, x_format, y_format)
+        self._rows([(v, y_format(v)) for v in (ticks(self.y0, self.y1) if y_ticks is None else y_ticks)], y_label)
+        self._columns([(v, x_format(v)) for v in (ticks(self.x0, self.x1) if x_ticks is None else x_ticks)], x_label)
 
     def px(self, x: float) -> float:
         """Map x to pixels."""
@@ -113,27 +114,19 @@ class Plot:
         inner = self.height - self.top - self.bottom
         return self.height - self.bottom - (y - self.y0) / (self.y1 - self.y0) * inner
 
-    def _frame(
-        self,
-        x_label: str,
-        y_label: str,
-        x_ticks: Sequence[float] | None,
-        y_ticks: Sequence[float] | None,
-        x_format: Callable[[float], str],
-        y_format: Callable[[float], str],
-    ) -> None:
-        left, right, base = self.left, self.width - self.right, self.height - self.bottom
-        for value in ticks(self.y0, self.y1) if y_ticks is None else y_ticks:
+    def _rows(self, marks: Sequence[tuple[float, str]], label: str) -> None:
+        left, right = self.left, self.width - self.right
+        for value, written in marks:
             y = self.py(value)
-            self.parts += [
-                tag("line", x1=left, x2=right, y1=y, y2=y, class_="grid"),
-                text(left - 6, y + 3.5, y_format(value), anchor="end", class_="tick"),
-            ]
-        for value in ticks(self.x0, self.x1) if x_ticks is None else x_ticks:
-            self.parts.append(text(self.px(value), base + 15, x_format(value), anchor="middle", class_="tick"))
+            self.parts.append(tag("line", x1=left, x2=right, y1=y, y2=y, class_="grid"))
+            self.parts.append(text(left - 6, y + 3.5, written, anchor="end", class_="tick"))
+        self.parts.append(text(0, 11, label, class_="label"))
+
+    def _columns(self, marks: Sequence[tuple[float, str]], label: str) -> None:
+        left, right, base = self.left, self.width - self.right, self.height - self.bottom
+        self.parts += [text(self.px(v), base + 15, written, anchor="middle", class_="tick") for v, written in marks]
         self.parts.append(tag("line", x1=left, x2=right, y1=base, y2=base, class_="axis"))
-        self.parts.append(text((left + right) / 2, self.height - 4, x_label, anchor="middle", class_="label"))
-        self.parts.append(text(0, 11, y_label, class_="label"))
+        self.parts.append(text((left + right) / 2, self.height - 4, label, anchor="middle", class_="label"))
 
     def line(self, xs: Sequence[float], ys: Sequence[float], class_: str, title: str = "") -> None:
         """Draw a polyline; a point that is not finite leaves a gap."""

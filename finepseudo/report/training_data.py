@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from finepseudo.report.figures import Curve, hue
-from finepseudo.report.reading import Json, RunFolder, strategy_title
+from finepseudo.report.reading import Floats, Json, RunFolder, strategy_title
 
 STAGE_ORDER = ("pretrain", "frame_encoder", "action_encoder")
 Panel = tuple[str, int]
@@ -44,8 +44,8 @@ def _place(panel: Panel) -> tuple[int, int, str]:
 def _curve(strategy: str, seed: object, by_step: dict[int, Json]) -> Curve:
     steps = sorted(by_step)
 
-    def column(name: str) -> Any:
-        return np.array([float(v) if _finite(v := by_step[s].get(name)) else math.nan for s in steps])
+    def column(name: str) -> Floats:
+        return np.array([v if _finite(v := by_step[s].get(name)) else math.nan for s in steps], np.float64)
 
     name = f"{strategy_title(strategy) if strategy else 'all strategies'}, seed {seed}"
     color = hue(strategy) if strategy else "hue-shared"

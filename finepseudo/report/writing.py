@@ -55,7 +55,11 @@ def build_page(run: RunFolder) -> Page:
         provenance.provenance(run),
     ]
     finished = max((d.finished_at for d in run.done), default="")
-    about = [run.dataset, f"{len(run.seeds)} seed(s)", f"last stage finished {finished}" if finished else ""]
+    about = [
+        run.dataset,
+        f"{len(run.seeds)} seed(s)",
+        f"last stage finished {finished[:16].replace('T', ' ')}" if finished else "",
+    ]
     return Page(
         title=run.root.resolve().name,
         subtitle=" · ".join(a for a in about if a),
