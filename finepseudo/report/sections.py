@@ -67,7 +67,8 @@ def headline(rows: Sequence[SummaryRow]) -> Section:
         return Section("results", "Results", [Note(NOT_YET + "no strategy has run.")], lead)
     head = ["Strategy", "#Seeds", "#Top-1", "#Gain", "#Top-5", "#Mean class", "#Labels, last round", "#Precision"]
     body = [[r.title, str(len(r.seeds)), *_results(r)] for r in rows]
-    blocks: list[Block] = [Table("headline", head, body)]
+    main = next((i for i, r in enumerate(rows) if r.strategy == "collaborative"), -1)
+    blocks: list[Block] = [Table("headline", head, body, strong=main)]
     if any(r.top1.values for r in rows):
         dots = [(hue(r.strategy), r.title, r) for r in rows]
         blocks.append(
@@ -332,7 +333,7 @@ def _confusions(run: RunFolder, name: str) -> Iterator[Block]:
 
 def alignment(run: RunFolder) -> Section:
     """The pictures of a same-class and a different-class pair."""
-    lead = "Cost of matching every frame of one clip with every frame of another, and the path soft-DTW takes."
+    lead = "Cost of matching each frame of one clip with each of another; dots: the path soft-DTW takes, area = weight."
     name = run.main_strategy()
     files = [(seed, s.examples) for seed, s in run.runs(name or "") if s.examples]
     if not files:
