@@ -1,0 +1,162 @@
+"""What a reader must know before believing the numbers (pitfalls of the method and of the run)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from finepseudo.report.blocks import Alarm
+from finepseudo.report.reading import LabelRound, RunFolder, strategy_title
+
+MAX_QUARANTINE = 0.01  # share of clips above which it is an alarm
+MAX_WAIT = 0.2  # mean data-wait fraction above which a stage starves
+PRECISION_DROP = 0.05  # from one round to the next: confirmation bias
+NEEDS_SCORES = ("verification", "collaborative")
+
+
+def alarms(run: RunFolder) -> list[Alarm]:
+    """Collect the warnings of a run, alarms first."""
+    found = [
+        *(Alarm("alarm", text) for text in run.problems),
+        *_random_start(run),
+        *_labels(run),
+        *_score_function(run),
+        *_quarantine(run),
+        *_classes(run),
+        *_evaluation(run),
+        *_reading(run),
+        *_code(run),
+    ]
+    return sorted(found, key=lambda a: a.level != "alarm")
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Walk a nested mapping: (`a.b.c`, value)."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _random_start(run: RunFolder) -> Iterator[Alarm]:
+    named = [
+        key.removesuffix(".weights")
+        for key, value in leaves(run.config)
+        if key.endswith(".weights") and "encoder" in key and value in (None, "", "random", "none")
+    ]
+    if named:
+        yield Alarm(
+            "alarm",
+            f"Random start: {' and '.join(named)} began without published weights; "
+            "figures of papers start from pre-trained ones and are not comparable.",
+        )
+
+
+def _labels(run: RunFolder) -> Iterator[Alarm]:
+    for name in run.strategies():
+        for seed, strategy in run.runs(name):
+            where = f"{strategy_title(name)}, seed {seed}"
+            before: float | None = None
+            for entry in strategy.rounds:
+                yield from _round(entry, where, name, len(run.classes), before)
+                before = (entry.metrics or {}).get("precision")
+
+
+def _round(entry: LabelRound, where: str, name: str, n_classes: int, before: float | None) -> Iterator[Alarm]:
+    metrics = entry.metrics
+    if metrics is None:
+        return
+    where = f"{where}, round {entry.round}"
+    if not metrics.get("accepted"):
+        cause = " A score that is the same for every pair gives this too." if name in NEEDS_SCORES else ""
+        yield Alarm(
+            "alarm", f"{where}: no pseudo-label was accepted; lower pseudo_labels.theta or train longer.{cause}"
+        )
+        return
+    covered = sum(1 for c in metrics.get("per_class", []) if c.get("accepted"))
+    if n_classes and covered < n_classes:
+        yield Alarm("note", f"{where}: {covered} of {n_classes} classes have an accepted pseudo-label.")
+    precision = metrics.get("precision")
+    if before is not None and precision is not None and precision < before - PRECISION_DROP:
+        yield Alarm(
+            "note",
+            f"{where}: precision fell from {100 * before:.1f} to {100 * precision:.1f} % "
+            "(learning from its own errors?).",
+        )
+
+
+def _score_function(run: RunFolder) -> Iterator[Alarm]:
+    """f_S must fall with the distance: metrics.jsonl carries `align/score_monotone` (1 yes, 0 no)."""
+    last = {
+        (r.get("seed"), r.get("strategy"), r.get("round")): r["align/score_monotone"]
+        for r in run.log
+        if "align/score_monotone" in r
+    }
+    for (seed, strategy, number), value in last.items():
+        if not value:
+            where = ", ".join([*([strategy_title(strategy)] if strategy else []), f"seed {seed}", f"round {number}"])
+            yield Alarm(
+                "alarm", f"{where}: f_S does not fall over the observed distances; far pairs may count as alignable."
+            )
+
+
+def _quarantine(run: RunFolder) -> Iterator[Alarm]:
+    bad = sum(n for _, n, _ in run.quarantine or [])
+    total = len(run.truth)
+    if bad and total and bad / total > MAX_QUARANTINE:
+        yield Alarm(
+            "alarm", f"{bad} of {total} clips ({100 * bad / total:.1f} %) are in quarantine; see Data for reasons."
+        )
+
+
+def _classes(run: RunFolder) -> Iterator[Alarm]:
+    for seed in run.seeds:
+        if seed.split is None:
+            continue
+        labelled, test = (seed.split.classes.get(role, frozenset()) for role in ("labelled", "test"))
+        if test - labelled:
+            names = ", ".join(run.class_name(c) for c in sorted(test - labelled)[:5])
+            yield Alarm(
+                "alarm", f"Seed {seed.seed}: {len(test - labelled)} test classes have no labelled clip ({names})."
+            )
+    test = frozenset().union(*(s.split.classes.get("test", frozenset()) for s in run.seeds if s.split))
+    missing = sorted(set(range(len(run.classes))) - test)
+    if missing and test:
+        names = ", ".join(run.class_name(c) for c in missing[:5]) + (" and more" if len(missing) > 5 else "")
+        yield Alarm("note", f"{len(missing)} of {len(run.classes)} classes have no test clip ({names}).")
+
+
+def _evaluation(run: RunFolder) -> Iterator[Alarm]:
+    for name in run.strategies():
+        without = [seed for seed, s in run.runs(name) if s.metrics is None]
+        if without:
+            seeds = ", ".join(map(str, without))
+            yield Alarm("note", f"{strategy_title(name)}: not evaluated yet for seed {seeds}; means leave it out.")
+        for seed, s in run.runs(name):
+            if s.metrics and s.metrics.get("n_invalid"):
+                yield Alarm(
+                    "alarm",
+                    f"{strategy_title(name)}, seed {seed}: {s.metrics['n_invalid']} test clips could not be decoded.",
+                )
+    if len(run.seeds) == 1:
+        yield Alarm("note", "One seed: no standard deviation; three label splits are customary.")
+
+
+def _reading(run: RunFolder) -> Iterator[Alarm]:
+    waits: dict[str, list[float]] = {}
+    for record in run.log:
+        value = record.get("data/wait_fraction")
+        if isinstance(value, float | int) and math.isfinite(value):
+            waits.setdefault(str(record.get("stage", "")), []).append(float(value))
+    for stage, values in sorted(waits.items()):
+        mean = sum(values) / len(values)
+        if mean > MAX_WAIT:
+            yield Alarm("note", f"{stage}: {100 * mean:.0f} % of the time went into waiting for data.")
+
+
+def _code(run: RunFolder) -> Iterator[Alarm]:
+    versions = sorted({d.code_version for d in run.done if d.code_version})
+    if len(versions) > 1:
+        yield Alarm("note", f"Stages were made by {len(versions)} code versions: {', '.join(versions)}.")
