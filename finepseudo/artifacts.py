@@ -104,26 +104,36 @@ def write_table(path: Path, table: pa.Table) -> None:
 class Stage:
     """What decides whether a stage is done.
 
-    name: path of its folder inside the run, as printed; folder: where it writes; config: the part of the
-    configuration its results depend on; inputs: files of earlier stages; outputs: files or folders below `folder`
-    that are hashed into the record; scratch: what else it may leave there (checkpoints, logs).
+    kind: what it does (`embeddings`); folder: where it writes; config: the part of the configuration its results
+    depend on; inputs: DONE records of earlier stages, or files from outside; outputs: patterns below `folder` of the
+    files that are hashed into the record; scratch: patterns of what else it may leave there (checkpoints, logs).
     """
 
-    name: str
+    kind: str
     folder: Path
     config: Mapping[str, Any]
     inputs: Mapping[str, Path]
     outputs: Sequence[str]
     scratch: Sequence[str] = ()
 
-    def missing(self) -> list[str]:
-        """Name the inputs that do not exist yet."""
-        return [str(path) for path in self.inputs.values() if not path.exists()]
+    @property
+    def record(self) -> Path:
+        """The DONE record."""
+        return self.folder / DONE
+
+    def missing(self) -> list[Path]:
+        """List the inputs that do not exist yet."""
+        return [path for path in self.inputs.values() if not path.exists()]
 
     def key(self) -> dict[str, Any]:
         """Hash the configuration part and every input. All inputs must exist."""
-        inputs = {name: sha256_file(path) for name, path in sorted(self.inputs.items())}
-        return {"stage": self.name, "config_sha256": sha256_json(self.config), "inputs": inputs}
+        inputs = {name: _input_hash(path) for name, path in sorted(self.inputs.items())}
+        return {"stage": self.kind, "config_sha256": sha256_json(self.config), "inputs": inputs}
+
+
+def _input_hash(path: Path) -> str:
+    """Hash what an earlier stage has written, not when it did so; a file from outside by its bytes."""
+    return sha256_json(read_json(path)["outputs"]) if path.name == DONE else sha256_file(path)
 
 
 def _matches(path: Path, key: Mapping[str, Any]) -> bool:
@@ -136,32 +146,25 @@ def _matches(path: Path, key: Mapping[str, Any]) -> bool:
     return isinstance(record, dict) and all(record.get(name) == value for name, value in key.items())
 
 
-def _output_files(stage: Stage) -> Iterator[Path]:
-    for name in stage.outputs:
-        path = stage.folder / name
-        if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(TEMPORARY))
-        else:
-            yield path
+def _output_files(stage: Stage) -> dict[str, Path]:
+    found = (path for pattern in stage.outputs for path in sorted(stage.folder.glob(pattern)))
+    return {path.relative_to(stage.folder).as_posix(): path for path in found if path.is_file()}
 
 
 def hash_outputs(stage: Stage) -> dict[str, str]:
     """Hash what a stage has written; `UserError` when one of its outputs is missing."""
-    hashes = {}
-    for path in _output_files(stage):
-        if not path.exists():
-            raise UserError(f"{stage.name}: the stage ended without {path.name}; type the same command again")
-        hashes[path.relative_to(stage.folder).as_posix()] = sha256_file(path)
-    return hashes
+    for pattern in stage.outputs:
+        if not any(stage.folder.glob(pattern)):
+            raise UserError(f"{stage.folder}: {stage.kind} ended without {pattern}; type the same command again")
+    return {name: sha256_file(path) for name, path in _output_files(stage).items()}
 
 
 def is_done(stage: Stage) -> bool:
     """Tell whether the DONE record exists and still matches configuration, inputs and outputs."""
-    if stage.missing() or not _matches(stage.folder / DONE, stage.key()):
+    if stage.missing() or not _matches(stage.record, stage.key()):
         return False
-    recorded = read_json(stage.folder / DONE)["outputs"]
-    present = {p.relative_to(stage.folder).as_posix() for p in _output_files(stage) if p.exists()}
-    return set(recorded) == present and all(sha256_file(stage.folder / name) == sha for name, sha in recorded.items())
+    recorded, present = read_json(stage.record)["outputs"], _output_files(stage)
+    return set(recorded) == set(present) and all(sha256_file(present[name]) == sha for name, sha in recorded.items())
 
 
 def _remove(path: Path) -> None:
@@ -177,12 +180,13 @@ def begin(stage: Stage) -> bool:
     Whatever belongs to another configuration or other inputs is removed first, its DONE record before all else.
     """
     key = stage.key()
-    (stage.folder / DONE).unlink(missing_ok=True)
+    stage.record.unlink(missing_ok=True)
     if _matches(stage.folder / STARTED, key):
         return True
     (stage.folder / STARTED).unlink(missing_ok=True)
-    for name in (*stage.outputs, *stage.scratch):
-        _remove(stage.folder / name)
+    for pattern in (*stage.outputs, *stage.scratch):
+        for path in sorted(stage.folder.glob(pattern)):
+            _remove(path)
     write_json(stage.folder / STARTED, key)
     return False
 
@@ -190,7 +194,7 @@ def begin(stage: Stage) -> bool:
 def finish(stage: Stage, *, wall_s: float, code_version: str) -> None:
     """Write the DONE record: the last thing a stage does."""
     record = {**stage.key(), "outputs": hash_outputs(stage), "code_version": code_version, "wall_s": round(wall_s, 3)}
-    write_json(stage.folder / DONE, {**record, "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    write_json(stage.record, {**record, "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
     (stage.folder / STARTED).unlink(missing_ok=True)
 
 
