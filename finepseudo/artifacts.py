@@ -215,6 +215,16 @@ class RunPaths:
         return self.root / "data" / "clips.parquet"
 
     @property
+    def data(self) -> Path:
+        """Clip table, quarantine and shards."""
+        return self.root / "data"
+
+    @property
+    def quarantine(self) -> Path:
+        """Clips that cannot be used, with the reason."""
+        return self.root / "data" / "quarantine.parquet"
+
+    @property
     def shards(self) -> Path:
         """Tar shards, index, manifest."""
         return self.root / "data" / "shards"

@@ -190,7 +190,7 @@ class Loop:
 
     def _train_step(self, batch: ClipBatch, waited: float) -> str:
         cfg, job = self.job.train.optim, self.job
-        torch.manual_seed(seed_of(job.seed, job.stage, self.step, self.rank))
+        torch.manual_seed(seed_of(job.seed, self.step, self.rank))
         done, total = job.part * self.total + self.step, job.parts * self.total
         self.rate = learning_rate(cfg, done, total, self.reader.batches_per_epoch)
         set_learning_rate(self.optimiser, self.rate)
