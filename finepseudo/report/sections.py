@@ -25,7 +25,7 @@ from finepseudo.report.reading import (
 from finepseudo.report.summary import RoundSummary, Stat, SummaryRow
 
 NOT_YET = "Not there yet: "
-THRESHOLD_ON_P = ("confidence", "collaborative")  # the others compare another value with theta
+THRESHOLDS = {"uncertainty": "pseudo_labels.uncertainty_theta"}  # config key of what p is compared with, else theta
 T = TypeVar("T")
 
 
@@ -163,9 +163,9 @@ def scores(run: RunFolder) -> Section:
     return Section("scores", "Confidence", [*blocks, *_reliability(run)], lead)
 
 
-def _threshold(run: RunFolder) -> float | None:
-    found = [v for key, v in leaves(run.config) if key.split(".")[-1] == "theta" and isinstance(v, float | int)]
-    return float(found[0]) if found else None
+def _threshold(run: RunFolder, strategy: str) -> float | None:
+    value = dict(leaves(run.config)).get(THRESHOLDS.get(strategy, "pseudo_labels.theta"))
+    return float(value) if isinstance(value, float | int) else None
 
 
 def _tables(run: RunFolder, name: str) -> dict[int, list[LabelColumns]]:
@@ -191,7 +191,7 @@ def _histograms(run: RunFolder, name: str) -> Iterator[Block]:
         ):
             right, value = _pooled(tables, label, column)
             if len(value):
-                theta = _threshold(run) if score == "p" and name in THRESHOLD_ON_P else None
+                theta = _threshold(run, name) if score == "p" else None
                 svg = figures.score_histogram(value, right, f"max {score}", theta)
                 drawn.append(Figure(svg, f"{score}, round {number}"))
         if drawn:
@@ -334,14 +334,14 @@ def _confusions(run: RunFolder, name: str) -> Iterator[Block]:
 def alignment(run: RunFolder) -> Section:
     """The pictures of a same-class and a different-class pair."""
     lead = "Cost of matching each frame of one clip with each of another; dots: the path soft-DTW takes, area = weight."
-    name = run.main_strategy()
-    files = [(seed, s.examples) for seed, s in run.runs(name or "") if s.examples]
+    names = [n for n in (run.main_strategy(), *run.strategies()) if n]
+    files = [(f"{strategy_title(n)}, seed {seed}", s.examples) for n in names for seed, s in run.runs(n) if s.examples]
     if not files:
         return Section("alignment", "Alignment", [Note(NOT_YET + "no example pairs (evaluation/examples.npz).")], lead)
-    seed, path = files[0]
+    source, path = files[0]
     drawn = attempt(run, path, lambda p: _pairs(run, p))
     blocks: list[Block] = [Grid(drawn)] if drawn else [Note(NOT_YET + "no example pair could be drawn.")]
-    return Section("alignment", "Alignment", [*blocks, Note(f"{strategy_title(name or '')}, seed {seed}.")], lead)
+    return Section("alignment", "Alignment", [*blocks, Note(f"{source}.")], lead)
 
 
 def _pairs(run: RunFolder, path: Path) -> list[Figure]:
