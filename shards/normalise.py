@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -119,7 +118,7 @@ def _even(side: Fraction) -> int:
     return min(max(2 * round(side / 2), MIN_SIDE), MAX_SIDE)
 
 
-def _cut(video: StrictVideo, start: float | None, end: float | None) -> Iterator[Any]:
+def _cut(video: StrictVideo, start: float | None, end: float | None) -> Iterator[av.VideoFrame]:
     """Frames inside the window. The decoder goes through the rest of the file only when nothing is cut."""
     if start is None and end is None:
         yield from video.frames()
@@ -134,7 +133,7 @@ def _cut(video: StrictVideo, start: float | None, end: float | None) -> Iterator
 
 
 def _encode(
-    frames: Iterator[Any], video: StrictVideo, target: _Target, short_side: int
+    frames: Iterator[av.VideoFrame], video: StrictVideo, target: _Target, short_side: int
 ) -> tuple[bytes, tuple[int, int], int, Fraction]:
     first = next(frames, None)
     if first is None:
@@ -161,7 +160,9 @@ def _encode(
     return buffer.getvalue(), size, count, rate
 
 
-def _add_stream(output: Any, target: _Target, size: tuple[int, int], rate: Fraction) -> Any:
+def _add_stream(
+    output: av.container.OutputContainer, target: _Target, size: tuple[int, int], rate: Fraction
+) -> av.VideoStream:
     stream = output.add_stream(target.codec, rate=rate, options=target.codec_options)
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
@@ -172,7 +173,7 @@ def _add_stream(output: Any, target: _Target, size: tuple[int, int], rate: Fract
     return stream
 
 
-def _picture(scaler: VideoReformatter, frame: Any, width: int, height: int, turns: int) -> Any:
+def _picture(scaler: VideoReformatter, frame: av.VideoFrame, width: int, height: int, turns: int) -> av.VideoFrame:
     """Scale to limited-range BT.601 yuv420p and turn the pixels as the rotation flag asks."""
     picture = scaler.reformat(
         frame,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import av
 from av.error import FFmpegError
@@ -42,7 +42,7 @@ class ProbeResult:
 class StrictVideo:
     """An open video stream whose frames are decoded in order, once, every error being a SampleError."""
 
-    def __init__(self, key: str, container: Any, stream: Any, size: int) -> None:
+    def __init__(self, key: str, container: av.container.InputContainer, stream: av.VideoStream, size: int) -> None:
         """Take an open container and its stream; `size` is the length of the file in bytes."""
         self.key, self.container, self.stream, self.size = key, container, stream, size
         self.codec: str = stream.codec_context.name
@@ -50,7 +50,7 @@ class StrictVideo:
         self._packets = 0
         self._frames = 0
 
-    def frames(self, start: float | None = None) -> Iterator[Any]:
+    def frames(self, start: float | None = None) -> Iterator[av.VideoFrame]:
         """Yield every frame; with `start` (seconds) from the key frame before it, without the count check."""
         if start:
             self._seek(start)
@@ -69,7 +69,7 @@ class StrictVideo:
             raise self._failure(error) from error
         self._check_count(whole=not start)
 
-    def time(self, frame: Any, index: int) -> float:
+    def time(self, frame: av.VideoFrame, index: int) -> float:
         """Give the time of a frame in seconds from the start of the stream."""
         if frame.pts is None or frame.time_base is None:
             return float(index / self.rate)
@@ -82,7 +82,7 @@ class StrictVideo:
         except FFmpegError as error:
             raise SampleError(self.key, "seek_error", str(error)) from error
 
-    def _check_packet(self, packet: Any) -> None:
+    def _check_packet(self, packet: av.Packet) -> None:
         if packet.has_sidedata("encryption_info"):
             raise SampleError(self.key, "encrypted", "the stream is encrypted")
         if packet.size and not packet.is_discard:
@@ -112,7 +112,7 @@ def open_video(key: str, source: Path | IO[bytes], size: int | None = None) -> I
     """Open the first video stream of a file, or of bytes in memory (`size` then says how many)."""
     if isinstance(source, Path):
         size = _check_file(key, source)
-        source_name: Any = f"file:{source}"
+        source_name: str | IO[bytes] = f"file:{source}"
     else:
         source_name = source
     # Only the file itself may be read: a playlist must not make the decoder open other files or the network.
@@ -136,7 +136,7 @@ def probe(key: str, path: Path) -> ProbeResult:
         return ProbeResult(n_frames=count, fps=float(video.rate), codec=video.codec, width=width, height=height)
 
 
-def _strict(key: str, container: Any, size: int) -> StrictVideo:
+def _strict(key: str, container: av.container.InputContainer, size: int) -> StrictVideo:
     if _NOT_VIDEO & set(container.format.name.split(",")):
         raise SampleError(key, "not_a_video", f"the file is read as {container.format.name}")
     if not container.streams.video:
@@ -163,7 +163,7 @@ def _check_file(key: str, path: Path) -> int:
     return size
 
 
-def _rate(stream: Any) -> Fraction:
+def _rate(stream: av.VideoStream) -> Fraction:
     """Frames a second: the average, else the guessed rate; absurd headers fall back to 25."""
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         if rate and Fraction(1, 10) <= rate <= 1000:

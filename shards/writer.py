@@ -204,7 +204,7 @@ def dali_index(index: Sequence[tuple[str, list[tuple[str, int, int, str]]]]) -> 
     return ("\n".join(lines) + "\n").encode()
 
 
-def _store(writer: Any, clip: PlannedClip, cfg: ShardConfig) -> dict[str, Any]:
+def _store(writer: TarWriter, clip: PlannedClip, cfg: ShardConfig) -> dict[str, Any]:
     video = normalise(
         clip.key, Path(clip.path), profile=cfg.profile, short_side=cfg.short_side, start=clip.start, end=clip.end
     )
@@ -249,7 +249,7 @@ def _find_result(plan: ShardPlan, folder: Path, digest: str) -> ShardResult | No
 def _identity(path: str) -> tuple[int, int]:
     try:
         stat = os.stat(path)  # noqa: PTH116
-    except OSError:
+    except (OSError, ValueError):  # missing, or a name that no file can have
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
 

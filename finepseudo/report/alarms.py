@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from finepseudo.report.blocks import Alarm
-from finepseudo.report.reading import LabelRound, RunFolder, strategy_title
+from finepseudo.report.reading import Json, RunFolder, strategy_title
 
 MAX_QUARANTINE = 0.01  # share of clips above which it is an alarm
 MAX_WAIT = 0.2  # mean data-wait fraction above which a stage starves
 PRECISION_DROP = 0.05  # from one round to the next: confirmation bias
 NEEDS_SCORES = ("verification", "collaborative")
+Rounds = Sequence[tuple[int, int, Json]]  # seed, round, pseudo_metrics.json
 
 
 def alarms(run: RunFolder) -> list[Alarm]:
@@ -56,35 +57,44 @@ def _random_start(run: RunFolder) -> Iterator[Alarm]:
 
 def _labels(run: RunFolder) -> Iterator[Alarm]:
     for name in run.strategies():
-        for seed, strategy in run.runs(name):
-            where = f"{strategy_title(name)}, seed {seed}"
-            before: float | None = None
-            for entry in strategy.rounds:
-                yield from _round(entry, where, name, len(run.classes), before)
-                before = (entry.metrics or {}).get("precision")
+        title = strategy_title(name)
+        rounds = [(seed, r.round, r.metrics) for seed, s in run.runs(name) for r in s.rounds if r.metrics]
+        empty = [f"seed {seed} round {n}" for seed, n, m in rounds if not m.get("accepted")]
+        if empty:
+            cause = "; a score that is the same for every pair gives this too" if name in NEEDS_SCORES else ""
+            yield Alarm(
+                "alarm",
+                f"{title}: no pseudo-label was accepted in {_list(empty)}. "
+                f"Lower pseudo_labels.theta or train longer{cause}.",
+            )
+        yield from _class_coverage(run, title, rounds)
+        yield from _falling_precision(title, rounds)
 
 
-def _round(entry: LabelRound, where: str, name: str, n_classes: int, before: float | None) -> Iterator[Alarm]:
-    metrics = entry.metrics
-    if metrics is None:
-        return
-    where = f"{where}, round {entry.round}"
-    if not metrics.get("accepted"):
-        cause = " A score that is the same for every pair gives this too." if name in NEEDS_SCORES else ""
-        yield Alarm(
-            "alarm", f"{where}: no pseudo-label was accepted; lower pseudo_labels.theta or train longer.{cause}"
-        )
-        return
-    covered = sum(1 for c in metrics.get("per_class", []) if c.get("accepted"))
-    if n_classes and covered < n_classes:
-        yield Alarm("note", f"{where}: {covered} of {n_classes} classes have an accepted pseudo-label.")
-    precision = metrics.get("precision")
-    if before is not None and precision is not None and precision < before - PRECISION_DROP:
-        yield Alarm(
-            "note",
-            f"{where}: precision fell from {100 * before:.1f} to {100 * precision:.1f} % "
-            "(learning from its own errors?).",
-        )
+def _class_coverage(run: RunFolder, title: str, rounds: Rounds) -> Iterator[Alarm]:
+    """Argmax labels amplify a long tail: tell how many classes the last round reached."""
+    last = max((n for _, n, _ in rounds), default=0)
+    covered = [sum(1 for c in m.get("per_class", []) if c.get("accepted")) for _, n, m in rounds if n == last]
+    total = len(run.classes)
+    if covered and total and 0 < min(covered) < total:
+        count = f"{min(covered)}" if min(covered) == max(covered) else f"{min(covered)} to {max(covered)}"
+        yield Alarm("note", f"{title}: in round {last} only {count} of {total} classes have an accepted pseudo-label.")
+
+
+def _falling_precision(title: str, rounds: Rounds) -> Iterator[Alarm]:
+    known = {(seed, n): m["precision"] for seed, n, m in rounds if m.get("precision") is not None}
+    falls = [
+        f"from {100 * known[seed, n - 1]:.1f} to {100 * value:.1f} % (seed {seed}, round {n})"
+        for (seed, n), value in known.items()
+        if value < known.get((seed, n - 1), 0.0) - PRECISION_DROP
+    ]
+    if falls:
+        yield Alarm("note", f"{title}: precision fell {_list(falls)}; the rounds may be learning their own errors.")
+
+
+def _list(items: Sequence[str], limit: int = 4) -> str:
+    more = len(items) - limit
+    return ", ".join(items[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def _score_function(run: RunFolder) -> Iterator[Alarm]:

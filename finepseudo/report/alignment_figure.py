@@ -97,12 +97,12 @@ def _scale(cost: Floats, left: float, top: float) -> list[str]:
     """Explain the colours: a ramp from the lowest to the highest cost, and the dots."""
     ramp = png(np.tile(colormaps["cividis"](np.linspace(0, 1, 64), bytes=True)[None, :, :3], (1, 1, 1)).copy())
     return [
-        tag("image", href=ramp, x=left, y=top, width=120, height=10, preserveAspectRatio="none"),
+        tag("image", href=ramp, x=left, y=top, width=110, height=10, preserveAspectRatio="none"),
         text(left, top + 24, f"{cost.min():.2f}", class_="tick"),
-        text(left + 120, top + 24, f"{cost.max():.2f}", anchor="end", class_="tick"),
-        text(left + 128, top + 9, "cost 1 − cosine", class_="tick"),
-        tag("circle", cx=left + 236, cy=top + 5, r=5, class_="softpath"),
-        text(left + 246, top + 9, "soft path (area = weight)", class_="tick"),
+        text(left + 110, top + 24, f"{cost.max():.2f}", anchor="end", class_="tick"),
+        text(left + 118, top + 9, "cost 1 − cosine", class_="tick"),
+        tag("circle", cx=left + 248, cy=top + 5, r=5, class_="softpath"),
+        text(left + 258, top + 9, "soft path", class_="tick"),
     ]
 
 

@@ -11,12 +11,13 @@ from markupsafe import Markup
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Text cells, one list a row. Columns whose header starts with `#` hold numbers (right-aligned)."""
+    """Text cells, one list a row. Columns whose header starts with `#` hold numbers; row `strong` stands out."""
 
     id: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    strong: int = -1
     kind: ClassVar[str] = "table"
 
 

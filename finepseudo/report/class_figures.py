@@ -88,8 +88,8 @@ def _rows(count: int, x: tuple[float, float], x_label: str, x_format: Callable[[
     plot = Plot(
         x=x,
         y=(0, max(count, 1)),
-        size=(460, 44 + 19 * max(count, 1)),
-        margin=(4, 14, 36, 158),
+        size=(430, 44 + 19 * max(count, 1)),
+        margin=(4, 14, 36, 150),
         x_label=x_label,
         x_format=x_format,
         y_ticks=[],
@@ -122,11 +122,14 @@ def aggregate(confusion: Ints, classes: Sequence[str]) -> tuple[Ints, list[str]]
     return small, [*(classes[i] for i in kept), f"{n - WORST} other classes"]
 
 
-def confusion_matrix(confusion: Ints, classes: Sequence[str]) -> str:
-    """Draw rows (true) against columns (predicted); ink = share of the row, errors in another hue than hits."""
+def confusion_matrix(confusion: Ints, classes: Sequence[str], rest: int = -1) -> str:
+    """Draw rows (true) against columns (predicted); ink = share of the row, errors in another hue than hits.
+
+    rest: the row that sums other classes, whose diagonal is neither hit nor error; -1 for none.
+    """
     n = len(classes)
     cell = 26 if n <= 16 else 18 if n <= 28 else 15
-    left = top = 150
+    left = top = 164
     parts = [
         text(left + n * cell / 2, 12, "predicted", anchor="middle", class_="label"),
         text(12, top + n * cell / 2, "true", anchor="middle", class_="label", rotate=-90),
@@ -139,10 +142,10 @@ def confusion_matrix(confusion: Ints, classes: Sequence[str]) -> str:
         parts.append(text(left + mid + 3.5, top - 6, clip_name(name), class_="rowlabel", rotate=-90))
         for j in np.flatnonzero(confusion[i]).tolist():
             count, share = int(confusion[i, j]), confusion[i, j] / totals[i]
-            said = f"{name} taken for {classes[j]}" if i != j else f"{name} recognised"
+            said = f"{name} taken for {classes[j]}" if i != j else "among these" if i == rest else f"{name} recognised"
             title = tag("title", escape(f"{said}: {count} of {int(totals[i])}"))
             at = {"x": left + j * cell + 0.5, "y": top + i * cell + 0.5, "width": cell - 1, "height": cell - 1}
-            hue = "hue-right" if i == j else "hue-wrong"
+            hue = "hue-shared" if i == j == rest else "hue-right" if i == j else "hue-wrong"
             parts.append(tag("rect", title, class_=f"fill {hue}", fill_opacity=round(0.12 + 0.88 * share, 2), **at))
             if cell >= 26:
                 dark = " on" if share > 0.55 else ""
@@ -150,7 +153,7 @@ def confusion_matrix(confusion: Ints, classes: Sequence[str]) -> str:
                     text(at["x"] + cell / 2 - 0.5, at["y"] + 17, str(count), anchor="middle", class_=f"cell{dark}")
                 )
     side = left + n * cell + 6
-    right = int(np.trace(confusion))
+    right = int(sum(confusion[i, i] for i in range(n) if i != rest))
     return svg(
         side, side, parts, f"Confusion matrix of {n} classes: {right} of {int(confusion.sum())} right", "chart plain"
     )

@@ -84,7 +84,7 @@ def wall_time(run: RunFolder) -> Section:
     head = ["Stage", "#Times", "#Total", "#Mean", "#Longest"]
     single = [[d.folder, d.stage, duration(d.wall_s), d.finished_at] for d in run.done]
     blocks: list[Block] = [
-        Table("wall-time", head, rows),
+        Table("wall-time", head, rows, strong=len(rows) - 1),
         Fold("Every stage", [Table("stages", ["Folder", "Stage", "#Wall time", "Finished"], single)]),
     ]
     return Section("time", "Wall time", blocks, "Stages may run side by side: the total is work, not waiting.")

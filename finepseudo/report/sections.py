@@ -25,6 +25,7 @@ from finepseudo.report.reading import (
 from finepseudo.report.summary import RoundSummary, Stat, SummaryRow
 
 NOT_YET = "Not there yet: "
+THRESHOLD_ON_P = ("confidence", "collaborative")  # the others compare another value with theta
 T = TypeVar("T")
 
 
@@ -66,7 +67,8 @@ def headline(rows: Sequence[SummaryRow]) -> Section:
         return Section("results", "Results", [Note(NOT_YET + "no strategy has run.")], lead)
     head = ["Strategy", "#Seeds", "#Top-1", "#Gain", "#Top-5", "#Mean class", "#Labels, last round", "#Precision"]
     body = [[r.title, str(len(r.seeds)), *_results(r)] for r in rows]
-    blocks: list[Block] = [Table("headline", head, body)]
+    main = next((i for i, r in enumerate(rows) if r.strategy == "collaborative"), -1)
+    blocks: list[Block] = [Table("headline", head, body, strong=main)]
     if any(r.top1.values for r in rows):
         dots = [(hue(r.strategy), r.title, r) for r in rows]
         blocks.append(
@@ -137,11 +139,13 @@ def _labels_per_class(run: RunFolder) -> Iterator[Block]:
     bars = [(c, float(right), float(accepted - right)) for c, (accepted, right) in counts.items()]
     title = f"Accepted labels per class: {strategy_title(name)}, round {last}, all seeds"
     marks = [("hue-right", "right"), ("hue-wrong", "wrong")]
-    yield Grid([Figure(class_figures.class_labels(bars), title)], marks)
-    table = [[c, str(n), str(right), f"{100 * right / n:.1f}" if n else "–"] for c, (n, right) in counts.items()]
-    yield Fold(
-        "The same as a table", [Table("labels-per-class", ["Class", "#Accepted", "#Right", "#Precision"], table)]
-    )
+    chart = Grid([Figure(class_figures.class_labels(bars), title)], marks)
+    body = [[c, str(n), str(right), f"{100 * right / n:.1f}" if n else "–"] for c, (n, right) in counts.items()]
+    table = Table("labels-per-class", ["Class", "#Accepted", "#Right", "#Precision"], body)
+    if len(counts) <= class_figures.BESIDE:
+        yield Columns([chart, table])
+    else:
+        yield from (chart, Fold("The same as a table", [table]))
 
 
 def scores(run: RunFolder) -> Section:
@@ -187,7 +191,7 @@ def _histograms(run: RunFolder, name: str) -> Iterator[Block]:
         ):
             right, value = _pooled(tables, label, column)
             if len(value):
-                theta = _threshold(run) if score == "p" else None
+                theta = _threshold(run) if score == "p" and name in THRESHOLD_ON_P else None
                 svg = figures.score_histogram(value, right, f"max {score}", theta)
                 drawn.append(Figure(svg, f"{score}, round {number}"))
         if drawn:
@@ -215,9 +219,9 @@ def _reliability(run: RunFolder) -> Iterator[Block]:
         [
             _curves(curves, "Reliability on the test clips", "confidence of the prediction (max p), %"),
             *_pool_reliability(run, body),
-            Table("calibration", head, body, remark),
         ]
     )
+    yield Table("calibration", head, body, remark)
 
 
 def _curves(curves: Sequence[tuple[str, str, figures.Reliability]], title: str, x_label: str) -> Grid:
@@ -231,7 +235,7 @@ def _pool_reliability(run: RunFolder, body: list[list[str]]) -> Iterator[Block]:
     curves = []
     for number, look in {min(tables, default=0): "hue-shared", max(tables, default=0): hue(name or "")}.items():
         right, p = _pooled(tables.get(number, []), "label", "p_max")
-        if len(p):
+        if len(p) and p.max() < 1 + 1e-6:  # the sum of p_A and p_E is no probability
             found = figures.calibration(right, p)
             curves.append((look, f"{strategy_title(name or '')}, pool, round {number}", found))
             body.append([curves[-1][1], str(len(p)), *(f"{100 * v:.1f}" for v in (p.mean(), right.mean(), found.ece))])
@@ -269,11 +273,11 @@ def classes(run: RunFolder) -> Section:
     head = ["Class", "#Test clips", f"#{titles[1]}", *([f"#{titles[0]}", "#Gain"] if base else [])]
     body = [_class_row(c, main, base) for c in main]
     accuracy = Grid([Figure(drawn, "Accuracy per class, seeds together", remark)], marks)
-    matrix, *others = _confusions(run, name)
-    beside = len(run.classes) <= class_figures.BESIDE
+    matrix, *worst = _confusions(run, name)
+    small = len(run.classes) <= class_figures.BESIDE
     table = Table("per-class", head, body, "Percent of the test clips of all seeds.")
-    blocks: list[Block] = [Columns([accuracy, matrix])] if beside else [accuracy, matrix]
-    return Section("classes", "Classes", [*blocks, Fold("Accuracy per class as a table", [table]), *others])
+    blocks = [Columns([accuracy, matrix]), *worst] if small else [Columns([accuracy, *worst]), matrix]
+    return Section("classes", "Classes", [*blocks, Fold("Accuracy per class as a table", [table])])
 
 
 def _per_class(run: RunFolder, name: str) -> dict[str, tuple[int, float]]:
@@ -310,10 +314,11 @@ def _confusions(run: RunFolder, name: str) -> Iterator[Block]:
         return
     total = np.sum(matrices, axis=0).astype(np.int64)
     small, names = class_figures.aggregate(total, run.classes)
-    remark = "" if len(names) == len(run.classes) else "The classes with most errors; the others are summed."
+    rest = -1 if len(names) == len(run.classes) else len(names) - 1
+    remark = "" if rest < 0 else "The classes with most errors; the others are summed (grey: among themselves)."
     title = f"Confusion, {strategy_title(name)}, seeds together"
     marks = [("hue-right", "recognised"), ("hue-wrong", "taken for another; ink = share of the row")]
-    yield Grid([Figure(class_figures.confusion_matrix(small, names), title, remark, wide=True)], marks)
+    yield Grid([Figure(class_figures.confusion_matrix(small, names, rest), title, remark, wide=True)], marks)
     wrong = total - np.diag(np.diag(total))
     order = [int(i) for i in np.argsort(-wrong, axis=None, kind="stable")[:12] if wrong.flat[i] > 0]
     rows = [
@@ -328,7 +333,7 @@ def _confusions(run: RunFolder, name: str) -> Iterator[Block]:
 
 def alignment(run: RunFolder) -> Section:
     """The pictures of a same-class and a different-class pair."""
-    lead = "Cost of matching every frame of one clip with every frame of another, and the path soft-DTW takes."
+    lead = "Cost of matching each frame of one clip with each of another; dots: the path soft-DTW takes, area = weight."
     name = run.main_strategy()
     files = [(seed, s.examples) for seed, s in run.runs(name or "") if s.examples]
     if not files:

@@ -38,7 +38,8 @@ class Stat:
 
     def count(self) -> str:
         """Write counts: `118.5 ± 3.5`, without decimals when all are whole and equal or there is one seed."""
-        return self._write(1.0, ".0f" if len(set(self.values)) < 2 else ".1f", ".1f")
+        form = ".0f" if len(set(self.values)) < 2 else ".1f"
+        return self._write(1.0, form, form)
 
     def _write(self, factor: float, mean_format: str, std_format: str) -> str:
         if self.mean is None:
@@ -128,7 +129,7 @@ def render_text(rows: Sequence[SummaryRow]) -> str:
         "seeds",
         "top-1 %",
         "mean-class %",
-        *(f"round {r}: labels (precision %)" for r in range(n_rounds)),
+        *(f"round {r}: labels (% right)" for r in range(n_rounds)),
     ]
     body = [[r.title, str(len(r.seeds)), r.top1.percent(), r.mean_class.percent(), *_cells(r, n_rounds)] for r in rows]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]

@@ -57,10 +57,11 @@ def soft_dtw_backward(
     grad: Tensor, x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float, backend: str
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of `soft_dtw` for x and y (empty without y), recomputing what they need."""
-    other, grad = (x, _both_sides(grad)) if y is None else (y, grad)
     if backends.is_native(backend):
         grad_x, grad_y = native.pairwise_backward(grad, x, y, x_len, y_len, gamma, backend)
-    elif backend == "reference":
+        return (grad_x + grad_y, x.new_empty(0)) if y is None else (grad_x.contiguous(), grad_y.contiguous())
+    other, grad = (x, _both_sides(grad)) if y is None else (y, grad)
+    if backend == "reference":
         grad_x, grad_y = reference.rectangle_backward(grad, x, other, x_len, y_len, gamma)
     else:
         time_major = other.transpose(0, 1)

@@ -100,7 +100,8 @@ def _durations(flights: tuple[Flight, ...], spread: float, rng: np.random.Genera
     airborne = [(_PER_SOMERSAULT * flight.somersaults + _PER_TWIST * flight.twists, 1.0) for flight in flights]
     base, weight = np.array([_PREP, _LAUNCH, *airborne, _ENTRY, _AFTER]).T
     lengths = base * np.exp(spread * weight * rng.standard_normal(len(base)))
-    return lengths / lengths.sum()
+    shares: Floats = lengths / lengths.sum()
+    return shares
 
 
 def _pose_curves(edges: Floats, takeoff: Takeoff, flights: tuple[Flight, ...]) -> Floats:

@@ -65,15 +65,14 @@ class _Capsule:
 
 
 def render(timeline: Timeline, nuisance: Nuisance, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Draw all frames: uint8 [n, SIZE, SIZE, 3]. `rng` is the video's own generator, used after the timeline's draws."""
+    """Draw all frames: uint8 [n, SIZE, SIZE, 3]. `rng` is the video's own, after the timeline's draws."""
     look = _draw_look(nuisance, rng)
     camera = _camera(timeline, nuisance, rng)
     canvas = _background(camera, look)
     for capsule in _body(timeline, camera, look):
         for index in np.flatnonzero(capsule.shown):
-            _paint(
-                canvas[index], capsule.first[index], capsule.second[index], capsule.radius, capsule.colours[index], 1.0
-            )
+            first, second, colour = capsule.first[index], capsule.second[index], capsule.colours[index]
+            _paint(canvas[index], first, second, radius=capsule.radius, colour=colour)
     _cover_with_water(canvas, camera, look)
     _splash(canvas, timeline, camera, look, rng)
     return _noisy(canvas, nuisance.noise, rng)
@@ -95,7 +94,7 @@ def _camera(timeline: Timeline, nuisance: Nuisance, rng: np.random.Generator) ->
     anchor = np.array(_CAMERA_ANCHOR)
     steps = rng.standard_normal((len(timeline), 2))
     walk = np.cumsum(steps, axis=0) / 3
-    camera = anchor + nuisance.track * (timeline.centre - anchor) + nuisance.jitter * (walk - walk.mean(axis=0))
+    camera: Floats = anchor + nuisance.track * (timeline.centre - anchor) + nuisance.jitter * (walk - walk.mean(axis=0))
     camera[:, 1] = np.maximum(camera[:, 1], _CAMERA_FLOOR)
     return camera
 
@@ -204,7 +203,8 @@ def _centre_of_mass(joints: dict[str, Floats]) -> Floats:
     for name in ("left", "right"):
         segments += [(f"{name}_shoulder", f"{name}_hand", 0.05), (f"{name}_hip", f"{name}_knee", 0.10)]
         segments += [(f"{name}_knee", f"{name}_ankle", 0.06)]
-    return np.sum([share * (joints[a] + joints[b]) / 2 for a, b, share in segments], axis=0)
+    mass: Floats = np.sum([share * (joints[a] + joints[b]) / 2 for a, b, share in segments], axis=0)
+    return mass
 
 
 def _torso_colours(timeline: Timeline, look: _Look) -> Floats:
@@ -214,7 +214,9 @@ def _torso_colours(timeline: Timeline, look: _Look) -> Floats:
     return np.abs(turned) * seen + (1 - np.abs(turned)) * look.colours["torso"]
 
 
-def _paint(picture: Canvas, first: Floats, second: Floats, radius: float, colour: Floats, opacity: float) -> None:
+def _paint(
+    picture: Canvas, first: Floats, second: Floats, *, radius: float, colour: Floats, opacity: float = 1.0
+) -> None:
     """Blend one anti-aliased capsule into a picture [SIZE, SIZE, 3], touching only the box around it."""
     low = np.maximum(np.floor(np.minimum(first, second) - radius - 1), 0).astype(int)
     high = np.minimum(np.ceil(np.maximum(first, second) + radius + 1), SIZE).astype(int)
@@ -251,7 +253,8 @@ def _splash(canvas: Canvas, timeline: Timeline, camera: Floats, look: _Look, rng
         for disc in np.flatnonzero(height > 0):
             offset = (np.array([x[disc], height[disc]]) - camera[index]) / look.pixel
             place = offset * np.array([1.0, -1.0]) + SIZE / 2
-            _paint(canvas[index], place, place, radius[disc] / look.pixel, look.colours["splash"], 0.8)
+            size, colour = radius[disc] / look.pixel, look.colours["splash"]
+            _paint(canvas[index], place, place, radius=size, colour=colour, opacity=0.8)
 
 
 def _end_x(timeline: Timeline) -> float:
