@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from finepseudo.metrics import pseudo_label_metrics
 from finepseudo.pseudo_labels import PseudoLabelConfig, label_pool
 from jobs.score import parts
 from shards.annotations.base import Annotations, read_clips
-from shards.label_split import LabelSplit, SplitConfig, draw_split
+from shards.label_split import LabelSplit, SplitConfig, draw_split, split_hash
 from shards.manifest import Manifest
 from shards.types import ItemTable, UserError
 
@@ -24,7 +25,8 @@ from shards.types import ItemTable, UserError
 def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
     """Draw labels over every annotated clip, so that broken videos do not move the draw, then leave those out."""
     drawn = draw_split(found, cfg, seed)
-    usable = drawn.restricted_to(frozenset(manifest.keys))
+    table = drawn.table.filter(pc.is_in(drawn.table["key"], pa.array(manifest.keys, pa.string())))
+    usable = replace(drawn, table=table, sha256=split_hash(table, drawn.classes))
     for role in ("labelled", "test"):
         if not usable.keys(role):
             raise UserError(f"split: no usable {role} clip is left; see quarantine.parquet and data.lists")
