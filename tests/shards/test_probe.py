@@ -1,5 +1,6 @@
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -99,7 +100,7 @@ def test_what_is_no_video_is_refused(tmp_path, content, reason, name):
 def test_things_that_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     server = socket.socket(socket.AF_UNIX)
-    here = os.getcwd()
+    here = Path.cwd()
     os.chdir(tmp_path)  # names of sockets must be short
     try:
         server.bind("sock.mp4")
