@@ -1,0 +1,197 @@
+"""The clip table every data set is read into, its configuration and the rules of keys.
+
+A table has one row a clip: key, path, label (NO_LABEL when unknown), role, source (the video it was cut from),
+start and end (seconds, null for the whole file). True labels of unlabelled clips live here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.files import atomic
+from shards.synthetic.config import SyntheticDivingConfig
+from shards.types import NO_LABEL, UserError
+
+CLIP_ROLES = ("train", "test", "labelled", "unlabelled")
+CLIP_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("path", pa.string()),
+        ("label", pa.int32()),
+        ("role", pa.string()),
+        ("source", pa.string()),
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+    ]
+)
+METADATA = b"finepseudo"
+_MAX_KEY = 90  # a USTAR member name holds 100 bytes: the key and ".webm" must fit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetConfig:
+    """Which data set to read and where its files are."""
+
+    # Name of the reader: a module of shards.annotations.
+    name: str
+    # Folder of the annotation files; paths in lists are relative to it. synthetic_diving renders into it.
+    # csv: empty = the folder of the list.
+    root: str = ""
+    # Folder or URL of the videos; empty = rgb (diving48), frames (penn_action) or videos below root.
+    videos: str = ""
+    # List files by role. csv: `all` (role in an optional third column), or labelled, unlabelled, train, test;
+    # kinetics400: train and test, empty = train.csv and val.csv below root.
+    lists: Mapping[str, str] = field(default_factory=dict)
+    # csv: file with one class name a line, index = line; empty = the sorted names found in the lists.
+    # kinetics400: the label map of the lists, where the lists do not tell it themselves.
+    classes: str = ""
+    # finegym: v1.0 | v1.1 of the training list; ssv2: v2 | mini; empty = v1.1, v2.
+    version: str = ""
+    # finegym: gym99 | gym288 | VT | FX | BB | UB | UB_S1 | FX_S1 | Gym_new; finediving: 10m or a dive number;
+    # hmdb51: with-unused puts the clips that split leaves out into the training pool.
+    subset: str = ""
+    # finediving: action (52 dive numbers) | subaction (29 step types); empty = action.
+    task: str = ""
+    # ucf101, hmdb51: official split 1, 2 or 3.
+    split: int = 1
+    # finegym: what the video files are: element (already cut) | event | video (elements are cut out of them).
+    cut_from: str = "element"
+    # finediving: pictures a second of the frame folders (broadcast video; the annotations count frames only).
+    frame_rate: float = 25.0
+    # synthetic_diving: which dives to render.
+    synthetic: SyntheticDivingConfig = field(default_factory=SyntheticDivingConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse roles that no list file can have."""
+        allowed = ("all", *CLIP_ROLES)
+        for role in self.lists:
+            if role not in allowed:
+                raise ValueError(f"lists.{role}: no such role; a list file is one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Annotations:
+    """All clips of a data set (CLIP_SCHEMA, sorted by key), its class names (index = label) and its version."""
+
+    clips: pa.Table
+    classes: list[str]
+    dataset: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """One row of the table before it has a key. `name` is what the key is made from."""
+
+    name: str
+    path: str
+    label: int
+    role: str
+    source: str
+    start: float | None = None
+    end: float | None = None
+
+
+def sanitise_key(name: str) -> str:
+    """Make a tar-safe key: `[A-Za-z0-9_-]+`, no dots (a dot would end the key of a WebDataset sample).
+
+    A name with characters outside ASCII, or too long for a tar header, ends with a hash of the whole name, because
+    what is left of it alone would collide; plain names stay readable.
+    """
+    key = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    if name.isascii() and 0 < len(key) <= _MAX_KEY:
+        return key
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    return f"{key[: _MAX_KEY - 11]}-{digest}"
+
+
+def make_annotations(rows: Sequence[Clip], classes: Sequence[str], dataset: str, version: str) -> Annotations:
+    """Give keys, refuse collisions (both paths named) and labels out of range, sort by key."""
+    if not rows:
+        raise UserError(f"data set {dataset}: no clips found; check data.root and data.lists")
+    _check_labels(rows, len(classes), dataset)
+    by_key: dict[str, Clip] = {}
+    for name, row in zip(_key_names(rows), rows, strict=True):
+        key = sanitise_key(name)
+        other = by_key.setdefault(key, row)
+        if other is not row:
+            raise UserError(f"{dataset}: {other.path} and {row.path} would both get the key {key}; rename one of them")
+    keys = sorted(by_key)
+    ordered = [by_key[key] for key in keys]
+    columns = {name: [getattr(row, name) for row in ordered] for name in CLIP_SCHEMA.names if name != "key"}
+    table = pa.table({"key": keys, **columns}, schema=CLIP_SCHEMA)
+    return Annotations(clips=table, classes=list(classes), dataset=dataset, version=version)
+
+
+def write_clips(path: Path, ann: Annotations) -> None:
+    """Write the clip table with the class names in its metadata, atomically."""
+    meta = {"dataset": ann.dataset, "version": ann.version, "classes": ann.classes}
+    write_table(path, ann.clips, meta)
+
+
+def read_clips(path: Path) -> Annotations:
+    """Read a clip table back. Raises UserError when the file is missing or is no clip table."""
+    table, meta = read_table(path, CLIP_SCHEMA)
+    return Annotations(clips=table, classes=meta["classes"], dataset=meta["dataset"], version=meta["version"])
+
+
+def write_table(path: Path, table: pa.Table, meta: Mapping[str, Any]) -> None:
+    """Write a parquet file with JSON metadata under the key `finepseudo`, atomically."""
+    with atomic(path) as temporary:
+        pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(meta)}), temporary)
+
+
+def missing_videos(ann: Annotations) -> list[str]:
+    """List the paths of videos that are not on disk; clips of one video count once."""
+    paths = dict.fromkeys(ann.clips.column("path").to_pylist())
+    return [path for path in paths if not Path(path).is_file()]
+
+
+def read_table(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, Any]]:
+    """Read a parquet file and its JSON metadata, checking the columns."""
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; run the stage that writes it first") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path} is not a readable parquet file ({error}); remove it and run again") from error
+    raw = (table.schema.metadata or {}).get(METADATA)
+    if raw is None or not table.schema.remove_metadata().equals(schema):
+        raise UserError(f"{path} has other columns than expected ({', '.join(schema.names)}); remove it and run again")
+    return table.replace_schema_metadata(None), json.loads(raw)
+
+
+def _check_labels(rows: Sequence[Clip], n_classes: int, dataset: str) -> None:
+    bad = [row for row in rows if not (row.label == NO_LABEL or 0 <= row.label < n_classes)]
+    if bad:
+        shown = "; ".join(f"{row.path}: {row.label}" for row in bad[:3])
+        raise UserError(f"{dataset}: {len(bad)} labels outside 0..{n_classes - 1}, first: {shown}; correct the list")
+
+
+def _key_names(rows: Sequence[Clip]) -> list[str]:
+    """Use the names as they are when they are unique, else the paths below the folder all clips share."""
+    if len({row.name for row in rows}) == len(rows):
+        return [row.name for row in rows]
+    paths = [PurePath(row.path) for row in rows]
+    shared = _shared_length([path.parent.parts for path in paths])
+    return ["/".join((*path.parts[shared:-1], path.stem)) for path in paths]
+
+
+def _shared_length(parts: Sequence[tuple[str, ...]]) -> int:
+    low, high = min(parts), max(parts)
+    same = [a == b for a, b in zip(low, high, strict=False)]
+    return same.index(False) if False in same else len(same)
+
+
+def absolute(folder: str | Path, name: str) -> str:
+    """Join and make absolute without touching symbolic links, so that jobs on other nodes find the file."""
+    return str(Path(folder).expanduser().absolute() / name)

@@ -1,0 +1,74 @@
+"""Rendered dives as a data set: real H.264 files, made where they are missing, with true phase labels.
+
+A video lies at `<root>/videos/<nuisance>-<seed>-r<renderer version>/<split>/<key>.mp4`, a path that names all it
+depends on, so another configuration in the same root never meets a stale file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from shards.annotations.base import Annotations, Clip, DatasetConfig, absolute, make_annotations, write_table
+from shards.files import write_bytes
+from shards.synthetic.config import NUISANCES, SyntheticDivingConfig
+from shards.synthetic.pose import draw_timeline, video_generator
+from shards.synthetic.renderer import FPS, render
+from shards.synthetic.video import encode
+from shards.types import UserError
+
+RENDERER_VERSION = 1
+"""Raise it when the same configuration would give other pictures."""
+PHASES = "phases.parquet"
+PHASE_SCHEMA = pa.schema([("key", pa.string()), ("names", pa.list_(pa.string())), ("phase", pa.list_(pa.int8()))])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Video:
+    class_name: str
+    label: int
+    split: str
+    index: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.class_name.replace(':', '_')}-{self.split}-{self.index:04d}"
+
+
+def read(cfg: DatasetConfig) -> Annotations:
+    """Render what is missing, write `<root>/phases.parquet` and give the clip table (roles train and test).
+
+    phases.parquet: key, names (the phases of this dive in order), phase (one index into names a frame).
+    """
+    if not cfg.root:
+        raise UserError("data.root: synthetic_diving needs a folder to render into; set data.root")
+    root, synthetic = Path(absolute(cfg.root, "")), cfg.synthetic
+    folder = root / "videos" / f"{synthetic.nuisance}-{synthetic.seed}-r{RENDERER_VERSION}"
+    clips, phases = [], []
+    for video in _videos(synthetic):
+        path = folder / video.split / f"{video.key}.mp4"
+        phases.append({"key": video.key, **render_missing(path, video, synthetic)})
+        clips.append(Clip(name=video.key, path=str(path), label=video.label, role=video.split, source=video.key))
+    write_table(root / PHASES, pa.Table.from_pylist(phases, schema=PHASE_SCHEMA), {"fps": FPS})
+    version = f"{synthetic.nuisance}-{synthetic.seed}-r{RENDERER_VERSION}"
+    return make_annotations(clips, synthetic.class_names, cfg.name, version)
+
+
+def render_missing(path: Path, video: _Video, cfg: SyntheticDivingConfig) -> dict[str, list[str] | list[int]]:
+    """Render one video unless its file is there; give its phase names and the phase of every frame."""
+    rng = video_generator(cfg.seed, video.split, video.class_name, video.index)
+    nuisance = NUISANCES[cfg.nuisance]
+    timeline = draw_timeline(video.class_name, nuisance, rng)
+    if not path.exists():
+        write_bytes(path, encode(render(timeline, nuisance, rng), FPS))
+    return {"names": list(timeline.phases), "phase": timeline.phase.tolist()}
+
+
+def _videos(cfg: SyntheticDivingConfig) -> Iterator[_Video]:
+    for split, count in (("train", cfg.train_per_class), ("test", cfg.test_per_class)):
+        for label, name in enumerate(cfg.class_names):
+            for index in range(count):
+                yield _Video(class_name=name, label=label, split=split, index=index)

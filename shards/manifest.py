@@ -1,0 +1,224 @@
+"""The index of a shard folder: where each clip's bytes are and what they hold, checked against the files.
+
+Columns are arrays, not Python objects: 240,000 clips take some tens of megabytes. A manifest can be pickled; file
+descriptors are opened where they are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.types import SampleError, UserError
+
+FORMAT = 1
+MANIFEST_JSON, MANIFEST_PARQUET = "manifest.json", "manifest.parquet"
+MANIFEST_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("shard", pa.int32()),
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+        ("n_frames", pa.int32()),
+        ("fps", pa.float32()),
+        ("codec", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("sha256", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestRow:
+    """One clip: its place in the shard (bytes), true decoded frame count, frames a second, codec, pixels, hash."""
+
+    key: str
+    shard: int
+    offset: int
+    size: int
+    n_frames: int
+    fps: float
+    codec: str
+    width: int
+    height: int
+    sha256: str
+
+
+class Manifest:
+    """A checked shard folder. Make it with `Manifest.open`."""
+
+    def __init__(self, folder: Path, table: pa.Table, info: dict[str, Any]) -> None:
+        """Hold the rows, sorted by key, and the shard list. Use `open`, which checks both against the files."""
+        self.folder = folder
+        self.profile: str = info["profile"]
+        self.shards: tuple[str, ...] = tuple(shard["name"] for shard in info["shards"])
+        self.sha256: str = info["manifest_sha256"]
+        self._table = table
+        self._keys = np.array(table.column("key").to_pylist(), dtype=np.bytes_)
+        self._shard: npt.NDArray[np.int32] = table.column("shard").to_numpy()
+        self._offset: npt.NDArray[np.int64] = table.column("offset").to_numpy()
+        self._size: npt.NDArray[np.int64] = table.column("size").to_numpy()
+        self.n_frames: npt.NDArray[np.int32] = table.column("n_frames").to_numpy()
+        self._files: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def open(folder: Path | str) -> Manifest:
+        """Read and check a shard folder. Raises UserError when a file is missing, cut or from another write."""
+        folder = Path(folder)
+        info = _read_info(folder)
+        try:
+            raw = (folder / MANIFEST_PARQUET).read_bytes()
+        except OSError as error:
+            raise UserError(f"{folder / MANIFEST_PARQUET} cannot be read ({error}); write the shards again") from error
+        if hashlib.sha256(raw).hexdigest() != info["manifest_sha256"]:
+            raise UserError(
+                f"{folder / MANIFEST_PARQUET} is not the file {MANIFEST_JSON} was written for; write the shards again"
+            )
+        table = pq.read_table(pa.BufferReader(raw)).cast(MANIFEST_SCHEMA).replace_schema_metadata(None)
+        sizes = _check_shards(folder, info["shards"])
+        _check_rows(folder, table, sizes)
+        return Manifest(folder, table, info)
+
+    def __len__(self) -> int:
+        """Count the clips."""
+        return len(self._keys)
+
+    def __contains__(self, key: object) -> bool:
+        """Say whether a clip is stored here (clips in quarantine are not)."""
+        return isinstance(key, str) and self._find(key) is not None
+
+    @property
+    def keys(self) -> list[str]:
+        """List all keys in order (made anew at each call; positions count in this order)."""
+        keys: list[str] = self._table.column("key").to_pylist()
+        return keys
+
+    @property
+    def codecs(self) -> tuple[str, ...]:
+        """Name the codecs that occur."""
+        return tuple(sorted(self._table.column("codec").unique().to_pylist()))
+
+    def positions(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Find many rows at once: int64 [N]. Raises UserError for a key that is not stored."""
+        return np.array([self._position(key) for key in keys], dtype=np.int64)
+
+    def row(self, key: str) -> ManifestRow:
+        """Give one clip's row. Raises UserError when the key is not stored."""
+        index = self._position(key)
+        values = self._table.slice(index, 1).to_pylist()[0]
+        return ManifestRow(**values)
+
+    def read(self, key: str) -> bytes:
+        """Read one clip's encoded video.
+
+        Raises SampleError `shard_unreadable` when the tar vanished or was cut since it was opened.
+        """
+        index = self._position(key)
+        size, offset = int(self._size[index]), int(self._offset[index])
+        shard = int(self._shard[index])
+        try:
+            data = os.pread(self._file(shard), size, offset)
+        except OSError as error:
+            raise SampleError(key, "shard_unreadable", f"{self.shards[shard]}: {error}") from error
+        if len(data) != size:
+            raise SampleError(key, "shard_unreadable", f"{self.shards[shard]} ends inside the clip")
+        return data
+
+    def close(self) -> None:
+        """Close the tar files that were opened; reading opens them again."""
+        with self._lock:
+            for descriptor in self._files.values():
+                os.close(descriptor)
+            self._files.clear()
+
+    def _file(self, shard: int) -> int:
+        with self._lock:
+            if shard not in self._files:
+                self._files[shard] = os.open(self.folder / self.shards[shard], os.O_RDONLY | os.O_CLOEXEC)
+            return self._files[shard]
+
+    def _find(self, key: str) -> int | None:
+        encoded = key.encode()
+        index = int(np.searchsorted(self._keys, encoded))
+        return index if index < len(self._keys) and self._keys[index] == encoded else None
+
+    def _position(self, key: str) -> int:
+        index = self._find(key)
+        if index is None:
+            raise UserError(f"clip {key} is not in {self.folder / MANIFEST_PARQUET}; was it quarantined?")
+        return index
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to this process: file descriptors and the lock."""
+        return {**self.__dict__, "_files": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start with no open file."""
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def __del__(self) -> None:
+        """Close what is still open."""
+        if getattr(self, "_lock", None) is not None:
+            self.close()
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST_JSON
+    try:
+        info = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: the shards are not (completely) written; write them first") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); write the shards again") from error
+    needed = {"format", "profile", "shards", "manifest_sha256", "clips"}
+    if not isinstance(info, dict) or not needed <= set(info) or info["format"] != FORMAT:
+        raise UserError(f"{path} is not a manifest of format {FORMAT}; write the shards again with this version")
+    return info
+
+
+def _check_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> npt.NDArray[np.int64]:
+    """Compare names and sizes with the disk; give the sizes in bytes."""
+    for shard in shards:
+        name = str(shard["name"])
+        if Path(name).name != name:
+            raise UserError(f"{folder / MANIFEST_JSON} names {name}, outside the folder; write the shards again")
+        try:
+            found = (folder / name).stat().st_size
+        except OSError as error:
+            raise UserError(
+                f"{folder / name} is missing ({error.strerror}); copy it back or write the shards again"
+            ) from error
+        if found != shard["bytes"]:
+            raise UserError(
+                f"{folder / name} has {found} bytes, the manifest says {shard['bytes']}; "
+                "copy the whole file back or write the shards again"
+            )
+    return np.array([shard["bytes"] for shard in shards], dtype=np.int64)
+
+
+def _check_rows(folder: Path, table: pa.Table, sizes: npt.NDArray[np.int64]) -> None:
+    """Refuse rows outside their tar, doubled keys and keys out of order, before anything is read by them."""
+    shard, offset = table.column("shard").to_numpy(), table.column("offset").to_numpy()
+    size, keys = table.column("size").to_numpy(), np.array(table.column("key").to_pylist(), dtype=np.bytes_)
+    inside = (shard >= 0) & (shard < len(sizes)) & (offset >= 0) & (size > 0)
+    if inside.all():
+        inside = offset + size <= sizes[shard]
+    if not inside.all():
+        key = keys[int(np.argmin(inside))].decode()
+        raise UserError(f"{folder / MANIFEST_PARQUET}: clip {key} lies outside its tar; write the shards again")
+    if (keys[1:] <= keys[:-1]).any():
+        raise UserError(f"{folder / MANIFEST_PARQUET}: keys doubled or out of order; write the shards again")

@@ -1,0 +1,1 @@
+"""Rendered dives: classes differ only by what the diver does and in which order."""

@@ -1,0 +1,262 @@
+"""Write clips into reproducible WebDataset tars: same clips and configuration, same bytes, whoever writes them.
+
+plan_shards -> write_shard for each plan, anywhere and in any order -> finish. A shard that is already there, written
+by the same plan from the same files, is left alone. manifest.json is written last: without it there are no shards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from webdataset import TarWriter
+
+from shards.files import TEMPORARY_SUFFIX, atomic, sha256_file, write_bytes
+from shards.manifest import FORMAT, MANIFEST_JSON, MANIFEST_PARQUET, MANIFEST_SCHEMA, Manifest
+from shards.normalise import PROFILES, NormalisedClip, normalise
+from shards.types import SampleError, UserError
+
+WRITER_VERSION = 1
+"""Part of every plan's hash: raise it when the same clips would give other bytes."""
+QUARANTINE = "quarantine.parquet"
+QUARANTINE_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "path", "reason", "detail")])
+_SHARD_FILE = re.compile(r"shard-\d{6}\.(tar|idx|json)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardConfig:
+    """How clips are stored."""
+
+    # h264 (GPU decoders, PyAV) | vp9 (DALI's decoder on a CPU) | copy (the files as they are).
+    profile: str = "h264"
+    # Longest short side in pixels; smaller clips keep their size. 256 decodes 7-8x faster than 720p.
+    short_side: int = 256
+    # Clips of one tar: the unit of writing, of retrying and of parallel work.
+    clips_per_shard: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse unknown profiles and sizes."""
+        if self.profile not in PROFILES:
+            raise ValueError(f"shards.profile: {self.profile} is not one of {', '.join(PROFILES)}")
+        if not 48 <= self.short_side <= 4096:
+            raise ValueError(f"shards.short_side: {self.short_side} is outside 48..4096 pixels")
+        if self.clips_per_shard < 1:
+            raise ValueError(f"shards.clips_per_shard: {self.clips_per_shard}; at least 1 is needed")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedClip:
+    """A clip to be stored: key, source file, window in seconds (None = whole file)."""
+
+    key: str
+    path: str
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardPlan:
+    """The clips of one tar, in key order."""
+
+    index: int
+    clips: tuple[PlannedClip, ...]
+
+    @property
+    def name(self) -> str:
+        """File name without extension."""
+        return f"shard-{self.index:06d}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardResult:
+    """What a tar holds: rows of the manifest (`shard` left out), quarantined clips, its size and hash.
+
+    `tar` is None when every clip was bad. `written` is False when the shard was already there.
+    """
+
+    index: int
+    plan_sha256: str
+    tar: str | None
+    bytes: int
+    sha256: str
+    rows: list[dict[str, Any]]
+    quarantine: list[dict[str, str]]
+    written: bool = True
+
+
+def plan_shards(clips: pa.Table, cfg: ShardConfig) -> list[ShardPlan]:
+    """Cut the clip table (columns key, path, start, end), sorted by key, into tars of equal length."""
+    rows = sorted(clips.select(["key", "path", "start", "end"]).to_pylist(), key=lambda row: row["key"])
+    step = cfg.clips_per_shard
+    return [
+        ShardPlan(index=index, clips=tuple(PlannedClip(**row) for row in rows[first : first + step]))
+        for index, first in enumerate(range(0, len(rows), step))
+    ]
+
+
+def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
+    """Write one tar and its index, or find that they are there. Safe to run twice, also at the same time.
+
+    A bad clip goes to quarantine with its reason; a full disk raises UserError and leaves nothing half-written.
+    """
+    digest = plan_hash(plan, cfg)
+    done = _find_result(plan, folder, digest)
+    if done is not None:
+        return done
+    (folder / MANIFEST_JSON).unlink(missing_ok=True)  # the shards are not whole from here until `finish`
+    rows: list[dict[str, Any]] = []
+    quarantine: list[dict[str, str]] = []
+    tar = folder / f"{plan.name}.tar"
+    with atomic(tar) as temporary:
+        with temporary.open("wb") as file, TarWriter(file, user="", group="", mtime=0) as writer:
+            for clip in plan.clips:
+                try:
+                    rows.append(_store(writer, clip, cfg))
+                except SampleError as error:
+                    quarantine.append(_quarantined(clip, error))
+        index = tar_index(temporary)
+        _place(rows, index)
+        size, sha256 = temporary.stat().st_size, sha256_file(temporary)
+    write_bytes(tar.with_suffix(".idx"), dali_index(index))
+    result = ShardResult(
+        index=plan.index,
+        plan_sha256=digest,
+        tar=tar.name if rows else None,
+        bytes=size,
+        sha256=sha256,
+        rows=rows,
+        quarantine=quarantine,
+    )
+    write_bytes(tar.with_suffix(".json"), json.dumps(dataclasses.asdict(result), sort_keys=True).encode())
+    return result
+
+
+def finish(folder: Path, results: Sequence[ShardResult], cfg: ShardConfig, quarantine: Path | None = None) -> Manifest:
+    """Write quarantine.parquet (at `quarantine`, else in the folder), manifest.parquet and, last, manifest.json.
+
+    Shards of an earlier plan and left-over temporary files are removed. Raises UserError when no clip is usable.
+    """
+    ordered = sorted(results, key=lambda result: result.index)
+    bad = sorted((row for result in ordered for row in result.quarantine), key=lambda row: row["key"])
+    with atomic(quarantine or folder / QUARANTINE) as temporary:
+        pq.write_table(pa.Table.from_pylist(bad, schema=QUARANTINE_SCHEMA), temporary)
+    kept = [result for result in ordered if result.rows]
+    if not kept:
+        first = "; ".join(f"{row['path']}: {row['reason']}" for row in bad[:3])
+        raise UserError(f"none of {len(bad)} clips can be used, first: {first}; check data.root and the video files")
+    (folder / MANIFEST_JSON).unlink(missing_ok=True)
+    rows = [{**row, "shard": shard} for shard, result in enumerate(kept) for row in result.rows]
+    with atomic(folder / MANIFEST_PARQUET) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), temporary)
+    shards = [
+        {"name": result.tar, "bytes": result.bytes, "sha256": result.sha256, "clips": len(result.rows)}
+        for result in kept
+    ]
+    info = {
+        "format": FORMAT,
+        "profile": cfg.profile,
+        "shards": shards,
+        "manifest_sha256": sha256_file(folder / MANIFEST_PARQUET),
+        "clips": len(rows),
+    }
+    _remove_strangers(folder, {f"shard-{result.index:06d}" for result in ordered})
+    write_bytes(folder / MANIFEST_JSON, json.dumps(info, indent=1).encode())
+    return Manifest.open(folder)
+
+
+def plan_hash(plan: ShardPlan, cfg: ShardConfig) -> str:
+    """Hash the plan, the configuration and what identifies the source files now (size, time of change)."""
+    text = json.dumps(
+        {
+            "writer": WRITER_VERSION,
+            "profile": cfg.profile,
+            "short_side": cfg.short_side,
+            "clips": [(clip.key, clip.path, clip.start, clip.end, *_identity(clip.path)) for clip in plan.clips],
+        }
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def tar_index(path: Path) -> list[tuple[str, list[tuple[str, int, int, str]]]]:
+    """List the samples of a tar in order: key and its members (extension, offset, size, name)."""
+    groups: dict[str, list[tuple[str, int, int, str]]] = {}
+    with tarfile.open(path) as tar:
+        for member in tar:
+            stem, _, extension = member.name.partition(".")
+            groups.setdefault(stem, []).append((extension, member.offset_data, member.size, member.name))
+    return list(groups.items())
+
+
+def dali_index(index: Sequence[tuple[str, list[tuple[str, int, int, str]]]]) -> bytes:
+    """Write the index file of DALI's webdataset reader, format v1.2."""
+    lines = [f"v1.2 {len(index)}"]
+    lines += [" ".join(f"{ext} {offset} {size} {name}" for ext, offset, size, name in group) for _, group in index]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _store(writer: TarWriter, clip: PlannedClip, cfg: ShardConfig) -> dict[str, Any]:
+    video = normalise(
+        clip.key, Path(clip.path), profile=cfg.profile, short_side=cfg.short_side, start=clip.start, end=clip.end
+    )
+    facts = _facts(video)
+    # No label here: labels of unlabelled clips must not travel with the pixels.
+    sample = {"__key__": clip.key, video.extension: video.data, "json": json.dumps(facts, sort_keys=True).encode()}
+    writer.write(sample)
+    return {"key": clip.key, **facts, "sha256": hashlib.sha256(video.data).hexdigest()}
+
+
+def _facts(video: NormalisedClip) -> dict[str, Any]:
+    names = ("n_frames", "fps", "codec", "width", "height")
+    return {name: getattr(video, name) for name in names}
+
+
+def _place(rows: list[dict[str, Any]], index: Sequence[tuple[str, list[tuple[str, int, int, str]]]]) -> None:
+    """Fill in where the video members lie, from the tar as it was written."""
+    for row, (key, members) in zip(rows, index, strict=True):
+        (video,) = [member for member in members if member[0] != "json"]
+        if key != row["key"]:
+            raise RuntimeError(f"sample {key} stands where {row['key']} was written")
+        row["offset"], row["size"] = video[1], video[2]
+
+
+def _quarantined(clip: PlannedClip, error: SampleError) -> dict[str, str]:
+    return {"key": clip.key, "path": clip.path, "reason": error.reason, "detail": error.detail}
+
+
+def _find_result(plan: ShardPlan, folder: Path, digest: str) -> ShardResult | None:
+    """Give the record of an earlier write when plan and bytes still match, else None."""
+    tar = folder / f"{plan.name}.tar"
+    try:
+        record = ShardResult(**{**json.loads(tar.with_suffix(".json").read_bytes()), "written": False})
+        same = record.plan_sha256 == digest and tar.stat().st_size == record.bytes
+        if same and tar.with_suffix(".idx").exists() and sha256_file(tar) == record.sha256:
+            return record
+    except (OSError, ValueError, TypeError):
+        return None  # no record, or not one of ours: the shard is written again
+    return None
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        stat = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):  # missing, or a name that no file can have
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _remove_strangers(folder: Path, names: set[str]) -> None:
+    for path in folder.iterdir():
+        stale = _SHARD_FILE.fullmatch(path.name) and path.stem not in names
+        leftover = path.name.startswith(".") and path.name.endswith(TEMPORARY_SUFFIX)
+        if stale or leftover:
+            path.unlink(missing_ok=True)
