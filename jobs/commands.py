@@ -35,6 +35,10 @@ NO_RAY = frozenset({"split", "report"})
 
 def dispatch(arguments: argparse.Namespace) -> int:
     """Run one parsed command; return its exit code."""
+    if arguments.command == "bench":
+        from jobs.bench import bench
+
+        return bench(arguments.what, arguments.options)
     cfg = configure(arguments)
     if arguments.print_config:
         sys.stdout.write(to_yaml(cfg))
@@ -47,10 +51,6 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from jobs.tune import tune
 
         return tune(cfg, Path(arguments.space), force=arguments.force)
-    if arguments.command == "bench":
-        from jobs.bench import bench
-
-        return bench(cfg, arguments.what)
     if arguments.command == "predict":
         from jobs.predict import predict
 

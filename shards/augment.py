@@ -21,7 +21,6 @@ IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as grey conversion of RGB is usually defined
 _YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])  # NTSC colour axes: hue is an angle in I, Q
 _RGB = np.linalg.inv(_YIQ)
-_NO_BLUR = 1e-3  # pixels; the kernel of this width is exactly (0, 1, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,12 +133,17 @@ class AugmentParams:
     """Place of the crop in its vertical slack, 0 = top, 1 = bottom."""
     flip: bool = False
     """Mirrored left to right."""
-    sigma: float = _NO_BLUR
-    """Width of the blur in output pixels."""
+    sigma: float = 0.0
+    """Width of the blur in output pixels; 0 = none."""
     colour: Array
     """Affine colour map [3, 4] on RGB in 0..255: out = colour[:, :3] @ rgb + colour[:, 3]."""
     erase: Array
     """Erased rectangle (y, x, height, width) as shares of the output; height and width 0 = none."""
+
+    @property
+    def coloured(self) -> bool:
+        """Say whether the colours change at all."""
+        return not np.array_equal(self.colour, np.eye(3, 4))
 
     def window(self, height: int, width: int) -> tuple[Array, Array]:
         """Resolve the crop for a picture: (start, end), each (y, x) as shares of height and width."""
@@ -172,7 +176,7 @@ def draw(cfg: AugmentConfig, rng: np.random.Generator | None, view: int) -> Augm
         x=float(share[2]),
         y=float(share[3]),
         flip=bool(chance[0] < cfg.flip),
-        sigma=_between(cfg.blur_sigma, share[4]) if chance[1] < cfg.blur else _NO_BLUR,
+        sigma=_between(cfg.blur_sigma, share[4]) if chance[1] < cfg.blur else 0.0,
         colour=_colour(cfg, jitter=chance[2] < cfg.jitter, gray=chance[3] < cfg.gray, share=share[5:9]),
         erase=_erased(cfg, share[9:12]) if chance[4] < cfg.erase else np.zeros(4, np.float32),
     )

@@ -106,6 +106,11 @@ class Manifest:
         keys: list[str] = self._table.column("key").to_pylist()
         return keys
 
+    @property
+    def codecs(self) -> tuple[str, ...]:
+        """Name the codecs that occur."""
+        return tuple(sorted(self._table.column("codec").unique().to_pylist()))
+
     def positions(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
         """Find many rows at once: int64 [N]. Raises UserError for a key that is not stored."""
         return np.array([self._position(key) for key in keys], dtype=np.int64)

@@ -63,7 +63,8 @@ def _reconstruct(kind: type, *_: object) -> _Ndarray:
 
 
 def _scalar(dtype: _Dtype, raw: bytes) -> Raw:
-    return np.frombuffer(raw, dtype=dtype.real(), count=1)[0].item()
+    kind = dtype.real()
+    return np.frombuffer(raw, dtype=kind, count=1)[0].item() if kind.itemsize else kind.type()
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {("numpy", "dtype"): _Dtype, ("numpy", "ndarray"): _Ndarray}

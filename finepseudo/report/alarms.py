@@ -12,6 +12,7 @@ from finepseudo.report.reading import Json, RunFolder, strategy_title
 MAX_QUARANTINE = 0.01  # share of clips above which it is an alarm
 MAX_WAIT = 0.2  # mean data-wait fraction above which a stage starves
 PRECISION_DROP = 0.05  # from one round to the next: confirmation bias
+MIN_SCORE_GAP = 0.05  # mean S of same-class pairs minus that of different-class pairs
 NEEDS_SCORES = ("verification", "collaborative")
 Rounds = Sequence[tuple[int, int, Json]]  # seed, round, pseudo_metrics.json
 
@@ -98,18 +99,25 @@ def _list(items: Sequence[str], limit: int = 4) -> str:
 
 
 def _score_function(run: RunFolder) -> Iterator[Alarm]:
-    """f_S must fall with the distance: metrics.jsonl carries `align/score_monotone` (1 yes, 0 no)."""
-    last = {
-        (r.get("seed"), r.get("strategy"), r.get("round")): r["align/score_monotone"]
-        for r in run.log
-        if "align/score_monotone" in r
-    }
-    for (seed, strategy, number), value in last.items():
-        if not value:
-            where = ", ".join([*([strategy_title(strategy)] if strategy else []), f"seed {seed}", f"round {number}"])
-            yield Alarm(
-                "alarm", f"{where}: f_S does not fall over the observed distances; far pairs may count as alignable."
-            )
+    """f_S must fall with the distance and tell pairs apart, else p_A is uniform or upside down.
+
+    metrics.jsonl carries `align/score_monotone` (1 yes, 0 no) and, from training, the mean S of same-class and of
+    different-class pairs as `train/same` and `train/different`.
+    """
+    rising, blind = {}, {}
+    for r in run.log:
+        title = [strategy_title(r["strategy"])] if r.get("strategy") else []
+        where = " ".join([*title, f"seed {r.get('seed')} round {r.get('round')}"])
+        if "align/score_monotone" in r:
+            rising[where] = not r["align/score_monotone"]
+        if "train/same" in r and "train/different" in r:
+            blind[where] = r["train/same"] - r["train/different"] < MIN_SCORE_GAP
+    if any(rising.values()):
+        places = _list([where for where, bad in rising.items() if bad])
+        yield Alarm("alarm", f"f_S does not fall over the observed distances ({places}); far pairs may look alignable.")
+    if any(blind.values()):
+        places = _list([where for where, bad in blind.items() if bad])
+        yield Alarm("alarm", f"f_S hardly tells pairs of one class from pairs of two ({places}); p_A is near uniform.")
 
 
 def _quarantine(run: RunFolder) -> Iterator[Alarm]:

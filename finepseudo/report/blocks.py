@@ -8,6 +8,9 @@ from typing import ClassVar
 
 from markupsafe import Markup
 
+NOT_YET = "Not there yet: "
+"""How a note on a missing part begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

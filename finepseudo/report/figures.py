@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finepseudo.report.reading import STRATEGY_TITLES, Bools, Floats
+from finepseudo.report.reading import STRATEGY_TITLES, Bools, Floats, strategy_title
 from finepseudo.report.summary import Stat
 from finepseudo.report.svg import Plot, bounds, percent, short, tag, text
 
@@ -39,6 +39,11 @@ class Reliability:
 def hue(strategy: str) -> str:
     """Choose the CSS hue class of a strategy."""
     return f"hue-{strategy if strategy in STRATEGY_TITLES else 'other'}"
+
+
+def legend(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair strategies with their hues."""
+    return [(hue(n), strategy_title(n)) for n in names]
 
 
 def strategy_dots(rows: Sequence[tuple[str, str, Stat]], x_label: str) -> str:

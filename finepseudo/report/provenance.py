@@ -6,9 +6,9 @@ import numpy as np
 
 from finepseudo.report import figures
 from finepseudo.report.alarms import leaves
-from finepseudo.report.blocks import Block, Figure, Fold, Grid, Note, Pre, Section, Table
+from finepseudo.report.blocks import NOT_YET, Block, Figure, Fold, Grid, Note, Pre, Section, Table
+from finepseudo.report.figures import legend
 from finepseudo.report.reading import Done, RunFolder
-from finepseudo.report.sections import NOT_YET, legend
 from finepseudo.report.training_data import panel_title, panels
 
 
@@ -67,7 +67,7 @@ def data(run: RunFolder) -> Section:
     else:
         blocks.append(Note("No clip is in quarantine."))
     version = f" ({run.dataset_version})" if run.dataset_version else ""
-    lead = f"{run.dataset or 'Data set'}{version}: {len(run.truth):,} clips, {len(run.classes)} classes."
+    lead = f"{run.dataset}{version}: {len(run.truth):,} clips, {len(run.classes)} classes." if run.truth else ""
     return Section("data", "Data", blocks, lead)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from finepseudo.report import provenance, sections
+from finepseudo.report import classes, confidence, provenance, results
 from finepseudo.report.alarms import alarms
 from finepseudo.report.blocks import Page
 from finepseudo.report.reading import RunFolder, read_run
@@ -44,11 +44,11 @@ def build_page(run: RunFolder) -> Page:
     """Compute every part; problems met on the way end among the warnings."""
     rows = summary_table(run)
     parts = [
-        sections.headline(rows),
-        sections.pseudo_labels(run, rows),
-        sections.scores(run),
-        sections.classes(run),
-        sections.alignment(run),
+        results.headline(rows),
+        results.pseudo_labels(run, rows),
+        confidence.scores(run),
+        classes.classes(run),
+        classes.alignment(run),
         provenance.training(run),
         provenance.data(run),
         provenance.wall_time(run),
@@ -57,16 +57,20 @@ def build_page(run: RunFolder) -> Page:
     finished = max((d.finished_at for d in run.done), default="")
     about = [
         run.dataset,
-        f"{len(run.seeds)} seed(s)",
+        _count(len(run.seeds), "seed"),
         f"last stage finished {finished[:16].replace('T', ' ')}" if finished else "",
     ]
     return Page(
         title=run.root.resolve().name,
         subtitle=" · ".join(a for a in about if a),
-        tiles=sections.tiles(run, rows, provenance.total_wall(run.done)),
+        tiles=results.tiles(run, rows, provenance.total_wall(run.done)),
         alarms=alarms(run),
         sections=parts,
     )
+
+
+def _count(n: int, name: str) -> str:
+    return f"{n} {name}" if n == 1 else f"{n} {name}s"
 
 
 def _replace(path: Path, text: str) -> None:

@@ -111,7 +111,7 @@ def library(isa: str) -> ctypes.CDLL:
     except OSError as error:
         raise BuildError(f"cannot load the kernels: {error}") from error
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    sides = [pointer, pointer, integer, integer, integer, pointer, pointer, integer, integer]
+    sides: tuple[type, ...] = (pointer, pointer, integer, integer, integer, pointer, pointer, integer, integer)
     found.soft_dtw_lanes.restype = integer
     found.soft_dtw_forward.argtypes = [
         *(*sides, integer, ctypes.c_double, ctypes.c_int, ctypes.c_int, pointer, pointer, integer),

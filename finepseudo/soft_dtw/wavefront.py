@@ -1,21 +1,24 @@
 """Backend `torch`: anti-diagonals with the pairs innermost, on any device, without a compiler.
 
 A block is b videos of x against G of y. Its cost lies as [b, N, M, G], so the cells of one anti-diagonal are a strided
-view [k, b, G] of it and every step is elementwise over pairs. All values are in units of gamma.
+view [k, b, G] of it and every step is elementwise over pairs. All values are in units of gamma ln 2, so that the
+soft minimum is one of powers of two: exp2 stays fast where exp underflows.
 """
 
 # ruff: noqa: PLR0917 - the operators of torch.library take every argument by position
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+LN2 = math.log(2.0)
 BORDER = 1e10
-"""R outside the table, in units of gamma: e^-BORDER is 0 and, unlike infinity, differences of borders are not NaN."""
+"""R outside the table, in those units: 2^-BORDER is 0 and, unlike infinity, differences of borders are not NaN."""
 CPU_LANES = 1024
 """Pairs a step on a CPU: three rows of state of them stay in the second-level cache."""
 DEVICE_CELLS = 1 << 26
@@ -48,11 +51,19 @@ class Block:
 
 
 def soft_min(up: Tensor, left: Tensor, diagonal: Tensor) -> Tensor:
-    """Return -log(e^-up + e^-left + e^-diagonal) with two exponentials: the least of the three gives e^0."""
+    """Return -log2(2^-up + 2^-left + 2^-diagonal) with two powers: the least of the three gives 2^0."""
     low, high = torch.minimum(up, left), torch.maximum(up, left)
     least = torch.minimum(low, diagonal)
-    total = torch.exp_(least - high).add_(torch.maximum(low, diagonal).sub_(least).neg_().exp_())
-    return least.sub_(total.log1p_())
+    total = torch.sub(least, high, out=high).exp2_()
+    total.add_(torch.sub(least, torch.maximum(low, diagonal), out=low).exp2_()).add_(1.0)
+    return least.sub_(total.log2_())
+
+
+def shares(up: Tensor, left: Tensor, diagonal: Tensor) -> Tensor:
+    """Return the softmax of the negated predecessors in base 2, [3, ...]; it sums to one."""
+    least = torch.minimum(torch.minimum(up, left), diagonal)
+    powers = torch.stack((up, left, diagonal)).sub_(least).neg_().exp2_()
+    return powers.div_(powers.sum(0))
 
 
 def run_forward(block: Block, keep: bool) -> tuple[Tensor, list[Tensor]]:
@@ -103,7 +114,7 @@ def run_backward(block: Block, grad: Tensor) -> Tensor:
         cells.copy_(here)
         one = kept[d - 1] if d >= 1 else border
         two = kept[d - 2] if d >= 2 else (first if d == 0 else border)
-        weights = torch.stack((one[lo:hi], one[lo + 1 : hi + 1], two[lo:hi])).neg_().softmax(dim=0)
+        weights = shares(one[lo:hi], one[lo + 1 : hi + 1], two[lo:hi])
         weights = torch.where(live, weights.mul_(here), 0.0)
         following = cost.new_zeros(n + 1, b, g)
         later[lo:hi] += weights[0]
@@ -127,7 +138,7 @@ def make_block(x: Tensor, y: Tensor, x_len: Tensor, y_len: Tensor, gamma: float)
             torch.mm(x[row], columns, out=cost[row])
     else:
         torch.matmul(x, columns, out=cost)
-    cost.neg_().add_(1.0).mul_(1.0 / gamma)
+    cost.sub_(1.0).mul_(-1.0 / (gamma * LN2))
     return Block(cost=cost.view(b, n, m, g), x_len=x_len, y_len=y_len)
 
 
@@ -152,7 +163,7 @@ def rectangle(x: Tensor, y: Tensor, x_len: Tensor, y_len: Tensor, gamma: float, 
     out = x.new_zeros(len(x), y.shape[1])
     for rows, columns in tiles(x, y, symmetric):
         block = make_block(x[rows], y[:, columns], x_len[rows], y_len[columns], gamma)
-        out[rows, columns] = run_forward(block, keep=False)[0].mul_(gamma)
+        out[rows, columns] = run_forward(block, keep=False)[0].mul_(gamma * LN2)
     return out
 
 

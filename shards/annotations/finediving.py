@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
-from shards.annotations.lines import Raw, parse_rows, place, read_json, videos_folder
+from shards.annotations.lines import Raw, parse_rows, read_json, videos_folder
 from shards.annotations.phases import phase_table
 from shards.restricted_pickle import load_restricted
 from shards.types import UserError
@@ -152,7 +152,7 @@ def _action_clips(dives: list[Dive], videos: str) -> tuple[list[str], list[Clip]
     return classes, [
         Clip(
             name=dive.name,
-            path=place(videos, f"{dive.video}/{dive.instance}"),
+            path=f"{videos}/{dive.video}/{dive.instance}",
             label=label[dive.action],
             role=dive.role,
             source=dive.video,
@@ -167,7 +167,7 @@ def _step_clips(dives: list[Dive], videos: str, frame_rate: float) -> tuple[list
     clips = [
         Clip(
             name=f"{dive.name}__{index}",
-            path=place(videos, f"{dive.video}/{dive.instance}"),
+            path=f"{videos}/{dive.video}/{dive.instance}",
             label=label[name],
             role=dive.role,
             source=dive.video,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
-from shards.annotations.lines import numbered_lines, parse_lines, parse_rows, place, videos_folder, whole_number
+from shards.annotations.lines import numbered_lines, parse_lines, parse_rows, videos_folder, whole_number
 from shards.types import UserError
 
 OPTIONS = ("version", "subset", "cut_from")
@@ -107,17 +107,13 @@ def _renumbering(subset: str, categories: list[tuple[int, str]]) -> dict[int, in
     return {label: index for index, label in enumerate(kept)}
 
 
-def _clip(cfg: DatasetConfig, name: str, element: Element, label: int, role: str) -> Clip:
-    """Make the row: what the files on disk are decides whether the element has to be cut out of them."""
-    start: float | None = None
-    end: float | None = None
-    file = name
-    if cfg.cut_from == "event":
-        file, (start, end) = element.event, element.window(0)
-    elif cfg.cut_from == "video":
-        file, (start, end) = element.video, element.window(element.event_start)
-    path = place(videos_folder(cfg), f"{file}.mp4")
-    return Clip(name=name, path=path, label=label, role=role, source=element.video, start=start, end=end)
+def _place(cut_from: str, name: str, element: Element) -> tuple[str, float | None, float | None]:
+    """Return (file stem, start, end): what the files on disk are decides whether the element has to be cut out."""
+    if cut_from == "event":
+        return element.event, *element.window(0)
+    if cut_from == "video":
+        return element.video, *element.window(element.event_start)
+    return name, None, None
 
 
 def read(cfg: DatasetConfig) -> Annotations:
@@ -143,8 +139,20 @@ def read(cfg: DatasetConfig) -> Annotations:
     labels = _renumbering(subset, categories)
     files = {"train": f"{base}_train_element_{version}.txt", "test": f"{base}_val_element.txt"}
     clips = []
+    videos = videos_folder(cfg)
     for role, file in files.items():
         for name, element, label in _read_list(Path(cfg.root) / file, len(categories)):
             if label in labels:
-                clips.append(_clip(cfg, name, element, labels[label], role))
+                stem, start, end = _place(cfg.cut_from, name, element)
+                clips.append(
+                    Clip(
+                        name=name,
+                        path=f"{videos}/{stem}.mp4",
+                        label=labels[label],
+                        role=role,
+                        source=element.video,
+                        start=start,
+                        end=end,
+                    )
+                )
     return make_annotations(clips, [categories[label][1] for label in labels], f"finegym-{subset}", version)

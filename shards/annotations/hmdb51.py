@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
-from shards.annotations.lines import parse_lines, place, split_last, split_number, stem, videos_folder
+from shards.annotations.lines import parse_lines, split_last, split_number, stem, videos_folder
 from shards.types import UserError
 
 OPTIONS = ("split", "subset")
@@ -54,6 +54,7 @@ def read(cfg: DatasetConfig) -> Annotations:
         raise UserError(f"data.subset={cfg.subset}: HMDB51 knows only {WITH_UNUSED}; give that or nothing")
     split = split_number(cfg.split)
     clips = []
+    videos = videos_folder(cfg)
     lists = class_lists(Path(cfg.root), split)
     for label, (action, path) in enumerate(lists.items()):
         for name, role in parse_lines(path, parse_row, "`<file>.avi <0|1|2>`"):
@@ -62,7 +63,7 @@ def read(cfg: DatasetConfig) -> Annotations:
             clips.append(
                 Clip(
                     name=stem(name),
-                    path=place(videos_folder(cfg), f"{action}/{name}"),
+                    path=f"{videos}/{action}/{name}",
                     label=label,
                     role="train" if role == "unused" else role,
                     source=source_of(name, action),

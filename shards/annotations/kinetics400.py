@@ -23,7 +23,6 @@ from shards.annotations.lines import (
     base_name,
     numbered_lines,
     parse_rows,
-    place,
     read_names,
     split_last,
     stem,
@@ -196,9 +195,10 @@ def read(cfg: DatasetConfig) -> Annotations:
     classes = sorted(maps[0].names)
     label = {name: index for index, name in enumerate(classes)}
     clips: list[Clip] = []
+    videos = videos_folder(cfg)
     for role, split in (("train", "train"), ("test", "val")):
         for row in read_in_its_order(_list_file(cfg, role), maps):
-            folder = videos_folder(cfg).replace("{split}", split).replace("{class}", row.name.replace(" ", "_"))
-            path, name = place(folder, row.file), stem(row.file)
+            folder = videos.replace("{split}", split).replace("{class}", row.name.replace(" ", "_"))
+            path, name = f"{folder}/{row.file}", stem(row.file)
             clips.append(Clip(name=name, path=path, label=label[row.name], role=role, source=row.youtube_id))
     return make_annotations(clips, classes, "kinetics400", "alphabetical")

@@ -16,7 +16,7 @@ class KnownCounts(NamedTuple):
 
 
 KNOWN_COUNTS: dict[tuple[str, str], KnownCounts] = {
-    ("diving48", "v2"): KnownCounts(48, 15_027, 1_970, 47, 47),
+    ("diving48", "V2"): KnownCounts(48, 15_027, 1_970, 47, 47),
     ("finegym-gym99", "v1.0"): KnownCounts(99, 20_484, 8_521, 99, 99),
     ("finegym-gym99", "v1.1"): KnownCounts(99, 26_320, 8_521, 99, 99),
     ("finegym-gym288", "v1.0"): KnownCounts(288, 22_671, 9_646, 287, 288),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
-from shards.annotations.base import DatasetConfig, absolute
+from shards.annotations.base import DatasetConfig
 from shards.types import UserError
 
 T = TypeVar("T")
@@ -118,14 +118,10 @@ def whole_number(text: str, below: int | None = None) -> int:
     return number
 
 
-def place(videos: str | Path, name: str) -> str:
-    """Put a name under the videos folder (made absolute) or URL."""
-    return f"{str(videos).rstrip('/')}/{name}" if "://" in str(videos) else absolute(videos, name)
-
-
 def videos_folder(cfg: DatasetConfig, default: str = "videos") -> str:
-    """Return `data.videos`, or where the videos lie below `data.root` when it is empty."""
-    return cfg.videos or str(Path(cfg.root) / default)
+    """Return `data.videos`, absolute or a URL; when it is empty, the folder `default` below `data.root`."""
+    videos = cfg.videos or str(Path(cfg.root) / default)
+    return videos.rstrip("/") if "://" in videos else str(Path(videos).expanduser().absolute())
 
 
 def split_number(split: int) -> int:

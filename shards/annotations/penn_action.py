@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
-from shards.annotations.lines import place, refuse_rows, videos_folder
+from shards.annotations.lines import refuse_rows, videos_folder
 from shards.annotations.phases import phase_table
 from shards.types import UserError
 
@@ -88,10 +88,11 @@ def read_videos(root: Path) -> list[Video]:
 def read(cfg: DatasetConfig) -> Annotations:
     """Read Penn Action; `cfg.root` = phase label folder, `cfg.videos` = folder of frame folders."""
     label = {action: index for index, action in enumerate(PHASES)}
+    videos = videos_folder(cfg, "frames")
     clips = [
         Clip(
             name=video.name,
-            path=place(videos_folder(cfg, "frames"), video.name),
+            path=f"{videos}/{video.name}",
             label=label[video.action],
             role=video.role,
             source=video.name,

@@ -15,7 +15,6 @@ from shards.annotations.lines import (
     Raw,
     parse_lines,
     parse_rows,
-    place,
     read_json,
     read_names,
     videos_folder,
@@ -115,8 +114,9 @@ def read(cfg: DatasetConfig) -> Annotations:
         raise UserError(
             f"{cfg.root}: {len(classes)} classes, {version} has {VERSIONS[version]}; is data.version right?"
         )
+    videos = videos_folder(cfg)
     clips = [
-        Clip(name=video, path=place(videos_folder(cfg), f"{video}.webm"), label=label, role=role, source=video)
+        Clip(name=video, path=f"{videos}/{video}.webm", label=label, role=role, source=video)
         for role, part in rows.items()
         for video, label in part
     ]

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 
 from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
-from shards.annotations.lines import parse_lines, place, split_number, stem, videos_folder, whole_number
+from shards.annotations.lines import parse_lines, split_number, stem, videos_folder, whole_number
+from shards.types import UserError
 
 OPTIONS = ("split",)
 _VIDEO = re.compile(r"([^/]+)/(v_.+_(g\d{2})_c\d{2})\.avi")
@@ -47,9 +48,12 @@ def read(cfg: DatasetConfig) -> Annotations:
     """Read UCF101; `cfg.split` 1 (default), 2 or 3 chooses trainlist0N.txt and testlist0N.txt under `cfg.root`."""
     split, root = split_number(cfg.split), Path(cfg.root)
     index = parse_lines(root / "classInd.txt", parse_class, "`<label from 1> <class name>`")
+    if sorted(number for number, _ in index) != list(range(1, len(index) + 1)):
+        raise UserError(f"{root / 'classInd.txt'}: class labels are not 1..{len(index)} once each; get the file again")
     classes = [name for _, name in sorted(index)]
     labels = {name: label for label, name in enumerate(classes)}
     clips = []
+    videos = videos_folder(cfg)
     for role in ("train", "test"):
         rows = parse_lines(
             root / f"{role}list0{split}.txt",
@@ -57,7 +61,7 @@ def read(cfg: DatasetConfig) -> Annotations:
             "`<class>/<file>.avi`, in training lists followed by the label from 1",
         )
         clips += [
-            Clip(name=stem(path), path=place(videos_folder(cfg), path), label=label, role=role, source=source)
+            Clip(name=stem(path), path=f"{videos}/{path}", label=label, role=role, source=source)
             for path, label, source in rows
         ]
     return make_annotations(clips, classes, "ucf101", f"split{split}")

@@ -142,6 +142,7 @@ def _train_log(log, rng, seed, strategy, number, stage, steps, start):
         record["data/wait_fraction"] = float(np.clip(0.35 * np.exp(-step / 4) + 0.04 * rng.random(), 0, 1))
         log.append(record)
     if stage == "frame_encoder":
+        log[-1] |= {"train/same": 0.9, "train/different": 0.2}
         log.append(
             {
                 "time": 1.79e9,
@@ -185,20 +186,21 @@ def _labels(folder, rng, strategy, keys, truth, classes, strength):
     p = (p_a + p_e) / 2 if scored else p_e
     valid = np.ones(n, bool)
     valid[:1] = False
-    label, confidence = p.argmax(1), p.max(1)
+    p_e[~valid] = p_a[~valid] = p[~valid] = 0.0
+    label, label_a, label_e = (np.where(valid, q.argmax(1), -1) for q in (p, p_a, p_e))
+    confidence = p.max(1)
     accepted = valid & (confidence > 0.5)
-    nothing = [None] * n
     columns = {
         "key": keys,
         "label": label,
         "accepted": accepted,
         "confidence": confidence,
-        "p_A_max": p_a.max(1) if scored else nothing,
+        "p_A_max": p_a.max(1) if scored else [np.nan] * n,
         "p_E_max": p_e.max(1),
-        "label_A": p_a.argmax(1) if scored else [-1] * n,
-        "label_E": p_e.argmax(1),
-        "score_max": p_a.max(1) if scored else nothing,
-        "p_A": list(p_a) if scored else nothing,
+        "label_A": label_a if scored else [-1] * n,
+        "label_E": label_e,
+        "score_max": p_a.max(1) if scored else [np.nan] * n,
+        "p_A": list(p_a) if scored else [[]] * n,
         "p_E": list(p_e),
         "p": list(p),
         "uncertainty": rng.random(n),
@@ -330,6 +332,6 @@ ENVIRONMENT = {
     "device": "cpu",
     "decoder": "dali-cpu",
     "python": "3.12.0",
-    "versions": {"torch": "2.13.0", "ray": "2.60.0", "nvidia-dali": "2.4.0"},
+    "packages": {"torch": "2.13.0", "ray": "2.60.0", "nvidia-dali": "2.4.0"},
     "code_version": "0.1.0+g1a2b3c4",
 }
