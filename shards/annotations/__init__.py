@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import fields
 
 from shards.annotations.base import Annotations, DatasetConfig
 from shards.types import UserError
 
-DATASETS = ("csv", "diving48", "synthetic_diving")
+DATASETS = (
+    "csv",
+    "diving48",
+    "finediving",
+    "finegym",
+    "hmdb51",
+    "kinetics400",
+    "penn_action",
+    "ssv2",
+    "synthetic_diving",
+    "ucf101",
+)
+
+
+SPECIAL_OPTIONS = ("version", "subset", "task", "split", "cut_from", "frame_rate")
+"""Options that only some readers know; those name theirs in OPTIONS."""
 
 
 def load(cfg: DatasetConfig) -> Annotations:
@@ -15,5 +31,17 @@ def load(cfg: DatasetConfig) -> Annotations:
     if cfg.name not in DATASETS:
         raise UserError(f"data.name: {cfg.name} is not a data set; choose one of {', '.join(DATASETS)}")
     module = importlib.import_module(f"shards.annotations.{cfg.name}")
+    _refuse_unused(cfg, getattr(module, "OPTIONS", ()))
     annotations: Annotations = module.read(cfg)
     return annotations
+
+
+def _refuse_unused(cfg: DatasetConfig, options: tuple[str, ...]) -> None:
+    """Refuse an option that this data set would silently ignore."""
+    for option in fields(cfg):
+        if (
+            option.name in SPECIAL_OPTIONS
+            and option.name not in options
+            and getattr(cfg, option.name) != option.default
+        ):
+            raise UserError(f"data.{option.name}: {cfg.name} does not use it; remove it from the recipe")

@@ -41,17 +41,32 @@ _MAX_KEY = 90  # a USTAR member name holds 100 bytes: the key and ".webm" must f
 class DatasetConfig:
     """Which data set to read and where its files are."""
 
-    # Name of the reader: csv | diving48 | synthetic_diving.
+    # Name of the reader: a module of shards.annotations.
     name: str
     # Folder of the annotation files; paths in lists are relative to it. synthetic_diving renders into it.
     # csv: empty = the folder of the list.
     root: str = ""
-    # diving48: folder of the videos; empty = rgb below root.
+    # Folder or URL of the videos; empty = rgb (diving48), frames (penn_action) or videos below root.
     videos: str = ""
-    # csv: list files by role: `all` (role in an optional third column), or labelled, unlabelled, train, test.
+    # List files by role. csv: `all` (role in an optional third column), or labelled, unlabelled, train, test;
+    # kinetics400: train and test, empty = train.csv and val.csv below root.
     lists: Mapping[str, str] = field(default_factory=dict)
     # csv: file with one class name a line, index = line; empty = the sorted names found in the lists.
+    # kinetics400: the label map of the lists, where the lists do not tell it themselves.
     classes: str = ""
+    # finegym: v1.0 | v1.1 of the training list; ssv2: v2 | mini; empty = v1.1, v2.
+    version: str = ""
+    # finegym: gym99 | gym288 | VT | FX | BB | UB | UB_S1 | FX_S1 | Gym_new; finediving: 10m or a dive number;
+    # hmdb51: with-unused puts the clips that split leaves out into the training pool.
+    subset: str = ""
+    # finediving: action (52 dive numbers) | subaction (29 step types); empty = action.
+    task: str = ""
+    # ucf101, hmdb51: official split 1, 2 or 3.
+    split: int = 1
+    # finegym: what the video files are: element (already cut) | event | video (elements are cut out of them).
+    cut_from: str = "element"
+    # finediving: pictures a second of the frame folders (broadcast video; the annotations count frames only).
+    frame_rate: float = 25.0
     # synthetic_diving: which dives to render.
     synthetic: SyntheticDivingConfig = field(default_factory=SyntheticDivingConfig)
 
@@ -144,7 +159,8 @@ def missing_videos(ann: Annotations) -> list[str]:
 def read_table(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, Any]]:
     """Read a parquet file and its JSON metadata, checking the columns."""
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read(use_threads=False)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; run the stage that writes it first") from error
     except (pa.ArrowInvalid, OSError) as error:
