@@ -172,7 +172,8 @@ def missing_videos(ann: Annotations) -> list[str]:
 def read_table(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, Any]]:
     """Read a parquet file and its JSON metadata, checking the columns."""
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read(use_threads=False)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; run the stage that writes it first") from error
     except (pa.ArrowInvalid, OSError) as error:

@@ -1,0 +1,175 @@
+"""Metric learning of f_A: triplets over the batch (eq. 2), the alignability score f_S (eq. 3) and L_AV (eq. 5).
+
+Shapes: B clips of the global batch, D[i, j] = soft-DTW distance of clips i and j (eq. 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from finepseudo.distributed import widened
+
+Mining = Literal["all", "hard", "hardest"]
+Norm = Literal["none", "T", "2T"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScorerConfig:
+    """f_S: a two-layer perceptron on the distance of two clips."""
+
+    # open in the paper ("2-layer MLP"): hidden units
+    hidden: int = 16
+    # open in the paper: what f_S is fed; D/T keeps the sigmoid off its flat ends at any clip length
+    norm: Norm = "T"
+    # weight of a new batch in the running mean and spread by which distances are standardised
+    momentum: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that make no perceptron."""
+        if self.hidden < 2 or self.hidden % 2:
+            raise ValueError(f"hidden {self.hidden} must be even and at least 2: units come in pairs")
+        if not 0 < self.momentum <= 1:
+            raise ValueError(f"momentum {self.momentum} must lie in (0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignabilityConfig:
+    """Constants of L_AV = L_AT + omega L_Score."""
+
+    # paper, sec 4.2: margin m of the triplet loss, on the distance scale that `norm` names
+    margin: float = 0.1
+    # open in the paper (only named): 1
+    omega: float = 1.0
+    # paper, sec 4.2: smoothness of soft-DTW
+    gamma: float = 0.001
+    # paper, App. C.1 and Table 7: negatives
+    mining: Mining = "hard"
+    # paper: the plain sum D in eq. (2), no length normalisation is written; T or 2T divide it
+    norm: Norm = "none"
+    # Table 5: weight of the triplet loss, 0 leaves L_Score alone
+    triplet_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse constants outside their range."""
+        if self.margin < 0 or self.gamma <= 0:
+            raise ValueError(f"margin {self.margin} must not be negative and gamma {self.gamma} must be positive")
+        if self.omega < 0 or self.triplet_weight < 0 or self.omega + self.triplet_weight == 0:
+            raise ValueError(
+                f"omega {self.omega}, triplet_weight {self.triplet_weight} must not be negative nor both be 0"
+            )
+
+
+class AlignabilityScorer(nn.Module):
+    """f_S (eq. 3): S = sigmoid(f_S(D)) in (0, 1), falling in D at the start.
+
+    Distances are standardised by running statistics (state_dict buffers), so that f_S starts in its useful range
+    whatever the scale of the embeddings. Feed it D divided as cfg.norm says.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    seen: Tensor
+
+    def __init__(self, cfg: ScorerConfig | None = None) -> None:
+        """Start with S = sigmoid(-z) approximately, z the standardised distance, over z in [-3, 3]."""
+        super().__init__()
+        self.cfg = cfg or ScorerConfig()
+        self.first = nn.Linear(1, self.cfg.hidden)
+        self.second = nn.Linear(self.cfg.hidden, 1)
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("variance", torch.ones(()))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self._start_decreasing()
+
+    @torch.no_grad()
+    def _start_decreasing(self) -> None:
+        """Pair hinges relu(z - k) falling and relu(-(z - k)) rising; each pair sums to -(z - k)."""
+        pairs = self.cfg.hidden // 2
+        knots = torch.linspace(-2, 2, pairs) if pairs > 1 else torch.zeros(1)
+        self.first.weight.copy_(torch.cat([torch.ones(pairs), -torch.ones(pairs)])[:, None])
+        self.first.bias.copy_(torch.cat([-knots, knots]))
+        self.second.weight.copy_(torch.cat([-torch.ones(pairs), torch.ones(pairs)])[None] / pairs)
+        self.second.bias.zero_()
+
+    @torch.no_grad()
+    def observe(self, distances: Tensor) -> None:
+        """Move the running statistics towards those of distances [N] (the same on every rank); the first set them."""
+        if distances.numel() < 2:
+            return
+        values = widened(distances.detach())
+        weight = 1.0 if int(self.seen) == 0 else self.cfg.momentum
+        self.mean.lerp_(values.mean(), weight)
+        self.variance.lerp_(values.var(), weight)
+        self.seen += 1
+
+    def logits(self, distances: Tensor) -> Tensor:
+        """Map distances [...] to logits [...] of S."""
+        z = (widened(distances) - self.mean) / (self.variance + 1e-8).sqrt()
+        hidden = torch.relu(self.first(z.unsqueeze(-1)))
+        logits: Tensor = self.second(hidden).squeeze(-1)
+        return logits
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """Map distances [...] to alignability S [...] in (0, 1)."""
+        return self.logits(distances).sigmoid()
+
+
+def length_factor(length: int, norm: Norm) -> float:
+    """Return what a distance of clips of `length` frames is divided by."""
+    return {"none": 1.0, "T": float(length), "2T": 2.0 * length}[norm]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Ordered pairs [B, B] of one class and of two; the diagonal and unusable clips are in neither."""
+
+    same: Tensor
+    different: Tensor
+
+    @staticmethod
+    def of(labels: Tensor, usable: Tensor) -> Pairs:
+        """Sort the pairs of clips with labels [B] (negative = none) and usable [B]."""
+        known = usable & (labels >= 0)
+        both = known[:, None] & known[None, :]
+        equal = labels[:, None] == labels[None, :]
+        own = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        return Pairs(both & equal & ~own, both & ~equal)
+
+
+def triplet_loss(distances: Tensor, pairs: Pairs, margin: float, mining: Mining) -> tuple[Tensor, Tensor, Tensor]:
+    """Eq. (2) over D [B, B]: hinge of D(anchor, positive) - D(anchor, negative) + margin.
+
+    Positives are all same-class pairs. `all` averages every triplet, easy ones (hinge 0) included; `hard` averages the
+    active ones; `hardest` takes each anchor's nearest negative and averages the active ones.
+    Returns the loss, the mined negative pairs bool [B, B] and the share of candidate triplets that are active.
+    """
+    negatives = _nearest(distances, pairs.different) if mining == "hardest" else pairs.different
+    hinge = distances[:, :, None] - distances[:, None, :] + margin
+    candidates = pairs.same[:, :, None] & negatives[:, None, :]
+    active = candidates & (hinge > 0)
+    counted = candidates if mining == "all" else active
+    loss = torch.where(active, hinge, torch.zeros_like(hinge)).sum() / counted.sum().clamp(min=1)
+    return loss, counted.any(1), active.sum() / candidates.sum().clamp(min=1)
+
+
+def _nearest(distances: Tensor, different: Tensor) -> Tensor:
+    """Mark each anchor's nearest clip of another class, bool [B, B]."""
+    far = distances.detach().masked_fill(~different, torch.inf)
+    nearest = F.one_hot(far.argmin(1), len(far)).bool()
+    return nearest & different
+
+
+def score_loss(logits: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Eq. (4) over logits [B, B] of S: cross-entropy averaged over positive and over negative pairs, then halved.
+
+    Balancing is open in the paper; without it negatives outnumber positives up to 94 to 1 and S falls to that prior.
+    """
+    sides = []
+    for wanted, loss in ((positive, F.softplus(-logits)), (negative, F.softplus(logits))):
+        sides.append(torch.where(wanted, loss, torch.zeros_like(loss)).sum() / wanted.sum().clamp(min=1))
+    return (sides[0] + sides[1]) / 2

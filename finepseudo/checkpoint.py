@@ -1,0 +1,69 @@
+"""Training state that survives a kill, and weights to hand out.
+
+State (model, optimiser, step) is written with `torch.save` and read back with `weights_only=True`: tensors and plain
+containers, no code. Weights are safetensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from finepseudo.artifacts import atomic_path
+from shards.types import UserError
+
+_NAME = re.compile(r"step-(\d{9})\.pt")
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """List the steps that have a whole checkpoint, oldest first."""
+    found = (_NAME.fullmatch(path.name) for path in folder.glob("step-*.pt"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def save_state(folder: Path, step: int, state: Mapping[str, Any], *, keep: int = 2) -> Path:
+    """Write the state after `step` steps atomically, then remove all but the `keep` newest."""
+    path = folder / f"step-{step:09d}.pt"
+    with atomic_path(path) as temporary:
+        torch.save(dict(state), temporary)
+    for old in checkpoint_steps(folder)[:-keep]:
+        (folder / f"step-{old:09d}.pt").unlink(missing_ok=True)
+    return path
+
+
+def load_state(folder: Path, step: int, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read the state saved after `step` steps; `UserError` when the file is damaged."""
+    path = folder / f"step-{step:09d}.pt"
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: damaged checkpoint ({type(error).__name__}); remove it and run again") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: not a training state; remove it and run again")
+    return state
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
+    """Write weights as safetensors, atomically; `about` (strings) travels in the header."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=dict(about or {}))
+
+
+def load_weights(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Read safetensors; with a prefix, only the entries that begin with it, the prefix cut off."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot read the weights ({error}); give the path of a safetensors file") from error
+    chosen = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if not chosen:
+        raise UserError(f"{path}: no weights under {prefix!r}; is this the file of another encoder?")
+    return chosen

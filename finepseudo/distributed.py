@@ -1,0 +1,185 @@
+"""Collectives with gradients, and batch normalisation over the global batch.
+
+One convention holds everywhere: every rank returns the loss of the *global* batch, and DistributedDataParallel averages
+the gradients over ranks. The backward of each collective here is the exact adjoint of the sum of the ranks' losses, so
+that average equals the gradient one process would compute on the whole batch. Without a process group every function
+is the identity on its argument.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional as F
+
+
+def world_size() -> int:
+    """Count the ranks that take part: 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return this process's rank: 0 without a process group."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return x in float32, or in float64 if it came so: what sums and losses are computed in."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class _Context(FunctionCtx):
+    """What a collective keeps from its forward pass."""
+
+    sizes: list[int]
+    saved_tensors: tuple[Tensor, ...]
+
+
+class _SumAcrossRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: _Context, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, grad: Tensor) -> Tensor:
+        total = grad.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def sum_across_ranks(x: Tensor) -> Tensor:
+    """Sum a tensor of equal shape over all ranks; the gradient is summed over all ranks too."""
+    if world_size() == 1:
+        return x
+    total: Tensor = _SumAcrossRanks.apply(x)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: _Context, x: Tensor, sizes: list[int]) -> Tensor:
+        ctx.sizes = sizes
+        padded = x.new_zeros(max(sizes), *x.shape[1:])
+        padded[: len(x)] = x
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None]:
+        total = grad.contiguous().clone()
+        dist.all_reduce(total)  # reduce_scatter is missing in gloo; the batch is small
+        return torch.split(total, ctx.sizes)[dist.get_rank()], None
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """Concatenate x [N_r, ...] of every rank along the first axis, in rank order, with gradients. N_r may differ."""
+    if world_size() == 1:
+        return x
+    sizes = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(world_size())]
+    dist.all_gather(sizes, torch.tensor([len(x)], device=x.device))
+    rows: Tensor = _GatherRows.apply(x, [int(size) for size in sizes])  # type: ignore[no-untyped-call]
+    return rows
+
+
+def global_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean of values [N] over the entries with counted [N] True, over all ranks; 0 where nothing counts.
+
+    Uncounted entries may hold anything finite: their gradient is zero.
+    """
+    total = sum_across_ranks(torch.where(counted, values, torch.zeros_like(values)).sum())
+    count = sum_across_ranks(counted.sum().to(values.dtype))
+    return total / count.clamp(min=1)
+
+
+class _BatchNormAcrossRanks(torch.autograd.Function):
+    """y = (x - mean) / std * weight + bias with mean and variance over the rows of every rank, 32 bit at least."""
+
+    @staticmethod
+    def forward(
+        ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        axes = [0, *range(2, x.dim())]
+        values = widened(x)
+        total = torch.cat([values.sum(axes), values.new_tensor([values.numel() / max(values.shape[1], 1)])])
+        dist.all_reduce(total)
+        count = total[-1:].clamp(min=1)
+        mean = total[:-1] / count
+        square = (values - _as_channels(mean, x)).square().sum(axes)  # second pass: no cancellation
+        dist.all_reduce(square)
+        variance = square / count
+        inverse_std = (variance + eps).rsqrt()
+        ctx.save_for_backward(x, weight, mean, inverse_std, count)
+        y = (values - _as_channels(mean, x)) * _as_channels(inverse_std * weight, x) + _as_channels(bias, x)
+        ctx.mark_non_differentiable(mean, variance, count)
+        return y.to(x.dtype), mean, variance, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, mean, inverse_std, count = ctx.saved_tensors
+        axes = [0, *range(2, x.dim())]
+        dy = widened(grad)
+        normalised = (widened(x) - _as_channels(mean, x)) * _as_channels(inverse_std, x)
+        grad_bias, grad_weight = dy.sum(axes), (dy * normalised).sum(axes)
+        sums = torch.stack([grad_bias, grad_weight])
+        dist.all_reduce(sums)
+        centred = dy - _as_channels(sums[0] / count, x) - normalised * _as_channels(sums[1] / count, x)
+        return (centred * _as_channels(inverse_std * weight, x)).to(x.dtype), grad_weight, grad_bias, None
+
+
+def _as_channels(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(1, -1, *[1] * (like.dim() - 2))
+
+
+class SyncBatchNorm(nn.Module):
+    """Batch normalisation of [N, C, ...] whose statistics cover every rank's rows; runs on gloo as on NCCL.
+
+    Its state_dict has the entries of nn.BatchNorm1d/2d/3d. An empty slice on one rank is allowed, so masked clips can
+    be left out. Without a process group it is torch's own batch normalisation.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        """Normalise `channels` channels; `momentum` is the weight of the new batch in the running statistics."""
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x [N, C, ...] by the global batch in training, by the running statistics otherwise."""
+        if not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        if world_size() == 1:
+            return self._local(x)
+        y, mean, variance, count = _BatchNormAcrossRanks.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+        self._update(mean, variance, count)
+        return y  # type: ignore[no-any-return]
+
+    def _local(self, x: Tensor) -> Tensor:
+        self.num_batches_tracked += 1
+        if x.numel() == x.shape[1]:  # one value a channel has no variance; torch refuses it
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
+        )
+
+    @torch.no_grad()
+    def _update(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        self.num_batches_tracked += 1
+        unbiased = variance * count / (count - 1).clamp(min=1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(unbiased, self.momentum)

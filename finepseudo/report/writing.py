@@ -1,0 +1,89 @@
+"""Put the page together and write it: one self-contained HTML file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from finepseudo.report import classes, confidence, provenance, results
+from finepseudo.report.alarms import alarms
+from finepseudo.report.blocks import Page
+from finepseudo.report.reading import RunFolder, read_run
+from finepseudo.report.summary import summary_table
+from shards.types import UserError
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` into a run folder from the files in it, and return its path.
+
+    A stage that has not run leaves a one-line note. The file replaces an older report in one step; the same files
+    give the same bytes. UserError when the folder is no run or cannot be written.
+    """
+    run = read_run(Path(run_dir))
+    template = Environment(
+        loader=PackageLoader("finepseudo"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("report.html.j2")
+    path = run.root / "report.html"
+    try:
+        _replace(path, template.render(page=build_page(run)))
+    except OSError as error:
+        raise UserError(
+            f"report: {path} cannot be written: {error.strerror}; free space or fix its permissions"
+        ) from error
+    return path
+
+
+def build_page(run: RunFolder) -> Page:
+    """Compute every part; problems met on the way end among the warnings."""
+    rows = summary_table(run)
+    parts = [
+        results.headline(rows),
+        results.pseudo_labels(run, rows),
+        confidence.scores(run),
+        classes.classes(run),
+        classes.alignment(run),
+        provenance.training(run),
+        provenance.data(run),
+        provenance.wall_time(run),
+        provenance.provenance(run),
+    ]
+    finished = max((d.finished_at for d in run.done), default="")
+    about = [
+        run.dataset,
+        _count(len(run.seeds), "seed"),
+        f"last stage finished {finished[:16].replace('T', ' ')}" if finished else "",
+    ]
+    return Page(
+        title=run.root.resolve().name,
+        subtitle=" · ".join(a for a in about if a),
+        tiles=results.tiles(run, rows, provenance.total_wall(run.done)),
+        alarms=alarms(run),
+        sections=parts,
+    )
+
+
+def _count(n: int, name: str) -> str:
+    return f"{n} {name}" if n == 1 else f"{n} {name}s"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside, flush, rename: a reader sees the old file or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".html")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,90 @@
+"""ResNet-50 without a classification head: the image encoder of the frame encoder.
+
+Layer names and shapes are those of torchvision's resnet50 less `fc`, so its and BYOL's checkpoints load.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from finepseudo.distributed import SyncBatchNorm
+
+FROZEN_CHUNK = 256
+"""Frames that pass the frozen stages at once: bounds the memory, changes no number (frozen statistics)."""
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 convolutions around a shortcut; the stride sits in the 3x3."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        """Make a block with 4 * width output channels."""
+        super().__init__()
+        outputs = 4 * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = SyncBatchNorm(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = SyncBatchNorm(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = SyncBatchNorm(outputs)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or inputs != outputs:
+            shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, SyncBatchNorm(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, inputs, H, W] to [N, 4 width, H / stride, W / stride]."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet50(nn.Module):
+    """Image encoder: frames to 2048 features by adaptive max pooling. conv1..layer3 never train (CARL's recipe)."""
+
+    features = 2048
+
+    def __init__(self) -> None:
+        """Make the trunk with torchvision's initialisation; conv1..layer3 are frozen from the start."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = SyncBatchNorm(64)
+        self.layer1 = _stage(64, 64, 3, 1)
+        self.layer2 = _stage(256, 128, 4, 2)
+        self.layer3 = _stage(512, 256, 6, 2)
+        self.layer4 = _stage(1024, 512, 3, 2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for module in self._stem():
+            module.requires_grad_(False)
+        self.train()
+
+    def _stem(self) -> tuple[nn.Module, ...]:
+        return self.conv1, self.bn1, self.layer1, self.layer2, self.layer3
+
+    def train(self, mode: bool = True) -> ResNet50:
+        """Switch layer4 alone: conv1..layer3 keep evaluation mode, so that their statistics never move."""
+        super().train(mode)
+        for module in self._stem():
+            module.eval()
+        return self
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map frames [N, 3, H, W] to features [N, 2048]."""
+        with torch.no_grad():
+            x = torch.cat([self._frozen(part) for part in torch.split(frames, FROZEN_CHUNK)])
+        return F.adaptive_max_pool2d(self.layer4(x), 1).flatten(1)
+
+    def _frozen(self, frames: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)
+        for stage in (self.layer1, self.layer2, self.layer3):
+            x = stage(x)
+        return x
+
+
+def _stage(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+    rest = [Bottleneck(4 * width, width, 1) for _ in range(blocks - 1)]
+    return nn.Sequential(Bottleneck(inputs, width, stride), *rest)

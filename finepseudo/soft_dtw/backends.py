@@ -1,0 +1,43 @@
+"""Which backend computes: an explicit name, or for "auto" the fastest one that fits the tensors."""
+
+from __future__ import annotations
+
+import torch
+
+from finepseudo.soft_dtw import native
+
+NAMES = ("auto", "reference", "torch", "cpu", "triton")
+
+
+def is_native(backend: str) -> bool:
+    """Tell whether a resolved name means the compiled CPU code."""
+    return backend.startswith("cpu")
+
+
+def resolve(backend: str, device: torch.device, dtype: torch.dtype) -> str:
+    """Return the backend to use for tensors of `dtype` (of the recursion) on `device`.
+
+    "auto" is `cpu` for float32 on a CPU when the compiled code is there, else `torch`. A name such as "cpu-avx2"
+    asks for one instruction set of those the processor has. Raises ValueError when a named backend cannot be used.
+    """
+    if backend == "auto":
+        fits = device.type == "cpu" and dtype == torch.float32
+        return f"cpu-{native.best_isa()}" if fits and native.available() else "torch"
+    if is_native(backend):
+        return _resolve_native(backend, device, dtype)
+    if backend not in NAMES:
+        raise ValueError(f"backend is {backend!r}; it must be one of {', '.join(NAMES)}")
+    return backend
+
+
+def _resolve_native(backend: str, device: torch.device, dtype: torch.dtype) -> str:
+    if device.type != "cpu" or dtype != torch.float32:
+        raise ValueError(f"backend is {backend!r} for {dtype} on {device}; it takes float32 on a CPU: use 'torch'")
+    if not native.available():
+        raise ValueError(f"backend is {backend!r} but the compiled code is missing: {native.why_missing()}")
+    if backend == "cpu":
+        return f"cpu-{native.best_isa()}"
+    if backend.removeprefix("cpu-") not in native.isas():
+        have = ", ".join(f"cpu-{name}" for name in native.isas())
+        raise ValueError(f"backend is {backend!r}; this processor has {have}")
+    return backend

@@ -1,0 +1,111 @@
+"""All videos against a gallery, without gradient: the whole [U, G] table, or class means streamed from it."""
+
+# ruff: noqa: PLR0917 - the operators of torch.library take every argument by position
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from finepseudo.soft_dtw import backends, checks, ops, rows
+from finepseudo.soft_dtw.bank import AlignmentBank
+
+Scorer = Callable[[Tensor], Tensor]
+CHUNK_PAIRS = 1 << 21
+"""Alignments whose distances are in memory at once while streaming (8 MiB)."""
+
+
+def _check(u: Tensor, bank: AlignmentBank, gamma: float, normalize: str) -> float:
+    checks.embeddings("u", u)
+    if not isinstance(bank, AlignmentBank):
+        raise ValueError(f"bank is a {type(bank).__name__}; it must be an AlignmentBank")
+    checks.same_features("u", u, bank.features, bank.device)
+    checks.normalize_value(normalize)
+    return checks.gamma_value(gamma)
+
+
+def _distances(u: Tensor, u_len: Tensor, bank: AlignmentBank, gamma: float, normalize: str, backend: str) -> Tensor:
+    operand, order = bank.operand(backend)
+    with torch.autocast(u.device.type, enabled=False):
+        value: Tensor = ops.soft_dtw_bank(bank.rounded(u, u_len), u_len, operand, order, bank.lengths, gamma, backend)
+    if normalize != "none":
+        value = (value / rows.path_scale(u_len, bank.lengths, normalize)).to(value.dtype)
+    return value
+
+
+@torch.no_grad()
+def soft_dtw_cdist(
+    u: Tensor,
+    bank: AlignmentBank,
+    gamma: float = 1e-3,
+    *,
+    lengths: Tensor | None = None,
+    normalize: checks.Normalize = "none",
+    backend: str = "auto",
+) -> Tensor:
+    """Return the soft-DTW distances D [U, G] of videos u [U, T, F] to the bank, without gradient.
+
+    D is the sum of 1 - cosine along the soft-minimal path (may be slightly negative; it is not clamped); `normalize`
+    divides it by the mean of the two lengths ("T") or their sum ("2T"). `lengths` int [U]. The row of a video does
+    not depend on the other rows, bit for bit. float32 (float64 for a float64 bank and for `reference`).
+    Raises ValueError naming the argument that is wrong.
+    """
+    gamma = _check(u, bank, gamma, normalize)
+    u_len = checks.lengths_tensor("lengths", lengths, len(u), u.shape[1], u.device)
+    name = backends.resolve(backend, u.device, rows.working_dtype(bank.unit))
+    return _distances(u, u_len, bank, gamma, normalize, name)
+
+
+@torch.no_grad()
+def class_alignability(
+    u: Tensor,
+    bank: AlignmentBank,
+    scorer: Scorer,
+    gamma: float = 1e-3,
+    *,
+    lengths: Tensor | None = None,
+    normalize: checks.Normalize = "none",
+    backend: str = "auto",
+) -> Tensor:
+    """Return the mean score of each class, float32 [U, C]: mean over the class's gallery videos of scorer(D).
+
+    `scorer` maps D to scores of the same shape, elementwise (f_S and its sigmoid). A class without a gallery video
+    scores 0. Streamed: besides the result, memory holds about 2 million distances whatever U is. The scorer always
+    sees the same shapes, so the row of a video does not depend on the other rows, bit for bit.
+    """
+    gamma = _check(u, bank, gamma, normalize)
+    if bank.labels is None:
+        raise ValueError("bank has no labels; make it with AlignmentBank(embeddings, labels=...)")
+    u_len = checks.lengths_tensor("lengths", lengths, len(u), u.shape[1], u.device)
+    name = backends.resolve(backend, u.device, rows.working_dtype(bank.unit))
+    members, present = _class_members(bank.labels, bank.n_classes)
+    counts = present.sum(1).clamp(min=1)
+    out = torch.empty(len(u), bank.n_classes, device=u.device)
+    tall = 1 if u.device.type == "cpu" else 64
+    for chunk in _row_chunks(len(u), len(bank), tall):
+        distance = _distances(u[chunk], u_len[chunk], bank, gamma, normalize, name)
+        for top in range(0, len(distance), tall):
+            part = distance[top : top + tall]
+            padded = torch.cat((part, part.new_zeros(tall - len(part), len(bank))))
+            score = torch.where(present, scorer(padded)[:, members], 0.0).sum(-1) / counts
+            first = chunk.start + top
+            out[first : first + len(part)] = score[: len(part)]
+    return out
+
+
+def _row_chunks(count: int, bank: int, tall: int) -> Iterator[slice]:
+    step = max(tall, CHUNK_PAIRS // bank // tall * tall)
+    return (slice(first, min(first + step, count)) for first in range(0, count, step))
+
+
+def _class_members(labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+    """Return the bank's videos of each class, padded: indices [C, R] and which are real, bool [C, R]."""
+    counts = torch.bincount(labels, minlength=n_classes)
+    widest = max(1, int(counts.max()))
+    order = torch.argsort(labels, stable=True)
+    first = torch.cumsum(counts, 0) - counts
+    slot = torch.arange(widest, device=labels.device)
+    present = slot < counts[:, None]
+    return order[torch.where(present, first[:, None] + slot, 0)], present

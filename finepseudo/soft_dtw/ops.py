@@ -1,0 +1,120 @@
+"""The operators `torch.ops.finepseudo.*`: custom ops with fake and autograd kernels, so that torch.compile keeps them.
+
+They take unit rows (see `rows.py`); normalisation stays in plain torch, where autograd already knows it.
+"""
+
+# ruff: noqa: PLR0917 - the operators of torch.library take every argument by position
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from finepseudo.soft_dtw import backends, native, reference, wavefront
+
+
+def _out_dtype(x: Tensor, backend: str) -> torch.dtype:
+    return torch.float64 if backend == "reference" else x.dtype
+
+
+def _mirror(upper: Tensor) -> Tensor:
+    """Copy the upper triangle to the lower one."""
+    return upper.triu() + upper.triu(1).T
+
+
+def _both_sides(grad: Tensor) -> Tensor:
+    """Return the gradient of the pairs on and above the diagonal, each of which fills two entries of D.
+
+    A pair of a video with itself fills one.
+    """
+    return (grad + grad.T).triu(1) + torch.diag(torch.diagonal(grad))
+
+
+@torch.library.custom_op("finepseudo::soft_dtw", mutates_args=())
+def soft_dtw(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float, backend: str) -> Tensor:
+    """Return D [B, B'] of unit rows x [B, T, F] and y [B', T', F]; without y, D [B, B] of x with itself."""
+    if backends.is_native(backend):
+        return native.pairwise(x, y, x_len, y_len, gamma, backend)
+    other = x if y is None else y
+    if backend == "reference":
+        value = reference.rectangle(x, other, x_len, y_len, gamma)
+    else:
+        value = wavefront.rectangle(x, other.transpose(0, 1), x_len, y_len, gamma, symmetric=y is None)
+    return _mirror(value) if y is None else value
+
+
+@soft_dtw.register_fake
+def _(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float, backend: str) -> Tensor:
+    other = x if y is None else y
+    return x.new_empty(x.shape[0], other.shape[0], dtype=_out_dtype(x, backend))
+
+
+@torch.library.custom_op("finepseudo::soft_dtw_backward", mutates_args=())
+def soft_dtw_backward(
+    grad: Tensor, x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float, backend: str
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of `soft_dtw` for x and y (empty without y), recomputing what they need."""
+    if backends.is_native(backend):
+        grad_x, grad_y = native.pairwise_backward(grad, x, y, x_len, y_len, gamma, backend)
+        return (grad_x + grad_y, x.new_empty(0)) if y is None else (grad_x.contiguous(), grad_y.contiguous())
+    other, grad = (x, _both_sides(grad)) if y is None else (y, grad)
+    if backend == "reference":
+        grad_x, grad_y = reference.rectangle_backward(grad, x, other, x_len, y_len, gamma)
+    else:
+        time_major = other.transpose(0, 1)
+        grad_x, turned = wavefront.rectangle_backward(grad, x, time_major, x_len, y_len, gamma, y is None)
+        grad_y = turned.transpose(0, 1)
+    grad_x, grad_y = grad_x.to(x.dtype), grad_y.to(x.dtype)
+    if y is None:
+        return grad_x + grad_y, x.new_empty(0)
+    return grad_x.contiguous(), grad_y.contiguous()
+
+
+@soft_dtw_backward.register_fake
+def _(
+    grad: Tensor, x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float, backend: str
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(0) if y is None else y.new_empty(y.shape)
+
+
+Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor, float, str]
+
+
+def _setup(ctx: torch.autograd.function.FunctionCtx, inputs: Inputs, output: Tensor) -> None:
+    x, y, x_len, y_len, gamma, backend = inputs
+    ctx.save_for_backward(*(t for t in (x, x_len, y_len, y) if t is not None))
+    ctx.gamma, ctx.backend = gamma, backend  # type: ignore[attr-defined]
+
+
+def _gradient(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, x_len, y_len, *rest = ctx.saved_tensors  # type: ignore[attr-defined]
+    y = rest[0] if rest else None
+    gamma, backend = ctx.gamma, ctx.backend  # type: ignore[attr-defined]
+    grad_x, grad_y = soft_dtw_backward(grad.contiguous(), x, y, x_len, y_len, gamma, backend)
+    return grad_x, None if y is None else grad_y, None, None, None, None
+
+
+cast(Callable[..., None], soft_dtw.register_autograd)(_gradient, setup_context=_setup)
+
+
+@torch.library.custom_op("finepseudo::soft_dtw_bank", mutates_args=())
+def soft_dtw_bank(
+    u: Tensor, u_len: Tensor, operand: Tensor, order: Tensor, g_len: Tensor, gamma: float, backend: str
+) -> Tensor:
+    """Return D [U, G] of unit rows u [U, T, F] against a packed bank; no gradient.
+
+    `operand` is what `AlignmentBank.operand(backend)` gives; `order` [G] names the bank's video in each packed slot.
+    """
+    if backends.is_native(backend):
+        return native.against_bank(u, u_len, operand, order, g_len, gamma, backend)
+    if backend == "reference":
+        return reference.rectangle(u, operand.transpose(0, 1), u_len, g_len, gamma)
+    return wavefront.rectangle(u, operand, u_len, g_len, gamma)
+
+
+@soft_dtw_bank.register_fake
+def _(u: Tensor, u_len: Tensor, operand: Tensor, order: Tensor, g_len: Tensor, gamma: float, backend: str) -> Tensor:
+    return u.new_empty(u.shape[0], g_len.shape[0], dtype=_out_dtype(u, backend))

@@ -1,0 +1,98 @@
+"""The command line: `finepseudo <command>` = `python -m jobs <command>`.
+
+One way to say everything: a recipe, then `section.key=value` for what differs. Bad input ends with one line and code 2,
+a stop request with code 75 (type the same command again), Ctrl-C with code 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+
+from shards.types import UserError
+
+OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+
+STAGES = {
+    "run": "every stage that is not done, then the report",
+    "write-shards": "read the annotations, decode every clip once, write the shards",
+    "split": "draw who is labelled",
+    "pretrain": "GITDL pre-training of the alignability encoder",
+    "train": "both encoders of every round whose inputs are there",
+    "embed": "embed labelled and unlabelled clips",
+    "score": "align the pool with the gallery and make pseudo-labels",
+    "evaluate": "test the action encoder of the last round",
+    "report": "write report.html of a run and print its table",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of all commands."""
+    main_parser = argparse.ArgumentParser(
+        prog="finepseudo", description="Semi-supervised fine-grained action recognition.", allow_abbrev=False
+    )
+    commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, about in STAGES.items():
+        _common(commands.add_parser(name, help=about, description=about.capitalize() + ".", allow_abbrev=False))
+    check = commands.add_parser("check", help="look over annotations and videos before anything is trained")
+    check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
+    _common(check)
+    tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
+    tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
+    _common(tune)
+    bench = commands.add_parser("bench", help="measure: method (does it work), alignment and data (how fast)")
+    bench.add_argument("what", choices=("method", "alignment"))
+    bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
+    predict = commands.add_parser("predict", help="classify one video with a trained run and show what it aligns with")
+    predict.add_argument("video", help="a video file")
+    _common(predict)
+    return main_parser
+
+
+def _common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--recipe", default=None, help="name of a recipe or a YAML file (default: smoke)")
+    command.add_argument("--set", action="append", default=[], metavar="section.key=value", help="lay a value over the recipe; --set may be left out")
+    command.add_argument("--data", help="csv:<list or folder>, or csv:labelled=..,unlabelled=..,test=..")
+    command.add_argument("--name", help="folder of the run below `out` (default: the recipe's name)")
+    command.add_argument("--print-config", action="store_true", help="print every key with its value and stop")
+    command.add_argument("--dry-run", action="store_true", help="print what would be done and check what can be checked")
+    command.add_argument("--force", action="store_true", help="go on although data or split of the run folder differ")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    rest, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
+    arguments = parser().parse_args(rest)
+    arguments.overrides = [*arguments.set, *overrides]
+    from jobs.commands import dispatch
+    from jobs.train import Preempted
+
+    try:
+        return dispatch(arguments)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except Preempted:
+        from jobs.preempt import EXIT_CODE
+
+        sys.stderr.write("stopped on request; everything done is on disk; the same command goes on\n")
+        return EXIT_CODE
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on\n")
+        return 130
+
+
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take `section.key=value` out of the arguments, wherever they stand."""
+    rest: list[str] = []
+    overrides: list[str] = []
+    for place, argument in enumerate(argv):
+        is_value = place > 0 and argv[place - 1] == "--set"
+        (overrides if OVERRIDE.match(argument) and not is_value else rest).append(argument)
+    return rest, overrides
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+"""`finepseudo bench WHAT`: the figures of the project, measured on the user's machine against peers in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def bench(what: str, options: Sequence[str]) -> int:
+    """Run one benchmark; what follows its name on the command line are its own options."""
+    if what == "method":
+        from jobs.bench_method import main
+    else:
+        from finepseudo.bench.alignment import main
+    return main(options)

@@ -1,0 +1,130 @@
+"""Embed the labelled and the unlabelled clips of a split with both encoders, one pass, one part file per chunk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from finepseudo.artifacts import write_table
+from jobs import preempt
+from jobs.config import InputConfig, RunConfig
+from jobs.objectives import trained_action_encoder, trained_frame_encoder
+from jobs.ray_map import Pool, device_of, map_parts
+from jobs.train import prepare_torch
+from jobs.train_loop import seed_of
+from shards.manifest import Manifest
+from shards.reader import ClipReader
+from shards.types import ClipBatch, ItemTable, UserError
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("embedding", pa.list_(pa.float32())),
+        ("T", pa.int32()),
+        ("F", pa.int32()),
+        ("p_E", pa.list_(pa.float32())),
+        ("uncertainty", pa.float32()),
+        ("valid", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedJob:
+    """What every actor is told. `frame_weights` None leaves f_A out."""
+
+    cfg: RunConfig
+    run: Path
+    folder: Path
+    shards: Path
+    keys: Sequence[str]
+    n_classes: int
+    seed: int
+    action_weights: Path
+    frame_weights: Path | None
+
+
+def part_name(index: int) -> str:
+    """Name a part file."""
+    return f"part-{index:06d}.parquet"
+
+
+def chunks(keys: Sequence[str], size: int) -> list[dict[str, Any]]:
+    """Cut sorted keys into rows of fixed size, each with the name of its part file."""
+    ordered = sorted(keys)
+    return [
+        {"part": part_name(i), "keys": ordered[start : start + size]}
+        for i, start in enumerate(range(0, len(ordered), size))
+    ]
+
+
+def evaluation_reader(
+    cfg: RunConfig, shards: Path, inputs: InputConfig, keys: Sequence[str], device: torch.device
+) -> ClipReader:
+    """Make a reader that is asked for clips by key."""
+    items = ItemTable.unlabelled(list(keys))
+    return ClipReader(Manifest.open(shards), items, cfg.reader(inputs), seed=0, device=device)
+
+
+class Embedder:
+    """One actor: both encoders and their readers, loaded once."""
+
+    def __init__(self, job: EmbedJob, pool: Pool) -> None:
+        """Load the encoders."""
+        prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
+        self.job, self.device = job, device_of(pool)
+        cfg = job.cfg
+        self.action = trained_action_encoder(cfg, job.action_weights, job.n_classes).to(self.device)
+        self.action_reader = evaluation_reader(cfg, job.shards, cfg.action_input, job.keys, self.device)
+        self.frame = None
+        if job.frame_weights is not None:
+            self.frame = trained_frame_encoder(cfg, job.frame_weights).to(self.device)
+            self.frame_reader = evaluation_reader(cfg, job.shards, cfg.frame_input, job.keys, self.device)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Embed the clips of one row and write its part file."""
+        answer = {"part": row["part"], "clips": 0, "seconds": 0.0, "bad": 0, "stopped": False, "refused": ""}
+        if preempt.requested(self.job.run):
+            return {**answer, "stopped": True}
+        started = time.perf_counter()
+        try:
+            table = self._table([str(key) for key in row["keys"]])
+        except UserError as error:
+            return {**answer, "refused": str(error)}
+        write_table(self.job.folder / row["part"], table)
+        bad = table.num_rows - sum(table["valid"].to_pylist())
+        return {**answer, "clips": table.num_rows, "bad": bad, "seconds": time.perf_counter() - started}
+
+    @torch.inference_mode()
+    def _table(self, keys: list[str]) -> pa.Table:
+        batch = self.action_reader.read(keys).to(self.device)
+        p_e, uncertainty = self.action.predict(batch.frames[:, 0], seed_of(self.job.seed, "dropout masks"))
+        valid, embeddings = batch.valid, None
+        if self.frame is not None:
+            other: ClipBatch = self.frame_reader.read(keys).to(self.device)
+            embeddings = self.frame(other.frames[:, 0]).float().cpu()
+            valid = valid & other.valid
+        return to_table(keys, embeddings, p_e.float().cpu(), uncertainty.float().cpu(), valid.cpu())
+
+
+def to_table(keys: Sequence[str], embeddings: Tensor | None, p_e: Tensor, uncertainty: Tensor, valid: Tensor) -> pa.Table:
+    """Lay out one part: embeddings [N, T, F] or None, p_e [N, C], uncertainty [N], valid bool [N]."""
+    n = len(keys)
+    t, f = (embeddings.shape[1], embeddings.shape[2]) if embeddings is not None else (0, 0)
+    flat = [row.flatten().numpy() for row in embeddings] if embeddings is not None else [[]] * n
+    p_e = torch.where(valid[:, None], p_e, torch.zeros_like(p_e))
+    columns = [list(keys), flat, [t] * n, [f] * n, [row.numpy() for row in p_e], uncertainty.numpy(), valid.numpy()]
+    return pa.table([pa.array(c, type=field.type) for c, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+
+
+def embed(job: EmbedJob, pool: Pool) -> list[dict[str, Any]]:
+    """Embed every clip of `job.keys` into `job.folder`; return one row of numbers per part that was made."""
+    rows = chunks(job.keys, job.cfg.embed.chunk)
+    return map_parts(Embedder, job, rows, job.folder, pool, 60 * job.cfg.resources.data_timeout_min)

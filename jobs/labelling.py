@@ -1,0 +1,92 @@
+"""Tables between the jobs: the usable split, pseudo-labels of a pool, training items with pseudo-labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from finepseudo.artifacts import write_json, write_table
+from finepseudo.metrics import pseudo_label_metrics
+from finepseudo.pseudo_labels import PseudoLabelConfig, label_pool
+from jobs.score import parts
+from shards.annotations.base import Annotations, read_clips
+from shards.label_split import LabelSplit, SplitConfig, draw_split, split_hash
+from shards.manifest import Manifest
+from shards.types import ItemTable, UserError
+
+
+def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
+    """Draw labels over every annotated clip, so that broken videos do not move the draw, then leave those out."""
+    drawn = draw_split(found, cfg, seed)
+    table = drawn.table.filter(pc.is_in(drawn.table["key"], pa.array(manifest.keys, pa.string())))
+    usable = replace(drawn, table=table, sha256=split_hash(table, drawn.classes))
+    for role in ("labelled", "test"):
+        if not usable.keys(role):
+            raise UserError(f"split: no usable {role} clip is left; see quarantine.parquet and data.lists")
+    return usable
+
+
+def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
+    """Read the true label of every clip, for metrics only, and the class names."""
+    found = read_clips(clips)
+    keys, labels = found.clips["key"].to_pylist(), found.clips["label"].to_pylist()
+    return dict(zip(keys, labels, strict=True)), found.classes
+
+
+def label_pool_of(
+    cfg: PseudoLabelConfig,
+    folder: Path,
+    embeddings: Path,
+    scores: Path | None,
+    pool: frozenset[str],
+    truth: Mapping[str, int],
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    """Write pseudo_labels.parquet and pseudo_metrics.json of one strategy; return the metrics."""
+    table = pa.concat_tables(
+        [pq.read_table(path, columns=["key", "p_E", "uncertainty", "valid"]) for path in parts(embeddings)]
+    )
+    table = table.filter(pc.is_in(table["key"], pa.array(sorted(pool), pa.string())))
+    keys = table["key"].to_pylist()
+    given = None if scores is None else _scores_of(scores, keys, len(classes))
+    labelled = label_pool(
+        cfg,
+        keys,
+        given,
+        np.array(table["p_E"].to_pylist(), np.float64).reshape(len(keys), len(classes)),
+        table["uncertainty"].to_numpy(),
+        table["valid"].to_numpy(),
+    )
+    write_table(folder / "pseudo_labels.parquet", labelled)
+    metrics = pseudo_label_metrics(labelled, truth, classes)
+    write_json(folder / "pseudo_metrics.json", metrics)
+    return metrics
+
+
+def _scores_of(folder: Path, keys: Sequence[str], n_classes: int) -> np.ndarray[Any, Any]:
+    """Look up the class scores [N, C] of `keys`; clips that could not be read have zeros (and are not valid)."""
+    table = pa.concat_tables([pq.read_table(path) for path in parts(folder)])
+    found = dict(zip(table["key"].to_pylist(), table["scores"].to_pylist(), strict=True))
+    return np.array([found.get(key, [0.0] * n_classes) for key in keys], np.float64).reshape(len(keys), n_classes)
+
+
+def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:
+    """Put the accepted pseudo-labels behind the labelled clips; replaced each round, never accumulated."""
+    table = pq.read_table(path, columns=["key", "label", "accepted"])
+    table = table.filter(table["accepted"])
+    known = frozenset(labelled.keys)
+    both = [key for key in table["key"].to_pylist() if key in known]
+    if both:
+        raise UserError(f"{path}: {both[0]} is a labelled clip and has a pseudo-label; was the split changed by hand?")
+    return ItemTable(
+        keys=[*labelled.keys, *table["key"].to_pylist()],
+        labels=np.concatenate([labelled.labels, table["label"].to_numpy().astype(np.int32)]),
+        pseudo=np.concatenate([labelled.pseudo, np.ones(table.num_rows, np.bool_)]),
+    )

@@ -1,0 +1,149 @@
+"""What a run says while it runs: bars on a terminal, one plain line per so many steps in a log file.
+
+Training workers write `metrics.jsonl` into their stage's folder; the driver follows that file. It shows the lines,
+appends them to the run's own metrics.jsonl and to TensorBoard, all under the same names.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from finepseudo.artifacts import write_text
+
+POLL_S = 0.5
+
+
+class Reporter:
+    """The only writer of the run's metrics.jsonl, of its TensorBoard files and of the terminal."""
+
+    def __init__(self, run: Path, *, tensorboard: bool = True) -> None:
+        """Report on the run in folder `run`."""
+        self.run = run
+        self.console = Console(highlight=False, soft_wrap=True, file=sys.stdout)
+        self._lock = threading.Lock()
+        self._file = run / "metrics.jsonl"
+        self._seen = {_identity(line) for line in read_lines(self._file)}
+        self._tensorboard = tensorboard
+        self._writers: dict[str, Any] = {}
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=self.console, transient=True) if self.console.is_terminal else None
+
+    def __enter__(self) -> Reporter:
+        """Start the bars."""
+        if self._progress:
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close bars and files."""
+        if self._progress:
+            self._progress.stop()
+        for writer in self._writers.values():
+            writer.close()
+
+    def say(self, text: str) -> None:
+        """Print one plain line."""
+        with self._lock:
+            self.console.print(text, markup=False)
+
+    def scalars(self, line: Mapping[str, Any]) -> bool:
+        """Append one line of scalars to metrics.jsonl and TensorBoard, once; tell whether it was new."""
+        with self._lock:
+            if _identity(line) in self._seen:
+                return False
+            self._seen.add(_identity(line))
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            if self._tensorboard:
+                self._to_tensorboard(line)
+            return True
+
+    def forget(self, tags: Mapping[str, Any]) -> None:
+        """Drop the lines of a stage that is about to run from its beginning."""
+        with self._lock:
+            lines = read_lines(self._file)
+            kept = [line for line in lines if any(line.get(name) != value for name, value in tags.items())]
+            if len(kept) != len(lines):
+                write_text(self._file, "".join(json.dumps(line) + "\n" for line in kept))
+                self._seen = {_identity(line) for line in kept}
+
+    def _to_tensorboard(self, line: Mapping[str, Any]) -> None:
+        name = curve_name(line)
+        if name not in self._writers:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writers[name] = SummaryWriter(str(self.run / "tensorboard" / name))  # type: ignore[no-untyped-call]
+        for key, value in line.items():
+            if "/" in key and isinstance(value, (int, float)):
+                self._writers[name].add_scalar(key, value, line.get("step", 0))
+        self._writers[name].flush()
+
+    @contextmanager
+    def follow(self, name: str, log: Path) -> Iterator[None]:
+        """Follow a stage's log while the block runs: show each line and copy it to the run's metrics."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._follow, args=(name, log, stop), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _follow(self, name: str, log: Path, stop: threading.Event) -> None:
+        task: TaskID | None = None
+        while True:
+            ended = stop.wait(POLL_S)
+            for line in read_lines(log):
+                if self.scalars(line):
+                    task = self._show(name, line, task)
+            if ended:
+                break
+        if self._progress and task is not None:
+            self._progress.remove_task(task)
+
+    def _show(self, name: str, line: Mapping[str, Any], task: TaskID | None) -> TaskID | None:
+        note = " ".join(f"{key.split('/')[-1]} {value:.4g}" for key, value in line.items() if key in _SHOWN)
+        wait = line.get("data/wait_fraction")
+        note += f" data-wait {100 * wait:.0f}%" if wait is not None else ""
+        if not self._progress:
+            self.say(f"{time.strftime('%H:%M:%S')} {name} step {line['step']}/{line.get('steps', '?')} {note}")
+            return None
+        if task is None:
+            task = self._progress.add_task(name, total=line.get("steps"), note=note)
+        self._progress.update(task, completed=line["step"], note=note)
+        return task
+
+
+_SHOWN = ("train/loss", "train/lr", "tune/average_precision")
+
+
+def curve_name(line: Mapping[str, Any]) -> str:
+    """Name the TensorBoard run of a line: seed, strategy, round and stage."""
+    parts = [f"seed-{line.get('seed', 0)}", line.get("strategy"), line.get("stage")]
+    if line.get("round") is not None:
+        parts.insert(2, f"round-{line['round']:02d}")
+    return "/".join(str(part) for part in parts if part)
+
+
+def read_lines(log: Path) -> list[dict[str, Any]]:
+    """Read the whole lines of a JSON-lines file; a line still being written is left for the next time."""
+    if not log.exists():
+        return []
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
+
+
+def _identity(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Identify what a line reports: the stage, the step and the names of the numbers."""
+    return (*(line.get(name) for name in ("seed", "strategy", "round", "stage", "step")), *sorted(n for n in line if "/" in n))

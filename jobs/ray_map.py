@@ -1,0 +1,108 @@
+"""One Ray Data job over part files: a pool of stateful actors, each row a fixed part of the work.
+
+A row names the part file its result goes to; parts that are there already are left out, so a job that was stopped does
+only what is missing. What a part holds never depends on the number of actors or on which of them made it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs.config import ResourcesConfig
+from jobs.train import Preempted, uses_gpu
+from shards.types import UserError
+
+MAX_BLOCKS = 2000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pool:
+    """Actors of one job: how many, on what."""
+
+    actors: int
+    cpus: float
+    gpu: bool
+
+
+def plan_pool(wanted: int, resources: ResourcesConfig) -> Pool:
+    """Share the cluster among the actors; one CPU stays free for the tasks that feed them."""
+    import ray
+
+    have = ray.cluster_resources()
+    free = max(have.get("CPU", 1.0) - 1.0, 0.5)
+    gpu = uses_gpu(resources)
+    actors = min(wanted, int(have["GPU"])) if gpu else wanted
+    return Pool(actors=actors, cpus=min(1.0, int(100 * free / actors) / 100), gpu=gpu)
+
+
+def device_of(pool: Pool) -> torch.device:
+    """Name the device an actor of the pool computes on."""
+    return torch.device("cuda" if pool.gpu else "cpu")
+
+
+def map_parts(
+    worker: Callable[..., Any], told: Any, rows: Sequence[dict[str, Any]], folder: Path, pool: Pool, timeout_s: float
+) -> list[dict[str, Any]]:
+    """Run `worker(told, pool)` over the rows whose part file is missing in `folder`; return what it returned for them.
+
+    A worker is a class whose instances map a row {"part": file name, ..} to a flat dict; `{"stopped": True}` in it says
+    that a stop was requested. `Preempted` then, `UserError` after `timeout_s` or for what a worker refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = [row for row in rows if not (folder / row["part"]).exists()]
+    if not todo:
+        return []
+    results = _within(lambda: _execute(worker, told, todo, pool), timeout_s)
+    refused = [str(row["refused"]) for row in results if row.get("refused")]
+    if refused:
+        raise UserError(refused[0])
+    if any(row.get("stopped") for row in results):
+        raise Preempted
+    return results
+
+
+def _execute(
+    worker: Callable[..., Any], told: Any, rows: Sequence[dict[str, Any]], pool: Pool
+) -> Iterable[dict[str, Any]]:
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    data = ray.data.from_items(list(rows), override_num_blocks=min(len(rows), MAX_BLOCKS))
+    mapped = data.map(
+        worker,
+        fn_constructor_args=(ray.put(told), pool),
+        compute=ActorPoolStrategy(size=min(pool.actors, len(rows))),
+        num_cpus=pool.cpus,
+        num_gpus=1 if pool.gpu else 0,
+    )
+    return list(mapped.iter_rows())
+
+
+def _within(job: Callable[[], Iterable[dict[str, Any]]], timeout_s: float) -> list[dict[str, Any]]:
+    """Run a job in a thread and give it up after `timeout_s`: a Ray Data job that lacks resources waits for ever."""
+    box: list[list[dict[str, Any]]] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            box.append(list(job()))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller below
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if thread.is_alive():
+        raise UserError(
+            f"a Ray Data job did not end within {timeout_s / 60:.0f} minutes; give the cluster more CPUs or raise "
+            "resources.data_timeout_min; the same command goes on where it was"
+        )
+    if errors:
+        raise errors[0]
+    return box[0]

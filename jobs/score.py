@@ -1,0 +1,129 @@
+"""Class-wise alignability of the unlabelled pool (eq. 7): each actor holds the packed gallery, each row is one part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from finepseudo.alignability import AlignabilityScorer, length_factor
+from finepseudo.artifacts import write_table
+from finepseudo.gallery import build_gallery
+from finepseudo.soft_dtw import AlignmentBank, class_alignability
+from jobs import preempt
+from jobs.config import RunConfig
+from jobs.objectives import trained_scorer
+from jobs.ray_map import Pool, device_of, map_parts
+from jobs.train import prepare_torch
+from shards.types import UserError
+
+SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32()))])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreJob:
+    """What every actor is told."""
+
+    cfg: RunConfig
+    run: Path
+    folder: Path
+    embeddings: Path
+    frame_weights: Path
+    bank: AlignmentBank
+    pool_keys: frozenset[str]
+
+
+def parts(folder: Path) -> list[Path]:
+    """List the part files in key order."""
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def read_embeddings(paths: Sequence[Path], keys: frozenset[str] | None = None) -> tuple[list[str], Tensor]:
+    """Read the valid embeddings [N, T, F] of part files, of `keys` only where given, in key order."""
+    names: list[str] = []
+    rows: list[np.ndarray[Any, Any]] = []
+    shape = (0, 0)
+    for path in paths:
+        table = pq.read_table(path, columns=["key", "embedding", "T", "F", "valid"])
+        for key, values, t, f, valid in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            if valid and (keys is None or key in keys):
+                names.append(key)
+                rows.append(np.asarray(values, np.float32))
+                shape = (t, f)
+    return names, torch.from_numpy(np.stack(rows).reshape(len(rows), *shape)) if rows else torch.empty(0, 1, 1)
+
+
+def pack_gallery(
+    cfg: RunConfig, embeddings: Path, labels: dict[str, int], n_classes: int, *, seed: int, number: int
+) -> AlignmentBank:
+    """Build the gallery of a round from the labelled clips' embeddings; labels: key -> true label."""
+    keys, values = read_embeddings(parts(embeddings), frozenset(labels))
+    truth = [labels[key] for key in keys]
+    return build_gallery(values, truth, n_classes, cfg.embed.gallery_per_class, seed=seed, round=number)
+
+
+class Scorer:
+    """f_S on raw distances, as the gallery scores want it."""
+
+    def __init__(self, scorer: AlignabilityScorer, length: int) -> None:
+        """Divide distances of clips of `length` frames as f_S was trained to see them."""
+        self.scorer, self.factor = scorer, length_factor(length, scorer.cfg.norm)
+
+    def __call__(self, distances: Tensor) -> Tensor:
+        """Map distances [...] to S [...]."""
+        return self.scorer(distances / self.factor)  # type: ignore[no-any-return]
+
+    def falls(self) -> bool:
+        """Tell whether S falls over the distances seen in training (mean +- 2 standard deviations)."""
+        spread = 2 * self.scorer.variance.sqrt()
+        grid = torch.linspace(-1, 1, 65) * spread.cpu() + self.scorer.mean.cpu()
+        return bool((self.scorer.cpu().logits(grid).diff() <= 1e-6).all())
+
+
+class Aligner:
+    """One actor: the gallery on its device and f_S, loaded once."""
+
+    def __init__(self, job: ScoreJob, pool: Pool) -> None:
+        """Load f_S and take the gallery."""
+        prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
+        self.job, self.device = job, device_of(pool)
+        self.scorer = trained_scorer(job.cfg, job.frame_weights).to(self.device)
+        self.bank = job.bank
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Score the unlabelled clips of one part of the embeddings and write the part of the same name."""
+        answer = {"part": row["part"], "pairs": 0, "seconds": 0.0, "stopped": False, "refused": ""}
+        if preempt.requested(self.job.run):
+            return {**answer, "stopped": True}
+        keys, embeddings = read_embeddings([self.job.embeddings / row["part"]], self.job.pool_keys)
+        started = time.perf_counter()
+        try:
+            scores = self._scores(embeddings)
+        except UserError as error:
+            return {**answer, "refused": str(error)}
+        seconds = time.perf_counter() - started
+        columns = [pa.array(keys, pa.string()), pa.array([s.numpy() for s in scores], SCHEMA.field("scores").type)]
+        write_table(self.job.folder / row["part"], pa.table(columns, schema=SCHEMA))
+        return {**answer, "pairs": len(keys) * len(self.bank), "seconds": seconds}
+
+    @torch.inference_mode()
+    def _scores(self, embeddings: Tensor) -> Tensor:
+        if not len(embeddings):
+            return torch.empty(0, 0)
+        wrapped = Scorer(self.scorer, embeddings.shape[1])
+        gamma = self.job.cfg.frame_stage.loss.gamma
+        return class_alignability(embeddings.to(self.device), self.bank, wrapped, gamma).float().cpu()
+
+
+def score(job: ScoreJob, pool: Pool) -> list[dict[str, Any]]:
+    """Score the pool into `job.folder`; return one row of numbers per part that was made."""
+    rows = [{"part": path.name} for path in parts(job.embeddings)]
+    return map_parts(Aligner, job, rows, job.folder, pool, 60 * job.cfg.resources.data_timeout_min)

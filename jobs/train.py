@@ -1,0 +1,128 @@
+"""One distributed training job: any objective on N workers under Ray Train.
+
+Checkpoints are our own, in the stage's folder: Ray registers a reported checkpoint only when its controller next looks,
+and a worker killed in between would lose it. Ray starts the group, restarts it after a lost worker, and each rank goes
+on from the newest checkpoint on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from jobs.config import ResourcesConfig
+from jobs.train_loop import CHECKPOINTS, FAILURE, WEIGHTS, Loop, LoopJob, Outcome
+from shards.manifest import Manifest
+from shards.reader import ClipReader, ReaderConfig
+from shards.types import ItemTable, UserError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainJob:
+    """What every worker of one training job is told."""
+
+    loop: LoopJob
+    shards: Path
+    items: ItemTable
+    reader: ReaderConfig
+    # makes the objective; the same on every rank
+    objective: Callable[[], nn.Module]
+    threads: int
+    deterministic: bool
+
+
+class Preempted(Exception):
+    """Asked to stop; everything done so far is on disk."""
+
+
+def prepare_torch(threads: int, deterministic: bool) -> None:
+    """Set the threads of this process and, where asked for, torch's deterministic algorithms."""
+    torch.set_num_threads(threads)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+def train_rank(job: TrainJob, rank: int, world: int, device: torch.device) -> Outcome:
+    """Train one rank; with world > 1 the process group stands already."""
+    prepare_torch(job.threads, job.deterministic)
+    reader = ClipReader(
+        Manifest.open(job.shards), job.items, job.reader, seed=job.loop.seed, rank=rank, world=world, device=device
+    )
+    return Loop(job.loop, job.objective(), reader, device=device).run()
+
+
+def _worker(told: dict[str, Any]) -> str:
+    import ray.train
+    import ray.train.torch
+
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device()
+    return train_rank(told["job"], context.get_world_rank(), context.get_world_size(), device)
+
+
+def uses_gpu(resources: ResourcesConfig) -> bool:
+    """Decide whether workers get a GPU; refuse when GPUs are asked for and the cluster has none."""
+    import ray
+
+    found = ray.cluster_resources().get("GPU", 0) >= 1
+    if resources.device == "gpu" and not found:
+        raise UserError("resources.device=gpu: this Ray cluster has no GPU; use resources.device=auto or start Ray with GPUs")
+    return found and resources.device != "cpu"
+
+
+def fit(job: TrainJob, resources: ResourcesConfig) -> None:
+    """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can mend."""
+    job.loop.folder.mkdir(parents=True, exist_ok=True)
+    (job.loop.folder / FAILURE).unlink(missing_ok=True)
+    outcome = _fit(job, resources)
+    if outcome == "preempted":
+        raise Preempted
+    if outcome == "failed" or not (job.loop.folder / WEIGHTS).exists():
+        reason = job.loop.folder / FAILURE
+        raise UserError(reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: training failed: {outcome}")
+    for path in (job.loop.folder / CHECKPOINTS).glob("step-*.pt"):
+        path.unlink()
+
+
+def _fit(job: TrainJob, resources: ResourcesConfig) -> str:
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    gpu = uses_gpu(resources)
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo", timeout_s=1800),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": resources.cpus_per_worker, **({"GPU": 1} if gpu else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"{job.loop.stage.replace('/', '-')}-{uuid.uuid4().hex[:8]}",
+            storage_path=str(job.loop.folder.resolve() / "ray"),
+            failure_config=ray.train.FailureConfig(max_failures=resources.max_failures, controller_failure_limit=3),
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(job.threads)}},
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    try:
+        return str(trainer.fit().return_value)
+    except ray.train.ControllerError as error:
+        raise UserError(f"{job.loop.stage}: Ray Train could not run {resources.workers} workers: {_first_line(error)}") from error
+    except ray.train.TrainingFailedError as error:
+        return _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

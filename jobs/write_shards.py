@@ -1,0 +1,104 @@
+"""Read the annotations, decode every clip once and write the shards: one Ray task a shard, or all in this process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from finepseudo.artifacts import RunPaths
+from jobs import preempt
+from jobs.config import RunConfig
+from jobs.train import Preempted
+from shards import annotations
+from shards.annotations.base import Annotations, DatasetConfig, write_clips
+from shards.manifest import Manifest
+from shards.types import UserError
+from shards.writer import ShardConfig, ShardPlan, ShardResult, finish, plan_shards, write_shard
+
+IN_PROCESS = 2
+"""So few shards are written without a task of their own: starting workers would take longer."""
+
+
+def data_config(cfg: RunConfig, paths: RunPaths) -> DatasetConfig:
+    """Say where rendered videos go when the recipe leaves it open: into the run folder."""
+    if cfg.data.name == "synthetic_diving" and not cfg.data.root:
+        return replace(cfg.data, root=str(paths.data / "videos"))
+    return cfg.data
+
+
+def source_files(cfg: DatasetConfig) -> list[Path]:
+    """List the annotation files a recipe names: a change of them is another data set."""
+    names = [*cfg.lists.values(), *([cfg.classes] if cfg.classes else [])]
+    return [Path(cfg.root).expanduser() / name for name in names]
+
+
+def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> Manifest:
+    """Write clips.parquet, the shards and quarantine.parquet; `UserError` over `reading.max_bad_fraction`."""
+    found = annotations.load(data_config(cfg, paths))
+    say(f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip())
+    write_clips(paths.clips, found)
+    plans = plan_shards(found.clips, cfg.shards)
+    paths.shards.mkdir(parents=True, exist_ok=True)
+    results = []
+    for result in _write(plans, paths, cfg):
+        results.append(result)
+        note = f", {len(result.quarantine)} to quarantine" if result.quarantine else ""
+        say(f"shard {len(results)}/{len(plans)}: {len(result.rows)} clips{note}{'' if result.written else ' (there already)'}")
+    manifest = finish(paths.shards, results, cfg.shards, quarantine=paths.quarantine)
+    check_quarantine(cfg, paths.quarantine, found, say)
+    return manifest
+
+
+def _write(plans: Sequence[ShardPlan], paths: RunPaths, cfg: RunConfig) -> Iterator[ShardResult]:
+    tasks = cfg.resources.write_tasks
+    if tasks == 0 or len(plans) <= IN_PROCESS:
+        for plan in plans:
+            if preempt.requested(paths.root):
+                raise Preempted
+            yield write_shard(plan, paths.shards, cfg.shards)
+        return
+    yield from _write_with_ray(plans, paths, cfg.shards, tasks)
+
+
+def _write_with_ray(plans: Sequence[ShardPlan], paths: RunPaths, cfg: ShardConfig, tasks: int) -> Iterator[ShardResult]:
+    """Keep `tasks` shards in work; a task whose worker died is run again by Ray, and finds or rewrites its shard."""
+    import ray
+
+    @ray.remote(num_cpus=1, max_retries=3)  # type: ignore[untyped-decorator]
+    def task(plan: ShardPlan) -> ShardResult:
+        return write_shard(plan, paths.shards.resolve(), cfg)
+
+    waiting, running = list(plans), []
+    while waiting or running:
+        if preempt.requested(paths.root):
+            raise Preempted
+        while waiting and len(running) < tasks:
+            running.append(task.remote(waiting.pop(0)))
+        done, running = ray.wait(running, timeout=5)
+        for reference in done:
+            try:
+                yield ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                raise error.as_instanceof_cause() from None
+
+
+def check_quarantine(cfg: RunConfig, path: Path, found: Annotations, say: Callable[[str], None]) -> None:
+    """Print the quarantine by reason; refuse to go on over `reading.max_bad_fraction`."""
+    table = pq.read_table(path, columns=["path", "reason"])
+    if not table.num_rows:
+        say("quarantine: no clip")
+        return
+    share = table.num_rows / found.clips.num_rows
+    say(f"quarantine: {table.num_rows:,} of {found.clips.num_rows:,} clips ({100 * share:.1f} %), listed in {path}")
+    examples = dict(zip(table["reason"].to_pylist(), table["path"].to_pylist(), strict=True))
+    for reason, count in Counter(table["reason"].to_pylist()).most_common():
+        say(f"  {count:6,}  {reason:24} e.g. {Path(examples[reason]).name}")
+    if share > cfg.reading.max_bad_fraction:
+        raise UserError(
+            f"{table.num_rows:,} of {found.clips.num_rows:,} clips ({100 * share:.1f} %) cannot be used, more than "
+            f"reading.max_bad_fraction {cfg.reading.max_bad_fraction}; mend the files in {path} or raise that key"
+        )

@@ -1,0 +1,225 @@
+"""From requested clips to one batch of tensors: read, decode, transform; a failing clip leaves its slot masked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shards.augment import AugmentConfig, draw
+from shards.dali_graph import ClipGraph, GraphSpec, Sample, import_dali
+from shards.decode import CLOSED_GOP_PROFILES, choose_decoder, decode_frames
+from shards.manifest import Manifest
+from shards.order import OrderConfig
+from shards.sampling import SamplingConfig, frame_indices
+from shards.types import NO_LABEL, ClipBatch, SampleError, UserError
+
+MIN_BAD_CLIPS = 3
+"""A run never stops for fewer failing clips than this, however small the data set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReaderConfig:
+    """Everything about reading one stream of clips."""
+
+    # Global batches: sampler, size, epoch length.
+    order: OrderConfig = field(default_factory=OrderConfig)
+    # Frames of a view and views of a clip.
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    # From a frame to the encoder's input.
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    # auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV.
+    decode: Literal["auto", "dali-gpu", "dali-cpu", "pyav"] = "auto"
+    # Threads that decode and transform.
+    threads: int = 2
+    # Batches prepared ahead in the background; 0 = each when it is asked for.
+    prefetch: int = 2
+    # Share of failing clips among this reader's items over which it stops with the list.
+    max_bad_fraction: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        if self.threads < 1:
+            raise ValueError(f"reader.threads = {self.threads}: must be at least 1")
+        if self.prefetch < 0:
+            raise ValueError(f"reader.prefetch = {self.prefetch}: must be 0 or more")
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise ValueError(f"reader.max_bad_fraction = {self.max_bad_fraction}: must lie in [0, 1]")
+
+    @property
+    def views(self) -> int:
+        """Count V, the views of a clip in a batch: those of the frame policy times the crops."""
+        return self.sampling.count * self.augment.crops
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A clip wanted in a batch: its slot, key, label, and the seed of its own generator (none = evaluation)."""
+
+    slot: int
+    key: str
+    label: int
+    pseudo: bool
+    seed: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A request whose frames and parameters are drawn and whose bytes are read."""
+
+    request: Request
+    sample: Sample
+
+
+class ClipLoader:
+    """Loads batches of requested clips and keeps count of those that fail. `load` may be called from two threads."""
+
+    def __init__(
+        self, manifest: Manifest, cfg: ReaderConfig, *, chunk: int, total: int, device: torch.device | str
+    ) -> None:
+        """Settle the decoder. `chunk`: clips that go through the graph at once; `total`: clips that may be read.
+
+        UserError when the decoder cannot work here or DALI is not installed.
+        """
+        import_dali()
+        self.manifest, self.cfg, self.chunk, self.total = manifest, cfg, chunk, total
+        self.device = torch.device(device)
+        self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device)
+        self.failures: dict[str, SampleError] = {}
+        self._closed = manifest.profile in CLOSED_GOP_PROFILES
+        self._graphs: dict[bool, ClipGraph] = {}
+        self._graph_lock = threading.Lock()
+
+    def load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> ClipBatch:
+        """Decode and transform the requested clips into a batch of `size` slots."""
+        batch = self._empty(size, requests)
+        for begin in range(0, len(requests), self.chunk):
+            self._fill(batch, requests[begin : begin + self.chunk], pool)
+        self._refuse_too_many()
+        return batch
+
+    def _fill(self, batch: ClipBatch, requests: Sequence[Request], pool: ThreadPoolExecutor) -> None:
+        """Put clips into their slots; a failing one leaves zeros and `valid` False."""
+        prepared: list[_Prepared] = []
+        for request, result in zip(requests, pool.map(self._prepare, requests), strict=True):
+            if isinstance(result, SampleError):
+                self.failures[request.key] = result
+            else:
+                prepared.append(_Prepared(request, result))
+        if not prepared:
+            return
+        good, views = self._transform(prepared, random=requests[0].seed is not None)
+        slots = torch.tensor([clip.request.slot for clip in good], dtype=torch.int64)
+        for view, frames in enumerate(views):
+            batch.frames[slots.to(self.device), view] = frames
+        batch.valid[slots] = True
+        for clip in good:
+            ids = torch.from_numpy(clip.sample.ids[clip.sample.order])
+            batch.frame_ids[clip.request.slot] = ids.repeat_interleave(self.cfg.augment.crops, dim=0)
+
+    def _transform(self, clips: list[_Prepared], *, random: bool) -> tuple[list[_Prepared], list[Tensor]]:
+        """Run the graph; when DALI fails to decode, run it clip by clip and keep what can be read."""
+        with self._graph_lock:
+            graph = self._graph(random=random)
+            try:
+                return clips, graph.run([clip.sample for clip in clips])
+            except RuntimeError as error:
+                if not self.decoder.by_dali:
+                    raise
+                if len(clips) == 1:
+                    self._record(clips[0].request.key, error)
+                    return [], []
+        parts = [part for part in (self._transform([clip], random=random) for clip in clips) if part[0]]
+        views = [torch.cat(frames) for frames in zip(*(views for _, views in parts), strict=True)]
+        return [clip for good, _ in parts for clip in good], views
+
+    def _record(self, key: str, error: RuntimeError) -> None:
+        """Note the clip that DALI could not decode, with the line of its message that says most."""
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = [line for line in lines if not line.startswith(("Critical error", "Current pipeline", "C++ context"))]
+        self.failures[key] = SampleError(key, "decode_error", told[-1] if told else self.decoder.name)
+
+    def _prepare(self, request: Request) -> Sample | SampleError:
+        """Draw a clip's frames and parameters, read it, and decode it unless DALI does."""
+        cfg, row = self.cfg, self.manifest.row(request.key)
+        rng = None if request.seed is None else np.random.default_rng(request.seed)
+        try:
+            chosen = frame_indices(row.n_frames, cfg.sampling, rng)
+            params = [draw(cfg.augment, rng, view) for view in range(cfg.views)]
+            ids, order = np.unique(chosen, return_inverse=True)
+            if ids[-1] >= row.n_frames:
+                raise SampleError(request.key, "too_few_frames", f"frame {ids[-1]} of {row.n_frames}")
+            encoded = self.manifest.read(request.key)
+            if self.decoder.by_dali:
+                data, height, width = np.frombuffer(encoded, np.uint8), row.height, row.width
+            else:
+                data = decode_frames(request.key, encoded, ids.tolist(), closed_gops=self._closed)
+                height, width = data.shape[1:3]
+        except SampleError as error:
+            return error
+        return Sample(
+            data=data,
+            ids=ids,
+            order=order.reshape(chosen.shape).astype(np.int32),
+            params=params,
+            height=height,
+            width=width,
+        )
+
+    def _graph(self, *, random: bool) -> ClipGraph:
+        if random not in self._graphs:
+            spec = GraphSpec(
+                batch_size=self.chunk,
+                threads=self.cfg.threads,
+                views=self.cfg.sampling.count,
+                augment=self.cfg.augment,
+                random=random,
+                encoded=self.decoder.by_dali,
+                device=self.device,
+            )
+            self._graphs[random] = ClipGraph(spec)
+        return self._graphs[random]
+
+    def _empty(self, size: int, requests: Sequence[Request]) -> ClipBatch:
+        """Make a batch whose slots are all invalid, with the labels of the requested clips."""
+        cfg = self.cfg
+        side, frames = cfg.augment.size, cfg.sampling.frames
+        batch = ClipBatch(
+            keys=_keys(size, requests),
+            frames=torch.zeros(size, cfg.views, frames, 3, side, side, device=self.device),
+            frame_ids=torch.zeros(size, cfg.views, frames, dtype=torch.int64),
+            n_frames=torch.zeros(size, dtype=torch.int64),
+            labels=torch.full((size,), NO_LABEL, dtype=torch.int64),
+            pseudo=torch.zeros(size, dtype=torch.bool),
+            valid=torch.zeros(size, dtype=torch.bool),
+        )
+        for request in requests:
+            batch.n_frames[request.slot] = self.manifest.row(request.key).n_frames
+            batch.labels[request.slot] = request.label
+            batch.pseudo[request.slot] = request.pseudo
+        return batch
+
+    def _refuse_too_many(self) -> None:
+        """Stop the run when more clips fail than the config allows."""
+        count, total = len(self.failures), self.total
+        if count < MIN_BAD_CLIPS or count <= self.cfg.max_bad_fraction * total:
+            return
+        first = "; ".join(str(error) for error in list(self.failures.values())[:10])
+        raise UserError(
+            f"{count} of {total} clips cannot be read, more than max_bad_fraction = {self.cfg.max_bad_fraction} "
+            f"allows; write the shards again or raise the limit. The first: {first}"
+        )
+
+
+def _keys(size: int, requests: Sequence[Request]) -> tuple[str, ...]:
+    """Name the clip of each slot; padding has the empty name."""
+    keys = [""] * size
+    for request in requests:
+        keys[request.slot] = request.key
+    return tuple(keys)

@@ -1,0 +1,207 @@
+"""Which clip comes when: pure functions of (items, config, seed, epoch, batch index).
+
+The order never depends on the number of ranks. Every rank computes the same global batch and takes its slice of it,
+so a run may be resumed on another number of ranks and sees the same clips in the same batches.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from shards.types import NO_LABEL, ItemTable, UserError
+
+Positions = npt.NDArray[np.int64]
+
+PADDING = -1
+"""Place of a batch that holds no clip (the end of a shuffled pass); it is masked, never filled with a second copy."""
+
+_SHUFFLE, _CLASSES, _CLIPS = range(3)  # what a random stream is for: keeps the streams of one seed apart
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrderConfig:
+    """How clips are gathered into global batches."""
+
+    batch_size: int = 32
+    """Clips in a global batch, over all ranks (paper, sec 4: 96 for metric learning; open in the paper elsewhere)."""
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    """`shuffle`: every clip once an epoch; `balanced`: P classes x K clips (paper, sec 4: the sub-sampler)."""
+    instances_per_class: int = 2
+    """K of `balanced` (paper, sec 4: at least 2 instances of each sampled class)."""
+    pseudo_fraction: float = 0.5
+    """Share of a `balanced` batch's class groups that come from pseudo-labels (open in the paper: half and half)."""
+    batches_per_epoch: int | None = None
+    """Length of an epoch; none = ceil(clips / batch_size)."""
+
+    def __post_init__(self) -> None:
+        """Refuse batches that cannot be laid out."""
+        if self.batch_size < 1:
+            raise ValueError(f"order.batch_size = {self.batch_size}: must be at least 1")
+        if self.sampler not in ("shuffle", "balanced"):
+            raise ValueError(f"order.sampler = {self.sampler!r}: must be shuffle or balanced")
+        if not 0 <= self.pseudo_fraction <= 1:
+            raise ValueError(f"order.pseudo_fraction = {self.pseudo_fraction}: must lie in [0, 1]")
+        if self.batches_per_epoch is not None and self.batches_per_epoch < 1:
+            raise ValueError(f"order.batches_per_epoch = {self.batches_per_epoch}: must be at least 1 (or null)")
+        if self.sampler == "balanced":
+            if self.instances_per_class < 2:
+                raise ValueError(f"order.instances_per_class = {self.instances_per_class}: a class needs 2 or more")
+            if self.batch_size % self.instances_per_class:
+                raise ValueError(
+                    f"order.batch_size = {self.batch_size}: must be a multiple of order.instances_per_class = "
+                    f"{self.instances_per_class} when order.sampler is balanced"
+                )
+
+
+def batches_per_epoch(items: ItemTable, cfg: OrderConfig) -> int:
+    """Count the global batches of an epoch."""
+    return cfg.batches_per_epoch or _natural_length(items, cfg)
+
+
+def rank_slice(batch_size: int, rank: int, world: int) -> slice:
+    """Say which places of the global batch a rank reads: equal contiguous parts, else UserError."""
+    if batch_size % world:
+        raise UserError(
+            f"order.batch_size = {batch_size} cannot be shared by {world} workers: it must be a multiple of the number "
+            f"of workers; try {math.ceil(batch_size / world) * world}"
+        )
+    share = batch_size // world
+    return slice(rank * share, (rank + 1) * share)
+
+
+def global_batch(items: ItemTable, cfg: OrderConfig, seed: int, epoch: int, index: int) -> Positions:
+    """Give the item positions [batch_size] of one global batch; PADDING where a shuffled pass has run out."""
+    return BatchOrder(items, cfg, seed).batch(epoch, index)
+
+
+class BatchOrder:
+    """`global_batch` for many batches of the same items: groups the classes once and keeps the current permutations."""
+
+    def __init__(self, items: ItemTable, cfg: OrderConfig, seed: int) -> None:
+        """Group the items by class where the sampler needs it. UserError when they cannot be sampled this way."""
+        self.cfg = cfg
+        self.seed = seed
+        self.length = batches_per_epoch(items, cfg)
+        self._count = len(items)
+        self._natural = _natural_length(items, cfg)
+        self._halves = _balanced_halves(items, cfg) if cfg.sampler == "balanced" else ()
+
+    def batch(self, epoch: int, index: int) -> Positions:
+        """Give the item positions [batch_size] of global batch `index` of `epoch`."""
+        if not 0 <= index < self.length:
+            raise IndexError(f"batch {index} of an epoch of {self.length}")
+        step = epoch * self.length + index
+        return self._balanced(step) if self.cfg.sampler == "balanced" else self._shuffled(step)
+
+    def _shuffled(self, step: int) -> Positions:
+        """Cut the permutation of the current pass; a pass holds every item once, and epochs follow each other in it."""
+        lap, index = divmod(step, self._natural)
+        start = index * self.cfg.batch_size
+        part = _permutation((self.seed, _SHUFFLE, lap), self._count)[start : start + self.cfg.batch_size]
+        batch = np.full(self.cfg.batch_size, PADDING, np.int64)
+        batch[: len(part)] = part
+        return batch
+
+    def _balanced(self, step: int) -> Positions:
+        """Lay out P groups of K clips, those of one class side by side."""
+        k = self.cfg.instances_per_class
+        groups: list[tuple[int, Positions]] = []
+        for half in self._halves:
+            classes = _draws((self.seed, _CLASSES, half.tag), len(half.classes), half.groups, step)
+            for place, which in enumerate(classes):
+                turn = (step * half.groups + place) // len(half.classes)  # each class comes once a cycle of classes
+                label, clips = half.classes[which]
+                chosen = _draws((self.seed, _CLIPS, half.tag, label), len(clips), k, turn)
+                groups.append((label, clips[chosen]))
+        first = {label: place for place, (label, _) in reversed(list(enumerate(groups)))}
+        groups.sort(key=lambda group: first[group[0]])
+        return np.concatenate([clips for _, clips in groups])
+
+
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """The labelled or the pseudo-labelled side of a balanced batch: its classes [(label, positions)] and its groups."""
+
+    tag: int
+    groups: int
+    classes: list[tuple[int, Positions]]
+
+
+def _natural_length(items: ItemTable, cfg: OrderConfig) -> int:
+    if not len(items):
+        raise UserError("there is no clip to read: the list of items is empty; check the split's roles and the filters")
+    return math.ceil(len(items) / cfg.batch_size)
+
+
+def _balanced_halves(items: ItemTable, cfg: OrderConfig) -> tuple[_Half, ...]:
+    """Split the P groups between true and pseudo labels, `pseudo_fraction` of them pseudo where there are any."""
+    nameless = int(np.sum(items.labels == NO_LABEL))
+    if nameless:
+        raise UserError(
+            f"order.sampler = balanced needs a label for every clip, {nameless} of {len(items)} have none; "
+            "use order.sampler = shuffle for unlabelled clips"
+        )
+    total = cfg.batch_size // cfg.instances_per_class
+    sides = [_by_class(items, pseudo=False), _by_class(items, pseudo=True)]
+    share = cfg.pseudo_fraction if sides[1] else 0.0
+    if not sides[0]:
+        share = 1.0
+    pseudo = math.floor(total * share + 0.5)
+    if 0 < share < 1:
+        if total < 2:
+            raise UserError(
+                f"order.batch_size = {cfg.batch_size} holds one group of {cfg.instances_per_class} clips and cannot "
+                f"mix labels and pseudo-labels; use {2 * cfg.instances_per_class} or more, or order.pseudo_fraction = 0"
+            )
+        pseudo = min(max(pseudo, 1), total - 1)
+    counts = (total - pseudo, pseudo)
+    return tuple(_Half(tag, n, side) for tag, (n, side) in enumerate(zip(counts, sides, strict=True)) if n)
+
+
+def _by_class(items: ItemTable, *, pseudo: bool) -> list[tuple[int, Positions]]:
+    """List (label, positions of its items), labels ascending, positions ascending."""
+    where = np.flatnonzero(items.pseudo == pseudo)
+    if not len(where):
+        return []
+    where = where[np.argsort(items.labels[where], kind="stable")]
+    labels, starts = np.unique(items.labels[where], return_index=True)
+    return [(int(c), part) for c, part in zip(labels, np.split(where, starts[1:]), strict=True)]
+
+
+def _draws(key: tuple[int, ...], n: int, width: int, window: int) -> Positions:
+    """Draw window `window` [width] of an endless sequence over 0..n-1 that uses each value once before any comes again.
+
+    Inside a window no value comes twice when n >= width. The sequence is cut into laps of lcm(n, width) draws, at whose
+    ends a cycle of n and a window end together; so each lap stands alone and any window can be drawn directly.
+    """
+    windows = math.lcm(n, width) // width
+    lap, place = divmod(window, windows)
+    return _lap((*key, lap), n, width)[place * width : (place + 1) * width]
+
+
+@lru_cache(maxsize=4096)
+def _lap(key: tuple[int, ...], n: int, width: int) -> Positions:
+    """Draw one lap [lcm(n, width)]: permutations of n one after the other, without repeats inside a window."""
+    rng = np.random.default_rng(key)
+    lap = np.empty(math.lcm(n, width), np.int64)
+    for start in range(0, len(lap), n):
+        order = rng.permutation(n)
+        taken = lap[start - start % width : start]  # the window under way already holds these
+        head = order[~np.isin(order, taken)][: width - len(taken)]
+        lap[start : start + n] = np.concatenate([head, order[~np.isin(order, head)]])
+    lap.setflags(write=False)
+    return lap
+
+
+@lru_cache(maxsize=2)
+def _permutation(key: tuple[int, ...], n: int) -> Positions:
+    """Permute 0..n-1; the last two are kept, since a reader walks through one after the other."""
+    order = np.random.default_rng(key).permutation(n)
+    order.setflags(write=False)
+    return order

@@ -1,0 +1,126 @@
+"""Which frames of a clip are looked at: pure functions of (true frame count, config, generator).
+
+No index ever reaches the frame count, and a short clip repeats frames instead of being padded with zeros. With no
+generator every policy has one fixed answer, the one evaluation uses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FrameIds = npt.NDArray[np.int64]
+
+MIN_COMMON = 4
+"""Frames that the global and the local clip of `gitdl` share at least."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingConfig:
+    """How frames are picked from a clip."""
+
+    policy: Literal["uniform", "dense", "gitdl", "views"] = "uniform"
+    """`uniform`: one frame of each of T equal segments; `dense`: T frames at a stride; `gitdl`: a sparse global and a
+    dense local clip (paper, supplement: GITDL); `views`: evenly placed test clips (paper, sec 4: 10 clips)."""
+    frames: int = 32
+    """T, frames of a view (open in the paper: 32 for f_A, 16 for f_E)."""
+    stride: int = 1
+    """Step between frames of `dense` and `views` (open in the paper; TCLR: 2)."""
+    views: int = 1
+    """Test clips of `views` (paper, sec 4: 10); 1 for every other policy."""
+
+    def __post_init__(self) -> None:
+        """Refuse combinations without a meaning."""
+        if self.policy not in ("uniform", "dense", "gitdl", "views"):
+            raise ValueError(f"sampling.policy = {self.policy!r}: must be uniform, dense, gitdl or views")
+        for name in ("frames", "stride", "views"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"sampling.{name} = {getattr(self, name)}: must be at least 1")
+        if self.views > 1 and self.policy != "views":
+            raise ValueError(f"sampling.views = {self.views}: several views need sampling.policy = views")
+        if self.policy == "gitdl" and self.frames < MIN_COMMON:
+            raise ValueError(f"sampling.frames = {self.frames}: gitdl needs at least {MIN_COMMON}")
+
+    @property
+    def count(self) -> int:
+        """Count the views of a clip."""
+        return 2 if self.policy == "gitdl" else self.views
+
+
+def frame_indices(n_frames: int, cfg: SamplingConfig, rng: np.random.Generator | None) -> FrameIds:
+    """Pick the frames [views, T] of a clip of `n_frames`; without a generator the fixed choice of evaluation.
+
+    ValueError when the clip has no frame.
+    """
+    if n_frames < 1:
+        raise ValueError(f"a clip of {n_frames} frames has nothing to sample")
+    match cfg.policy:
+        case "uniform":
+            return _uniform(n_frames, cfg.frames, rng)[None]
+        case "dense":
+            return _dense(n_frames, cfg, rng)[None]
+        case "gitdl":
+            return _gitdl(n_frames, cfg.frames, rng)
+        case "views":
+            return _views(n_frames, cfg)
+
+
+def _stretched(n: int, t: int) -> FrameIds:
+    """Spread T indices evenly over a clip that is too short for the policy; frames repeat when n < T."""
+    return np.rint(np.linspace(0, n - 1, t)).astype(np.int64)
+
+
+def _uniform(n: int, t: int, rng: np.random.Generator | None) -> FrameIds:
+    """Take one frame of each of T equal segments: a random one, or the middle one."""
+    if n < t:
+        return _stretched(n, t)
+    edges = np.arange(t + 1, dtype=np.int64) * n // t
+    inside = np.full(t, 0.5) if rng is None else rng.random(t)
+    return edges[:-1] + (inside * np.diff(edges)).astype(np.int64)
+
+
+def _dense(n: int, cfg: SamplingConfig, rng: np.random.Generator | None) -> FrameIds:
+    """Take T frames at the stride from a random start, or from the middle of the clip."""
+    slack = n - ((cfg.frames - 1) * cfg.stride + 1)
+    if slack < 0:
+        return _stretched(n, cfg.frames)
+    return _start(slack, rng) + cfg.stride * np.arange(cfg.frames, dtype=np.int64)
+
+
+def _gitdl(n: int, t: int, rng: np.random.Generator | None) -> FrameIds:
+    """Take a global clip at stride s = clamp(floor(n / T), 1, T / 4) and a local clip at stride 1 inside its span.
+
+    The local clip starts on a frame of the global one, so they share floor((T - 1) / s) + 1 >= 4 frames. When s = 1 the
+    local clip cannot lie inside without being the same clip, and a frame's place would give away its identity: there it
+    starts anywhere in the video where at least 4 frames are shared.
+    """
+    if n < t:
+        return np.stack([_stretched(n, t)] * 2)
+    stride = min(max(n // t, 1), max(t // MIN_COMMON, 1))
+    reach = (t - 1) * stride
+    first = _start(n - reach - 1, rng)
+    if stride > 1:
+        local = first + stride * _start((reach - (t - 1)) // stride, rng)
+    elif rng is None:
+        local = first
+    else:
+        local = int(rng.integers(max(first - t + MIN_COMMON, 0), min(first + t - MIN_COMMON, n - t) + 1))
+    grid = np.arange(t, dtype=np.int64)
+    return np.stack([first + stride * grid, local + grid])
+
+
+def _views(n: int, cfg: SamplingConfig) -> FrameIds:
+    """Place the clips [views, T] evenly from the first to the last possible start; a single one in the middle."""
+    slack = n - ((cfg.frames - 1) * cfg.stride + 1)
+    if slack < 0:
+        return np.stack([_stretched(n, cfg.frames)] * cfg.views)
+    starts = [slack // 2] if cfg.views == 1 else np.rint(np.linspace(0, slack, cfg.views))
+    return np.asarray(starts, np.int64)[:, None] + cfg.stride * np.arange(cfg.frames, dtype=np.int64)
+
+
+def _start(slack: int, rng: np.random.Generator | None) -> int:
+    """Pick a start in 0..slack: a random one, or the middle."""
+    return slack // 2 if rng is None else int(rng.integers(slack + 1))

@@ -1,0 +1,61 @@
+"""ClipBatches and tiny encoders for the tests of the method."""
+
+import numpy as np
+import torch
+
+from finepseudo.action_encoder import ActionEncoderConfig, build_action_encoder
+from finepseudo.alignability import AlignabilityConfig, AlignabilityScorer
+from finepseudo.frame_encoder import FrameEncoderConfig, build_frame_encoder
+from finepseudo.steps import AlignabilityObjective, CrossEntropyConfig, CrossEntropyObjective, GitdlObjective
+from finepseudo.temporal_ssl import GitdlConfig
+from shards.types import ClipBatch
+
+
+def clip_batch(clips=8, views=1, frames=8, size=16, classes=3, seed=0, invalid=(), dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    valid = torch.ones(clips, dtype=torch.bool)
+    valid[list(invalid)] = False
+    pictures = torch.randn(clips, views, frames, 3, size, size, generator=generator, dtype=dtype)
+    sparse = torch.arange(frames) * 2
+    ids = torch.stack([sparse, torch.arange(frames) + 4][:views]).expand(clips, -1, -1)
+    return ClipBatch(
+        keys=tuple(f"clip{i}" for i in range(clips)),
+        frames=torch.where(valid.view(-1, 1, 1, 1, 1, 1), pictures, torch.zeros_like(pictures)),
+        frame_ids=ids.clone(),
+        n_frames=torch.full((clips,), 2 * frames),
+        labels=torch.arange(clips) % classes,
+        pseudo=torch.zeros(clips, dtype=torch.bool),
+        valid=valid,
+    )
+
+
+def rows(batch, start, stop):
+    part = slice(start, stop)
+    return ClipBatch(
+        keys=batch.keys[part],
+        frames=batch.frames[part],
+        frame_ids=batch.frame_ids[part],
+        n_frames=batch.n_frames[part],
+        labels=batch.labels[part],
+        pseudo=batch.pseudo[part],
+        valid=batch.valid[part],
+    )
+
+
+def objective(name, dropout=0.0):
+    """Build a stage's objective with equal weights in every process."""
+    torch.manual_seed(0)
+    if name == "cross_entropy":
+        cfg = ActionEncoderConfig(variant="tiny", dropout=dropout)
+        return CrossEntropyObjective(build_action_encoder(cfg, 3), CrossEntropyConfig())
+    encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny", dropout=dropout, train_length=8, hidden=16))
+    if name == "gitdl":
+        return GitdlObjective(encoder, GitdlConfig())
+    return AlignabilityObjective(encoder, AlignabilityScorer(), AlignabilityConfig(norm="T", gamma=0.1))
+
+
+def random_table(clips=20, classes=4, seed=0):
+    """Scores and probabilities of a pool."""
+    generator = np.random.default_rng(seed)
+    p = generator.dirichlet(np.full(classes, 0.3), clips)
+    return [f"k{i:03d}" for i in range(clips)], generator.uniform(0, 1, (clips, classes)), p

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shards.order import PADDING, BatchOrder, OrderConfig, batches_per_epoch, global_batch, rank_slice
+from shards.types import ItemTable, UserError
+
+
+def table(labels: list[int], pseudo: list[bool] | None = None) -> ItemTable:
+    n = len(labels)
+    flags = np.zeros(n, np.bool_) if pseudo is None else np.array(pseudo, np.bool_)
+    return ItemTable(keys=[f"k{i}" for i in range(n)], labels=np.array(labels, np.int32), pseudo=flags)
+
+
+def epoch_of(items: ItemTable, cfg: OrderConfig, seed: int, epoch: int) -> list[np.ndarray]:
+    order = BatchOrder(items, cfg, seed)
+    return [order.batch(epoch, b) for b in range(order.length)]
+
+
+@settings(deadline=None)
+@given(n=st.integers(1, 200), share=st.integers(1, 9), world=st.sampled_from([1, 2, 3, 4, 8]), epoch=st.integers(0, 5))
+def test_shuffle_gives_every_item_exactly_once_over_all_ranks(n: int, share: int, world: int, epoch: int) -> None:
+    items, cfg = table([0] * n), OrderConfig(batch_size=share * world)
+    read: list[int] = []
+    for rank in range(world):
+        mine = rank_slice(cfg.batch_size, rank, world)
+        batches = [b[mine] for b in epoch_of(items, cfg, 3, epoch)]
+        assert len(batches) == -(-n // cfg.batch_size)
+        assert all(len(b) == share for b in batches)
+        read += [int(p) for b in batches for p in b if p != PADDING]
+    assert sorted(read) == list(range(n))
+
+
+@settings(deadline=None)
+@given(labels=st.lists(st.integers(0, 9), min_size=1, max_size=80), sampler=st.sampled_from(["shuffle", "balanced"]))
+def test_a_global_batch_is_the_same_for_any_number_of_ranks(labels: list[int], sampler: str) -> None:
+    items, cfg = table(labels), OrderConfig(batch_size=16, sampler=sampler)  # type: ignore[arg-type]
+    whole = global_batch(items, cfg, 5, 2, 0)
+    for world in (1, 2, 4, 8):
+        parts = [whole[rank_slice(16, rank, world)] for rank in range(world)]
+        assert Counter(np.concatenate(parts).tolist()) == Counter(whole.tolist())
+        assert len({len(p) for p in parts}) == 1
+
+
+def test_order_changes_with_seed_and_epoch_and_repeats_for_the_same() -> None:
+    items, cfg = table([0] * 50), OrderConfig(batch_size=50)
+    first = global_batch(items, cfg, 1, 0, 0).tolist()
+    assert first == global_batch(items, cfg, 1, 0, 0).tolist()
+    assert first != global_batch(items, cfg, 2, 0, 0).tolist()
+    assert first != global_batch(items, cfg, 1, 1, 0).tolist()
+    assert first != list(range(50))
+
+
+def test_an_explicit_epoch_length_walks_on_through_the_same_passes() -> None:
+    items = table([0] * 10)
+    short = OrderConfig(batch_size=2, batches_per_epoch=3)
+    walked = [p for e in range(5) for b in epoch_of(items, short, 0, e) for p in b.tolist()]
+    full = [p for e in range(3) for b in epoch_of(items, OrderConfig(batch_size=2), 0, e) for p in b.tolist()]
+    assert batches_per_epoch(items, short) == 3
+    assert walked == full[:30]
+
+
+def groups_of(batch: np.ndarray, labels: list[int]) -> list[tuple[int, list[int]]]:
+    """Cut a batch into runs of one label, each with its positions."""
+    runs: list[tuple[int, list[int]]] = []
+    for p in batch.tolist():
+        if not runs or runs[-1][0] != labels[p]:
+            runs.append((labels[p], []))
+        runs[-1][1].append(p)
+    return runs
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 7), min_size=1, max_size=12),
+    groups=st.integers(1, 10),
+    k=st.integers(2, 4),
+    seed=st.integers(0, 99),
+)
+def test_balanced_batches_are_contiguous_groups_of_k(sizes: list[int], groups: int, k: int, seed: int) -> None:
+    labels = [c for c, n in enumerate(sizes) for _ in range(n)]
+    items = table(labels)
+    cfg = OrderConfig(batch_size=groups * k, sampler="balanced", instances_per_class=k, batches_per_epoch=20)
+    for batch in epoch_of(items, cfg, seed, 1):
+        runs = groups_of(batch, labels)
+        assert len({label for label, _ in runs}) == len(runs) == min(groups, len(sizes))
+        assert all(len(where) % k == 0 for _, where in runs)
+        if groups <= len(sizes):  # P different classes, and K different clips where a class has that many
+            for label, where in runs:
+                assert len(where) == k
+                assert len(set(where)) == min(k, sizes[label])
+
+
+@settings(deadline=None)
+@given(sizes=st.lists(st.integers(1, 6), min_size=2, max_size=9), groups=st.integers(1, 7), k=st.integers(2, 3))
+def test_balanced_uses_every_class_and_every_clip_before_any_comes_again(sizes: list[int], groups: int, k: int) -> None:
+    labels = [c for c, n in enumerate(sizes) for _ in range(n)]
+    items = table(labels)
+    cfg = OrderConfig(batch_size=groups * k, sampler="balanced", instances_per_class=k, batches_per_epoch=7)
+    seen: Counter[int] = Counter()
+    drawn: Counter[int] = Counter()
+    for epoch in range(4):
+        for batch in epoch_of(items, cfg, 9, epoch):
+            seen.update(batch.tolist())
+            drawn.update(labels[p] for p in batch.tolist())
+            by_class = [[seen[p] for p, c in enumerate(labels) if c == one] for one in range(len(sizes))]
+            assert all(max(counts) - min(counts) <= 1 for counts in by_class)
+        spread = [drawn[c] for c in range(len(sizes))]
+        assert max(spread) - min(spread) <= k * 2 if groups <= len(sizes) else True
+    cycles = 28 * groups // len(sizes)
+    assert all(k * cycles <= drawn[c] <= k * (cycles + 1) for c in range(len(sizes)))
+
+
+def test_a_class_with_one_clip_gives_it_twice() -> None:
+    labels = [0, 1, 1, 1]
+    cfg = OrderConfig(batch_size=4, sampler="balanced")
+    batch = global_batch(table(labels), cfg, 0, 0, 0).tolist()
+    assert batch.count(0) == 2
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.5, 8), (0.25, 4), (0.0, 0), (1.0, 16)])
+def test_pseudo_items_take_their_share_of_every_batch(fraction: float, expected: int) -> None:
+    labels = [i % 6 for i in range(12)] + [i % 3 for i in range(100)]
+    pseudo = [False] * 12 + [True] * 100
+    cfg = OrderConfig(batch_size=16, sampler="balanced", pseudo_fraction=fraction)
+    for batch in epoch_of(table(labels, pseudo), cfg, 4, 2):
+        assert sum(pseudo[p] for p in batch) == expected
+        runs = groups_of(batch, labels)
+        assert len({label for label, _ in runs}) == len(runs)
+
+
+def test_without_pseudo_items_the_labelled_ones_fill_the_batch_and_the_other_way_round() -> None:
+    cfg = OrderConfig(batch_size=8, sampler="balanced")
+    assert PADDING not in global_batch(table([0, 1, 2, 3]), cfg, 0, 0, 0)
+    only_pseudo = table([0, 1, 2, 3], [True] * 4)
+    assert PADDING not in global_batch(only_pseudo, cfg, 0, 0, 0)
+
+
+def test_refusals_name_the_key_and_the_way_out() -> None:
+    with pytest.raises(UserError, match=r"multiple of the number"):
+        rank_slice(10, 0, 4)
+    with pytest.raises(UserError, match=r"empty"):
+        batches_per_epoch(table([]), OrderConfig())
+    with pytest.raises(UserError, match=r"1 of 2 have none"):
+        BatchOrder(table([0, -1]), OrderConfig(batch_size=2, sampler="balanced"), 0)
+    with pytest.raises(UserError, match=r"cannot mix"):
+        BatchOrder(table([0, 0], [False, True]), OrderConfig(batch_size=2, sampler="balanced"), 0)
+    with pytest.raises(ValueError, match=r"multiple of order.instances_per_class"):
+        OrderConfig(batch_size=5, sampler="balanced")
+    with pytest.raises(ValueError, match=r"order.sampler = 'sorted'"):
+        OrderConfig(sampler="sorted")  # type: ignore[arg-type]
+
+
+def test_any_batch_is_found_without_walking_there() -> None:
+    items = table([i % 7 for i in range(60)])
+    for sampler in ("shuffle", "balanced"):
+        cfg = OrderConfig(batch_size=12, sampler=sampler)  # type: ignore[arg-type]
+        walked = BatchOrder(items, cfg, 1)
+        everything = {(e, b): walked.batch(e, b).tolist() for e in range(3) for b in range(walked.length)}
+        assert BatchOrder(items, cfg, 1).batch(2, 3).tolist() == everything[2, 3]
