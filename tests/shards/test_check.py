@@ -102,6 +102,7 @@ def test_real_counts_that_are_not_the_known_ones_are_a_problem(tmp_path):
 
 
 @needs_data
+@pytest.mark.slow
 def test_real_gym288_v10_lacks_a_class(tmp_path):
     cfg = DatasetConfig(name="finegym", root=str(DATA / "finegym"), subset="gym288", version="v1.0")
     report = check_config(cfg, files=False)

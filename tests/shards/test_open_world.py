@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.annotations import load
@@ -22,6 +22,7 @@ def _truth(ann):
     return {c["key"]: (ann.classes[c["label"]], c["role"]) for c in ann.clips.to_pylist()}
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
 def test_every_clip_keeps_its_class_and_novel_clips_are_only_trained_on(known, novel, seed):
     ann = make(ROWS, n_classes=6)

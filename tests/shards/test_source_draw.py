@@ -28,7 +28,7 @@ def _split(rows, **options):
     return ann, draw_split(ann, SplitConfig(group_by_source=True, allow_unseen=True, **options), seed=3)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(tables, st.sampled_from([0.1, 0.5, 0.9]), st.integers(0, 2))
 def test_no_source_stands_on_two_sides(rows, ratio, least):
     ann, split = _split(rows, ratio=ratio, min_per_class=least)
@@ -74,7 +74,7 @@ def test_overlap_names_roles_sources_and_clips():
 
 
 @needs_data
-@pytest.mark.parametrize(("subset", "shared"), [("gym99", 40), ("gym288", 113)])
+@pytest.mark.parametrize(("subset", "shared"), [("gym99", 40), pytest.param("gym288", 113, marks=pytest.mark.slow)])
 def test_real_source_videos_shared_by_train_and_val(subset, shared):
     ann = load(DatasetConfig(name="finegym", root=str(DATA / "finegym"), subset=subset))
     overlap = source_overlap(zip(column(ann.clips, "role"), column(ann.clips, "source"), strict=True))
@@ -82,6 +82,7 @@ def test_real_source_videos_shared_by_train_and_val(subset, shared):
 
 
 @needs_data
+@pytest.mark.slow
 def test_real_gym99_drawn_by_source_video():
     """A quarter of its training clips share a source video with test clips, and so do all of class 70."""
     ann = load(DatasetConfig(name="finegym", root=str(DATA / "finegym"), version="v1.0"))
