@@ -47,7 +47,8 @@ class SplitConfig:
     lists: str = ""
     # lists: leave out listed clips that the data set lacks (vanished videos) instead of refusing.
     allow_missing: bool = False
-    # stratified: never split a source video between labelled and unlabelled, and leave out those of test clips.
+    # stratified: never split a source video between labelled and unlabelled, and leave out training clips from the
+    # source videos of test clips (a quarter of Gym99's).
     group_by_source: bool = False
 
     def __post_init__(self) -> None:

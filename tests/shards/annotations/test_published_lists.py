@@ -127,8 +127,15 @@ def gym():
     return get
 
 
+def _slow_but(names, rows):
+    """Mark all rows slow but those whose first field is named."""
+    return [row if row[0] in names else pytest.param(*row, marks=pytest.mark.slow) for row in rows]
+
+
 @needs_data
-@pytest.mark.parametrize(("folder", "subset", "labelled", "unlabelled", "test"), GYM)
+@pytest.mark.parametrize(
+    ("folder", "subset", "labelled", "unlabelled", "test"), _slow_but(("all99_5", "all99_10", "UB_S1_10"), GYM)
+)
 def test_real_sefar_gym_lists(gym, folder, subset, labelled, unlabelled, test):
     listed = roles_from_lists(gym(subset), read_published(LISTS / "sefar" / "finegym" / folder), folder)
     roles = list(listed.roles.values())
@@ -137,6 +144,7 @@ def test_real_sefar_gym_lists(gym, folder, subset, labelled, unlabelled, test):
 
 
 @needs_data
+@pytest.mark.slow
 @pytest.mark.parametrize(("percent", "labelled"), [(5, 325), (10, 651)])
 def test_real_sefar_gym_new_lists(gym, percent, labelled):
     folder = LISTS / "sefar" / "finegym-new" / f"list_finegym_new_{percent}"
@@ -156,6 +164,7 @@ def test_real_lists_of_another_version_or_subset_are_refused(gym):
 
 
 @needs_data
+@pytest.mark.slow
 def test_real_ten_percent_of_gym288_leaves_74_classes_without_a_label(gym):
     folder = str(LISTS / "sefar" / "finegym" / "all288_10")
     with pytest.raises(UserError, match="74 classes have clips but no labelled one"):
@@ -165,7 +174,7 @@ def test_real_ten_percent_of_gym288_leaves_74_classes_without_a_label(gym):
 
 
 @needs_data
-@pytest.mark.parametrize(("percent", "labelled"), [(1, 101), (5, 477), (10, 1010)])
+@pytest.mark.parametrize(("percent", "labelled"), _slow_but((5,), [(1, 101), (5, 477), (10, 1010)]))
 def test_real_sefar_ucf_lists(percent, labelled):
     ann = load(DatasetConfig(name="ucf101", root=str(DATA / "ucf101")))
     listed = with_published_lists(ann, LISTS / "sefar" / f"list_ucf_{percent}")
@@ -173,7 +182,9 @@ def test_real_sefar_ucf_lists(percent, labelled):
 
 
 @needs_data
-@pytest.mark.parametrize(("percent", "labelled", "swapped"), [(40, 2094, 54), (50, 2618, 73), (60, 3141, 65)])
+@pytest.mark.parametrize(
+    ("percent", "labelled", "swapped"), _slow_but((40,), [(40, 2094, 54), (50, 2618, 73), (60, 3141, 65)])
+)
 def test_real_sefar_hmdb_lists(percent, labelled, swapped):
     """Their labels of six classes are swapped in some rows, all of them clips that official split 1 leaves out."""
     root = str(DATA / "hmdb51" / "testTrainMulti_7030_splits")
@@ -188,7 +199,7 @@ def test_real_sefar_hmdb_lists(percent, labelled, swapped):
 
 
 @needs_data
-@pytest.mark.parametrize(("percent", "labelled", "each"), [(1, 2400, 6), (10, 24000, 60)])
+@pytest.mark.parametrize(("percent", "labelled", "each"), _slow_but((1,), [(1, 2400, 6), (10, 24000, 60)]))
 def test_real_svformer_kinetics_lists(tmp_path, percent, labelled, each):
     write(tmp_path / "label_map_k400.txt", (DATA / "kinetics400" / "label_map_k400.txt").read_text())
     svformer = LISTS / "svformer"
