@@ -115,9 +115,7 @@ class Lab:
         """Command lines on the nodes that are not the node's own."""
         found = []
         for node in self.nodes:
-            for pid in subprocess.run(
-                ["ip", "netns", "pids", f"slab-{node}"], capture_output=True, text=True
-            ).stdout.split():
+            for pid in quiet("ip", "netns", "pids", f"slab-{node}").stdout.split():
                 try:
                     line = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
                 except (FileNotFoundError, ProcessLookupError):
