@@ -70,7 +70,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)  # noqa: PTH105 - one name to patch in the tests that kill a run here
         _sync(path.parent)
     except OSError as error:
-        raise UserError(f"{path}: cannot write ({error.strerror or error}); free space or choose another `out`") from error
+        raise UserError(
+            f"{path}: cannot write ({error.strerror or error}); free space or choose another `out`"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

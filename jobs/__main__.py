@@ -53,11 +53,19 @@ def parser() -> argparse.ArgumentParser:
 
 def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--recipe", default=None, help="name of a recipe or a YAML file (default: smoke)")
-    command.add_argument("--set", action="append", default=[], metavar="section.key=value", help="lay a value over the recipe; --set may be left out")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="section.key=value",
+        help="lay a value over the recipe; --set may be left out",
+    )
     command.add_argument("--data", help="csv:<list or folder>, or csv:labelled=..,unlabelled=..,test=..")
     command.add_argument("--name", help="folder of the run below `out` (default: the recipe's name)")
     command.add_argument("--print-config", action="store_true", help="print every key with its value and stop")
-    command.add_argument("--dry-run", action="store_true", help="print what would be done and check what can be checked")
+    command.add_argument(
+        "--dry-run", action="store_true", help="print what would be done and check what can be checked"
+    )
     command.add_argument("--force", action="store_true", help="go on although data or split of the run folder differ")
 
 

@@ -94,7 +94,9 @@ def _folder_of_lists(folder: Path) -> dict[str, Any]:
         if found:
             lists[role] = found[0].name
     if not lists:
-        raise UserError(f"--data csv:{folder}: no list in it; name one of them {', '.join(LIST_ROLES)} with .csv or .txt")
+        raise UserError(
+            f"--data csv:{folder}: no list in it; name one of them {', '.join(LIST_ROLES)} with .csv or .txt"
+        )
     classes = {"classes": str(folder / "classes.txt")} if (folder / "classes.txt").is_file() else {}
     return {"root": str(folder), "lists": lists, **classes}
 
@@ -148,7 +150,9 @@ def _differences(path: Path, cfg: RunConfig) -> list[tuple[str, Any, Any]]:
         stored = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read ({error}); use another --name") from error
-    old, new = ({n: flat for s in IDENTITY for n, flat in _leaves((v or {}).get(s, {}), s)} for v in (stored, plain(cfg)))
+    old, new = (
+        {n: flat for s in IDENTITY for n, flat in _leaves((v or {}).get(s, {}), s)} for v in (stored, plain(cfg))
+    )
     return [(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
 
 
@@ -165,10 +169,11 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the run folder: two commands at the same time would write into each other's stages."""
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{folder}: another command works in it; wait for its end or use another --name") from error
         yield
-    except BlockingIOError as error:
-        raise UserError(f"{folder}: another command works in it; wait for its end or use another --name") from error
     finally:
         os.close(descriptor)
 

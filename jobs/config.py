@@ -292,7 +292,9 @@ def read_recipe(name: str, *, chain: tuple[Path, ...] = (), beside: Path | None 
     """Read a recipe by name or path and lay it over its `base:`; a chain of bases may not come back to itself."""
     path = _find_recipe(name, beside)
     if path in chain:
-        raise UserError(f"recipe {path}: its `base:` comes back to itself: {' -> '.join(p.stem for p in (*chain, path))}")
+        raise UserError(
+            f"recipe {path}: its `base:` comes back to itself: {' -> '.join(p.stem for p in (*chain, path))}"
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:

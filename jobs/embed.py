@@ -114,7 +114,9 @@ class Embedder:
         return to_table(keys, embeddings, p_e.float().cpu(), uncertainty.float().cpu(), valid.cpu())
 
 
-def to_table(keys: Sequence[str], embeddings: Tensor | None, p_e: Tensor, uncertainty: Tensor, valid: Tensor) -> pa.Table:
+def to_table(
+    keys: Sequence[str], embeddings: Tensor | None, p_e: Tensor, uncertainty: Tensor, valid: Tensor
+) -> pa.Table:
     """Lay out one part: embeddings [N, T, F] or None, p_e [N, C], uncertainty [N], valid bool [N]."""
     n = len(keys)
     t, f = (embeddings.shape[1], embeddings.shape[2]) if embeddings is not None else (0, 0)

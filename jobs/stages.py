@@ -340,7 +340,9 @@ class Stages:
         metrics = evaluate(job, plan_pool(cfg.resources.embed_actors, cfg.resources), about)
         if frame:
             write_examples(cfg, self.paths.shards, labels, frame / WEIGHTS, folder / "examples.npz")
-        self._scalars(tags, {f"eval/{n}": float(metrics[n]) for n in ("top1", "top5", "mean_class") if metrics[n] is not None})
+        self._scalars(
+            tags, {f"eval/{n}": float(metrics[n]) for n in ("top1", "top5", "mean_class") if metrics[n] is not None}
+        )
 
     def report(self) -> Task:
         """The HTML page of the whole run."""

@@ -75,7 +75,9 @@ def uses_gpu(resources: ResourcesConfig) -> bool:
 
     found = ray.cluster_resources().get("GPU", 0) >= 1
     if resources.device == "gpu" and not found:
-        raise UserError("resources.device=gpu: this Ray cluster has no GPU; use resources.device=auto or start Ray with GPUs")
+        raise UserError(
+            "resources.device=gpu: this Ray cluster has no GPU; use resources.device=auto or start Ray with GPUs"
+        )
     return found and resources.device != "cpu"
 
 
@@ -88,7 +90,9 @@ def fit(job: TrainJob, resources: ResourcesConfig) -> None:
         raise Preempted
     if outcome == "failed" or not (job.loop.folder / WEIGHTS).exists():
         reason = job.loop.folder / FAILURE
-        raise UserError(reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: training failed: {outcome}")
+        raise UserError(
+            reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: training failed: {outcome}"
+        )
     for path in (job.loop.folder / CHECKPOINTS).glob("step-*.pt"):
         path.unlink()
 
@@ -118,7 +122,9 @@ def _fit(job: TrainJob, resources: ResourcesConfig) -> str:
     try:
         return str(trainer.fit().return_value)
     except ray.train.ControllerError as error:
-        raise UserError(f"{job.loop.stage}: Ray Train could not run {resources.workers} workers: {_first_line(error)}") from error
+        raise UserError(
+            f"{job.loop.stage}: Ray Train could not run {resources.workers} workers: {_first_line(error)}"
+        ) from error
     except ray.train.TrainingFailedError as error:
         return _first_line(error)
 

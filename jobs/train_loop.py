@@ -135,9 +135,7 @@ class Loop:
         self.step = self._load()
         self.model: nn.Module = self.objective
         if self.world > 1:  # find_unused_parameters also keeps DDP from regrouping its buckets after the first step
-            self.model = DistributedDataParallel(
-                self.objective, broadcast_buffers=False, find_unused_parameters=True
-            )
+            self.model = DistributedDataParallel(self.objective, broadcast_buffers=False, find_unused_parameters=True)
 
     def run(self) -> Outcome:
         """Train to the end, to a stop request or to a failure all ranks agree on."""

@@ -138,5 +138,3 @@ def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
         values[section] = dict(inner) if isinstance(inner, Mapping) else {}
         values = values[section]
     values[last] = value
-
-

@@ -47,7 +47,9 @@ def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> M
     for result in _write(plans, paths, cfg):
         results.append(result)
         note = f", {len(result.quarantine)} to quarantine" if result.quarantine else ""
-        say(f"shard {len(results)}/{len(plans)}: {len(result.rows)} clips{note}{'' if result.written else ' (there already)'}")
+        say(
+            f"shard {len(results)}/{len(plans)}: {len(result.rows)} clips{note}{'' if result.written else ' (there already)'}"
+        )
     manifest = finish(paths.shards, results, cfg.shards, quarantine=paths.quarantine)
     check_quarantine(cfg, paths.quarantine, found, say)
     return manifest
