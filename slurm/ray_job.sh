@@ -3,9 +3,10 @@
 # Prerequisites  a file system that all nodes share; Slurm's srun and scontrol on the nodes; `make env` done once.
 # Usage          sourced by the batch scripts, which set `here` to this folder:
 #                ray_job [--dashboard] COMMAND [ARGUMENT]...     python -m jobs COMMAND ARGUMENT...
-#                ray_run [--dashboard] PROGRAM [ARGUMENT]...     any program
-#                With --dry-run among its arguments ray_job starts nothing: it prints the directives, the command of
-#                the job and what the command itself says to --dry-run. Then it needs no Slurm.
+#                plain_job COMMAND [ARGUMENT]...                 the same without Ray
+#                ray_run [--dashboard] PROGRAM [ARGUMENT]...     any program on Ray
+#                With --dry-run among the arguments the jobs start nothing: they print the directives, the command of
+#                the job and what the command itself says to --dry-run. Then they need no Slurm.
 # Overrides      CLUSTER_DIR       shared folder for the cluster's small files (runs/.cluster)
 #                CLUSTER_DEADLINE  seconds until all nodes must have joined (180)
 #                OBJECT_STORE_MB   Ray's object store on a node (30 % of the granted memory)
@@ -20,23 +21,32 @@ python=$root/.venv/bin/python
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 
 ray_job() {
-  local dashboard=() arguments=() argument dry=""
-  if [ "$1" = --dashboard ]; then dashboard=(--dashboard); shift; fi
-  for argument; do
-    if [ "$argument" = --dry-run ]; then dry=1; else arguments+=("$argument"); fi
-  done
-  if [ -z "$dry" ]; then
-    ray_run "${dashboard[@]}" "$python" -m jobs "${arguments[@]}"
-  fi
-  echo "# $(basename "$0") as a batch job:"
-  grep '^#SBATCH' "$0"
-  compose "${dashboard[@]}" "$python" -m jobs "${arguments[@]}"
-  printf '%q ' "${launch[@]}"
-  printf '\n\n'
-  exec "$python" -m jobs "${arguments[@]}" --dry-run
+  if [ "$1" = --dashboard ]; then shift; compose --dashboard "$python" -m jobs "$@"; else compose "$python" -m jobs "$@"; fi
+  plan_or_start "$@"
 }
 
 ray_run() {
+  compose "$@"
+  start
+}
+
+plain_job() {
+  launch=(srun --ntasks=1 "$python" -m jobs "$@")
+  plan_or_start "$@"
+}
+
+plan_or_start() {
+  [[ " $* " == *" --dry-run "* ]] || start
+  echo "# $(basename "$0") as a batch job:"
+  grep '^#SBATCH' "$0"
+  for word in "${launch[@]}"; do
+    [ "$word" = --dry-run ] || printf '%q ' "$word"
+  done
+  printf '\n\n'
+  exec "$python" -m jobs "$@"
+}
+
+start() {
   if [ -z "${SLURM_JOB_ID:-}" ]; then
     echo "$0 is a batch script: submit it with sbatch, or see the plan with --dry-run" >&2
     exit 2
@@ -44,13 +54,13 @@ ray_run() {
   echo "ray_job: job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}: ${SLURM_JOB_NUM_NODES:-1} nodes" \
     "($SLURM_JOB_NODELIST), ${SLURM_CPUS_PER_TASK:-1} CPUs and ${SLURM_GPUS_PER_NODE:-0} GPUs each"
   export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}  # srun does not take it over from sbatch
-  compose "$@"
   stop="" signals=0 code=0
   trap 'forward USR1' USR1
   trap 'forward TERM' TERM
   "${launch[@]}" &
   step=$!
   await_step
+  [ "$code" != 138 ] || code=75  # USR1 came before the program listened: it had begun nothing
   if [ "$code" = 75 ] && [ "$stop" != TERM ]; then
     echo "ray_job: stopped with everything saved, back into the queue"
     scontrol requeue "$SLURM_JOB_ID" || echo "ray_job: no requeue here; run the same command again to continue" >&2
