@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     rest, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
     arguments = parser().parse_args(rest)
-    arguments.overrides = [*arguments.set, *overrides]
+    arguments.overrides = [*getattr(arguments, "set", ()), *overrides]
     from jobs.commands import dispatch
     from jobs.train import Preempted
 

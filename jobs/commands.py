@@ -24,7 +24,7 @@ from jobs.progress import Reporter
 from jobs.ray_session import ray_session
 from jobs.rounds import COMMANDS, make_plan, run_plan
 from jobs.stages import Stages
-from jobs.typed import plain
+from jobs.typed import Value, plain
 from shards.types import UserError
 
 LIST_ROLES = ("all", "labelled", "unlabelled", "train", "test")
@@ -164,7 +164,7 @@ def _differences(path: Path, cfg: RunConfig) -> list[tuple[str, Any, Any]]:
     return [(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
 
 
-def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Value, prefix: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, f"{prefix}.{key}")

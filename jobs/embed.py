@@ -16,7 +16,7 @@ from finepseudo.artifacts import write_table
 from jobs import preempt
 from jobs.config import InputConfig, RunConfig
 from jobs.objectives import trained_action_encoder, trained_frame_encoder
-from jobs.ray_map import Pool, device_of, map_parts
+from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
 from jobs.train_loop import seed_of
 from shards.manifest import Manifest
@@ -129,4 +129,5 @@ def to_table(
 def embed(job: EmbedJob, pool: Pool) -> list[dict[str, Any]]:
     """Embed every clip of `job.keys` into `job.folder`; return one row of numbers per part that was made."""
     rows = chunks(job.keys, job.cfg.embed.chunk)
-    return map_parts(Embedder, job, rows, job.folder, pool, 60 * job.cfg.resources.data_timeout_min)
+    timeout_s = 60 * job.cfg.resources.data_timeout_min
+    return map_parts(Work(worker=Embedder, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows)

@@ -22,7 +22,7 @@ from jobs import preempt
 from jobs.config import RunConfig
 from jobs.embed import chunks, evaluation_reader
 from jobs.objectives import trained_action_encoder, trained_frame_encoder, trained_scorer
-from jobs.ray_map import Pool, device_of, map_parts
+from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.score import Scorer, parts
 from jobs.train import prepare_torch
 from shards.types import UserError
@@ -81,7 +81,7 @@ class Tester:
 
     def _predict(self, views: Tensor) -> npt.NDArray[np.float32]:
         """Average the softmax of the views [V, T, C, H, W] of one video: [C]."""
-        p = torch.cat([self.encoder(part.to(self.device)).softmax(-1) for part in views.split(VIEWS_AT_ONCE)])
+        p = torch.cat([self.encoder(part.to(self.device)).softmax(-1) for part in torch.split(views, VIEWS_AT_ONCE)])
         result: npt.NDArray[np.float32] = p.double().mean(0).float().cpu().numpy()
         return result
 
@@ -90,7 +90,8 @@ def evaluate(job: EvaluateJob, pool: Pool, about: dict[str, Any]) -> dict[str, A
     """Test one trained f_E; writes predictions.parquet and metrics.json (`about` first) and returns the metrics."""
     rows = chunks(list(job.labels), job.cfg.evaluate.chunk)
     folder = job.folder / PARTS
-    map_parts(Tester, job, rows, folder, pool, 60 * job.cfg.resources.data_timeout_min)
+    timeout_s = 60 * job.cfg.resources.data_timeout_min
+    map_parts(Work(worker=Tester, told=job, folder=folder, pool=pool, timeout_s=timeout_s), rows)
     table = pa.concat_tables([pq.read_table(path) for path in parts(folder)])
     write_table(job.folder / "predictions.parquet", table)
     probs = np.stack(table["p"].to_pylist())
@@ -133,7 +134,7 @@ def write_examples(cfg: RunConfig, shards: Path, labels: dict[str, int], frame_w
         arrays[f"{tag}_distance"] = distance.squeeze().numpy()
         arrays[f"{tag}_score"] = Scorer(scorer, len(u))(distance).squeeze().numpy()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def to_pictures(frames: Tensor, cfg: RunConfig) -> npt.NDArray[np.uint8]:

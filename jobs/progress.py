@@ -90,7 +90,7 @@ class Reporter:
         if name not in self._writers:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writers[name] = SummaryWriter(str(self.run / "tensorboard" / name))  # type: ignore[no-untyped-call]
+            self._writers[name] = SummaryWriter(str(self.run / "tensorboard" / name))
         for key, value in line.items():
             if "/" in key and isinstance(value, (int, float)):
                 self._writers[name].add_scalar(key, value, line.get("step", 0))

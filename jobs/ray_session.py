@@ -26,6 +26,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_maximum_startup_concurrency": "16",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -54,7 +55,7 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
 
 def _make_folder() -> Path:
     """Make a short folder for Ray's sockets (paths end at 107 bytes) with this cluster's token in it."""
-    folder = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_urlsafe(24))

@@ -21,7 +21,7 @@ from finepseudo.soft_dtw import AlignmentBank, class_alignability
 from jobs import preempt
 from jobs.config import RunConfig
 from jobs.objectives import trained_scorer
-from jobs.ray_map import Pool, device_of, map_parts
+from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
 from shards.types import UserError
 
@@ -126,4 +126,5 @@ class Aligner:
 def score(job: ScoreJob, pool: Pool) -> list[dict[str, Any]]:
     """Score the pool into `job.folder`; return one row of numbers per part that was made."""
     rows = [{"part": path.name} for path in parts(job.embeddings)]
-    return map_parts(Aligner, job, rows, job.folder, pool, 60 * job.cfg.resources.data_timeout_min)
+    timeout_s = 60 * job.cfg.resources.data_timeout_min
+    return map_parts(Work(worker=Aligner, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows)

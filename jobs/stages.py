@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from finepseudo.artifacts import DONE, RunPaths, Stage
 from finepseudo.report import write_report
 from jobs import objectives
@@ -101,7 +103,8 @@ class Stages:
         roles = ("labelled", "unlabelled") if cfg.pretrain.with_labelled else ("unlabelled",)
         items = ItemTable.unlabelled(sorted(key for role in roles for key in split.keys(role)))
         make = partial(objectives.gitdl, cfg, seed)
-        self._fit(folder, tags, cfg.pretrain.train, items, cfg.pretrain.input, cfg.pretrain.order, make)
+        stage = cfg.pretrain
+        self._fit(folder, tags, train=stage.train, items=items, inputs=stage.input, order=stage.order, objective=make)
 
     def frame_encoder(self, seed: int, strategy: StrategyName | None, number: int) -> Task:
         """Metric learning of f_A and f_S: round 0 on the labels, later rounds on labels and pseudo-labels."""
@@ -119,18 +122,21 @@ class Stages:
             scratch=TRAIN_SCRATCH,
         )
         tags = {"seed": seed, "strategy": strategy, "round": number, "stage": "frame_encoder"}
-        make = partial(objectives.alignability, cfg, seed, before / WEIGHTS)
-        train, order = cfg.frame_stage.train if number == 0 else cfg.frame_stage.self_train, cfg.frame_stage.order
-        return self._task(
-            stage,
-            tags,
-            lambda: self._fit(folder, tags, train, self._items(seed, strategy, number), cfg.frame_input, order, make),
-        )
+        return self._task(stage, tags, lambda: self._train_frame(seed, strategy, number, before, tags))
+
+    def _train_frame(
+        self, seed: int, strategy: StrategyName | None, number: int, before: Path, tags: Mapping[str, Any]
+    ) -> None:
+        cfg, folder = self.cfg, self.frame_folder(seed, strategy, number)
+        stage, items = cfg.frame_stage, self._items(seed, strategy, number)
+        train = stage.self_train if number else stage.train
+        make = partial(objectives.alignability, cfg, seed, (before / WEIGHTS).resolve())
+        self._fit(folder, tags, train=train, items=items, inputs=cfg.frame_input, order=stage.order, objective=make)
 
     def action_encoder(self, seed: int, strategy: StrategyName | None, number: int) -> Task:
         """Cross-entropy training of f_E. `supervised` spends the steps of all rounds on the labels, in one go."""
         cfg, folder = self.cfg, self.action_folder(seed, strategy, number)
-        names = ["action_encoder", "action_input", "reading.decode", "deterministic"]
+        names = ["action_encoder", "action_stage.loss", "action_input", "reading.decode", "deterministic"]
         names += ["action_stage.train", "action_stage.order"]
         inputs = {**self._drawn(seed), **_file("action_encoder.weights", cfg.action_encoder.weights)}
         before = None
@@ -153,24 +159,26 @@ class Stages:
         self, seed: int, strategy: StrategyName | None, number: int, before: Path | None, tags: Mapping[str, Any]
     ) -> None:
         cfg, folder = self.cfg, self.action_folder(seed, strategy, number)
-        weights = before / WEIGHTS if before else None
+        weights = (before / WEIGHTS).resolve() if before else None
         make = partial(objectives.cross_entropy, cfg, seed, self.n_classes(), weights)
         train, order = cfg.action_stage.train, cfg.action_stage.order
         if number > 0:
             train, order = cfg.action_stage.self_train, cfg.action_stage.self_order
         if strategy == "supervised":
             train = replace(train, steps=(train.steps or 0) * cfg.rounds)
-        self._fit(folder, tags, train, self._items(seed, strategy, number), cfg.action_input, order, make)
+        items = self._items(seed, strategy, number)
+        self._fit(folder, tags, train=train, items=items, inputs=cfg.action_input, order=order, objective=make)
 
     def _fit(
         self,
         folder: Path,
         tags: Mapping[str, Any],
+        *,
         train: TrainConfig,
         items: ItemTable,
         inputs: InputConfig,
         order: OrderConfig,
-        objective: Callable[[], Any],
+        objective: Callable[[], nn.Module],
     ) -> None:
         cfg, number = self.cfg, tags["round"] or 0
         if number > 0:
@@ -294,7 +302,15 @@ class Stages:
         pool = frozenset(self.split_of(tags["seed"]).keys("unlabelled"))
         scores = source / "scores" if strategy in ALIGNING else None
         truth, classes = read_truth(self.paths.clips)
-        metrics = label_pool_of(self.cfg.labels(strategy), folder, source / "embeddings", scores, pool, truth, classes)
+        metrics = label_pool_of(
+            self.cfg.labels(strategy),
+            folder,
+            embeddings=source / "embeddings",
+            scores=scores,
+            pool=pool,
+            truth=truth,
+            classes=classes,
+        )
         names = ("accepted", "coverage", "precision", "precision_A", "precision_E")
         self._scalars(tags, {f"pseudo/{name}": float(metrics[name]) for name in names if metrics[name] is not None})
         right = "–" if metrics["precision"] is None else f"{100 * metrics['precision']:.1f} % right"

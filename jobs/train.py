@@ -38,7 +38,7 @@ class TrainJob:
     deterministic: bool
 
 
-class Preempted(Exception):
+class Preempted(Exception):  # noqa: N818 - not an error
     """Asked to stop; everything done so far is on disk."""
 
 
