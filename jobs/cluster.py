@@ -35,6 +35,8 @@ from shards.types import UserError
 POLL_S = 0.3
 GRACE_S = 10.0
 """Seconds that Ray, or a command whose cluster broke, gets between SIGTERM and SIGKILL."""
+WAIT = [sys.executable, "-m", "jobs.cluster"]
+"""Waits for the nodes in a process of its own: a driver of Ray changes the signal handlers of its process."""
 ATTEMPTS = 3
 """Ports to try for the head: another job may take a free port between the look and the start."""
 
@@ -136,7 +138,7 @@ class Cluster:
         address = self._start_head()
         publish(self.shared / "head.json", json.dumps({"address": address}))
         nodes = " ".join(self.allocation.nodes)
-        wait = [sys.executable, "-m", "jobs.cluster", "--wait", nodes, "--deadline", f"{max(self._left(), 1):.0f}"]
+        wait = [*WAIT, "--wait", nodes, "--deadline", f"{max(self._left(), 1):.0f}"]
         code = self._watch(wait, address)
         if code != 0 or self.stop is not None:
             raise UserError(f"the cluster is not complete after {self.config.deadline_s:.0f} s; logs: {self.shared}")
@@ -285,6 +287,10 @@ class Cluster:
         while not all(path.exists() for path in others) and time.monotonic() < end:
             time.sleep(POLL_S)
         (self.shared / "token").unlink(missing_ok=True)
+        if code in (0, EXIT_CODE) and all(path.exists() for path in others):  # nothing in it that anybody will read
+            shutil.rmtree(self.shared, ignore_errors=True)
+            with suppress(OSError):
+                self.config.folder.rmdir()
 
 
 def _answers(ip: str, port: int) -> bool:

@@ -18,7 +18,7 @@ from jobs.progress import Reporter
 from jobs.stages import Stages
 from jobs.train import Preempted
 from jobs.write_shards import data_config
-from shards import annotations
+from shards.annotations import load
 from shards.types import UserError
 from shards.writer import plan_shards, write_shard
 
@@ -40,7 +40,7 @@ def write_part(cfg: RunConfig, text: str, *, force: bool = False) -> int:
     preempt.install(own)
     if _already_done(cfg, paths.root, force=force):
         return 0
-    found = annotations.load(data_config(cfg, paths))
+    found = load(data_config(cfg, paths))
     plans = plan_shards(found.clips, cfg.shards)[index::count]
     paths.shards.mkdir(parents=True, exist_ok=True)
     reporter = Reporter(paths.root, tensorboard=False)

@@ -39,10 +39,11 @@ plan_or_start() {
   [[ " $* " == *" --dry-run "* ]] || start
   echo "# $(basename "$0") as a batch job:"
   grep '^#SBATCH' "$0"
+  local word line=""
   for word in "${launch[@]}"; do
-    [ "$word" = --dry-run ] || printf '%q ' "$word"
+    [ "$word" = --dry-run ] || line+=$(printf ' %q' "$word")
   done
-  printf '\n\n'
+  printf '%s\n\n' "${line# }"
   exec "$python" -m jobs "$@"
 }
 
