@@ -95,6 +95,7 @@ class Cluster:
         self.ray: subprocess.Popen[bytes] | None = None
         self.command: subprocess.Popen[bytes] | None = None
         self.stop: int | None = None
+        self.made = False
 
     def run(self, command: Sequence[str]) -> int:
         """Play this task's role to the end; return the exit code."""
@@ -124,7 +125,8 @@ class Cluster:
         try:
             self.temporary.mkdir(mode=0o700)
         except FileExistsError as error:
-            raise UserError(f"{self.temporary} belongs to another user on {self.allocation.node}; remove it") from error
+            raise UserError(f"{self.temporary} is not ours on {self.allocation.node}; remove it") from error
+        self.made = True
 
     def _left(self) -> float:
         return self.config.deadline_s - (time.monotonic() - self.started)
@@ -277,7 +279,8 @@ class Cluster:
             ):  # the reason must not be lost with the folder, nor a failure here hide it
                 logs = self.temporary / "session_latest" / "logs"
                 shutil.copytree(logs, self.shared / f"logs.{self.allocation.rank}", ignore_dangling_symlinks=True)
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        if self.made:
+            shutil.rmtree(self.temporary, ignore_errors=True)
         if self.allocation.rank != 0:
             publish(self.shared / f"exit.{self.allocation.rank}", str(code))
             return

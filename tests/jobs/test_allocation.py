@@ -22,7 +22,7 @@ def scontrol(tmp_path, monkeypatch):
     """A stand-in that knows two nodes."""
     (tmp_path / "scontrol").write_text(
         "#!/bin/bash\ncase $2 in hostnames) printf 'n1\\nn2\\n';; "
-        "node) [ $3 = n1 ] || { echo Node $3 not found >&2; exit 1; }; echo 'NodeName=n1 NodeAddr=127.0.0.1 X=y';; esac\n"
+        "node) [ $3 = n1 ] || { echo no $3 >&2; exit 1; }; echo 'NodeName=n1 NodeAddr=127.0.0.1 ';; esac\n"
     )
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -60,7 +60,7 @@ def test_outside_of_a_step_and_with_several_tasks_a_node_it_refuses():
 def test_names_and_addresses_come_from_the_controller():
     assert host_names("n[1-2]") == ("n1", "n2")
     assert node_address("n1") == "127.0.0.1"
-    with pytest.raises(UserError, match="Node n9 not found"):
+    with pytest.raises(UserError, match="no n9"):
         node_address("n9")
 
 

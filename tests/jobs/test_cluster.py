@@ -1,4 +1,4 @@
-"""The cluster launcher around a stand-in for Ray: roles, files, deadlines and signals. tests/slurm has the real thing."""
+"""The cluster launcher around a stand-in for Ray: roles, files, deadlines, signals. tests/slurm has the real thing."""
 
 import json
 import os
@@ -139,7 +139,7 @@ def test_what_a_killed_attempt_left_on_the_node_is_removed_but_nothing_of_others
     try:
         again = Cluster(task(0, job, ("here",)), ClusterConfig(folder=tmp_path / "d"))
         assert again.run(["never"]) == 1
-        assert "belongs to another user" in capfd.readouterr().out
+        assert "is not ours on here" in capfd.readouterr().out
         assert tmp_path.exists()
     finally:
         mine.unlink(missing_ok=True)
