@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,11 @@ def uses_gpu(resources: ResourcesConfig) -> bool:
     return found and resources.device != "cpu"
 
 
-def fit(job: TrainJob, resources: ResourcesConfig) -> None:
+def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] = ()) -> None:
     """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can mend."""
     job.loop.folder.mkdir(parents=True, exist_ok=True)
     (job.loop.folder / FAILURE).unlink(missing_ok=True)
-    outcome = _fit(job, resources)
+    outcome = _fit(job, resources, callbacks)
     if outcome == "preempted":
         raise Preempted
     if outcome == "failed" or not (job.loop.folder / WEIGHTS).exists():
@@ -97,7 +97,7 @@ def fit(job: TrainJob, resources: ResourcesConfig) -> None:
         path.unlink()
 
 
-def _fit(job: TrainJob, resources: ResourcesConfig) -> str:
+def _fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object]) -> str:
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -114,6 +114,7 @@ def _fit(job: TrainJob, resources: ResourcesConfig) -> str:
         run_config=ray.train.RunConfig(
             name=f"{job.loop.stage.replace('/', '-')}-{uuid.uuid4().hex[:8]}",
             storage_path=str(job.loop.folder.resolve() / "ray"),
+            callbacks=list(callbacks),
             failure_config=ray.train.FailureConfig(max_failures=resources.max_failures, controller_failure_limit=3),
             worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(job.threads)}},
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),

@@ -26,5 +26,5 @@ here=$(dirname "$0")  # Slurm runs a copy of this file from its own folder: then
 # shellcheck source=slurm/ray_job.sh
 . "$here/ray_job.sh"
 
-[ "$#" -gt 0 ] && [ "$*" != --dry-run ] || set -- tune_spaces/alignability.yaml --recipe diving48 "$@"
+if [ "$#" = 0 ] || [ "$*" = --dry-run ]; then set -- tune_spaces/alignability.yaml --recipe diving48 "$@"; fi
 ray_job --dashboard tune "$@"
