@@ -37,6 +37,14 @@ def parser() -> argparse.ArgumentParser:
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, about in STAGES.items():
         _common(commands.add_parser(name, help=about, description=about.capitalize() + ".", allow_abbrev=False))
+    commands.choices["write-shards"].add_argument(
+        "--part", metavar="i/n", help="write only every n-th shard, from i on"
+    )
+    launch = commands.add_parser("launch", help="submit a run to Slurm: shards, one job a label draw, report")
+    launch.add_argument(
+        "--cluster", choices=("slurm", "local", "dry-run"), default="slurm", help="where (default: slurm)"
+    )
+    _common(launch)
     check = commands.add_parser("check", help="look over annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
     _common(check)

@@ -43,6 +43,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         sys.stdout.write(to_yaml(cfg))
         return 0
+    if arguments.command == "launch":
+        from jobs.launch import launch
+
+        return launch(cfg, arguments)
     if arguments.command == "check" or arguments.dry_run:
         from jobs.dry_run import check, dry_run
 
@@ -55,6 +59,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from jobs.predict import predict
 
         return predict(cfg, Path(arguments.video))
+    if getattr(arguments, "part", None):
+        from jobs.write_part import write_part
+
+        return write_part(cfg, arguments.part, force=arguments.force)
     return run(cfg, arguments.command, force=arguments.force)
 
 

@@ -6,7 +6,6 @@ descriptors are opened where they are used.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
@@ -18,11 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shards.files import sha256_file
 from shards.types import SampleError, UserError
 
 FORMAT = 1
+_READ_BUFFER, _READ_ROWS = 1 << 16, 1 << 14
 MANIFEST_JSON, MANIFEST_PARQUET = "manifest.json", "manifest.parquet"
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -66,7 +68,7 @@ class Manifest:
         self.shards: tuple[str, ...] = tuple(shard["name"] for shard in info["shards"])
         self.sha256: str = info["manifest_sha256"]
         self._table = table
-        self._keys = np.array(table.column("key").to_pylist(), dtype=np.bytes_)
+        self._keys = _key_array(table)
         self._shard: npt.NDArray[np.int32] = table.column("shard").to_numpy()
         self._offset: npt.NDArray[np.int64] = table.column("offset").to_numpy()
         self._size: npt.NDArray[np.int64] = table.column("size").to_numpy()
@@ -79,18 +81,23 @@ class Manifest:
         """Read and check a shard folder. Raises UserError when a file is missing, cut or from another write."""
         folder = Path(folder)
         info = _read_info(folder)
+        path = folder / MANIFEST_PARQUET
         try:
-            raw = (folder / MANIFEST_PARQUET).read_bytes()
+            found = sha256_file(path)
         except OSError as error:
-            raise UserError(f"{folder / MANIFEST_PARQUET} cannot be read ({error}); write the shards again") from error
-        if hashlib.sha256(raw).hexdigest() != info["manifest_sha256"]:
-            raise UserError(
-                f"{folder / MANIFEST_PARQUET} is not the file {MANIFEST_JSON} was written for; write the shards again"
-            )
-        table = pq.read_table(pa.BufferReader(raw)).cast(MANIFEST_SCHEMA).replace_schema_metadata(None)
-        sizes = _check_shards(folder, info["shards"])
-        _check_rows(folder, table, sizes)
-        return Manifest(folder, table, info)
+            raise UserError(f"{path} cannot be read ({error.strerror}); write the shards again") from error
+        if found != info["manifest_sha256"]:
+            raise UserError(f"{path} is not the file {MANIFEST_JSON} was written for; write the shards again")
+        # In small batches, so that reading takes little more memory than the rows. Not pq.read_table, whose dataset
+        # reader may abort the process at exit when torch is loaded.
+        with pq.ParquetFile(path, buffer_size=_READ_BUFFER) as file:
+            batches = list(file.iter_batches(_READ_ROWS, use_threads=False))
+        table = pa.Table.from_batches(batches).cast(MANIFEST_SCHEMA).combine_chunks()
+        del batches
+        _check_rows(folder, table, _check_shards(folder, info["shards"]))
+        manifest = Manifest(folder, table, info)
+        pa.default_memory_pool().release_unused()
+        return manifest
 
     def __len__(self) -> int:
         """Count the clips."""
@@ -213,12 +220,20 @@ def _check_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> npt.NDArray
 def _check_rows(folder: Path, table: pa.Table, sizes: npt.NDArray[np.int64]) -> None:
     """Refuse rows outside their tar, doubled keys and keys out of order, before anything is read by them."""
     shard, offset = table.column("shard").to_numpy(), table.column("offset").to_numpy()
-    size, keys = table.column("size").to_numpy(), np.array(table.column("key").to_pylist(), dtype=np.bytes_)
+    size, keys = table.column("size").to_numpy(), table.column("key")
     inside = (shard >= 0) & (shard < len(sizes)) & (offset >= 0) & (size > 0)
     if inside.all():
         inside = offset + size <= sizes[shard]
     if not inside.all():
-        key = keys[int(np.argmin(inside))].decode()
+        key = keys[int(np.argmin(inside))].as_py()
         raise UserError(f"{folder / MANIFEST_PARQUET}: clip {key} lies outside its tar; write the shards again")
-    if (keys[1:] <= keys[:-1]).any():
+    if len(keys) > 1 and not pc.all(pc.less(keys[:-1], keys[1:])).as_py():
         raise UserError(f"{folder / MANIFEST_PARQUET}: keys doubled or out of order; write the shards again")
+
+
+def _key_array(table: pa.Table) -> npt.NDArray[np.bytes_]:
+    """Keys as fixed-width bytes [N], which sort as the strings do; made without a Python object a key."""
+    column = table.column("key").combine_chunks()
+    width = max(pc.max(pc.binary_length(column)).as_py() or 1, 1)
+    padded = pc.ascii_rpad(column, width=width, padding="\0")
+    return np.frombuffer(padded.buffers()[2], dtype=f"S{width}", count=len(column))

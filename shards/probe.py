@@ -6,6 +6,7 @@ decode to far fewer frames than they hold. What no CPU decoder notices: bits fli
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ MAX_SECONDS = 1800.0
 """Longest time one clip may take to decode, in seconds of wall time."""
 _NOT_VIDEO = {"tty", "hls", "dash", "concat", "ffmetadata", "srt", "ass", "webvtt"}
 _MISSING_SHARE = 0.1  # real AVI files announce one frame more than they hold
+_SHORT_SHARE = 0.01  # of the duration in a Matroska header
 _FALLBACK_RATE = Fraction(25)
 
 
@@ -49,6 +51,7 @@ class StrictVideo:
         self.rate = _rate(stream)
         self._packets = 0
         self._frames = 0
+        self._end = 0.0
 
     def frames(self, start: float | None = None) -> Iterator[av.VideoFrame]:
         """Yield every frame; with `start` (seconds) from the key frame before it, without the count check."""
@@ -61,6 +64,7 @@ class StrictVideo:
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         raise SampleError(self.key, "decode_error", "the decoder marks a frame as corrupt")
+                    self._end = max(self._end, self.time(frame, self._frames) + float(1 / self.rate))
                     self._frames += 1
                     yield frame
                 if time.monotonic() > deadline:
@@ -100,6 +104,9 @@ class StrictVideo:
         expected = self._packets
         if self.container.format.name == "avi":
             expected = max(expected, self.stream.frames)
+        announced = _matroska_seconds(self.container, self.stream)
+        if announced and self._end < announced * (1 - _SHORT_SHARE) - 2 / self.rate:
+            raise SampleError(self.key, "truncated", f"the header says {announced:.2f} s, {self._end:.2f} s are there")
         if whole and self._frames + 1 < expected * (1 - _MISSING_SHARE):
             raise SampleError(self.key, "frame_count_mismatch", f"{self._frames} frames decoded, {expected} stored")
 
@@ -169,3 +176,15 @@ def _rate(stream: av.VideoStream) -> Fraction:
         if rate and Fraction(1, 10) <= rate <= 1000:
             return Fraction(rate).limit_denominator(1001)
     return _FALLBACK_RATE
+
+
+def _matroska_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    """Duration that a Matroska or WebM header gives for the video: such files have no index that shows a cut."""
+    if "matroska" not in container.format.name:
+        return None
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if tag:
+        hours, minutes, seconds = tag.groups()
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    alone = len(container.streams) == 1 and container.duration
+    return container.duration / av.time_base if alone else None

@@ -28,6 +28,7 @@ from shards.types import SampleError, UserError
 
 WRITER_VERSION = 1
 """Part of every plan's hash: raise it when the same clips would give other bytes."""
+_ROW_GROUP = 1 << 14  # rows read at once: a rank that opens a large manifest needs little more than its rows
 QUARANTINE = "quarantine.parquet"
 QUARANTINE_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "path", "reason", "detail")])
 _SHARD_FILE = re.compile(r"shard-\d{6}\.(tar|idx|json)")
@@ -157,7 +158,8 @@ def finish(folder: Path, results: Sequence[ShardResult], cfg: ShardConfig, quara
     (folder / MANIFEST_JSON).unlink(missing_ok=True)
     rows = [{**row, "shard": shard} for shard, result in enumerate(kept) for row in result.rows]
     with atomic(folder / MANIFEST_PARQUET) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), temporary)
+        table = pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
+        pq.write_table(table, temporary, row_group_size=_ROW_GROUP, use_dictionary=["codec"])
     shards = [
         {"name": result.tar, "bytes": result.bytes, "sha256": result.sha256, "clips": len(result.rows)}
         for result in kept

@@ -1,0 +1,61 @@
+"""Small real videos for tests, with the frame number drawn into each picture as eight black or white blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def need_data(name: str) -> Path:
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    return path
+
+
+def numbered_frame(number: int, width: int, height: int) -> np.ndarray:
+    bits = np.array([(number >> bit) & 1 for bit in range(8)], np.uint8) * 255
+    columns = bits[np.arange(width) * 8 // width]
+    return np.broadcast_to(columns[None, :, None], (height, width, 3)).copy()
+
+
+def read_number(picture: np.ndarray) -> int:
+    """Read the number back from RGB uint8 [H, W, 3]."""
+    width = picture.shape[1]
+    centres = (np.arange(8) * 2 + 1) * width // 16
+    bright = picture[:, centres].mean(axis=(0, 2)) > 127
+    return int((bright * (1 << np.arange(8))).sum())
+
+
+def write_numbered(
+    path: Path,
+    n: int,
+    *,
+    codec: str = "libx264",
+    fps: int = 25,
+    width: int = 160,
+    height: int = 96,
+    options: dict[str, str] | None = None,
+    times: list[int] | None = None,
+) -> Path:
+    """Write frames numbered 0..n-1; `times` gives their time stamps in units of 1/fps (default 0..n-1)."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, rate=fps, options=options or {})
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for index in range(n):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(index, width, height), format="rgb24")
+            frame.pts = times[index] if times else index
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+def read_numbers(source: object) -> list[int]:
+    with av.open(source) as container:
+        return [read_number(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
