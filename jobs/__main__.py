@@ -7,6 +7,7 @@ a stop request with code 75 (type the same command again), Ctrl-C with code 130.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -95,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         sys.stderr.write("stopped on request; everything done is on disk; the same command goes on\n")
         return EXIT_CODE
+    except BrokenPipeError:  # `| head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on\n")
         return 130

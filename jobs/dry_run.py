@@ -1,4 +1,4 @@
-"""`--dry-run` and `check`: what would run, on what, how large it is; and everything that can be checked without running."""
+"""`--dry-run` and `check`: what would run, on what, how large it is; and all that can be checked without running."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from finepseudo.artifacts import RunPaths, is_done
+from finepseudo.artifacts import is_done
 from jobs.config import RunConfig
 from jobs.progress import Reporter
 from jobs.rounds import COMMANDS, make_plan
@@ -17,9 +17,8 @@ from jobs.write_shards import source_files
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations
 from shards.check import check_config
-from shards.label_split import LabelSplit, draw_split
-from shards.order import batches_per_epoch
-from shards.types import ItemTable, UserError
+from shards.label_split import draw_split
+from shards.types import UserError
 
 
 def check(cfg: RunConfig) -> int:
@@ -95,19 +94,19 @@ class Size:
     test: int
     gallery: int
     shards: int
-    action_steps: int | None
-    frame_steps: int | None
 
     def lines(self, cfg: RunConfig) -> list[str]:
         """Write the sizes as plain lines."""
         frames, width = cfg.frame_input.sampling.frames, cfg.frame_encoder.size("embedding")
-        pairs, clips = self.unlabelled * self.gallery, self.labelled + self.unlabelled
+        gigabytes = 4e-9 * (self.labelled + self.unlabelled) * frames * width
         views = cfg.evaluate.views * cfg.evaluate.crops
+        roles = f"{self.labelled:,} labelled, {self.unlabelled:,} unlabelled, {self.test:,} test"
+        product = f"{self.unlabelled:,} clips x {self.gallery:,} in the gallery, {frames} x {frames} frames"
         return [
-            f"split       {self.labelled:,} labelled, {self.unlabelled:,} unlabelled, {self.test:,} test (seed {cfg.seeds[0]})",
-            f"shards      {self.shards:,} tars of up to {cfg.shards.clips_per_shard} clips, profile {cfg.shards.profile}",
-            f"alignment   {pairs:,} soft-DTW distances a round ({self.unlabelled:,} clips x {self.gallery:,} in the gallery, "
-            f"{frames} x {frames} frames), {4e-9 * clips * frames * width:.2f} GB of embeddings",
+            f"split       {roles} (seed {cfg.seeds[0]})",
+            f"shards      {self.shards:,} tars of up to {cfg.shards.clips_per_shard} clips, {cfg.shards.profile}",
+            f"alignment   {self.unlabelled * self.gallery:,} soft-DTW distances a round ({product})",
+            f"embeddings  {gigabytes:.2f} GB a round",
             f"test        {self.test * views:,} views a strategy and seed",
         ]
 
@@ -123,8 +122,6 @@ def measure(cfg: RunConfig, found: Annotations) -> Size:
         test=len(split.keys("test")),
         gallery=sum(min(cfg.embed.gallery_per_class, n) for n in per_class.values()),
         shards=-(-found.clips.num_rows // cfg.shards.clips_per_shard),
-        action_steps=None,
-        frame_steps=None,
     )
 
 

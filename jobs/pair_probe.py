@@ -55,7 +55,7 @@ class PairProbe:
 
     def _embed(self, objective: AlignabilityObjective) -> tuple[list[str], Tensor]:
         device = next(objective.parameters()).device
-        reader = evaluation_reader(self.cfg, self.shards, self.cfg.frame_input, self.labelled.keys, device)
+        reader = evaluation_reader(self.cfg, self.shards, self.cfg.frame_input, device)
         keys: list[str] = []
         parts: list[Tensor] = []
         for row in chunks(self.labelled.keys, self.cfg.embed.chunk):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +62,10 @@ class Work:
 
 
 class _Actor:
-    """What Ray Data makes: fetches what the worker is told from the object store, where it lies once a node."""
+    """What Ray Data makes. What it is told is small: large things lie in files."""
 
-    def __init__(self, work: Work, told: Any) -> None:  # noqa: ANN401 - a reference of Ray's
-        import ray
-
-        self.worker = work.worker(ray.get(told), work.pool)
+    def __init__(self, work: Work) -> None:
+        self.worker = work.worker(work.told, work.pool)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         return self.worker(row)
@@ -98,7 +96,7 @@ def _execute(work: Work, rows: Sequence[dict[str, Any]]) -> Iterable[dict[str, A
     data = ray.data.from_items(list(rows), override_num_blocks=min(len(rows), MAX_BLOCKS))
     mapped = data.map(
         _Actor,
-        fn_constructor_args=(replace(work, told=None), ray.put(work.told)),
+        fn_constructor_args=(work,),
         compute=ActorPoolStrategy(size=min(work.pool.actors, len(rows))),
         num_cpus=work.pool.cpus,
         num_gpus=1 if work.pool.gpu else 0,

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from finepseudo.artifacts import DONE, RunPaths, Stage
+from finepseudo.checkpoint import save_weights
 from finepseudo.report import write_report
 from jobs import objectives
 from jobs.config import ALIGNING, InputConfig, RunConfig, StrategyName, part
@@ -20,7 +21,7 @@ from jobs.evaluate import EvaluateJob, evaluate, write_examples
 from jobs.labelling import label_pool_of, pseudo_items, read_truth, usable_split
 from jobs.progress import Reporter
 from jobs.ray_map import plan_pool
-from jobs.score import ScoreJob, Scorer, pack_gallery, score
+from jobs.score import GALLERY, ScoreJob, Scorer, pack_gallery, score
 from jobs.train import TrainJob, fit
 from jobs.train_loop import CHECKPOINTS, FAILURE, LOG, WEIGHTS, LoopJob, TrainConfig, seed_of
 from jobs.write_shards import source_files, write_data
@@ -236,13 +237,12 @@ class Stages:
             run=self.paths.root.resolve(),
             folder=folder.resolve(),
             shards=self.paths.shards.resolve(),
-            keys=keys,
             n_classes=self.n_classes(),
             seed=seed,
             action_weights=(action / WEIGHTS).resolve(),
             frame_weights=(frame / WEIGHTS).resolve() if frame else None,
         )
-        made = embed(job, plan_pool(self.cfg.resources.embed_actors, self.cfg.resources))
+        made = embed(job, keys, plan_pool(self.cfg.resources.embed_actors, self.cfg.resources))
         clips, seconds = sum(row["clips"] for row in made), sum(row["seconds"] for row in made)
         if seconds:
             self._scalars(tags, {"embed/clips_per_s": clips / seconds, "data/bad_clips": sum(r["bad"] for r in made)})
@@ -256,7 +256,7 @@ class Stages:
             folder=folder,
             config=part(self.cfg, "embed.gallery_per_class", "frame_stage.loss.gamma", "frame_stage.scorer"),
             inputs={**self._drawn(seed), "embeddings": embeddings / DONE, "frame_encoder": frame / DONE},
-            outputs=("part-*.parquet",),
+            outputs=("part-*.parquet", GALLERY),
         )
         tags = {"seed": seed, "strategy": strategy, "round": number, "stage": "scores"}
         return self._task(stage, tags, lambda: self._score(folder, embeddings, frame, tags))
@@ -265,19 +265,20 @@ class Stages:
         cfg, split = self.cfg, self.split_of(tags["seed"])
         labelled = split.items("labelled")
         labels = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
-        bank = pack_gallery(cfg, embeddings, labels, self.n_classes(), seed=tags["seed"], number=tags["round"])
+        gallery = pack_gallery(cfg, embeddings, labels, self.n_classes(), seed=tags["seed"], number=tags["round"])
+        save_weights(folder / GALLERY, gallery)
         job = ScoreJob(
             cfg=cfg,
             run=self.paths.root.resolve(),
             folder=folder.resolve(),
             embeddings=embeddings.resolve(),
             frame_weights=(frame / WEIGHTS).resolve(),
-            bank=bank,
-            pool_keys=frozenset(split.keys("unlabelled")),
+            split=self.paths.split(tags["seed"]).resolve(),
+            n_classes=self.n_classes(),
         )
         made = score(job, plan_pool(cfg.resources.score_actors, cfg.resources))
         pairs, seconds = sum(row["pairs"] for row in made), sum(row["seconds"] for row in made)
-        falls = Scorer(objectives.trained_scorer(cfg, frame / WEIGHTS), bank.unit.shape[1]).falls()
+        falls = Scorer(objectives.trained_scorer(cfg, frame / WEIGHTS), gallery["embeddings"].shape[1]).falls()
         rate = {"align/pairs_per_s": pairs / seconds} if seconds else {}
         self._scalars(tags, {**rate, "align/score_monotone": float(falls)})
 
@@ -348,12 +349,12 @@ class Stages:
             run=self.paths.root.resolve(),
             folder=folder.resolve(),
             shards=self.paths.shards.resolve(),
-            labels=labels,
-            classes=classes,
+            n_classes=len(classes),
             action_weights=(action / WEIGHTS).resolve(),
         )
         about = {"strategy": tags["strategy"], "seed": tags["seed"], "rounds": tags["round"]}
-        metrics = evaluate(job, plan_pool(cfg.resources.embed_actors, cfg.resources), about)
+        pool = plan_pool(cfg.resources.embed_actors, cfg.resources)
+        metrics = evaluate(job, labels, classes, pool, about)
         if frame:
             write_examples(cfg, self.paths.shards, labels, frame / WEIGHTS, folder / "examples.npz")
         self._scalars(

@@ -129,7 +129,7 @@ def with_values(cfg: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
 
 def hold_out(labelled: ItemTable, share: float, seed: int) -> tuple[ItemTable, list[str]]:
-    """Take ceil(share n) of each class's labelled clips out of training, leaving at least one: (rest, keys held out)."""
+    """Take ceil(share n) of each class's labelled clips out of training, never the last: (rest, keys held out)."""
     rng = np.random.default_rng(seed_of(seed, "hold out") % 2**32)
     held: list[int] = []
     for label in np.unique(labelled.labels):

@@ -106,7 +106,7 @@ def _convert_scalar(hint: Value, value: Value, where: str) -> Value:
         return Path(value)
     elif hint is str and isinstance(value, (str, int, float, Path)) and not isinstance(value, bool):
         return str(value)
-    elif isinstance(value, hint):
+    elif isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
         return value
     raise UserError(f"{where}: {getattr(hint, '__name__', hint)} is needed, got {value!r}")
 
