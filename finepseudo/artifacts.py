@@ -29,6 +29,9 @@ DONE = "DONE.json"
 STARTED = "STARTED.json"
 TEMPORARY = ".tmp-"
 
+Json = Any
+"""What a JSON file can hold."""
+
 _hashes: dict[tuple[str, int, int, int], str] = {}
 
 
@@ -42,7 +45,7 @@ def sha256_file(path: Path) -> str:
     return _hashes[key]
 
 
-def sha256_json(value: Any) -> str:
+def sha256_json(value: Json) -> str:
     """Hash a JSON-able value by its canonical form (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -70,7 +73,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)  # noqa: PTH105 - one name to patch in the tests that kill a run here
         _sync(path.parent)
     except OSError as error:
-        raise UserError(f"{path}: cannot write ({error.strerror or error}); free space or choose another `out`") from error
+        raise UserError(
+            f"{path}: cannot write ({error.strerror or error}); free space or choose another `out`"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -81,12 +86,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Json) -> None:
     """Write JSON atomically, indented, keys in the given order."""
     write_text(path, json.dumps(value, indent=1, default=str) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> Json:
     """Read a JSON file; a damaged one is the user's business, in one line."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

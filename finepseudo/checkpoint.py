@@ -6,6 +6,7 @@ containers, no code. Weights are safetensors.
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ def load_state(folder: Path, step: int, device: torch.device | str = "cpu") -> d
     path = folder / f"step-{step:09d}.pt"
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(f"{path}: damaged checkpoint ({type(error).__name__}); remove it and run again") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: not a training state; remove it and run again")

@@ -7,6 +7,7 @@ a stop request with code 75 (type the same command again), Ctrl-C with code 130.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,14 @@ def parser() -> argparse.ArgumentParser:
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, about in STAGES.items():
         _common(commands.add_parser(name, help=about, description=about.capitalize() + ".", allow_abbrev=False))
+    commands.choices["write-shards"].add_argument(
+        "--part", metavar="i/n", help="write only every n-th shard, from i on"
+    )
+    launch = commands.add_parser("launch", help="submit a run to Slurm: shards, one job a label draw, report")
+    launch.add_argument(
+        "--cluster", choices=("slurm", "local", "dry-run"), default="slurm", help="where (default: slurm)"
+    )
+    _common(launch)
     check = commands.add_parser("check", help="look over annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
     _common(check)
@@ -53,11 +62,19 @@ def parser() -> argparse.ArgumentParser:
 
 def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--recipe", default=None, help="name of a recipe or a YAML file (default: smoke)")
-    command.add_argument("--set", action="append", default=[], metavar="section.key=value", help="lay a value over the recipe; --set may be left out")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="section.key=value",
+        help="lay a value over the recipe; --set may be left out",
+    )
     command.add_argument("--data", help="csv:<list or folder>, or csv:labelled=..,unlabelled=..,test=..")
     command.add_argument("--name", help="folder of the run below `out` (default: the recipe's name)")
     command.add_argument("--print-config", action="store_true", help="print every key with its value and stop")
-    command.add_argument("--dry-run", action="store_true", help="print what would be done and check what can be checked")
+    command.add_argument(
+        "--dry-run", action="store_true", help="print what would be done and check what can be checked"
+    )
     command.add_argument("--force", action="store_true", help="go on although data or split of the run folder differ")
 
 
@@ -65,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     rest, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
     arguments = parser().parse_args(rest)
-    arguments.overrides = [*arguments.set, *overrides]
+    arguments.overrides = [*getattr(arguments, "set", ()), *overrides]
     from jobs.commands import dispatch
     from jobs.train import Preempted
 
@@ -79,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         sys.stderr.write("stopped on request; everything done is on disk; the same command goes on\n")
         return EXIT_CODE
+    except BrokenPipeError:  # `| head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on\n")
         return 130

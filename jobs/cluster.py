@@ -35,6 +35,8 @@ from shards.types import UserError
 POLL_S = 0.3
 GRACE_S = 10.0
 """Seconds that Ray, or a command whose cluster broke, gets between SIGTERM and SIGKILL."""
+WAIT = [sys.executable, "-m", "jobs.cluster"]
+"""Waits for the nodes in a process of its own: a driver of Ray changes the signal handlers of its process."""
 ATTEMPTS = 3
 """Ports to try for the head: another job may take a free port between the look and the start."""
 
@@ -93,6 +95,7 @@ class Cluster:
         self.ray: subprocess.Popen[bytes] | None = None
         self.command: subprocess.Popen[bytes] | None = None
         self.stop: int | None = None
+        self.made = False
 
     def run(self, command: Sequence[str]) -> int:
         """Play this task's role to the end; return the exit code."""
@@ -122,7 +125,8 @@ class Cluster:
         try:
             self.temporary.mkdir(mode=0o700)
         except FileExistsError as error:
-            raise UserError(f"{self.temporary} belongs to another user on {self.allocation.node}; remove it") from error
+            raise UserError(f"{self.temporary} is not ours on {self.allocation.node}; remove it") from error
+        self.made = True
 
     def _left(self) -> float:
         return self.config.deadline_s - (time.monotonic() - self.started)
@@ -136,7 +140,7 @@ class Cluster:
         address = self._start_head()
         publish(self.shared / "head.json", json.dumps({"address": address}))
         nodes = " ".join(self.allocation.nodes)
-        wait = [sys.executable, "-m", "jobs.cluster", "--wait", nodes, "--deadline", f"{max(self._left(), 1):.0f}"]
+        wait = [*WAIT, "--wait", nodes, "--deadline", f"{max(self._left(), 1):.0f}"]
         code = self._watch(wait, address)
         if code != 0 or self.stop is not None:
             raise UserError(f"the cluster is not complete after {self.config.deadline_s:.0f} s; logs: {self.shared}")
@@ -275,7 +279,8 @@ class Cluster:
             ):  # the reason must not be lost with the folder, nor a failure here hide it
                 logs = self.temporary / "session_latest" / "logs"
                 shutil.copytree(logs, self.shared / f"logs.{self.allocation.rank}", ignore_dangling_symlinks=True)
-        shutil.rmtree(self.temporary, ignore_errors=True)
+        if self.made:
+            shutil.rmtree(self.temporary, ignore_errors=True)
         if self.allocation.rank != 0:
             publish(self.shared / f"exit.{self.allocation.rank}", str(code))
             return
@@ -285,6 +290,10 @@ class Cluster:
         while not all(path.exists() for path in others) and time.monotonic() < end:
             time.sleep(POLL_S)
         (self.shared / "token").unlink(missing_ok=True)
+        if code in (0, EXIT_CODE) and all(path.exists() for path in others):  # nothing in it that anybody will read
+            shutil.rmtree(self.shared, ignore_errors=True)
+            with suppress(OSError):
+                self.config.folder.rmdir()
 
 
 def _answers(ip: str, port: int) -> bool:

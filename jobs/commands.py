@@ -24,7 +24,7 @@ from jobs.progress import Reporter
 from jobs.ray_session import ray_session
 from jobs.rounds import COMMANDS, make_plan, run_plan
 from jobs.stages import Stages
-from jobs.typed import plain
+from jobs.typed import Value, plain
 from shards.types import UserError
 
 LIST_ROLES = ("all", "labelled", "unlabelled", "train", "test")
@@ -43,6 +43,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         sys.stdout.write(to_yaml(cfg))
         return 0
+    if arguments.command == "launch":
+        from jobs.launch import launch
+
+        return launch(cfg, arguments)
     if arguments.command == "check" or arguments.dry_run:
         from jobs.dry_run import check, dry_run
 
@@ -55,6 +59,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from jobs.predict import predict
 
         return predict(cfg, Path(arguments.video))
+    if getattr(arguments, "part", None):
+        from jobs.write_part import write_part
+
+        return write_part(cfg, arguments.part, force=arguments.force)
     return run(cfg, arguments.command, force=arguments.force)
 
 
@@ -94,7 +102,9 @@ def _folder_of_lists(folder: Path) -> dict[str, Any]:
         if found:
             lists[role] = found[0].name
     if not lists:
-        raise UserError(f"--data csv:{folder}: no list in it; name one of them {', '.join(LIST_ROLES)} with .csv or .txt")
+        raise UserError(
+            f"--data csv:{folder}: no list in it; name one of them {', '.join(LIST_ROLES)} with .csv or .txt"
+        )
     classes = {"classes": str(folder / "classes.txt")} if (folder / "classes.txt").is_file() else {}
     return {"root": str(folder), "lists": lists, **classes}
 
@@ -148,11 +158,13 @@ def _differences(path: Path, cfg: RunConfig) -> list[tuple[str, Any, Any]]:
         stored = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read ({error}); use another --name") from error
-    old, new = ({n: flat for s in IDENTITY for n, flat in _leaves((v or {}).get(s, {}), s)} for v in (stored, plain(cfg)))
+    old, new = (
+        {n: flat for s in IDENTITY for n, flat in _leaves((v or {}).get(s, {}), s)} for v in (stored, plain(cfg))
+    )
     return [(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
 
 
-def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Value, prefix: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, f"{prefix}.{key}")
@@ -165,10 +177,11 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the run folder: two commands at the same time would write into each other's stages."""
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{folder}: another command works in it; wait for its end or use another --name") from error
         yield
-    except BlockingIOError as error:
-        raise UserError(f"{folder}: another command works in it; wait for its end or use another --name") from error
     finally:
         os.close(descriptor)
 

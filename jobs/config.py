@@ -17,9 +17,10 @@ from finepseudo.action_encoder import ActionEncoderConfig
 from finepseudo.alignability import AlignabilityConfig, ScorerConfig
 from finepseudo.frame_encoder import FrameEncoderConfig
 from finepseudo.pseudo_labels import PseudoLabelConfig
+from finepseudo.steps import CrossEntropyConfig
 from finepseudo.temporal_ssl import GitdlConfig
 from jobs.train_loop import TrainConfig
-from jobs.typed import build, merge, nearest, plain, set_dotted
+from jobs.typed import Value, build, merge, nearest, plain, set_dotted
 from shards.annotations.base import DatasetConfig
 from shards.augment import AugmentConfig
 from shards.label_split import SplitConfig
@@ -66,7 +67,7 @@ class PretrainConfig:
     """GITDL pre-training of f_A on the videos alone."""
 
     # paper, sec 4.2: 100 epochs
-    train: TrainConfig = TrainConfig(epochs=100)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=100))
     # open in the paper: 32 clips a batch
     order: OrderConfig = field(default_factory=OrderConfig)
     # two views of a clip; open in the paper: CARL's augmentation
@@ -82,9 +83,9 @@ class FrameStageConfig:
     """Alignability metric learning of f_A and f_S."""
 
     # paper, sec 4.2: 100 epochs on the labelled clips
-    train: TrainConfig = TrainConfig(epochs=100)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=100))
     # steps of one self-training round
-    self_train: TrainConfig = TrainConfig(steps=300)
+    self_train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=300))
     # paper, sec 4.2: 96 clips, at least 2 of each sampled class
     order: OrderConfig = field(default_factory=lambda: OrderConfig(batch_size=96, sampler="balanced"))
     # eq. (2), (4), (5)
@@ -100,13 +101,15 @@ class ActionStageConfig:
     """Cross-entropy training of f_E."""
 
     # paper, sec 4.2: 100 epochs on the labelled clips
-    train: TrainConfig = TrainConfig(epochs=100)
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=100))
     # steps of one self-training round, the same for every strategy
-    self_train: TrainConfig = TrainConfig(steps=900)
+    self_train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=900))
     # open in the paper: 32 clips a batch
     order: OrderConfig = field(default_factory=OrderConfig)
     # open in the paper: class-balanced, half labelled and half pseudo-labelled
     self_order: OrderConfig = field(default_factory=lambda: OrderConfig(sampler="balanced"))
+    # eq. (6)
+    loss: CrossEntropyConfig = field(default_factory=CrossEntropyConfig)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -282,7 +285,7 @@ def part(cfg: RunConfig, *sections: str) -> dict[str, Any]:
     return values
 
 
-def _without(value: Any) -> Any:
+def _without(value: Value) -> Value:
     if isinstance(value, Mapping):
         return {key: _without(item) for key, item in value.items() if key not in SILENT}
     return value
@@ -292,7 +295,9 @@ def read_recipe(name: str, *, chain: tuple[Path, ...] = (), beside: Path | None 
     """Read a recipe by name or path and lay it over its `base:`; a chain of bases may not come back to itself."""
     path = _find_recipe(name, beside)
     if path in chain:
-        raise UserError(f"recipe {path}: its `base:` comes back to itself: {' -> '.join(p.stem for p in (*chain, path))}")
+        raise UserError(
+            f"recipe {path}: its `base:` comes back to itself: {' -> '.join(p.stem for p in (*chain, path))}"
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:

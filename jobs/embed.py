@@ -16,7 +16,7 @@ from finepseudo.artifacts import write_table
 from jobs import preempt
 from jobs.config import InputConfig, RunConfig
 from jobs.objectives import trained_action_encoder, trained_frame_encoder
-from jobs.ray_map import Pool, device_of, map_parts
+from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
 from jobs.train_loop import seed_of
 from shards.manifest import Manifest
@@ -44,7 +44,6 @@ class EmbedJob:
     run: Path
     folder: Path
     shards: Path
-    keys: Sequence[str]
     n_classes: int
     seed: int
     action_weights: Path
@@ -65,12 +64,10 @@ def chunks(keys: Sequence[str], size: int) -> list[dict[str, Any]]:
     ]
 
 
-def evaluation_reader(
-    cfg: RunConfig, shards: Path, inputs: InputConfig, keys: Sequence[str], device: torch.device
-) -> ClipReader:
+def evaluation_reader(cfg: RunConfig, shards: Path, inputs: InputConfig, device: torch.device) -> ClipReader:
     """Make a reader that is asked for clips by key."""
-    items = ItemTable.unlabelled(list(keys))
-    return ClipReader(Manifest.open(shards), items, cfg.reader(inputs), seed=0, device=device)
+    manifest = Manifest.open(shards)
+    return ClipReader(manifest, ItemTable.unlabelled(manifest.keys), cfg.reader(inputs), seed=0, device=device)
 
 
 class Embedder:
@@ -82,11 +79,11 @@ class Embedder:
         self.job, self.device = job, device_of(pool)
         cfg = job.cfg
         self.action = trained_action_encoder(cfg, job.action_weights, job.n_classes).to(self.device)
-        self.action_reader = evaluation_reader(cfg, job.shards, cfg.action_input, job.keys, self.device)
+        self.action_reader = evaluation_reader(cfg, job.shards, cfg.action_input, self.device)
         self.frame = None
         if job.frame_weights is not None:
             self.frame = trained_frame_encoder(cfg, job.frame_weights).to(self.device)
-            self.frame_reader = evaluation_reader(cfg, job.shards, cfg.frame_input, job.keys, self.device)
+            self.frame_reader = evaluation_reader(cfg, job.shards, cfg.frame_input, self.device)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Embed the clips of one row and write its part file."""
@@ -114,7 +111,9 @@ class Embedder:
         return to_table(keys, embeddings, p_e.float().cpu(), uncertainty.float().cpu(), valid.cpu())
 
 
-def to_table(keys: Sequence[str], embeddings: Tensor | None, p_e: Tensor, uncertainty: Tensor, valid: Tensor) -> pa.Table:
+def to_table(
+    keys: Sequence[str], embeddings: Tensor | None, p_e: Tensor, uncertainty: Tensor, valid: Tensor
+) -> pa.Table:
     """Lay out one part: embeddings [N, T, F] or None, p_e [N, C], uncertainty [N], valid bool [N]."""
     n = len(keys)
     t, f = (embeddings.shape[1], embeddings.shape[2]) if embeddings is not None else (0, 0)
@@ -124,7 +123,8 @@ def to_table(keys: Sequence[str], embeddings: Tensor | None, p_e: Tensor, uncert
     return pa.table([pa.array(c, type=field.type) for c, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 
-def embed(job: EmbedJob, pool: Pool) -> list[dict[str, Any]]:
-    """Embed every clip of `job.keys` into `job.folder`; return one row of numbers per part that was made."""
-    rows = chunks(job.keys, job.cfg.embed.chunk)
-    return map_parts(Embedder, job, rows, job.folder, pool, 60 * job.cfg.resources.data_timeout_min)
+def embed(job: EmbedJob, keys: Sequence[str], pool: Pool) -> list[dict[str, Any]]:
+    """Embed every clip of `keys` into `job.folder`; return one row of numbers per part that was made."""
+    rows = chunks(keys, job.cfg.embed.chunk)
+    timeout_s = 60 * job.cfg.resources.data_timeout_min
+    return map_parts(Work(worker=Embedder, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows)

@@ -22,28 +22,25 @@ from jobs import preempt
 from jobs.config import RunConfig
 from jobs.embed import chunks, evaluation_reader
 from jobs.objectives import trained_action_encoder, trained_frame_encoder, trained_scorer
-from jobs.ray_map import Pool, device_of, map_parts
+from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.score import Scorer, parts
 from jobs.train import prepare_torch
 from shards.types import UserError
 
-SCHEMA = pa.schema(
-    [("key", pa.string()), ("label", pa.int32()), ("prediction", pa.int32()), ("p", pa.list_(pa.float32()))]
-)
+PART = pa.schema([("key", pa.string()), ("prediction", pa.int32()), ("p", pa.list_(pa.float32()))])
 VIEWS_AT_ONCE = 16
 PARTS = "parts"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateJob:
-    """What every actor is told. labels: key -> true label of the test clips."""
+    """What every actor is told."""
 
     cfg: RunConfig
     run: Path
     folder: Path
     shards: Path
-    labels: dict[str, int]
-    classes: Sequence[str]
+    n_classes: int
     action_weights: Path
 
 
@@ -54,8 +51,8 @@ class Tester:
         """Load the encoder."""
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
-        self.encoder = trained_action_encoder(job.cfg, job.action_weights, len(job.classes)).to(self.device)
-        self.reader = evaluation_reader(job.cfg, job.shards, job.cfg.test_input(), sorted(job.labels), self.device)
+        self.encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes).to(self.device)
+        self.reader = evaluation_reader(job.cfg, job.shards, job.cfg.test_input(), self.device)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Predict the videos of one row and write its part file."""
@@ -76,25 +73,34 @@ class Tester:
         p = np.stack([self._predict(views) for views in batch.frames])
         p[~batch.valid.cpu().numpy()] = np.nan  # counted as invalid, never as a prediction
         top = np.where(np.isfinite(p).all(1), np.nan_to_num(p).argmax(1), -1)
-        columns = [keys, [self.job.labels[key] for key in keys], top, list(p)]
-        return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+        return pa.table(
+            [pa.array(c, type=f.type) for c, f in zip([keys, top, list(p)], PART, strict=True)], schema=PART
+        )
 
     def _predict(self, views: Tensor) -> npt.NDArray[np.float32]:
         """Average the softmax of the views [V, T, C, H, W] of one video: [C]."""
-        p = torch.cat([self.encoder(part.to(self.device)).softmax(-1) for part in views.split(VIEWS_AT_ONCE)])
+        p = torch.cat([self.encoder(part.to(self.device)).softmax(-1) for part in torch.split(views, VIEWS_AT_ONCE)])
         result: npt.NDArray[np.float32] = p.double().mean(0).float().cpu().numpy()
         return result
 
 
-def evaluate(job: EvaluateJob, pool: Pool, about: dict[str, Any]) -> dict[str, Any]:
-    """Test one trained f_E; writes predictions.parquet and metrics.json (`about` first) and returns the metrics."""
-    rows = chunks(list(job.labels), job.cfg.evaluate.chunk)
+def evaluate(
+    job: EvaluateJob, labels: dict[str, int], classes: Sequence[str], pool: Pool, about: dict[str, Any]
+) -> dict[str, Any]:
+    """Test one trained f_E on the clips of `labels` (key -> true label).
+
+    Writes predictions.parquet and metrics.json (`about` first) and returns the metrics.
+    """
+    rows = chunks(list(labels), job.cfg.evaluate.chunk)
     folder = job.folder / PARTS
-    map_parts(Tester, job, rows, folder, pool, 60 * job.cfg.resources.data_timeout_min)
+    timeout_s = 60 * job.cfg.resources.data_timeout_min
+    map_parts(Work(worker=Tester, told=job, folder=folder, pool=pool, timeout_s=timeout_s), rows)
     table = pa.concat_tables([pq.read_table(path) for path in parts(folder)])
+    truth = pa.array([labels[key] for key in table["key"].to_pylist()], pa.int32())
+    table = table.add_column(1, "label", truth)
     write_table(job.folder / "predictions.parquet", table)
     probs = np.stack(table["p"].to_pylist())
-    metrics = classification_metrics(table["key"].to_pylist(), table["label"].to_pylist(), probs, job.classes)
+    metrics = classification_metrics(table["key"].to_pylist(), table["label"].to_pylist(), probs, classes)
     metrics = {**about, **metrics}
     write_json(job.folder / "metrics.json", metrics)
     return metrics
@@ -118,7 +124,7 @@ def write_examples(cfg: RunConfig, shards: Path, labels: dict[str, int], frame_w
     """Align one pair of one class and one of two classes with f_A and write cost, alignment and frames (npz)."""
     encoder, scorer = trained_frame_encoder(cfg, frame_weights), trained_scorer(cfg, frame_weights)
     pairs = choose_pairs(labels)
-    reader = evaluation_reader(cfg, shards, cfg.frame_input, sorted(labels), torch.device("cpu"))
+    reader = evaluation_reader(cfg, shards, cfg.frame_input, torch.device("cpu"))
     arrays: dict[str, npt.NDArray[Any]] = {}
     for tag, keys in pairs.items():
         batch = reader.read(keys)
@@ -133,7 +139,7 @@ def write_examples(cfg: RunConfig, shards: Path, labels: dict[str, int], frame_w
         arrays[f"{tag}_distance"] = distance.squeeze().numpy()
         arrays[f"{tag}_score"] = Scorer(scorer, len(u))(distance).squeeze().numpy()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def to_pictures(frames: Tensor, cfg: RunConfig) -> npt.NDArray[np.uint8]:

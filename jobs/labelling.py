@@ -43,6 +43,7 @@ def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
 def label_pool_of(
     cfg: PseudoLabelConfig,
     folder: Path,
+    *,
     embeddings: Path,
     scores: Path | None,
     pool: frozenset[str],

@@ -45,7 +45,7 @@ def cross_entropy(cfg: RunConfig, seed: int, n_classes: int, weights: Path | Non
     encoder = build_action_encoder(cfg.action_encoder, n_classes)
     if weights is not None:
         encoder.load_state_dict(load_weights(weights, "encoder."))
-    return CrossEntropyObjective(encoder)
+    return CrossEntropyObjective(encoder, cfg.action_stage.loss)
 
 
 def trained_frame_encoder(cfg: RunConfig, weights: Path) -> FrameEncoder:

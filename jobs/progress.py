@@ -36,7 +36,12 @@ class Reporter:
         self._seen = {_identity(line) for line in read_lines(self._file)}
         self._tensorboard = tensorboard
         self._writers: dict[str, Any] = {}
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+        )
         self._progress = Progress(*columns, console=self.console, transient=True) if self.console.is_terminal else None
 
     def __enter__(self) -> Reporter:
@@ -45,7 +50,9 @@ class Reporter:
             self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close bars and files."""
         if self._progress:
             self._progress.stop()
@@ -83,7 +90,7 @@ class Reporter:
         if name not in self._writers:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writers[name] = SummaryWriter(str(self.run / "tensorboard" / name))  # type: ignore[no-untyped-call]
+            self._writers[name] = SummaryWriter(str(self.run / "tensorboard" / name))
         for key, value in line.items():
             if "/" in key and isinstance(value, (int, float)):
                 self._writers[name].add_scalar(key, value, line.get("step", 0))
@@ -141,9 +148,14 @@ def read_lines(log: Path) -> list[dict[str, Any]]:
     """Read the whole lines of a JSON-lines file; a line still being written is left for the next time."""
     if not log.exists():
         return []
-    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
+    return [
+        json.loads(line) for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")
+    ]
 
 
 def _identity(line: Mapping[str, Any]) -> tuple[Any, ...]:
     """Identify what a line reports: the stage, the step and the names of the numbers."""
-    return (*(line.get(name) for name in ("seed", "strategy", "round", "stage", "step")), *sorted(n for n in line if "/" in n))
+    return (
+        *(line.get(name) for name in ("seed", "strategy", "round", "stage", "step")),
+        *sorted(n for n in line if "/" in n),
+    )

@@ -46,19 +46,41 @@ def device_of(pool: Pool) -> torch.device:
     return torch.device("cuda" if pool.gpu else "cpu")
 
 
-def map_parts(
-    worker: Callable[..., Any], told: Any, rows: Sequence[dict[str, Any]], folder: Path, pool: Pool, timeout_s: float
-) -> list[dict[str, Any]]:
-    """Run `worker(told, pool)` over the rows whose part file is missing in `folder`; return what it returned for them.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """One job over parts.
 
-    A worker is a class whose instances map a row {"part": file name, ..} to a flat dict; `{"stopped": True}` in it says
-    that a stop was requested. `Preempted` then, `UserError` after `timeout_s` or for what a worker refuses.
+    worker: a class made as `worker(told, pool)` in each actor, whose instances map a row {"part": file name, ..} to a
+    flat dict; a true "stopped" in it says that a stop was requested, a text in "refused" what the user must mend.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    todo = [row for row in rows if not (folder / row["part"]).exists()]
+
+    worker: Callable[..., Callable[[dict[str, Any]], dict[str, Any]]]
+    told: object
+    folder: Path
+    pool: Pool
+    timeout_s: float
+
+
+class _Actor:
+    """What Ray Data makes. What it is told is small: large things lie in files."""
+
+    def __init__(self, work: Work) -> None:
+        self.worker = work.worker(work.told, work.pool)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return self.worker(row)
+
+
+def map_parts(work: Work, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Run the work over the rows whose part file is missing in its folder; return what the workers returned for them.
+
+    `Preempted` after a stop request, `UserError` after `timeout_s` or for what a worker refuses.
+    """
+    work.folder.mkdir(parents=True, exist_ok=True)
+    todo = [row for row in rows if not (work.folder / row["part"]).exists()]
     if not todo:
         return []
-    results = _within(lambda: _execute(worker, told, todo, pool), timeout_s)
+    results = _within(lambda: _execute(work, todo), work.timeout_s)
     refused = [str(row["refused"]) for row in results if row.get("refused")]
     if refused:
         raise UserError(refused[0])
@@ -67,19 +89,17 @@ def map_parts(
     return results
 
 
-def _execute(
-    worker: Callable[..., Any], told: Any, rows: Sequence[dict[str, Any]], pool: Pool
-) -> Iterable[dict[str, Any]]:
+def _execute(work: Work, rows: Sequence[dict[str, Any]]) -> Iterable[dict[str, Any]]:
     import ray
     from ray.data import ActorPoolStrategy
 
     data = ray.data.from_items(list(rows), override_num_blocks=min(len(rows), MAX_BLOCKS))
     mapped = data.map(
-        worker,
-        fn_constructor_args=(ray.put(told), pool),
-        compute=ActorPoolStrategy(size=min(pool.actors, len(rows))),
-        num_cpus=pool.cpus,
-        num_gpus=1 if pool.gpu else 0,
+        _Actor,
+        fn_constructor_args=(work,),
+        compute=ActorPoolStrategy(size=min(work.pool.actors, len(rows))),
+        num_cpus=work.pool.cpus,
+        num_gpus=1 if work.pool.gpu else 0,
     )
     return list(mapped.iter_rows())
 
@@ -92,7 +112,7 @@ def _within(job: Callable[[], Iterable[dict[str, Any]]], timeout_s: float) -> li
     def run() -> None:
         try:
             box.append(list(job()))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller below
+        except BaseException as error:  # handed to the caller below
             errors.append(error)
 
     thread = threading.Thread(target=run, daemon=True)

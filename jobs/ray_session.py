@@ -26,6 +26,7 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_maximum_startup_concurrency": "16",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -37,15 +38,11 @@ _QUIET = {
 def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator[None]:
     """Give the block a running Ray; `RAY_ADDRESS` decides whether it is a cluster's or our own."""
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        p for p in (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")) if p
-    )
-    import ray
+    paths = [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
+    folder = None if os.environ.get("RAY_ADDRESS") else _make_folder()
+    import ray  # only now: Ray reads the mode of authentication when it is imported
 
-    if ray.is_initialized():
-        yield
-        return
-    folder = None if os.environ.get("RAY_ADDRESS") else Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))  # noqa: S108 - socket paths end at 107 bytes
     try:
         _attach() if folder is None else _start(folder, dashboard, cpus)
         _quiet_data()
@@ -54,6 +51,16 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder() -> Path:
+    """Make a short folder for Ray's sockets (paths end at 107 bytes) with this cluster's token in it."""
+    folder = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_urlsafe(24))
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
+    return folder
 
 
 def _attach() -> None:
@@ -71,10 +78,6 @@ def _attach() -> None:
 def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
     import ray
 
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_urlsafe(24))
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
     ray.init(
         address="local",
         num_cpus=cpus or max(LOCAL_CPUS, os.cpu_count() or 1),

@@ -76,7 +76,9 @@ def _self_training(cfg: RunConfig, stages: Stages, seed: int, strategy: Strategy
             yield [stages.labels(seed, strategy, number)]
 
 
-def run_plan(cfg: RunConfig, stages: Stages, plan: Plan, code_version: str, kinds: Collection[str] | None = None) -> int:
+def run_plan(
+    cfg: RunConfig, stages: Stages, plan: Plan, code_version: str, kinds: Collection[str] | None = None
+) -> int:
     """Run what is not done, of the given kinds only where given; return how many stages ran.
 
     A command for single stages leaves out those whose inputs are not there yet, and refuses when that is all of them.

@@ -16,15 +16,18 @@ from torch import Tensor
 
 from finepseudo.alignability import AlignabilityScorer, length_factor
 from finepseudo.artifacts import write_table
+from finepseudo.checkpoint import load_weights
 from finepseudo.gallery import build_gallery
 from finepseudo.soft_dtw import AlignmentBank, class_alignability
 from jobs import preempt
 from jobs.config import RunConfig
 from jobs.objectives import trained_scorer
-from jobs.ray_map import Pool, device_of, map_parts
+from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
+from shards.label_split import read_split
 from shards.types import UserError
 
+GALLERY = "gallery.safetensors"
 SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32()))])
 
 
@@ -37,8 +40,8 @@ class ScoreJob:
     folder: Path
     embeddings: Path
     frame_weights: Path
-    bank: AlignmentBank
-    pool_keys: frozenset[str]
+    split: Path
+    n_classes: int
 
 
 def parts(folder: Path) -> list[Path]:
@@ -63,11 +66,23 @@ def read_embeddings(paths: Sequence[Path], keys: frozenset[str] | None = None) -
 
 def pack_gallery(
     cfg: RunConfig, embeddings: Path, labels: dict[str, int], n_classes: int, *, seed: int, number: int
-) -> AlignmentBank:
-    """Build the gallery of a round from the labelled clips' embeddings; labels: key -> true label."""
+) -> dict[str, Tensor]:
+    """Choose the gallery of a round from the labelled clips' embeddings; labels: key -> true label.
+
+    Returns `embeddings` [G, T, F] and `labels` [G], to be written once and read by every actor.
+    """
     keys, values = read_embeddings(parts(embeddings), frozenset(labels))
     truth = [labels[key] for key in keys]
-    return build_gallery(values, truth, n_classes, cfg.embed.gallery_per_class, seed=seed, round=number)
+    bank = build_gallery(values, truth, n_classes, cfg.embed.gallery_per_class, seed=seed, round=number)
+    if bank.labels is None:
+        raise ValueError("the gallery has no labels")
+    return {"embeddings": bank.unit, "labels": bank.labels}
+
+
+def read_gallery(path: Path, n_classes: int) -> AlignmentBank:
+    """Read a packed gallery back."""
+    tensors = load_weights(path)
+    return AlignmentBank(tensors["embeddings"], labels=tensors["labels"], n_classes=n_classes)
 
 
 class Scorer:
@@ -96,14 +111,15 @@ class Aligner:
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
         self.scorer = trained_scorer(job.cfg, job.frame_weights).to(self.device)
-        self.bank = job.bank
+        self.bank = read_gallery(job.folder / GALLERY, job.n_classes)
+        self.pool_keys = frozenset(read_split(job.split).keys("unlabelled"))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Score the unlabelled clips of one part of the embeddings and write the part of the same name."""
         answer = {"part": row["part"], "pairs": 0, "seconds": 0.0, "stopped": False, "refused": ""}
         if preempt.requested(self.job.run):
             return {**answer, "stopped": True}
-        keys, embeddings = read_embeddings([self.job.embeddings / row["part"]], self.job.pool_keys)
+        keys, embeddings = read_embeddings([self.job.embeddings / row["part"]], self.pool_keys)
         started = time.perf_counter()
         try:
             scores = self._scores(embeddings)
@@ -126,4 +142,5 @@ class Aligner:
 def score(job: ScoreJob, pool: Pool) -> list[dict[str, Any]]:
     """Score the pool into `job.folder`; return one row of numbers per part that was made."""
     rows = [{"part": path.name} for path in parts(job.embeddings)]
-    return map_parts(Aligner, job, rows, job.folder, pool, 60 * job.cfg.resources.data_timeout_min)
+    timeout_s = 60 * job.cfg.resources.data_timeout_min
+    return map_parts(Work(worker=Aligner, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows)

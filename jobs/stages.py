@@ -9,7 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from finepseudo.artifacts import DONE, RunPaths, Stage
+from finepseudo.checkpoint import save_weights
 from finepseudo.report import write_report
 from jobs import objectives
 from jobs.config import ALIGNING, InputConfig, RunConfig, StrategyName, part
@@ -18,7 +21,7 @@ from jobs.evaluate import EvaluateJob, evaluate, write_examples
 from jobs.labelling import label_pool_of, pseudo_items, read_truth, usable_split
 from jobs.progress import Reporter
 from jobs.ray_map import plan_pool
-from jobs.score import ScoreJob, Scorer, pack_gallery, score
+from jobs.score import GALLERY, ScoreJob, Scorer, pack_gallery, score
 from jobs.train import TrainJob, fit
 from jobs.train_loop import CHECKPOINTS, FAILURE, LOG, WEIGHTS, LoopJob, TrainConfig, seed_of
 from jobs.write_shards import source_files, write_data
@@ -101,7 +104,8 @@ class Stages:
         roles = ("labelled", "unlabelled") if cfg.pretrain.with_labelled else ("unlabelled",)
         items = ItemTable.unlabelled(sorted(key for role in roles for key in split.keys(role)))
         make = partial(objectives.gitdl, cfg, seed)
-        self._fit(folder, tags, cfg.pretrain.train, items, cfg.pretrain.input, cfg.pretrain.order, make)
+        stage = cfg.pretrain
+        self._fit(folder, tags, train=stage.train, items=items, inputs=stage.input, order=stage.order, objective=make)
 
     def frame_encoder(self, seed: int, strategy: StrategyName | None, number: int) -> Task:
         """Metric learning of f_A and f_S: round 0 on the labels, later rounds on labels and pseudo-labels."""
@@ -119,18 +123,21 @@ class Stages:
             scratch=TRAIN_SCRATCH,
         )
         tags = {"seed": seed, "strategy": strategy, "round": number, "stage": "frame_encoder"}
-        make = partial(objectives.alignability, cfg, seed, before / WEIGHTS)
-        train, order = cfg.frame_stage.train if number == 0 else cfg.frame_stage.self_train, cfg.frame_stage.order
-        return self._task(
-            stage,
-            tags,
-            lambda: self._fit(folder, tags, train, self._items(seed, strategy, number), cfg.frame_input, order, make),
-        )
+        return self._task(stage, tags, lambda: self._train_frame(seed, strategy, number, before, tags))
+
+    def _train_frame(
+        self, seed: int, strategy: StrategyName | None, number: int, before: Path, tags: Mapping[str, Any]
+    ) -> None:
+        cfg, folder = self.cfg, self.frame_folder(seed, strategy, number)
+        stage, items = cfg.frame_stage, self._items(seed, strategy, number)
+        train = stage.self_train if number else stage.train
+        make = partial(objectives.alignability, cfg, seed, (before / WEIGHTS).resolve())
+        self._fit(folder, tags, train=train, items=items, inputs=cfg.frame_input, order=stage.order, objective=make)
 
     def action_encoder(self, seed: int, strategy: StrategyName | None, number: int) -> Task:
         """Cross-entropy training of f_E. `supervised` spends the steps of all rounds on the labels, in one go."""
         cfg, folder = self.cfg, self.action_folder(seed, strategy, number)
-        names = ["action_encoder", "action_input", "reading.decode", "deterministic"]
+        names = ["action_encoder", "action_stage.loss", "action_input", "reading.decode", "deterministic"]
         names += ["action_stage.train", "action_stage.order"]
         inputs = {**self._drawn(seed), **_file("action_encoder.weights", cfg.action_encoder.weights)}
         before = None
@@ -153,24 +160,26 @@ class Stages:
         self, seed: int, strategy: StrategyName | None, number: int, before: Path | None, tags: Mapping[str, Any]
     ) -> None:
         cfg, folder = self.cfg, self.action_folder(seed, strategy, number)
-        weights = before / WEIGHTS if before else None
+        weights = (before / WEIGHTS).resolve() if before else None
         make = partial(objectives.cross_entropy, cfg, seed, self.n_classes(), weights)
         train, order = cfg.action_stage.train, cfg.action_stage.order
         if number > 0:
             train, order = cfg.action_stage.self_train, cfg.action_stage.self_order
         if strategy == "supervised":
             train = replace(train, steps=(train.steps or 0) * cfg.rounds)
-        self._fit(folder, tags, train, self._items(seed, strategy, number), cfg.action_input, order, make)
+        items = self._items(seed, strategy, number)
+        self._fit(folder, tags, train=train, items=items, inputs=cfg.action_input, order=order, objective=make)
 
     def _fit(
         self,
         folder: Path,
         tags: Mapping[str, Any],
+        *,
         train: TrainConfig,
         items: ItemTable,
         inputs: InputConfig,
         order: OrderConfig,
-        objective: Callable[[], Any],
+        objective: Callable[[], nn.Module],
     ) -> None:
         cfg, number = self.cfg, tags["round"] or 0
         if number > 0:
@@ -228,13 +237,12 @@ class Stages:
             run=self.paths.root.resolve(),
             folder=folder.resolve(),
             shards=self.paths.shards.resolve(),
-            keys=keys,
             n_classes=self.n_classes(),
             seed=seed,
             action_weights=(action / WEIGHTS).resolve(),
             frame_weights=(frame / WEIGHTS).resolve() if frame else None,
         )
-        made = embed(job, plan_pool(self.cfg.resources.embed_actors, self.cfg.resources))
+        made = embed(job, keys, plan_pool(self.cfg.resources.embed_actors, self.cfg.resources))
         clips, seconds = sum(row["clips"] for row in made), sum(row["seconds"] for row in made)
         if seconds:
             self._scalars(tags, {"embed/clips_per_s": clips / seconds, "data/bad_clips": sum(r["bad"] for r in made)})
@@ -248,7 +256,7 @@ class Stages:
             folder=folder,
             config=part(self.cfg, "embed.gallery_per_class", "frame_stage.loss.gamma", "frame_stage.scorer"),
             inputs={**self._drawn(seed), "embeddings": embeddings / DONE, "frame_encoder": frame / DONE},
-            outputs=("part-*.parquet",),
+            outputs=("part-*.parquet", GALLERY),
         )
         tags = {"seed": seed, "strategy": strategy, "round": number, "stage": "scores"}
         return self._task(stage, tags, lambda: self._score(folder, embeddings, frame, tags))
@@ -257,19 +265,20 @@ class Stages:
         cfg, split = self.cfg, self.split_of(tags["seed"])
         labelled = split.items("labelled")
         labels = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
-        bank = pack_gallery(cfg, embeddings, labels, self.n_classes(), seed=tags["seed"], number=tags["round"])
+        gallery = pack_gallery(cfg, embeddings, labels, self.n_classes(), seed=tags["seed"], number=tags["round"])
+        save_weights(folder / GALLERY, gallery)
         job = ScoreJob(
             cfg=cfg,
             run=self.paths.root.resolve(),
             folder=folder.resolve(),
             embeddings=embeddings.resolve(),
             frame_weights=(frame / WEIGHTS).resolve(),
-            bank=bank,
-            pool_keys=frozenset(split.keys("unlabelled")),
+            split=self.paths.split(tags["seed"]).resolve(),
+            n_classes=self.n_classes(),
         )
         made = score(job, plan_pool(cfg.resources.score_actors, cfg.resources))
         pairs, seconds = sum(row["pairs"] for row in made), sum(row["seconds"] for row in made)
-        falls = Scorer(objectives.trained_scorer(cfg, frame / WEIGHTS), bank.unit.shape[1]).falls()
+        falls = Scorer(objectives.trained_scorer(cfg, frame / WEIGHTS), gallery["embeddings"].shape[1]).falls()
         rate = {"align/pairs_per_s": pairs / seconds} if seconds else {}
         self._scalars(tags, {**rate, "align/score_monotone": float(falls)})
 
@@ -294,7 +303,15 @@ class Stages:
         pool = frozenset(self.split_of(tags["seed"]).keys("unlabelled"))
         scores = source / "scores" if strategy in ALIGNING else None
         truth, classes = read_truth(self.paths.clips)
-        metrics = label_pool_of(self.cfg.labels(strategy), folder, source / "embeddings", scores, pool, truth, classes)
+        metrics = label_pool_of(
+            self.cfg.labels(strategy),
+            folder,
+            embeddings=source / "embeddings",
+            scores=scores,
+            pool=pool,
+            truth=truth,
+            classes=classes,
+        )
         names = ("accepted", "coverage", "precision", "precision_A", "precision_E")
         self._scalars(tags, {f"pseudo/{name}": float(metrics[name]) for name in names if metrics[name] is not None})
         right = "–" if metrics["precision"] is None else f"{100 * metrics['precision']:.1f} % right"
@@ -332,15 +349,17 @@ class Stages:
             run=self.paths.root.resolve(),
             folder=folder.resolve(),
             shards=self.paths.shards.resolve(),
-            labels=labels,
-            classes=classes,
+            n_classes=len(classes),
             action_weights=(action / WEIGHTS).resolve(),
         )
         about = {"strategy": tags["strategy"], "seed": tags["seed"], "rounds": tags["round"]}
-        metrics = evaluate(job, plan_pool(cfg.resources.embed_actors, cfg.resources), about)
+        pool = plan_pool(cfg.resources.embed_actors, cfg.resources)
+        metrics = evaluate(job, labels, classes, pool, about)
         if frame:
             write_examples(cfg, self.paths.shards, labels, frame / WEIGHTS, folder / "examples.npz")
-        self._scalars(tags, {f"eval/{n}": float(metrics[n]) for n in ("top1", "top5", "mean_class") if metrics[n] is not None})
+        self._scalars(
+            tags, {f"eval/{n}": float(metrics[n]) for n in ("top1", "top5", "mean_class") if metrics[n] is not None}
+        )
 
     def report(self) -> Task:
         """The HTML page of the whole run."""

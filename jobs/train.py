@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class TrainJob:
     deterministic: bool
 
 
-class Preempted(Exception):
+class Preempted(Exception):  # noqa: N818 - not an error
     """Asked to stop; everything done so far is on disk."""
 
 
@@ -75,25 +75,29 @@ def uses_gpu(resources: ResourcesConfig) -> bool:
 
     found = ray.cluster_resources().get("GPU", 0) >= 1
     if resources.device == "gpu" and not found:
-        raise UserError("resources.device=gpu: this Ray cluster has no GPU; use resources.device=auto or start Ray with GPUs")
+        raise UserError(
+            "resources.device=gpu: this Ray cluster has no GPU; use resources.device=auto or start Ray with GPUs"
+        )
     return found and resources.device != "cpu"
 
 
-def fit(job: TrainJob, resources: ResourcesConfig) -> None:
+def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] = ()) -> None:
     """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can mend."""
     job.loop.folder.mkdir(parents=True, exist_ok=True)
     (job.loop.folder / FAILURE).unlink(missing_ok=True)
-    outcome = _fit(job, resources)
+    outcome = _fit(job, resources, callbacks)
     if outcome == "preempted":
         raise Preempted
     if outcome == "failed" or not (job.loop.folder / WEIGHTS).exists():
         reason = job.loop.folder / FAILURE
-        raise UserError(reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: training failed: {outcome}")
+        raise UserError(
+            reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: training failed: {outcome}"
+        )
     for path in (job.loop.folder / CHECKPOINTS).glob("step-*.pt"):
         path.unlink()
 
 
-def _fit(job: TrainJob, resources: ResourcesConfig) -> str:
+def _fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object]) -> str:
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -110,6 +114,7 @@ def _fit(job: TrainJob, resources: ResourcesConfig) -> str:
         run_config=ray.train.RunConfig(
             name=f"{job.loop.stage.replace('/', '-')}-{uuid.uuid4().hex[:8]}",
             storage_path=str(job.loop.folder.resolve() / "ray"),
+            callbacks=list(callbacks),
             failure_config=ray.train.FailureConfig(max_failures=resources.max_failures, controller_failure_limit=3),
             worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(job.threads)}},
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
@@ -118,7 +123,9 @@ def _fit(job: TrainJob, resources: ResourcesConfig) -> str:
     try:
         return str(trainer.fit().return_value)
     except ray.train.ControllerError as error:
-        raise UserError(f"{job.loop.stage}: Ray Train could not run {resources.workers} workers: {_first_line(error)}") from error
+        raise UserError(
+            f"{job.loop.stage}: Ray Train could not run {resources.workers} workers: {_first_line(error)}"
+        ) from error
     except ray.train.TrainingFailedError as error:
         return _first_line(error)
 

@@ -42,7 +42,7 @@ class TrainConfig:
     # passes over the training clips; paper, sec 4.2: 100 for pre-training and for the labelled stage
     epochs: int | None = None
     # Adam and its schedule
-    optim: OptimConfig = OptimConfig()
+    optim: OptimConfig = field(default_factory=OptimConfig)
     # steps between checkpoints
     checkpoint_every: int = 100
     # steps between lines of the log
@@ -61,7 +61,10 @@ class TrainConfig:
 class Reader(Protocol):
     """What the loop needs of a clip reader."""
 
-    bad: Mapping[str, int]
+    @property
+    def bad(self) -> Mapping[str, int]:
+        """Clips that failed so far, by reason."""
+        ...
 
     @property
     def batches_per_epoch(self) -> int:
@@ -117,7 +120,8 @@ class _Window:
         self.clips += clips
         self.steps += 1
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, torch.zeros((), dtype=torch.float64)) + value.detach().double().cpu()
+            start = self.sums.get(name, torch.zeros((), dtype=torch.float64))
+            self.sums[name] = start + value.detach().double().cpu()
 
 
 class Loop:
@@ -135,9 +139,7 @@ class Loop:
         self.step = self._load()
         self.model: nn.Module = self.objective
         if self.world > 1:  # find_unused_parameters also keeps DDP from regrouping its buckets after the first step
-            self.model = DistributedDataParallel(
-                self.objective, broadcast_buffers=False, find_unused_parameters=True
-            )
+            self.model = DistributedDataParallel(self.objective, broadcast_buffers=False, find_unused_parameters=True)
 
     def run(self) -> Outcome:
         """Train to the end, to a stop request or to a failure all ranks agree on."""
@@ -173,7 +175,7 @@ class Loop:
         return "done"
 
     def _next(self, batches: Iterator[ClipBatch]) -> tuple[ClipBatch | None, str]:
-        """Fetch a batch; what goes wrong in reading is told to the other ranks before any of them waits for this one."""
+        """Fetch a batch; what goes wrong is told to the other ranks before any of them waits for this one."""
         try:
             batch = next(batches, None)
         except UserError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import types
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -13,6 +12,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from shards.types import UserError
 
 T = TypeVar("T")
+Value = Any
+"""What YAML can hold, or a type hint: only looked at here."""
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -21,7 +22,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
 
 
-def build(cls: type[T], values: Any, where: str = "") -> T:
+def build(cls: type[T], values: Value, where: str = "") -> T:
     """Make a dataclass of a mapping; unknown keys, wrong types and broken rules raise `UserError`."""
     if not isinstance(values, Mapping):
         raise UserError(f"{where or 'config'}: a mapping is needed, got {values!r}")
@@ -44,9 +45,9 @@ def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
 
 
-def convert(hint: Any, value: Any, where: str) -> Any:
+def convert(hint: Value, value: Value, where: str) -> Value:
     """Turn a YAML value into what the field's type says."""
-    origin = get_origin(hint)
+    origin: object = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _convert_union(get_args(hint), value, where)
     if origin is Literal:
@@ -64,7 +65,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     return _convert_scalar(hint, value, where)
 
 
-def _convert_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
+def _convert_union(options: tuple[Any, ...], value: Value, where: str) -> Value:
     if value is None and type(None) in options:
         return None
     refusals = []
@@ -78,11 +79,11 @@ def _convert_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
     raise UserError(refusals[0])
 
 
-def _convert_sequence(hint: Any, value: Any, where: str) -> Any:
+def _convert_sequence(hint: Value, value: Value, where: str) -> Value:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise UserError(f"{where}: a list is needed, got {value!r}; write [a, b]")
     args = get_args(hint)
-    make = tuple if get_origin(hint) is tuple or hint is tuple else list
+    make = tuple if tuple in (get_origin(hint), hint) else list
     if make is tuple and args and args[-1] is not Ellipsis:
         if len(args) != len(value):
             raise UserError(f"{where}: {len(args)} values are needed, got {list(value)!r}")
@@ -91,7 +92,7 @@ def _convert_sequence(hint: Any, value: Any, where: str) -> Any:
     return make(convert(inner, v, f"{where}[{i}]") for i, v in enumerate(value))
 
 
-def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
+def _convert_scalar(hint: Value, value: Value, where: str) -> Value:
     if hint is Any:
         return value
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
@@ -105,12 +106,12 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
         return Path(value)
     elif hint is str and isinstance(value, (str, int, float, Path)) and not isinstance(value, bool):
         return str(value)
-    elif isinstance(value, hint):
+    elif isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
         return value
     raise UserError(f"{where}: {getattr(hint, '__name__', hint)} is needed, got {value!r}")
 
 
-def plain(value: Any) -> Any:
+def plain(value: Value) -> Value:
     """Turn dataclasses, tuples and paths into what YAML and JSON can hold."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
@@ -130,7 +131,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
+def set_dotted(values: dict[str, Any], key: str, value: Value) -> None:
     """Set `a.b.c` in nested mappings, making the sections on the way."""
     *sections, last = key.split(".")
     for section in sections:
@@ -138,5 +139,3 @@ def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
         values[section] = dict(inner) if isinstance(inner, Mapping) else {}
         values = values[section]
     values[last] = value
-
-

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -13,7 +14,7 @@ from finepseudo.artifacts import RunPaths
 from jobs import preempt
 from jobs.config import RunConfig
 from jobs.train import Preempted
-from shards import annotations
+from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations, DatasetConfig, write_clips
 from shards.manifest import Manifest
 from shards.types import UserError
@@ -38,7 +39,7 @@ def source_files(cfg: DatasetConfig) -> list[Path]:
 
 def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> Manifest:
     """Write clips.parquet, the shards and quarantine.parquet; `UserError` over `reading.max_bad_fraction`."""
-    found = annotations.load(data_config(cfg, paths))
+    found = load_annotations(data_config(cfg, paths))
     say(f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip())
     write_clips(paths.clips, found)
     plans = plan_shards(found.clips, cfg.shards)
@@ -47,7 +48,8 @@ def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> M
     for result in _write(plans, paths, cfg):
         results.append(result)
         note = f", {len(result.quarantine)} to quarantine" if result.quarantine else ""
-        say(f"shard {len(results)}/{len(plans)}: {len(result.rows)} clips{note}{'' if result.written else ' (there already)'}")
+        note += "" if result.written else " (there already)"
+        say(f"shard {len(results)}/{len(plans)}: {len(result.rows)} clips{note}")
     manifest = finish(paths.shards, results, cfg.shards, quarantine=paths.quarantine)
     check_quarantine(cfg, paths.quarantine, found, say)
     return manifest
@@ -72,7 +74,8 @@ def _write_with_ray(plans: Sequence[ShardPlan], paths: RunPaths, cfg: ShardConfi
     def task(plan: ShardPlan) -> ShardResult:
         return write_shard(plan, paths.shards.resolve(), cfg)
 
-    waiting, running = list(plans), []
+    waiting: list[ShardPlan] = list(plans)
+    running: list[Any] = []
     while waiting or running:
         if preempt.requested(paths.root):
             raise Preempted

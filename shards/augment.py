@@ -27,42 +27,42 @@ _RGB = np.linalg.inv(_YIQ)
 class AugmentConfig:
     """What happens to a view between decoding and the encoder. The field defaults leave training views unjittered."""
 
+    # Side of the square output in pixels (open in the paper: 224 for f_A, 112 for f_E).
     size: int = 224
-    """Side of the square output in pixels (open in the paper: 224 for f_A, 112 for f_E)."""
+    # Range of the crop's share of the picture area (CARL: .8-1).
     scale: tuple[float, float] = (0.8, 1.0)
-    """Range of the crop's share of the picture area (CARL: .8-1)."""
+    # Range of the crop's width / height (CARL).
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Range of the crop's width / height (CARL)."""
+    # Probability of a left-right flip (CARL: .5; set 0 where left and right make classes).
     flip: float = 0.5
-    """Probability of a left-right flip (CARL: .5; set 0 where left and right make classes)."""
+    # Probability of the colour jitter (CARL: .8).
     jitter: float = 0.0
-    """Probability of the colour jitter (CARL: .8)."""
+    # Colour jitter: brightness factor in 1 +- this (CARL: .8).
     brightness: float = 0.8
-    """Colour jitter: brightness factor in 1 +- this (CARL: .8)."""
+    # Colour jitter: contrast factor in 1 +- this, around mid-grey (CARL: .8).
     contrast: float = 0.8
-    """Colour jitter: contrast factor in 1 +- this, around mid-grey (CARL: .8)."""
+    # Colour jitter: saturation factor in 1 +- this (CARL: .8).
     saturation: float = 0.8
-    """Colour jitter: saturation factor in 1 +- this (CARL: .8)."""
+    # Colour jitter: hue turn in +- this, in turns (CARL: .2).
     hue: float = 0.2
-    """Colour jitter: hue turn in +- this, in turns (CARL: .2)."""
+    # Probability of a grey picture (CARL: .2).
     gray: float = 0.0
-    """Probability of a grey picture (CARL: .2)."""
+    # Probability of a Gaussian blur (CARL: .5 inside the jitter; off on FineGym).
     blur: float = 0.0
-    """Probability of a Gaussian blur (CARL: .5 inside the jitter; off on FineGym)."""
+    # Range of the blur's width in output pixels (CARL: .1-2).
     blur_sigma: tuple[float, float] = (0.1, 2.0)
-    """Range of the blur's width in output pixels (CARL: .1-2)."""
+    # Probability of one erased rectangle (TCLR fine-tuning: .25).
     erase: float = 0.0
-    """Probability of one erased rectangle (TCLR fine-tuning: .25)."""
+    # Range of the erased share of the picture (open in the paper).
     erase_area: tuple[float, float] = (0.02, 0.2)
-    """Range of the erased share of the picture (open in the paper)."""
+    # Evaluation: 1 = centre crop, 3 = both ends and the centre of the long side (paper, sec 4: 3 spatial crops).
     crops: Literal[1, 3] = 1
-    """Evaluation: 1 = centre crop, 3 = both ends and the centre of the long side (paper, sec 4: 3 spatial crops)."""
+    # Subtracted per output channel, for pixels in [0, 1], in the order of `channels`.
     mean: Triple = IMAGENET_MEAN
-    """Subtracted per output channel, for pixels in [0, 1], in the order of `channels`."""
+    # Divided by per output channel, in the order of `channels`.
     std: Triple = IMAGENET_STD
-    """Divided by per output channel, in the order of `channels`."""
+    # Channel order of the output (TCLR's published weights expect bgr in [0, 1] without mean and std).
     channels: Literal["rgb", "bgr"] = "rgb"
-    """Channel order of the output (TCLR's published weights expect bgr in [0, 1] without mean and std)."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
@@ -123,22 +123,22 @@ class AugmentConfig:
 class AugmentParams:
     """The numbers of one view. The crop is kept free of the picture's size; `window` resolves it."""
 
+    # Crop's share of the picture; none = a square over the whole short side.
     area: float | None
-    """Crop's share of the picture; none = a square over the whole short side."""
+    # Crop's width / height in pixels.
     ratio: float = 1.0
-    """Crop's width / height in pixels."""
+    # Place of the crop in its horizontal slack, 0 = left, 1 = right.
     x: float = 0.5
-    """Place of the crop in its horizontal slack, 0 = left, 1 = right."""
+    # Place of the crop in its vertical slack, 0 = top, 1 = bottom.
     y: float = 0.5
-    """Place of the crop in its vertical slack, 0 = top, 1 = bottom."""
+    # Mirrored left to right.
     flip: bool = False
-    """Mirrored left to right."""
+    # Width of the blur in output pixels; 0 = none.
     sigma: float = 0.0
-    """Width of the blur in output pixels; 0 = none."""
+    # Affine colour map [3, 4] on RGB in 0..255: out = colour[:, :3] @ rgb + colour[:, 3].
     colour: Array
-    """Affine colour map [3, 4] on RGB in 0..255: out = colour[:, :3] @ rgb + colour[:, 3]."""
+    # Erased rectangle (y, x, height, width) as shares of the output; height and width 0 = none.
     erase: Array
-    """Erased rectangle (y, x, height, width) as shares of the output; height and width 0 = none."""
 
     @property
     def coloured(self) -> bool:

@@ -13,7 +13,7 @@ from shards.annotations.base import Annotations, DatasetConfig
 from shards.annotations.known_counts import KNOWN_COUNTS, KnownCounts
 from shards.files import write_bytes
 from shards.label_split import LabelSplit
-from shards.leakage import Leakage, source_leakage
+from shards.leakage import SourceOverlap, source_overlap
 from shards.presence import missing_paths
 from shards.types import NO_LABEL, UserError
 
@@ -39,7 +39,7 @@ class CheckReport:
     known: KnownCounts | None = None
     missing: Sequence[str] | None = None
     missing_list: Path | None = None
-    leakage: Leakage | None = None
+    leakage: SourceOverlap | None = None
     problems: Sequence[str] = ()
 
     @property
@@ -118,7 +118,7 @@ def check_dataset(
     known = KNOWN_COUNTS.get((ann.dataset, ann.version))
     missing = missing_paths(row.path for row in rows) if files else None
     uncovered = _uncovered(rows, ann.classes)
-    leakage = source_leakage((row.role, row.source) for row in rows)
+    leakage = source_overlap((row.role, row.source) for row in rows)
     if missing and missing_list:
         write_bytes(missing_list, "".join(f"{path}\n" for path in missing).encode("utf-8", "surrogateescape"))
     problems = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shards.annotations.base import Annotations, read_table, write_table
+from shards.annotations.published_lists import with_published_lists
+from shards.source_draw import choose_by_source
 from shards.types import NO_LABEL, ROLES, ItemTable, UserError
 
 METHODS = ("stratified", "random", "lists")
@@ -41,6 +43,13 @@ class SplitConfig:
     min_per_class: int = 1
     # Let classes without any labelled clip pass; they can then never be predicted.
     allow_unseen: bool = False
+    # lists: folder of published lists (train.csv, unlabel.csv, val.csv); empty = the data set's own roles.
+    lists: str = ""
+    # lists: leave out listed clips that the data set lacks (vanished videos) instead of refusing.
+    allow_missing: bool = False
+    # stratified: never split a source video between labelled and unlabelled, and leave out training clips from the
+    # source videos of test clips (a quarter of Gym99's).
+    group_by_source: bool = False
 
     def __post_init__(self) -> None:
         """Refuse ratios, counts and methods that mean nothing."""
@@ -52,6 +61,10 @@ class SplitConfig:
             raise ValueError(f"split.per_class: {self.per_class}; at least 1, or null to use split.ratio")
         if self.per_class is not None and self.method != "stratified":
             raise ValueError(f"split.per_class: {self.per_class} needs split.method stratified, not {self.method}")
+        if self.lists and self.method != "lists":
+            raise ValueError(f"split.lists: {self.lists} needs split.method lists, not {self.method}")
+        if self.group_by_source and self.method != "stratified":
+            raise ValueError(f"split.group_by_source: needs split.method stratified, not {self.method}")
         if self.min_per_class < 0:
             raise ValueError(f"split.min_per_class: {self.min_per_class}; 0 or more")
 
@@ -97,29 +110,35 @@ class LabelSplit:
 
 def draw_split(ann: Annotations, cfg: SplitConfig, seed: int) -> LabelSplit:
     """Give every clip its role. Raises UserError when lists and method do not fit or a class gets no labelled clip."""
+    if cfg.lists:
+        ann = with_published_lists(ann, Path(cfg.lists), cfg.allow_missing)
+    if cfg.group_by_source:
+        ann = _without_test_sources(ann)
+    classes = ann.classes[: ann.known]
     columns = ann.clips.sort_by("key").select(["key", "label", "role", "source"]).to_pydict()
     keys: list[str] = columns["key"]
-    truth: list[int] = columns["label"]
+    truth = [label if label < len(classes) else NO_LABEL for label in columns["label"]]  # novel: as if without a class
     _check_roles(columns["role"], cfg)
     if cfg.method == "lists":
         roles = columns["role"]
     else:
-        pool = [(key, label) for key, label, role in zip(keys, truth, columns["role"], strict=True) if role == "train"]
+        rows = zip(keys, truth, columns["source"], columns["role"], strict=True)
+        pool = [(key, label, source) for key, label, source, role in rows if role == "train"]
         chosen = _choose(pool, cfg, seed)
         roles = [_drawn_role(key, role, chosen) for key, role in zip(keys, columns["role"], strict=True)]
     labels = [NO_LABEL if role == "unlabelled" else label for label, role in zip(truth, roles, strict=True)]
     _check_known(keys, roles, labels)
     if not cfg.allow_unseen:
-        _check_coverage(ann.classes, roles, truth)
+        _check_coverage(classes, roles, truth)
     table = pa.table({"key": keys, "role": roles, "label": labels}, schema=SPLIT_SCHEMA)
     return LabelSplit(
         table=table,
-        classes=list(ann.classes),
+        classes=classes,
         dataset=ann.dataset,
         seed=seed,
         ratio=cfg.ratio,
         method=cfg.method,
-        sha256=split_hash(table, ann.classes),
+        sha256=split_hash(table, classes),
         leakage=_leakage(roles, columns["source"]),
     )
 
@@ -170,12 +189,25 @@ def _drawn_role(key: str, role: str, chosen: set[str]) -> str:
     return "labelled" if key in chosen else "unlabelled"
 
 
-def _choose(pool: Sequence[tuple[str, int]], cfg: SplitConfig, seed: int) -> set[str]:
-    """Pick the labelled keys among (key, label); clips without a known class can only be unlabelled."""
+def _without_test_sources(ann: Annotations) -> Annotations:
+    """Leave out training clips of source videos that test clips come from."""
+    roles, sources = (ann.clips.column(name).to_pylist() for name in ("role", "source"))
+    tested = {source for source, role in zip(sources, roles, strict=True) if role == "test" and source}
+    keep = [role == "test" or source not in tested for source, role in zip(sources, roles, strict=True)]
+    return replace(ann, clips=ann.clips.filter(pa.array(keep)))
+
+
+def _choose(pool: Sequence[tuple[str, int, str]], cfg: SplitConfig, seed: int) -> set[str]:
+    """Pick the labelled keys among (key, label, source); clips without a known class can only be unlabelled."""
     by_class: dict[int, list[str]] = {}
-    for key, label in pool:
+    for key, label, _ in pool:
         if label != NO_LABEL:
             by_class.setdefault(label, []).append(key)
+    if cfg.group_by_source:
+        quota = {label: _class_count(len(keys), cfg) for label, keys in by_class.items()}
+        floor = {label: min(cfg.min_per_class, len(keys)) for label, keys in by_class.items()}
+        known_rows = [row for row in pool if row[1] != NO_LABEL]
+        return choose_by_source(known_rows, quota, floor, lambda sources: _ranked(sources, f"{seed}\tsource"))
     ranked = {label: _ranked(keys, f"{seed}\t{label}") for label, keys in by_class.items()}
     if cfg.method == "stratified":
         return {key for keys in ranked.values() for key in keys[: _class_count(len(keys), cfg)]}

@@ -18,8 +18,8 @@ class SharedSources:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Leakage:
-    """Every pair of roles that shares source videos."""
+class SourceOverlap:
+    """Every pair of roles that shares source videos; false when there is none."""
 
     pairs: tuple[SharedSources, ...]
 
@@ -36,7 +36,7 @@ class Leakage:
         ]
 
 
-def source_leakage(rows: Iterable[tuple[str, str]]) -> Leakage:
+def source_overlap(rows: Iterable[tuple[str, str]]) -> SourceOverlap:
     """Find shared sources among (role, source video) of every clip; clips without a source are left out."""
     clips: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for role, source in rows:
@@ -48,4 +48,4 @@ def source_leakage(rows: Iterable[tuple[str, str]]) -> Leakage:
         if shared:
             counts = (sum(clips[one][source] for source in shared), sum(clips[other][source] for source in shared))
             pairs.append(SharedSources(roles=(one, other), sources=shared, clips=counts))
-    return Leakage(pairs=tuple(pairs))
+    return SourceOverlap(pairs=tuple(pairs))

@@ -28,16 +28,16 @@ _SHUFFLE, _CLASSES, _CLIPS = range(3)  # what a random stream is for: keeps the 
 class OrderConfig:
     """How clips are gathered into global batches."""
 
+    # Clips in a global batch, over all ranks (paper, sec 4: 96 for metric learning; open in the paper elsewhere).
     batch_size: int = 32
-    """Clips in a global batch, over all ranks (paper, sec 4: 96 for metric learning; open in the paper elsewhere)."""
+    # `shuffle`: every clip once an epoch; `balanced`: P classes x K clips (paper, sec 4: the sub-sampler).
     sampler: Literal["shuffle", "balanced"] = "shuffle"
-    """`shuffle`: every clip once an epoch; `balanced`: P classes x K clips (paper, sec 4: the sub-sampler)."""
+    # K of `balanced` (paper, sec 4: at least 2 instances of each sampled class).
     instances_per_class: int = 2
-    """K of `balanced` (paper, sec 4: at least 2 instances of each sampled class)."""
+    # Share of a `balanced` batch's class groups that come from pseudo-labels (open in the paper: half and half).
     pseudo_fraction: float = 0.5
-    """Share of a `balanced` batch's class groups that come from pseudo-labels (open in the paper: half and half)."""
+    # Length of an epoch; none = ceil(clips / batch_size).
     batches_per_epoch: int | None = None
-    """Length of an epoch; none = ceil(clips / batch_size)."""
 
     def __post_init__(self) -> None:
         """Refuse batches that cannot be laid out."""

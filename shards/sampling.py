@@ -22,15 +22,15 @@ MIN_COMMON = 4
 class SamplingConfig:
     """How frames are picked from a clip."""
 
+    # `uniform`: one frame of each of T equal segments; `dense`: T frames at a stride; `gitdl`: a sparse global and a
+    # dense local clip (paper, supplement: GITDL); `views`: evenly placed test clips (paper, sec 4: 10 clips).
     policy: Literal["uniform", "dense", "gitdl", "views"] = "uniform"
-    """`uniform`: one frame of each of T equal segments; `dense`: T frames at a stride; `gitdl`: a sparse global and a
-    dense local clip (paper, supplement: GITDL); `views`: evenly placed test clips (paper, sec 4: 10 clips)."""
+    # T, frames of a view (open in the paper: 32 for f_A, 16 for f_E).
     frames: int = 32
-    """T, frames of a view (open in the paper: 32 for f_A, 16 for f_E)."""
+    # Step between frames of `dense` and `views` (open in the paper; TCLR: 2).
     stride: int = 1
-    """Step between frames of `dense` and `views` (open in the paper; TCLR: 2)."""
+    # Test clips of `views` (paper, sec 4: 10); 1 for every other policy.
     views: int = 1
-    """Test clips of `views` (paper, sec 4: 10); 1 for every other policy."""
 
     def __post_init__(self) -> None:
         """Refuse combinations without a meaning."""

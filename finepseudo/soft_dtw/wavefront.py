@@ -19,6 +19,8 @@ from torch import Tensor
 LN2 = math.log(2.0)
 BORDER = 1e10
 """R outside the table, in those units: 2^-BORDER is 0 and, unlike infinity, differences of borders are not NaN."""
+REBASE = 4
+"""Anti-diagonals between two shifts of the origin of R."""
 CPU_LANES = 1024
 """Pairs a step on a CPU: three rows of state of them stay in the second-level cache."""
 DEVICE_CELLS = 1 << 26
@@ -66,27 +68,32 @@ def shares(up: Tensor, left: Tensor, diagonal: Tensor) -> Tensor:
     return powers.div_(powers.sum(0))
 
 
-def run_forward(block: Block, keep: bool) -> tuple[Tensor, list[Tensor]]:
-    """Return R at the end of each pair, [b, G], and (if `keep`) R of every anti-diagonal, [N + 1, b, G] each.
+def run_forward(block: Block, keep: bool) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """Return R at the end of each pair, [b, G], and (if `keep`) what each anti-diagonal was computed from.
 
-    Row i of the table is row i + 1 of an anti-diagonal; row 0 is the border.
+    That is R of the two anti-diagonals before it, [N + 1, b, G] each: row i of the table is row i + 1, row 0 is the
+    border. Every few steps both are taken relative to a cell in the middle, since rounding grows with R.
     """
     cost = block.cost
     b, n, m, g = cost.shape
-    out, ends, kept = cost.new_empty(b, g), block.ends(), []
+    out, ends, kept = cost.new_empty(b, g, dtype=torch.float64), block.ends(), []
     before = cost.new_full((n + 1, b, g), BORDER)
-    here = before.clone()
+    here, base = before.clone(), torch.zeros_like(out)
     before[0] = 0.0  # R(0, 0): the diagonal predecessor of the first cell
     for d in range(n + m - 1):
         cells, lo, hi = block.diagonal(cost, d)
+        if d and d % REBASE == 0:
+            middle = here[(max(0, d - m) + min(n, d) - 1) // 2 + 1]
+            base += middle
+            here, before = here - middle, before - middle
+        if keep:
+            kept.append((here, before))
         after = cost.new_full((n + 1, b, g), BORDER)
         torch.add(soft_min(here[lo:hi], here[lo + 1 : hi + 1], before[lo:hi]), cells, out=after[lo + 1 : hi + 1])
         if d in ends:
             row, p, q = ends[d]
-            out[p, q] = after[row + 1, p, q]
+            out[p, q] = after[row + 1, p, q] + base[p, q]
         before, here = here, after
-        if keep:
-            kept.append(after)
     return out, kept
 
 
@@ -99,11 +106,7 @@ def run_backward(block: Block, grad: Tensor) -> Tensor:
     cost = block.cost
     b, n, m, g = cost.shape
     _, kept = run_forward(block, keep=True)
-    ends, mass = block.ends(), torch.zeros_like(cost)
-    live = grad != 0
-    border = cost.new_full((n + 1, b, g), BORDER)
-    first = border.clone()
-    first[0] = 0.0
+    ends, mass, live = block.ends(), torch.zeros_like(cost), grad != 0
     inbox, later = cost.new_zeros(n + 1, b, g), cost.new_zeros(n + 1, b, g)  # of diagonals d and d - 1
     for d in range(n + m - 2, -1, -1):
         if d in ends:
@@ -112,8 +115,7 @@ def run_backward(block: Block, grad: Tensor) -> Tensor:
         cells, lo, hi = block.diagonal(mass, d)
         here = inbox[lo + 1 : hi + 1]
         cells.copy_(here)
-        one = kept[d - 1] if d >= 1 else border
-        two = kept[d - 2] if d >= 2 else (first if d == 0 else border)
+        one, two = kept.pop()
         weights = shares(one[lo:hi], one[lo + 1 : hi + 1], two[lo:hi])
         weights = torch.where(live, weights.mul_(here), 0.0)
         following = cost.new_zeros(n + 1, b, g)
@@ -163,7 +165,7 @@ def rectangle(x: Tensor, y: Tensor, x_len: Tensor, y_len: Tensor, gamma: float, 
     out = x.new_zeros(len(x), y.shape[1])
     for rows, columns in tiles(x, y, symmetric):
         block = make_block(x[rows], y[:, columns], x_len[rows], y_len[columns], gamma)
-        out[rows, columns] = run_forward(block, keep=False)[0].mul_(gamma * LN2)
+        out[rows, columns] = run_forward(block, keep=False)[0].mul_(gamma * LN2).to(x.dtype)
     return out
 
 

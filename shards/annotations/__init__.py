@@ -6,6 +6,7 @@ import importlib
 from dataclasses import fields
 
 from shards.annotations.base import Annotations, DatasetConfig
+from shards.open_world import open_world
 from shards.types import UserError
 
 DATASETS = (
@@ -33,7 +34,7 @@ def load(cfg: DatasetConfig) -> Annotations:
     module = importlib.import_module(f"shards.annotations.{cfg.name}")
     _refuse_unused(cfg, getattr(module, "OPTIONS", ()))
     annotations: Annotations = module.read(cfg)
-    return annotations
+    return open_world(annotations, cfg.open_world) if cfg.open_world.known else annotations
 
 
 def _refuse_unused(cfg: DatasetConfig, options: tuple[str, ...]) -> None:

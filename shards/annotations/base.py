@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.files import atomic
+from shards.open_world import OpenWorldConfig
 from shards.synthetic.config import SyntheticDivingConfig
 from shards.types import NO_LABEL, UserError
 
@@ -67,6 +68,8 @@ class DatasetConfig:
     cut_from: str = "element"
     # finediving: pictures a second of the frame folders (broadcast video; the annotations count frames only).
     frame_rate: float = 25.0
+    # Known and novel classes; the default is the closed world.
+    open_world: OpenWorldConfig = field(default_factory=OpenWorldConfig)
     # synthetic_diving: which dives to render.
     synthetic: SyntheticDivingConfig = field(default_factory=SyntheticDivingConfig)
 
@@ -80,12 +83,16 @@ class DatasetConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotations:
-    """All clips of a data set (CLIP_SCHEMA, sorted by key), its class names (index = label) and its version."""
+    """All clips of a data set (CLIP_SCHEMA, sorted by key), its class names (index = label) and its version.
+
+    known: in an open world only classes[:known] may be labelled, the others are novel; None = all may.
+    """
 
     clips: pa.Table
     classes: list[str]
     dataset: str
     version: str
+    known: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,14 +141,20 @@ def make_annotations(rows: Sequence[Clip], classes: Sequence[str], dataset: str,
 
 def write_clips(path: Path, ann: Annotations) -> None:
     """Write the clip table with the class names in its metadata, atomically."""
-    meta = {"dataset": ann.dataset, "version": ann.version, "classes": ann.classes}
+    meta = {"dataset": ann.dataset, "version": ann.version, "classes": ann.classes, "known": ann.known}
     write_table(path, ann.clips, meta)
 
 
 def read_clips(path: Path) -> Annotations:
     """Read a clip table back. Raises UserError when the file is missing or is no clip table."""
     table, meta = read_table(path, CLIP_SCHEMA)
-    return Annotations(clips=table, classes=meta["classes"], dataset=meta["dataset"], version=meta["version"])
+    return Annotations(
+        clips=table,
+        classes=meta["classes"],
+        dataset=meta["dataset"],
+        version=meta["version"],
+        known=meta.get("known"),
+    )
 
 
 def write_table(path: Path, table: pa.Table, meta: Mapping[str, Any]) -> None:

@@ -7,11 +7,14 @@ files carry the true labels: they are thrown away while a row is parsed, so noth
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pyarrow as pa
 
 from shards.annotations.base import Annotations, sanitise_key
 from shards.annotations.lines import SHOWN_BAD_ROWS, parse_lines, split_last, stem, whole_number
@@ -24,6 +27,7 @@ FILES = {
 }
 """Role -> file names that are taken for it; the first that exists counts."""
 
+_LOG = logging.getLogger(__name__)
 _KINETICS = re.compile(r".{11}(_[0-9]{6}_[0-9]{6})?")  # lists come with and without times; a video has one clip
 MAX_MISLABELLED = 0.05
 _RULE = "`<path> <label>` or `<path>,<label>`"
@@ -145,6 +149,24 @@ def roles_from_lists(ann: Annotations, lists: PublishedLists, where: str, allow_
         if rest.get(own_role, False):
             roles.setdefault(key, "unlabelled" if own_role == "train" else "test")
     return ListedRoles(roles=roles, mislabelled=tuple(wrong), missing=tuple(missing))
+
+
+def with_published_lists(ann: Annotations, folder: Path, allow_missing: bool = False) -> Annotations:
+    """Give the clips the roles of the lists in `folder`, see `roles_from_lists`; clips no list uses are left out."""
+    if ann.known is not None:
+        raise UserError(f"{folder}: published lists know no novel classes; remove split.lists or data.open_world")
+    listed = roles_from_lists(ann, read_published(folder), str(folder), allow_missing)
+    if listed.mislabelled or listed.missing:
+        _LOG.warning(
+            "%s: %d listed labels differ from the data set's (the data set's are used), %d listed clips are not in it",
+            folder,
+            len(listed.mislabelled),
+            len(listed.missing),
+        )
+    keys = ann.clips.column("key").to_pylist()
+    roles = pa.array([listed.roles.get(key) for key in keys], pa.string())
+    clips = ann.clips.set_column(ann.clips.schema.get_field_index("role"), "role", roles)
+    return replace(ann, clips=clips.filter(roles.is_valid()))
 
 
 def _refuse(ann: Annotations, where: str, wrong: list[str], n_labels: int, missing: list[str]) -> None:

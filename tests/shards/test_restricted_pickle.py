@@ -35,13 +35,13 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(value=plain, protocol=st.integers(3, 4))
 def test_plain_values_come_back(tmp_path_factory, value, protocol):
     assert _load(tmp_path_factory.mktemp("p"), pickle.dumps(value, protocol)) == value
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     array=hnp.arrays(
         st.sampled_from(["<i8", ">i4", "<f4", "<f8", "?", "<U5", "S3", "u1"]),
@@ -98,7 +98,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, cut):
         _load(tmp_path, raw[:cut])
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(position=st.integers(0, 400), byte=st.integers(0, 255))
 def test_a_damaged_file_is_read_or_refused_but_never_crashes(tmp_path_factory, position, byte):
     raw = bytearray(pickle.dumps({"a": np.arange(5, dtype="<i4"), ("01", 3): np.float64(2.5), "c": "text"}, 3))

@@ -6,15 +6,17 @@
 #   slurmlab.sh stop          cancel all jobs, stop the daemons, remove namespaces and bridge (always safe to call)
 #
 # Prerequisites: root with NET_ADMIN, SYS_ADMIN and mknod; Debian's munge slurmctld slurmd slurm-client iproute2.
-# Environment: ROOT (state, /tmp/slurmlab), CPUS (8) and GPUS (4, copies of /dev/null) per node,
-#              GRACE (GraceTime of the preemptible partition, 0), PROCTRACK (proctrack/cgroup).
+# Environment: ROOT (state, /tmp/fp-slurmlab), CPUS (8) and GPUS (4, copies of /dev/null) per node,
+#              GRACE (GraceTime of the preemptible partition, 0), PROCTRACK (proctrack/cgroup where there is a freezer).
 set -euo pipefail
 CMD=${1:-start}
 N=${2:-2}
-ROOT=${ROOT:-/tmp/slurmlab}
+ROOT=${ROOT:-/tmp/fp-slurmlab}
 CPUS=${CPUS:-8}
 GPUS=${GPUS:-4}
 NET=10.77.0
+# The cgroup freezer also catches processes that left their job's session; without it Slurm follows parents.
+if [ -w /sys/fs/cgroup/freezer ]; then PROCTRACK=${PROCTRACK:-proctrack/cgroup}; else PROCTRACK=${PROCTRACK:-proctrack/linuxproc}; fi
 H=$(hostname -s)
 export SLURM_CONF=$ROOT/etc/slurm.conf
 
@@ -36,8 +38,7 @@ AuthType=auth/munge
 # A requeued job waits until its old credential has expired: 5 s instead of 120 s.
 AuthInfo=socket=$ROOT/munge/sock,cred_expire=5
 MpiDefault=none
-# The cgroup freezer also catches processes that left the job's session.
-ProctrackType=${PROCTRACK:-proctrack/cgroup}
+ProctrackType=$PROCTRACK
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core

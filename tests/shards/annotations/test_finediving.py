@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.annotations import load
@@ -16,6 +16,7 @@ from .real import DATA, counts, needs_data, row, write
 SPOT = DATA / "finediving" / "spot"
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6))
 def test_steps_cover_the_dive_without_gap_or_overlap(lengths):
     ends = np.cumsum(lengths) - 1

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.annotations.base import DatasetConfig
@@ -76,6 +76,7 @@ names = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Zs"))
 )
 
 
+@settings(deadline=None)
 @given(names, st.sampled_from([" ", "\t", ",", ", ", "  "]), st.integers(0, 10**6))
 def test_the_last_field_is_split_off_whatever_the_path_holds(name, separator, label):
     assert split_last(f"{name} x{separator}{label}") == (f"{name} x", str(label))
@@ -87,6 +88,7 @@ def test_a_row_without_two_fields_is_refused(text):
         split_last(text)
 
 
+@settings(deadline=None)
 @given(names.filter(lambda name: "/" not in name and "\\" not in name and "." not in name))
 def test_stem_undoes_folder_and_ending(name):
     assert stem(f"/root/a.b/{name}.avi") == name

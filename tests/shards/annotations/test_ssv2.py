@@ -39,7 +39,7 @@ def test_labels_count_from_zero(tmp_path, labels):
 
 @pytest.mark.parametrize("text", ["1 2", "1 2 87", "1 2 3 4", "1 x 3"])
 def test_bad_list_rows_are_refused(text):
-    with pytest.raises(ValueError, match="fields are needed|not below 87|not a whole number"):
+    with pytest.raises(ValueError, match=r"fields are needed|not below 87|not a whole number"):
         parse_list_row(text, 87)
 
 

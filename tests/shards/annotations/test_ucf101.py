@@ -53,7 +53,7 @@ def test_splits_are_one_to_three(tmp_path):
 
 
 @needs_data
-@pytest.mark.parametrize("split", [1, 2, 3])
+@pytest.mark.parametrize("split", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_real_lists(split):
     ann = load(DatasetConfig(name="ucf101", root=str(DATA / "ucf101"), split=split))
     known = KNOWN_COUNTS["ucf101", f"split{split}"]

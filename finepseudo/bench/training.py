@@ -1,0 +1,86 @@
+"""Single-process training loops of the method study. Real runs go through the training job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from finepseudo.optim import OptimConfig, build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from finepseudo.steps import StepOutput
+from shards.types import ClipBatch
+
+Rows = npt.NDArray[np.int64]
+
+
+class ClipSource(Protocol):
+    """Clips in memory, numbered from 0."""
+
+    def batch(self, rows: Rows, labels: Rows, policy: str, rng: np.random.Generator | None) -> ClipBatch:
+        """Sample frames of clips `rows` with the labels to train on; policy uniform or gitdl; no rng = evaluation."""
+        ...
+
+
+def train(
+    objective: nn.Module, cfg: OptimConfig, batches: Iterator[ClipBatch], steps: int, scale: float = 1.0
+) -> StepOutput:
+    """Run `steps` optimiser steps with warm-up and cosine over them, the rate times `scale`; return the last output."""
+    objective.train()
+    optimizer = build_optimizer(objective, cfg)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    warmup = max(steps // 10, 1)
+    for step in range(steps):
+        set_learning_rate(optimizer, scale * learning_rate(cfg, step, steps, warmup))
+        out: StepOutput = objective(next(batches))
+        optimizer.zero_grad(set_to_none=True)
+        out.loss.backward()  # type: ignore[no-untyped-call]
+        clip_gradients(parameters, cfg)
+        optimizer.step()
+    objective.eval()
+    return out
+
+
+def shuffled(source: ClipSource, rows: Rows, policy: str, size: int, rng: np.random.Generator) -> Iterator[ClipBatch]:
+    """Yield batches of `size` unlabelled clips, each clip once an epoch, for ever."""
+    while True:
+        order = rng.permutation(rows)
+        for first in range(0, len(order) - size + 1, size):
+            part = order[first : first + size]
+            yield source.batch(part, np.full(size, -1), policy, rng)
+
+
+def balanced(
+    source: ClipSource, pools: list[tuple[Rows, Rows]], classes: int, per_class: int, rng: np.random.Generator
+) -> Iterator[ClipBatch]:
+    """Yield `classes` classes x `per_class` clips of each pool (rows, labels), drawn with replacement where it must.
+
+    With true and pseudo-labels as two pools, half of a batch comes from either. A pool that lacks a class, or that is
+    empty, is made up from the first pool, so every batch has the same size.
+    """
+    while True:
+        present = np.unique(pools[0][1])
+        chosen = rng.permutation(present)[:classes]
+        rows, labels = [], []
+        for label in chosen:
+            for index in range(per_class):
+                pool_rows, pool_labels = pools[index % len(pools)]
+                members = pool_rows[pool_labels == label]
+                members = members if len(members) else pools[0][0][pools[0][1] == label]
+                free = np.setdiff1d(members, rows)
+                rows.append(rng.choice(free if len(free) else members))
+                labels.append(label)
+        yield source.batch(np.array(rows), np.array(labels), "uniform", rng)
+
+
+@torch.no_grad()
+def in_chunks(source: ClipSource, rows: Rows, run: Callable[[Tensor], Tensor], size: int = 32) -> Tensor:
+    """Apply `run` to frames [B, T, C, H, W] of all `rows` in the evaluation transform; concatenate."""
+    parts = []
+    for first in range(0, len(rows), size):
+        part = rows[first : first + size]
+        parts.append(run(source.batch(part, np.full(len(part), -1), "uniform", None).frames[:, 0]))
+    return torch.cat(parts)

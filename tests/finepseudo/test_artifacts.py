@@ -1,0 +1,140 @@
+"""Atomic writes and DONE records: a kill at any write leaves the old or the new, and changed inputs undo a stage."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from finepseudo import artifacts
+from finepseudo.artifacts import DONE, STARTED, Stage, begin, finish, is_done, sha256_json, write_json, write_text
+from shards.types import UserError
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours runs after it."""
+
+
+def first(folder: Path, **config: object) -> Stage:
+    return Stage(
+        kind="first", folder=folder / "first", config=config, inputs={}, outputs=("out-*.txt",), scratch=("tmp",)
+    )
+
+
+def second(folder: Path, **config: object) -> Stage:
+    inputs = {"first": folder / "first" / DONE}
+    return Stage(kind="second", folder=folder / "second", config=config, inputs=inputs, outputs=("out.txt",))
+
+
+def run(stage: Stage, name: str, text: str) -> None:
+    begin(stage)
+    write_text(stage.folder / name, text)
+    finish(stage, wall_s=1.0, code_version="x")
+
+
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_a_kill_while_writing_leaves_the_old_file(tmp_path, monkeypatch, where):
+    path = tmp_path / "file.json"
+    write_json(path, {"value": "old"})
+
+    def killed(*_):
+        raise Killed
+
+    monkeypatch.setattr(os, where, killed)
+    with pytest.raises(Killed):
+        write_json(path, {"value": "new"})
+    monkeypatch.undo()
+    assert artifacts.read_json(path) == {"value": "old"}
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"file\.json: cannot write \(No space left"):
+        write_json(tmp_path / "file.json", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_is_done_until_config_inputs_or_outputs_change(tmp_path):
+    run(first(tmp_path, lr=1), "out-1.txt", "one")
+    run(second(tmp_path), "out.txt", "two")
+    assert is_done(first(tmp_path, lr=1))
+    assert is_done(second(tmp_path))
+    assert not is_done(first(tmp_path, lr=2))
+    assert not is_done(second(tmp_path, gamma=1))
+
+    (tmp_path / "first" / "out-1.txt").write_text("ONE")
+    assert not is_done(first(tmp_path, lr=1))
+
+
+def test_an_output_more_or_less_undoes_the_stage(tmp_path):
+    run(first(tmp_path), "out-1.txt", "one")
+    (tmp_path / "first" / "out-2.txt").write_text("stranger")
+    assert not is_done(first(tmp_path))
+    (tmp_path / "first" / "out-2.txt").unlink()
+    assert is_done(first(tmp_path))
+    (tmp_path / "first" / "out-1.txt").unlink()
+    assert not is_done(first(tmp_path))
+
+
+def test_the_same_output_made_again_leaves_later_stages_done(tmp_path):
+    run(first(tmp_path, lr=1), "out-1.txt", "one")
+    run(second(tmp_path), "out.txt", "two")
+    run(first(tmp_path, lr=2), "out-1.txt", "one")
+    assert is_done(second(tmp_path))
+    run(first(tmp_path, lr=3), "out-1.txt", "other")
+    assert not is_done(second(tmp_path))
+
+
+def test_a_started_stage_goes_on_only_with_the_same_key(tmp_path):
+    stage = first(tmp_path, lr=1)
+    assert not begin(stage)
+    (stage.folder / "tmp").mkdir()
+    (stage.folder / "tmp" / "checkpoint").write_text("x")
+    assert begin(stage), "the same stage goes on"
+    assert (stage.folder / "tmp" / "checkpoint").exists()
+
+    assert not begin(first(tmp_path, lr=2)), "another configuration starts over"
+    assert not (stage.folder / "tmp").exists()
+
+
+def test_old_outputs_are_gone_before_an_undone_stage_runs(tmp_path):
+    run(first(tmp_path, lr=1), "out-1.txt", "one")
+    begin(first(tmp_path, lr=2))
+    assert [path.name for path in (tmp_path / "first").iterdir()] == [STARTED]
+
+
+@pytest.mark.parametrize("fails_at", range(3))
+def test_a_kill_at_any_write_of_a_stage_is_never_taken_for_done(tmp_path, monkeypatch, fails_at):
+    """Kill at the n-th rename of: STARTED, the output, DONE. Then the same stage runs again to the same record."""
+    calls = 0
+    real = os.replace
+
+    def replace(source, target):
+        nonlocal calls
+        calls += 1
+        if calls == fails_at + 1:
+            raise Killed
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(Killed):
+        run(first(tmp_path), "out-1.txt", "one")
+    monkeypatch.undo()
+    assert not is_done(first(tmp_path))
+    run(first(tmp_path), "out-1.txt", "one")
+    assert is_done(first(tmp_path))
+    assert not [path for path in (tmp_path / "first").iterdir() if path.name.startswith(".tmp-")]
+
+
+def test_a_stage_without_its_output_is_refused(tmp_path):
+    begin(first(tmp_path))
+    with pytest.raises(UserError, match=r"first ended without out-\*\.txt"):
+        finish(first(tmp_path), wall_s=0, code_version="x")
+
+
+def test_equal_json_has_one_hash():
+    assert sha256_json({"a": 1, "b": [1, 2]}) == sha256_json({"b": [1, 2], "a": 1})
+    assert sha256_json({"a": 1}) != sha256_json({"a": 2})

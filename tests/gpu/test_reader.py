@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shards.augment import AugmentConfig
+from shards.decode import choose_decoder
+from shards.order import OrderConfig
+from shards.reader import ClipReader, ReaderConfig
+from shards.sampling import SamplingConfig
+from shards.types import ItemTable, UserError
+from tests.shards.numbered import number, write
+
+LENGTHS = {f"clip{i}": 20 + 3 * i for i in range(6)}
+KEYS = list(LENGTHS)
+
+
+def gpu_decoder_missing() -> str:
+    try:
+        choose_decoder("dali-gpu", ["h264"], torch.device("cuda"))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(gpu_decoder_missing()), reason=gpu_decoder_missing())]
+
+
+@pytest.mark.parametrize(("profile", "decode"), [("h264", "auto"), ("h264", "pyav"), ("vp9", "dali-gpu")])
+def test_the_gpu_gives_the_frames_the_cpu_gives(tmp_path: Path, profile: str, decode: str) -> None:
+    manifest = write(tmp_path, LENGTHS, profile)
+    cfg = ReaderConfig(
+        order=OrderConfig(batch_size=4),
+        sampling=SamplingConfig(policy="gitdl", frames=8),
+        augment=AugmentConfig(size=64, jitter=0.8, gray=0.2, blur=0.4),
+        decode=decode,  # type: ignore[arg-type]
+    )
+    items = ItemTable(keys=KEYS, labels=np.arange(6, dtype=np.int32), pseudo=np.zeros(6, np.bool_))
+    reader = ClipReader(manifest, items, cfg, seed=1, device="cuda")
+    assert reader.decoder.name == ("pyav" if decode == "pyav" else "dali-gpu")
+    plain = ReaderConfig(**{name: getattr(cfg, name) for name in ("order", "sampling", "augment")}, decode="pyav")
+    oracle = ClipReader(manifest, items, plain, seed=1)
+    for ours, theirs in zip(reader.epoch(0), oracle.epoch(0), strict=True):
+        assert ours.frames.device.type == "cuda"
+        assert ours.keys == theirs.keys
+        assert torch.equal(ours.valid, theirs.valid)
+        assert torch.equal(ours.frame_ids, theirs.frame_ids)
+        assert (ours.frames.cpu() - theirs.frames).abs().mean() < 0.05
+    still = ClipReader(manifest, items, cfg, seed=1, device="cuda").read(KEYS)
+    for slot in range(len(KEYS)):
+        images = still.frames[slot, 0].cpu().permute(0, 2, 3, 1).numpy() * 0.225 + 0.45
+        assert [number(image) for image in images] == still.frame_ids[slot, 0].tolist()

@@ -1,0 +1,150 @@
+"""Recipes, overrides and refusals."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.config import RECIPES, from_yaml, load, parse_override, part, read_recipe, to_yaml
+from jobs.typed import build, merge, plain, set_dotted
+from shards.types import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    rate: float = 0.1
+    sizes: tuple[int, ...] = (1, 2)
+    mode: Literal["a", "b"] = "a"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    name: str
+    inner: Inner = dataclasses.field(default_factory=Inner)
+    count: int | None = None
+    flag: bool = False
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_every_recipe_is_valid_and_survives_its_own_yaml(name, tmp_path):
+    cfg = load(name)
+    (tmp_path / "config.yaml").write_text(to_yaml(cfg))
+    assert from_yaml(tmp_path / "config.yaml") == cfg
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("nme=x", r"unknown key 'nme'; did you mean 'name'\?"),
+        ("frame_stage.loss.margn=1", r"unknown key 'frame_stage.loss.margn'; did you mean 'margin'\?"),
+        ("frame_stage.loss.margin=wide", "frame_stage.loss.margin: float is needed, got 'wide'"),
+        ("seeds=1", "seeds: a list is needed"),
+        ("strategies=[colaborative]", "'colaborative' is not one of"),
+        ("pseudo_labels.theta=1.5", "theta 1.5 must lie in"),
+        ("resources.workers=3", "is no multiple of resources.workers 3"),
+        ("action_stage.self_train={epochs: 3}", "set exactly one of them"),
+        ("name=a/b", "must be a plain folder name"),
+        ("rounds", "write it as section.key=value"),
+        ("rounds=[", "the value is no YAML"),
+        ("data.lists.tset=x", "lists.tset: no such role"),
+    ],
+)
+def test_bad_values_are_refused_with_key_and_way_out(override, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load("smoke", [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'smoke'"):
+        load("smokey")
+
+
+def test_bases_are_laid_over_each_other_and_may_not_come_back(tmp_path):
+    (tmp_path / "a.yaml").write_text("base: smoke\nrounds: 3\n")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\nsplit: {ratio: 0.5}\n")
+    values = read_recipe(str(tmp_path / "b.yaml"))
+    assert values["rounds"] == 3
+    assert values["split"]["ratio"] == 0.5
+    assert values["data"]["name"] == "synthetic_diving"
+
+    (tmp_path / "a.yaml").write_text("base: b.yaml\n")
+    with pytest.raises(UserError, match="comes back to itself: a -> b -> a"):
+        read_recipe(str(tmp_path / "a.yaml"))
+
+
+def test_overrides_win_over_the_recipe_and_yaml_11_floats_are_floats():
+    cfg = load("smoke", ["frame_stage.train.optim.lr=3e-4", "seeds=[4, 5]", "frame_encoder.heads=null"])
+    assert cfg.frame_stage.train.optim.lr == 3e-4
+    assert cfg.seeds == (4, 5)
+    assert cfg.frame_encoder.heads is None
+
+
+def test_silent_keys_do_not_reach_the_hash():
+    base, other = load("smoke"), load("smoke", ["pretrain.train.log_every=1", "pretrain.train.checkpoint_every=1"])
+    assert part(base, "pretrain") == part(other, "pretrain")
+    assert part(base, "pretrain") != part(load("smoke", ["pretrain.loss.tau=0.2"]), "pretrain")
+
+
+def test_types_are_checked_not_guessed():
+    assert build(Outer, {"name": 3, "inner": {"sizes": [1]}}) == Outer(name="3", inner=Inner(sizes=(1,)))
+    for values, message in [
+        ({}, "name: a value is needed"),
+        ({"name": "x", "count": 1.5}, "count: int is needed, got 1.5"),
+        ({"name": "x", "count": True}, "count: int is needed, got True"),
+        ({"name": "x", "flag": "yes"}, "flag: bool is needed"),
+        ({"name": "x", "inner": 3}, "inner: a mapping is needed"),
+        ({"name": "x", "inner": {"mode": "c"}}, "inner.mode: 'c' is not one of 'a', 'b'"),
+        ({"name": "x", "inner": {"sizes": [1, "b"]}}, r"inner.sizes\[1\]: int is needed"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            build(Outer, values)
+
+
+trees = st.recursive(
+    st.integers() | st.booleans() | st.lists(st.integers(), max_size=2),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+sections = st.dictionaries(st.sampled_from("abc"), trees, max_size=3)
+
+
+def oracle(base, over):
+    """Merge by paths: every leaf of `over` replaces what lay at or below its path."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return {k: oracle(base[k], over[k]) if k in base and k in over else (over | base)[k] for k in base | over}
+
+
+@given(base=sections, over=sections)
+def test_merge_against_an_oracle(base, over):
+    before = repr(base), repr(over)
+    assert merge(base, over) == oracle(base, over)
+    assert (repr(base), repr(over)) == before, "nothing given is changed"
+
+
+@given(values=sections, path=st.lists(st.sampled_from("abc"), min_size=1, max_size=3))
+def test_a_dotted_key_is_found_again(values, path):
+    made = dict(values)
+    set_dotted(made, ".".join(path), "leaf")
+    inner = made
+    for name in path:
+        inner = inner[name]
+    assert inner == "leaf"
+    assert set(made) == set(values) | {path[0]}
+
+
+def test_plain_turns_paths_and_tuples_into_yaml():
+    assert plain({"a": (1, Path("x")), "b": Inner()}) == {
+        "a": [1, "x"],
+        "b": {"rate": 0.1, "sizes": [1, 2], "mode": "a"},
+    }
+
+
+def test_an_override_needs_a_key():
+    assert parse_override("a.b=[1, x]") == ("a.b", [1, "x"])
+    assert parse_override("a=") == ("a", None)

@@ -1,0 +1,81 @@
+"""The Ray of one Slurm job on a real Slurm of two nodes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.lab import REPOSITORY
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+HERE = Path(__file__).parent
+OCCUPY = """
+import socket, sys, time
+server = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+print("up", flush=True)
+time.sleep(300)
+"""
+
+
+def submit(lab, cwd, *arguments, nodes=1, options=()):
+    return lab.submit(
+        HERE / "job.sh", *map(str, arguments), options=[f"--nodes={nodes}", *options], cwd=cwd, FP_ROOT=str(REPOSITORY)
+    )
+
+
+def test_two_nodes_one_ray_an_occupied_port_and_the_programs_exit_code(lab, tmp_path):
+    job = submit(lab, tmp_path, HERE / "nodes.py", 3, nodes=2, options=["--hold", "--gpus-per-node=1"])
+    port = 20000 + int(job) % 10000
+    other = subprocess.Popen(
+        ["nsenter", "--net=/run/netns/slab-n1", sys.executable, "-c", OCCUPY, str(port)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert other.stdout.readline() == "up\n"
+        lab.command("scontrol", "release", job)
+        state, code, output = lab.finish(job, tmp_path)
+    finally:
+        other.kill()
+        other.wait()
+    assert (state, code) == ("FAILED", 3), output
+    assert "tasks on n1 n2" in output
+    assert "resources {'CPU': 4.0, 'GPU': 0}" in output  # two of eight CPUs a node; the lab's GPUs are no CUDA devices
+    assert "node n2: Slurm grants 1 GPUs, torch sees 0" in output
+    assert f"port {port} is taken, using {port + 1}" in output
+    assert "2/2 nodes (" in output
+    assert "authentication token 0o600" in output
+    shared = tmp_path / "runs" / ".cluster" / f"{job}.0.0"
+    assert not (shared / "token").exists()
+    assert (shared / "logs.0" / "gcs_server.out").exists()  # a failed job keeps what Ray said, on every node
+    assert (shared / "logs.1" / "raylet.out").exists()
+    lab.assert_clean(job)
+
+
+def test_a_preempted_job_checkpoints_goes_back_into_the_queue_and_continues(lab, tmp_path):
+    job = submit(lab, tmp_path, HERE / "count.py", tmp_path / "run", 60)
+    steps = tmp_path / "run" / "steps.txt"
+    lab.until(lambda: steps.exists() and len(steps.read_text().splitlines()) > 5, 90, lambda: lab.output(job, tmp_path))
+    lab.command("scancel", "--batch", "--signal=USR1", job)
+    lab.until(lambda: lab.show(job)["Restarts"] == "1", 60, lambda: lab.output(job, tmp_path))
+    at_stop = len(steps.read_text().splitlines())
+    assert 5 < at_stop < 60
+    state, code, output = lab.finish(job, tmp_path)
+    assert (state, code) == ("COMPLETED", 0), output
+    assert "restart 0 continues at 0" in output
+    assert f"restart 1 continues at {at_stop}" in output
+    assert steps.read_text().split() == [str(step) for step in range(60)]
+    lab.assert_clean(job)
+
+
+def test_a_cancelled_job_stays_cancelled(lab, tmp_path):
+    job = submit(lab, tmp_path, HERE / "count.py", tmp_path / "run", 1000)
+    steps = tmp_path / "run" / "steps.txt"
+    lab.until(lambda: steps.exists() and len(steps.read_text().splitlines()) > 2, 90, lambda: lab.output(job, tmp_path))
+    lab.command("scancel", job)
+    state, _, output = lab.finish(job, tmp_path)
+    assert state == "CANCELLED", output
+    assert "back into the queue" not in output
+    assert lab.show(job)["Restarts"] == "0"
+    lab.assert_clean(job)
