@@ -21,8 +21,8 @@ BORDER = 1e10
 """R outside the table, in those units: 2^-BORDER is 0 and, unlike infinity, differences of borders are not NaN."""
 REBASE = 4
 """Anti-diagonals between two shifts of the origin of R."""
-CPU_LANES = 1024
-"""Pairs a step on a CPU: three rows of state of them stay in the second-level cache."""
+CPU_LANES = 4096
+"""Pairs a step on a CPU: enough to hide the cost of a call, few enough for the caches."""
 DEVICE_CELLS = 1 << 26
 """Cells of cost a block may have on other devices (256 MiB in float32)."""
 
