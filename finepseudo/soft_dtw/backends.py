@@ -14,6 +14,7 @@ def is_native(backend: str) -> bool:
     return backend.startswith("cpu")
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def resolve(backend: str, device: torch.device, dtype: torch.dtype) -> str:
     """Return the backend to use for tensors of `dtype` (of the recursion) on `device`.
 

@@ -54,6 +54,7 @@ class AlignmentBank:
         wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         return rows.unit_rows(embeddings, lengths).to(self.dtype).to(wide)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def operand(self, backend: str) -> tuple[Tensor, Tensor]:
         """Return the packed gallery for a resolved backend and the order [G] of the videos in it."""
         compiled = backends.is_native(backend)

@@ -51,7 +51,6 @@ def isas() -> tuple[str, ...]:
     return tuple(name for name, needs in ISA_NEEDS.items() if needs <= processor_features())
 
 
-@functools.cache
 def compiler() -> tuple[str, ...]:
     """Return the command of the C++ compiler: $CXX, else g++, c++ or clang++. Raises BuildError without one."""
     named = shlex.split(os.environ.get("CXX", ""))
@@ -111,8 +110,9 @@ def library(isa: str) -> ctypes.CDLL:
     except OSError as error:
         raise BuildError(f"cannot load the kernels: {error}") from error
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    sides = [pointer, pointer, integer, integer, integer, pointer, pointer, integer, integer]
+    sides: tuple[type, ...] = (pointer, pointer, integer, integer, integer, pointer, pointer, integer, integer)
     found.soft_dtw_lanes.restype = integer
+    found.soft_dtw_probe.restype, found.soft_dtw_probe.argtypes = integer, [integer, pointer]
     found.soft_dtw_forward.argtypes = [
         *(*sides, integer, ctypes.c_double, ctypes.c_int, ctypes.c_int, pointer, pointer, integer),
     ]

@@ -226,6 +226,21 @@ extern "C" {
 
 int64_t soft_dtw_lanes() { return LANES; }
 
+// `rounds` times COLUMNS * ROWS independent multiply-adds in registers: what the cores can do at best. Returns the
+// floating-point operations done; `sink` keeps the compiler from leaving them out.
+int64_t soft_dtw_probe(int64_t rounds, float* sink) {
+  Vec sum[ROWS * COLUMNS];
+  for (int i = 0; i < ROWS * COLUMNS; ++i) sum[i] = all(sink[0] + static_cast<float>(i));
+  const Vec a = all(sink[0]), b = all(sink[1]);
+  for (int64_t r = 0; r < rounds; ++r)
+#pragma GCC unroll 32
+    for (int i = 0; i < ROWS * COLUMNS; ++i) sum[i] = mul_add(sum[i], a, b);
+  Vec total = all(0.f);
+  for (int i = 0; i < ROWS * COLUMNS; ++i) total += sum[i];
+  sink[0] = total[0];
+  return rounds * ROWS * COLUMNS * LANES * 2;
+}
+
 // out [videos][gallery], column order[slot]. `triangle`: pairs with slot < video mean nothing and may be skipped.
 int soft_dtw_forward(const float* u, const int64_t* u_len, int64_t videos, int64_t rows, int64_t words,
                      const float* panel, const int64_t* g_len, int64_t blocks, int64_t columns, int64_t gallery,

@@ -79,10 +79,10 @@ def _panels(rows: Tensor, slots: int, lanes: int) -> Tensor:
 
 
 def _halves(rows: Tensor) -> Tensor:
-    """Return pairs of bfloat16 of [.., F] as float32 words [.., ceil(F / 2)]."""
+    """Return pairs of bfloat16 of [.., F] as 32-bit words [.., ceil(F / 2)]."""
     if rows.shape[-1] % 2:
         rows = torch.nn.functional.pad(rows, (0, 1))
-    return rows.to(torch.bfloat16).contiguous().view(torch.float32)
+    return rows.to(torch.bfloat16).contiguous().view(torch.int32)
 
 
 def _in_halves(dtype: torch.dtype, backend: str) -> bool:
@@ -108,12 +108,11 @@ def _forward(
     backend: str,
 ) -> Tensor:
     out = torch.empty(len(u), len(order))
-    blocks, columns, words, _ = panel.shape
+    blocks, columns = panel.shape[:2]
     status = build.library(_isa(backend)).soft_dtw_forward(
         *(u.data_ptr(), u_len.data_ptr(), *u.shape, panel.data_ptr(), slot_len.data_ptr(), blocks, columns, len(order)),
         *(_steepness(gamma), halves, triangle, order.data_ptr(), out.data_ptr(), torch.get_num_threads()),
     )
-    assert words == u.shape[2]
     _check(status)
     return out
 
@@ -123,7 +122,7 @@ def against_bank(
 ) -> Tensor:
     """Return D [U, G] of unit rows u [U, T, F] against a packed bank, in the bank's own order."""
     _, slot_len = _sorted_blocks(g_len, _lanes(backend))
-    halves = operand.shape[2] != u.shape[2]
+    halves = operand.dtype == torch.int32
     words = _halves(u) if halves else u.contiguous()
     return _forward(words, u_len, operand, slot_len, order, gamma, halves, False, backend)
 

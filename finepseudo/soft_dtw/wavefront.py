@@ -1,21 +1,26 @@
 """Backend `torch`: anti-diagonals with the pairs innermost, on any device, without a compiler.
 
 A block is b videos of x against G of y. Its cost lies as [b, N, M, G], so the cells of one anti-diagonal are a strided
-view [k, b, G] of it and every step is elementwise over pairs. All values are in units of gamma.
+view [k, b, G] of it and every step is elementwise over pairs. All values are in units of gamma ln 2, so that the
+soft minimum is one of powers of two: exp2 stays fast where exp underflows.
 """
 
 # ruff: noqa: PLR0917 - the operators of torch.library take every argument by position
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+LN2 = math.log(2.0)
 BORDER = 1e10
-"""R outside the table, in units of gamma: e^-BORDER is 0 and, unlike infinity, differences of borders are not NaN."""
+"""R outside the table, in those units: 2^-BORDER is 0 and, unlike infinity, differences of borders are not NaN."""
+REBASE = 4
+"""Anti-diagonals between two shifts of the origin of R."""
 CPU_LANES = 1024
 """Pairs a step on a CPU: three rows of state of them stay in the second-level cache."""
 DEVICE_CELLS = 1 << 26
@@ -48,34 +53,47 @@ class Block:
 
 
 def soft_min(up: Tensor, left: Tensor, diagonal: Tensor) -> Tensor:
-    """Return -log(e^-up + e^-left + e^-diagonal) with two exponentials: the least of the three gives e^0."""
+    """Return -log2(2^-up + 2^-left + 2^-diagonal) with two powers: the least of the three gives 2^0."""
     low, high = torch.minimum(up, left), torch.maximum(up, left)
     least = torch.minimum(low, diagonal)
-    total = torch.exp_(least - high).add_(torch.maximum(low, diagonal).sub_(least).neg_().exp_())
-    return least.sub_(total.log1p_())
+    total = torch.sub(least, high, out=high).exp2_()
+    total.add_(torch.sub(least, torch.maximum(low, diagonal), out=low).exp2_()).add_(1.0)
+    return least.sub_(total.log2_())
 
 
-def run_forward(block: Block, keep: bool) -> tuple[Tensor, list[Tensor]]:
-    """Return R at the end of each pair, [b, G], and (if `keep`) R of every anti-diagonal, [N + 1, b, G] each.
+def shares(up: Tensor, left: Tensor, diagonal: Tensor) -> Tensor:
+    """Return the softmax of the negated predecessors in base 2, [3, ...]; it sums to one."""
+    least = torch.minimum(torch.minimum(up, left), diagonal)
+    powers = torch.stack((up, left, diagonal)).sub_(least).neg_().exp2_()
+    return powers.div_(powers.sum(0))
 
-    Row i of the table is row i + 1 of an anti-diagonal; row 0 is the border.
+
+def run_forward(block: Block, keep: bool) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """Return R at the end of each pair, [b, G], and (if `keep`) what each anti-diagonal was computed from.
+
+    That is R of the two anti-diagonals before it, [N + 1, b, G] each: row i of the table is row i + 1, row 0 is the
+    border. Every few steps both are taken relative to a cell in the middle, since rounding grows with R.
     """
     cost = block.cost
     b, n, m, g = cost.shape
-    out, ends, kept = cost.new_empty(b, g), block.ends(), []
+    out, ends, kept = cost.new_empty(b, g, dtype=torch.float64), block.ends(), []
     before = cost.new_full((n + 1, b, g), BORDER)
-    here = before.clone()
+    here, base = before.clone(), torch.zeros_like(out)
     before[0] = 0.0  # R(0, 0): the diagonal predecessor of the first cell
     for d in range(n + m - 1):
         cells, lo, hi = block.diagonal(cost, d)
+        if d and d % REBASE == 0:
+            middle = here[(max(0, d - m) + min(n, d) - 1) // 2 + 1]
+            base += middle
+            here, before = here - middle, before - middle
+        if keep:
+            kept.append((here, before))
         after = cost.new_full((n + 1, b, g), BORDER)
         torch.add(soft_min(here[lo:hi], here[lo + 1 : hi + 1], before[lo:hi]), cells, out=after[lo + 1 : hi + 1])
         if d in ends:
             row, p, q = ends[d]
-            out[p, q] = after[row + 1, p, q]
+            out[p, q] = after[row + 1, p, q] + base[p, q]
         before, here = here, after
-        if keep:
-            kept.append(after)
     return out, kept
 
 
@@ -88,11 +106,7 @@ def run_backward(block: Block, grad: Tensor) -> Tensor:
     cost = block.cost
     b, n, m, g = cost.shape
     _, kept = run_forward(block, keep=True)
-    ends, mass = block.ends(), torch.zeros_like(cost)
-    live = grad != 0
-    border = cost.new_full((n + 1, b, g), BORDER)
-    first = border.clone()
-    first[0] = 0.0
+    ends, mass, live = block.ends(), torch.zeros_like(cost), grad != 0
     inbox, later = cost.new_zeros(n + 1, b, g), cost.new_zeros(n + 1, b, g)  # of diagonals d and d - 1
     for d in range(n + m - 2, -1, -1):
         if d in ends:
@@ -101,9 +115,8 @@ def run_backward(block: Block, grad: Tensor) -> Tensor:
         cells, lo, hi = block.diagonal(mass, d)
         here = inbox[lo + 1 : hi + 1]
         cells.copy_(here)
-        one = kept[d - 1] if d >= 1 else border
-        two = kept[d - 2] if d >= 2 else (first if d == 0 else border)
-        weights = torch.stack((one[lo:hi], one[lo + 1 : hi + 1], two[lo:hi])).neg_().softmax(dim=0)
+        one, two = kept.pop()
+        weights = shares(one[lo:hi], one[lo + 1 : hi + 1], two[lo:hi])
         weights = torch.where(live, weights.mul_(here), 0.0)
         following = cost.new_zeros(n + 1, b, g)
         later[lo:hi] += weights[0]
@@ -127,7 +140,7 @@ def make_block(x: Tensor, y: Tensor, x_len: Tensor, y_len: Tensor, gamma: float)
             torch.mm(x[row], columns, out=cost[row])
     else:
         torch.matmul(x, columns, out=cost)
-    cost.neg_().add_(1.0).mul_(1.0 / gamma)
+    cost.sub_(1.0).mul_(-1.0 / (gamma * LN2))
     return Block(cost=cost.view(b, n, m, g), x_len=x_len, y_len=y_len)
 
 
@@ -152,7 +165,7 @@ def rectangle(x: Tensor, y: Tensor, x_len: Tensor, y_len: Tensor, gamma: float, 
     out = x.new_zeros(len(x), y.shape[1])
     for rows, columns in tiles(x, y, symmetric):
         block = make_block(x[rows], y[:, columns], x_len[rows], y_len[columns], gamma)
-        out[rows, columns] = run_forward(block, keep=False)[0].mul_(gamma)
+        out[rows, columns] = run_forward(block, keep=False)[0].mul_(gamma * LN2).to(x.dtype)
     return out
 
 
