@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -42,13 +43,18 @@ class Step:
     # whose DONE record says that the step need not be submitted
     kind: str
 
+    @property
+    def job_name(self) -> str:
+        """Name of the job in the queue."""
+        return self.cfg.name if self.name.startswith("seed-") else f"{self.cfg.name}-{self.name}"
+
     def batch_line(self, ids: Sequence[str] = ()) -> list[str]:
         """The sbatch command; `ids` are the jobs that must end well before."""
         after = [f"--dependency=afterok:{':'.join(ids)}", "--kill-on-invalid-dep=yes"] if ids else []
         return [
             "sbatch",
             "--parsable",
-            f"--job-name={self.cfg.name}:{self.name}",
+            f"--job-name={self.job_name}",
             *after,
             str(self.script),
             *self.arguments,
@@ -67,6 +73,7 @@ def make_steps(cfg: RunConfig, recipe: str, passed: Sequence[str]) -> list[Step]
     own = SCRIPTS / f"run_{recipe}.sh"
     script = own if own.exists() else SCRIPTS / "run_diving48.sh"
     common = ("--recipe", recipe, *passed)
+    one_draw = tuple(argument for argument in common if not argument.startswith("seeds="))
     named = (*common, "--name", cfg.name)
     data = [
         Step(name="shards", script=SCRIPTS / "write_shards.sh", arguments=named, needs=(), cfg=cfg, kind="data"),
@@ -75,7 +82,7 @@ def make_steps(cfg: RunConfig, recipe: str, passed: Sequence[str]) -> list[Step]
     draws = []
     for seed in cfg.seeds:
         name = f"{cfg.name}-seed{seed}"
-        arguments = (*common, "--name", name, f"seeds=[{seed}]")
+        arguments = (*one_draw, "--name", name, f"seeds=[{seed}]")
         draw = replace(cfg, name=name, seeds=(seed,))
         draws.append(
             Step(name=f"seed-{seed}", script=script, arguments=arguments, needs=("manifest",), cfg=draw, kind="report")
@@ -91,7 +98,8 @@ def make_steps(cfg: RunConfig, recipe: str, passed: Sequence[str]) -> list[Step]
 def launch(cfg: RunConfig, arguments: argparse.Namespace) -> int:
     """Submit the steps (`slurm`), run them one after the other on this machine (`local`) or print them (`dry-run`)."""
     data = ["--data", arguments.data] if arguments.data else []
-    steps = make_steps(cfg, arguments.recipe or "smoke", [*data, *arguments.overrides])
+    overrides = [text for text in arguments.overrides if not text.startswith("name=")]
+    steps = make_steps(cfg, arguments.recipe or "smoke", [*data, *overrides])
     if arguments.cluster == "dry-run" or arguments.dry_run:
         sys.stdout.write("".join(describe(step) + "\n" for step in steps))
         return 0
@@ -126,9 +134,8 @@ def advance(step: Step, known: dict[str, Any], submit: Callable[[Step, Sequence[
 def describe(step: Step) -> str:
     """The command of a step as one line, with names of steps where job numbers will stand."""
     if step.script is None:
-        after = f"  [after {', '.join(step.needs)}]"
-        return f"submitit: python -m jobs {' '.join(step.arguments)}{after}"
-    return " ".join(step.batch_line(step.needs))
+        return f"submitit: python -m jobs {shlex.join(step.arguments)}  [after {', '.join(step.needs)}]"
+    return shlex.join(step.batch_line(step.needs))
 
 
 def prepare(steps: Sequence[Step], *, force: bool) -> None:
@@ -196,7 +203,7 @@ def submit_slurm(step: Step, after: Sequence[str]) -> str:
     executor = submitit.SlurmExecutor(folder=step.cfg.folder / "submitit", python=sys.executable)
     extra = {"dependency": f"afterok:{':'.join(after)}", "kill-on-invalid-dep": "yes"} if after else {}
     executor.update_parameters(
-        job_name=f"{step.cfg.name}:{step.name}",
+        job_name=step.job_name,
         time=HELPER_MINUTES,
         nodes=1,
         ntasks_per_node=1,
