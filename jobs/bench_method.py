@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from finepseudo.bench.method import MethodConfig, Study, run_seed
 from finepseudo.bench.training import Rows
 from shards.sampling import SamplingConfig, frame_indices
 from shards.synthetic.config import NUISANCES, SyntheticDivingConfig
