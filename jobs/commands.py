@@ -43,27 +43,29 @@ def dispatch(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         sys.stdout.write(to_yaml(cfg))
         return 0
-    if arguments.command == "launch":
-        from jobs.launch import launch
+    if arguments.dry_run:
+        from jobs.dry_run import dry_run
 
-        return launch(cfg, arguments)
-    if arguments.command == "check" or arguments.dry_run:
-        from jobs.dry_run import check, dry_run
+        return dry_run(cfg, arguments.command)
+    return _run_command(cfg, arguments)
 
-        return check(cfg) if arguments.command == "check" else dry_run(cfg, arguments.command)
-    if arguments.command == "tune":
-        from jobs.tune import tune
 
-        return tune(cfg, Path(arguments.space), force=arguments.force)
-    if arguments.command == "predict":
-        from jobs.predict import predict
+def _run_command(cfg: RunConfig, arguments: argparse.Namespace) -> int:
+    match arguments.command:
+        case "check":
+            from jobs.dry_run import check
 
-        return predict(cfg, Path(arguments.video))
-    if getattr(arguments, "part", None):
-        from jobs.write_part import write_part
+            return check(cfg)
+        case "tune":
+            from jobs.tune import tune
 
-        return write_part(cfg, arguments.part, force=arguments.force)
-    return run(cfg, arguments.command, force=arguments.force)
+            return tune(cfg, Path(arguments.space), force=arguments.force)
+        case "predict":
+            from jobs.predict import predict
+
+            return predict(cfg, Path(arguments.video))
+        case _:
+            return run(cfg, arguments.command, force=arguments.force)
 
 
 def configure(arguments: argparse.Namespace) -> RunConfig:

@@ -12,7 +12,8 @@ from finepseudo.artifacts import is_done
 from jobs.config import RunConfig
 from jobs.progress import Reporter
 from jobs.rounds import COMMANDS, make_plan
-from jobs.stages import Stages, Task
+from jobs.stage_maker import Task
+from jobs.stages import Stages
 from jobs.write_shards import source_files
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,13 @@ _QUIET = {
 
 @contextmanager
 def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator[None]:
-    """Give the block a running Ray; `RAY_ADDRESS` decides whether it is a cluster's or our own."""
+    """Give the block a running Ray; `RAY_ADDRESS` decides whether it is a cluster's or our own.
+
+    Inside another such block it is that block's Ray.
+    """
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        yield
+        return
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     paths = [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from finepseudo.artifacts import begin, finish, is_done
 from jobs import preempt
 from jobs.config import ALIGNING, RunConfig, StrategyName
-from jobs.stages import Stages, Task
+from jobs.stage_maker import Task
+from jobs.stages import Stages
 from jobs.train import Preempted, uses_gpu
 from shards.types import UserError
 

@@ -1,5 +1,6 @@
 """The training loop on one rank and on two: resume, refusal of what is not finite, stop requests, the log."""
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -165,7 +166,7 @@ def test_parts_of_a_schedule_join(tmp_path):
 
 
 def test_seeds_are_the_same_everywhere():
-    assert seed_of(1, "stage", 3) == 9132230388394028033
+    assert seed_of(1, "stage", 3) == int(hashlib.sha256(b"1/stage/3").hexdigest()[:16], 16) // 2
     assert len({seed_of(s, t, r) for s in range(5) for t in range(5) for r in range(2)}) == 50
 
 

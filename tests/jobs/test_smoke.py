@@ -1,0 +1,183 @@
+"""The recipe `smoke` from rendering to the report on a real Ray: what it leaves, and that killing it changes nothing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from finepseudo.artifacts import is_done
+from finepseudo.checkpoint import load_weights
+from jobs.__main__ import main
+from jobs.config import load
+from jobs.embed import SCHEMA as EMBEDDINGS
+from jobs.progress import Reporter
+from jobs.stages import Stages
+from shards.annotations.base import Annotations, read_clips, write_clips
+from shards.label_split import read_split
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+RESULTS = (
+    "seed-0/collaborative/round-00/pseudo_labels.parquet",
+    "seed-0/collaborative/round-01/pseudo_labels.parquet",
+    "seed-0/collaborative/round-01/action_encoder/weights.safetensors",
+    "seed-0/collaborative/round-01/frame_encoder/weights.safetensors",
+    "seed-0/supervised/evaluation/predictions.parquet",
+)
+
+
+@pytest.fixture(scope="module")
+def whole(ray_cluster, tmp_path_factory) -> Path:
+    """An undisturbed run."""
+    out = tmp_path_factory.mktemp("whole")
+    assert main(["run", "--recipe", "smoke", f"out={out}"]) == 0
+    return out / "smoke"
+
+
+def lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_file_of_a_run_is_there_and_fits_together(whole):
+    split = read_split(whole / "seed-0" / "split.parquet")
+    embedded = pq.ParquetDataset(whole / "seed-0/round-00/embeddings").read()
+    assert embedded.schema.remove_metadata() == EMBEDDINGS
+    keys = embedded["key"].to_pylist()
+    assert keys == sorted([*split.keys("labelled"), *split.keys("unlabelled")])
+    scored = pq.ParquetDataset([str(p) for p in sorted((whole / "seed-0/round-00/scores").glob("*.parquet"))]).read()
+    assert scored["key"].to_pylist() == split.keys("unlabelled")
+    for number in (0, 1):
+        labels = pq.read_table(whole / f"seed-0/collaborative/round-{number:02d}/pseudo_labels.parquet")
+        assert labels["key"].to_pylist() == split.keys("unlabelled")
+        p = np.array(labels["p"].to_pylist())
+        assert (labels["label"].to_numpy() == p.argmax(1)).all()
+    for strategy in ("supervised", "collaborative"):
+        metrics = json.loads((whole / f"seed-0/{strategy}/evaluation/metrics.json").read_text())
+        assert metrics["n"] == len(split.keys("test")) == sum(map(sum, metrics["confusion"]))
+        assert metrics["n_invalid"] == 0
+        predictions = pq.read_table(whole / f"seed-0/{strategy}/evaluation/predictions.parquet")
+        assert predictions["key"].to_pylist() == split.keys("test")
+        right = (predictions["label"].to_numpy() == predictions["prediction"].to_numpy()).mean()
+        assert metrics["top1"] == pytest.approx(right)
+    with np.load(whole / "seed-0/collaborative/evaluation/examples.npz") as examples:
+        assert examples["same_cost"].shape == examples["different_alignment"].shape == (16, 16)
+        assert examples["same_frames_u"].shape == (16, 40, 40, 3)
+    assert "<html" in (whole / "report.html").read_text()
+    assert {"config.yaml", "environment.json", "metrics.jsonl"} <= {path.name for path in whole.iterdir()}
+
+
+def test_the_log_has_every_curve_once(whole):
+    written = lines(whole)
+    names = {name for line in written for name in line}
+    assert {"train/loss", "train/lr", "data/wait_fraction", "align/pairs_per_s", "align/score_monotone"} <= names
+    assert {"pseudo/accepted", "eval/top1"} <= names
+    marks = [(line.get("strategy"), line.get("round"), line["stage"], line["step"], tuple(line)) for line in written]
+    assert len(set(marks)) == len(marks)
+
+
+def test_the_same_command_again_does_nothing(whole, capsys):
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("DONE.json")}
+    assert main(["run", "--recipe", "smoke", f"out={whole.parent}"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("DONE.json")} == before
+
+
+def test_one_actor_and_two_make_the_same_tables(whole, tmp_path):
+    copy = tmp_path / "smoke"
+    shutil.copytree(whole, copy)
+    for name in ("embeddings", "scores"):
+        (copy / "seed-0/round-00" / name / "DONE.json").unlink()
+    two = ["resources.embed_actors=2", "resources.score_actors=2"]
+    assert main(["embed", "--recipe", "smoke", f"out={tmp_path}", *two]) == 0
+    assert main(["score", "--recipe", "smoke", f"out={tmp_path}", *two]) == 0
+    for name in ("embeddings", "scores"):
+        parts = sorted((whole / "seed-0/round-00" / name).glob("part-*.parquet"))
+        assert len(parts) == 5
+        for part in parts:
+            assert pq.read_table(part).equals(pq.read_table(copy / "seed-0/round-00" / name / part.name))
+
+
+def test_labels_of_unlabelled_clips_reach_no_training(whole, tmp_path):
+    """Garbage in the clip table behind the split changes no weight and no pseudo-label."""
+    copy = tmp_path / "smoke"
+    shutil.copytree(whole, copy)
+    found = read_clips(copy / "data/clips.parquet")
+    hidden = set(read_split(copy / "seed-0/split.parquet").keys("unlabelled"))
+    rows = zip(found.clips["key"].to_pylist(), found.clips["label"].to_pylist(), strict=True)
+    labels = [0 if key in hidden else label for key, label in rows]
+    table = found.clips.set_column(found.clips.schema.get_field_index("label"), "label", pa.array(labels, pa.int32()))
+    garbage = Annotations(clips=table, classes=found.classes, dataset=found.dataset, version=found.version)
+    write_clips(copy / "data/clips.parquet", garbage)
+    shutil.rmtree(copy / "seed-0/round-00/action_encoder")
+    cfg = load("smoke", [f"out={tmp_path}"])
+    stages = Stages(cfg, Reporter(cfg.folder, tensorboard=False))
+    task = stages.action_encoder(0, None, 0)
+    assert not is_done(task.stage)
+    task.action()
+    name = "seed-0/round-00/action_encoder/weights.safetensors"
+    one, two = load_weights(whole / name), load_weights(copy / name)
+    assert all(bool((one[key] == two[key]).all()) for key in one)
+
+
+def start(out: Path) -> subprocess.Popen:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "jobs", "run", "--recipe", "smoke", f"out={out}"]
+    with (out / "log").open("a") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def wait_for(process: subprocess.Popen, log: Path, step: int) -> None:
+    """Wait until a stage has logged a step."""
+    end = time.monotonic() + 240
+    while time.monotonic() < end:
+        assert process.poll() is None, "the run ended before it could be disturbed"
+        if log.exists() and any(json.loads(line)["step"] >= step for line in log.read_text().splitlines()):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{log} never reached step {step}")
+
+
+def test_a_run_killed_and_stopped_half_way_ends_as_an_undisturbed_one(whole, tmp_path):
+    """SIGKILL while f_A trains on the labels, a stop request while it trains on pseudo-labels, then to the end."""
+    run = tmp_path / "smoke"
+    for name in ("data", "seed-0/pretrain"):
+        shutil.copytree(whole / name, run / name)
+    for name in ("config.yaml", "seed-0/split.parquet", "seed-0/DONE.json"):
+        shutil.copy(whole / name, run / name)
+
+    process = start(tmp_path)
+    wait_for(process, run / "seed-0/round-00/frame_encoder/metrics.jsonl", 8)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    process = start(tmp_path)
+    wait_for(process, run / "seed-0/collaborative/round-01/frame_encoder/metrics.jsonl", 3)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(120) in (75, 0), (tmp_path / "log").read_text()
+
+    process = start(tmp_path)
+    assert process.wait(400) == 0, (tmp_path / "log").read_text()
+    for name in RESULTS:
+        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+    losses = [
+        [
+            (line["stage"], line.get("round"), line["step"], line["train/loss"])
+            for line in lines(r)
+            if "train/loss" in line
+        ]
+        for r in (whole, run)
+    ]
+    assert set(losses[1]) <= set(losses[0])
+    assert not list(run.rglob("STARTED.json"))
+    assert not list(run.rglob(".tmp-*"))
