@@ -10,5 +10,5 @@ def bench(what: str, options: Sequence[str]) -> int:
     if what == "method":
         from jobs.bench_method import main
     else:
-        from finepseudo.bench.alignment import main
+        from finepseudo.bench_alignment import main
     return main(options)
