@@ -84,6 +84,7 @@ def test_a_run_folder_with_results_of_its_own_is_not_linked_over(cfg, tmp_path, 
 
 def test_the_dry_run_prints_every_submission_and_touches_nothing(tmp_path, capsys):
     line = ["launch", "--cluster", "dry-run", "--recipe", "smoke", "--name", "r", f"out={tmp_path}", "seeds=[0, 1, 2]"]
+    line += ["--parts", "4", "--sbatch=--nodes=4 --time=3-0"]
     assert main(line) == 0
     text = capsys.readouterr().out.replace(str(tmp_path), "OUT").replace(str(launch.SCRIPTS), "slurm")
     if os.environ.get("WRITE_GOLDEN") == "true":
