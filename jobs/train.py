@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from jobs.config import ResourcesConfig
-from jobs.train_loop import CHECKPOINTS, FAILURE, WEIGHTS, Loop, LoopJob, Outcome
+from jobs.train_loop import CHECKPOINTS, FAILURE, WEIGHTS, Loop, LoopJob, Outcome, any_rank, fail
 from shards.manifest import Manifest
 from shards.reader import ClipReader, ReaderConfig
 from shards.types import ItemTable, UserError
@@ -54,10 +54,16 @@ def prepare_torch(threads: int, deterministic: bool) -> None:
 def train_rank(job: TrainJob, rank: int, world: int, device: torch.device) -> Outcome:
     """Train one rank; with world > 1 the process group stands already."""
     prepare_torch(job.threads, job.deterministic)
-    reader = ClipReader(
-        Manifest.open(job.shards), job.items, job.reader, seed=job.loop.seed, rank=rank, world=world, device=device
-    )
-    return Loop(job.loop, job.objective(), reader, device=device).run()
+    loop, problem = None, ""
+    try:
+        manifest = Manifest.open(job.shards)
+        reader = ClipReader(manifest, job.items, job.reader, seed=job.loop.seed, rank=rank, world=world, device=device)
+        loop = (job.objective(), reader)
+    except UserError as error:
+        problem = str(error)
+    if any_rank([bool(problem)], device)[0] or loop is None:  # before any rank waits for another
+        return fail(job.loop, problem)
+    return Loop(job.loop, *loop, device=device).run()
 
 
 def _worker(told: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -124,6 +124,22 @@ class _Window:
             self.sums[name] = start + value.detach().double().cpu()
 
 
+def fail(job: LoopJob, problem: str) -> Outcome:
+    """Leave the reason where the driver finds it; the rank that knows it writes it."""
+    if problem:
+        (job.folder / FAILURE).write_text(problem + "\n", encoding="utf-8")
+    return "failed"
+
+
+def any_rank(flags: Sequence[bool], device: torch.device) -> list[bool]:
+    """Return, for each flag, whether any rank has raised it."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return list(flags)
+    raised = torch.tensor(flags, dtype=torch.int32, device=device)
+    dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+    return [bool(flag) for flag in raised.tolist()]
+
+
 class Loop:
     """Trains `objective` on this rank's batches from the newest checkpoint to the last step."""
 
@@ -161,16 +177,16 @@ class Loop:
             batch, problem = self._next(batches)
             waited = time.perf_counter() - before
             stop = self.rank == 0 and preempt.requested(self.job.run)
-            failed, stopped, ended = self._agree(bool(problem), stop, batch is None and not problem)
+            failed, stopped, ended = any_rank([bool(problem), stop, batch is None and not problem], self.device)
             if failed:
-                return self._fail(problem)
+                return fail(self.job, problem)
             if stopped:
                 self._save()
                 return "preempted"
             if ended or batch is None:
                 return "done"
             if problem := self._train_step(batch, waited):
-                return self._fail(problem)
+                return fail(self.job, problem)
             self._after_step()
         return "done"
 
@@ -181,14 +197,6 @@ class Loop:
         except UserError as error:
             return None, str(error)
         return (batch.to(self.device) if batch is not None else None), ""
-
-    def _agree(self, *flags: bool) -> list[bool]:
-        """Return, for each flag, whether any rank has raised it."""
-        if self.world == 1:
-            return list(flags)
-        raised = torch.tensor(flags, dtype=torch.int32, device=self.device)
-        dist.all_reduce(raised, op=dist.ReduceOp.MAX)
-        return [bool(flag) for flag in raised.tolist()]
 
     def _train_step(self, batch: ClipBatch, waited: float) -> str:
         cfg, job = self.job.train.optim, self.job
@@ -201,7 +209,7 @@ class Loop:
         output.loss.backward()
         norm = clip_gradients(self.objective.parameters(), cfg)
         finite = bool(torch.isfinite(output.loss)) and bool(torch.isfinite(norm))
-        if self._agree(not finite)[0]:
+        if any_rank([not finite], self.device)[0]:
             return (
                 f"{job.stage}: step {self.step + 1}: loss {output.loss.item():g}, gradient norm {norm.item():g} is not "
                 f"finite; no weight was changed by it; lower the learning rate ({cfg.lr:g}) or look at the data"
@@ -279,9 +287,3 @@ class Loop:
             self.window.steps = state["window"]["steps"]
             self.window.sums = {name: value.cpu() for name, value in state["window"]["sums"].items()}
         return step
-
-    def _fail(self, problem: str) -> Outcome:
-        """Leave the reason where the driver finds it; the rank that knows it writes it."""
-        if problem:
-            (self.job.folder / FAILURE).write_text(problem + "\n", encoding="utf-8")
-        return "failed"

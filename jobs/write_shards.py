@@ -16,6 +16,7 @@ from jobs.config import RunConfig
 from jobs.train import Preempted
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations, DatasetConfig, write_clips
+from shards.annotations.synthetic_diving import render_part
 from shards.manifest import Manifest
 from shards.types import UserError
 from shards.writer import ShardConfig, ShardPlan, ShardResult, finish, plan_shards, write_shard
@@ -39,7 +40,10 @@ def source_files(cfg: DatasetConfig) -> list[Path]:
 
 def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> Manifest:
     """Write clips.parquet, the shards and quarantine.parquet; `UserError` over `reading.max_bad_fraction`."""
-    found = load_annotations(data_config(cfg, paths))
+    data = data_config(cfg, paths)
+    if data.name == "synthetic_diving" and cfg.resources.write_tasks > 1:
+        _render_with_ray(data, cfg.resources.write_tasks)
+    found = load_annotations(data)
     say(f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip())
     write_clips(paths.clips, found)
     plans = plan_shards(found.clips, cfg.shards)
@@ -53,6 +57,17 @@ def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> M
     manifest = finish(paths.shards, results, cfg.shards, quarantine=paths.quarantine)
     check_quarantine(cfg, paths.quarantine, found, say)
     return manifest
+
+
+def _render_with_ray(cfg: DatasetConfig, tasks: int) -> None:
+    """Render the missing videos in several processes; reading the data set then finds them there."""
+    import ray
+
+    @ray.remote(num_cpus=1, max_retries=3)  # type: ignore[untyped-decorator]
+    def task(part: int) -> int:
+        return render_part(cfg, part, tasks)
+
+    ray.get([task.remote(part) for part in range(tasks)])
 
 
 def _write(plans: Sequence[ShardPlan], paths: RunPaths, cfg: RunConfig) -> Iterator[ShardResult]:

@@ -46,15 +46,38 @@ def read(cfg: DatasetConfig) -> Annotations:
     if not cfg.root:
         raise UserError("data.root: synthetic_diving needs a folder to render into; set data.root")
     root, synthetic = Path(absolute(cfg.root, "")), cfg.synthetic
-    folder = root / "videos" / f"{synthetic.nuisance}-{synthetic.seed}-r{RENDERER_VERSION}"
+    folder = _folder(cfg)
     clips, phases = [], []
     for video in _videos(synthetic):
-        path = folder / video.split / f"{video.key}.mp4"
+        path = _path(folder, video)
         phases.append({"key": video.key, **render_missing(path, video, synthetic)})
         clips.append(Clip(name=video.key, path=str(path), label=video.label, role=video.split, source=video.key))
     write_table(root / PHASES, pa.Table.from_pylist(phases, schema=PHASE_SCHEMA), {"fps": FPS})
-    version = f"{synthetic.nuisance}-{synthetic.seed}-r{RENDERER_VERSION}"
-    return make_annotations(clips, synthetic.class_names, cfg.name, version)
+    return make_annotations(clips, synthetic.class_names, cfg.name, _version(synthetic))
+
+
+def render_part(cfg: DatasetConfig, part: int, parts: int) -> int:
+    """Render every `parts`-th missing video from number `part` on, so that several processes share the work."""
+    rendered = 0
+    folder = _folder(cfg)
+    for number, video in enumerate(_videos(cfg.synthetic)):
+        path = _path(folder, video)
+        if number % parts == part and not path.exists():
+            render_missing(path, video, cfg.synthetic)
+            rendered += 1
+    return rendered
+
+
+def _folder(cfg: DatasetConfig) -> Path:
+    return Path(absolute(cfg.root, "")) / "videos" / _version(cfg.synthetic)
+
+
+def _version(cfg: SyntheticDivingConfig) -> str:
+    return f"{cfg.nuisance}-{cfg.seed}-r{RENDERER_VERSION}"
+
+
+def _path(folder: Path, video: _Video) -> Path:
+    return folder / video.split / f"{video.key}.mp4"
 
 
 def render_missing(path: Path, video: _Video, cfg: SyntheticDivingConfig) -> dict[str, list[str] | list[int]]:

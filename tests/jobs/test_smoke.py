@@ -1,4 +1,4 @@
-"""The recipe `smoke` from rendering to the report on a real Ray: what it leaves, and that killing it changes nothing."""
+"""The recipe `smoke` on a real Ray, from rendering to the report: what it leaves, and that a kill changes nothing."""
 
 import json
 import os
@@ -48,13 +48,17 @@ def lines(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def table_of(folder: Path) -> pa.Table:
+    return pa.concat_tables([pq.read_table(path) for path in sorted(folder.glob("part-*.parquet"))])
+
+
 def test_every_file_of_a_run_is_there_and_fits_together(whole):
     split = read_split(whole / "seed-0" / "split.parquet")
-    embedded = pq.ParquetDataset(whole / "seed-0/round-00/embeddings").read()
+    embedded = table_of(whole / "seed-0/round-00/embeddings")
     assert embedded.schema.remove_metadata() == EMBEDDINGS
     keys = embedded["key"].to_pylist()
     assert keys == sorted([*split.keys("labelled"), *split.keys("unlabelled")])
-    scored = pq.ParquetDataset([str(p) for p in sorted((whole / "seed-0/round-00/scores").glob("*.parquet"))]).read()
+    scored = table_of(whole / "seed-0/round-00/scores")
     assert scored["key"].to_pylist() == split.keys("unlabelled")
     for number in (0, 1):
         labels = pq.read_table(whole / f"seed-0/collaborative/round-{number:02d}/pseudo_labels.parquet")
