@@ -50,6 +50,11 @@ def test_stratified_takes_the_ceiling_in_each_class(counts, percent, seed):
     assert set(split.items("unlabelled").labels.tolist()) <= {-1}
 
 
+def test_a_ratio_means_what_is_written():
+    """.07 * 100 is a little more than 7 in binary fractions."""
+    assert per_class(draw_split(dataset([100]), SplitConfig(ratio=0.07), 0)) == {0: 7}
+
+
 @given(st.integers(0, 2**31), st.sampled_from(["stratified", "random"]))
 @settings(max_examples=20, deadline=None)
 def test_smaller_ratios_lie_inside_larger_ones(seed, method):

@@ -2,6 +2,7 @@ import os
 import socket
 from pathlib import Path
 
+import av
 import pytest
 
 from shards.probe import open_video, probe
@@ -77,6 +78,15 @@ def test_a_file_cut_at_every_tenth_never_passes_for_whole(tmp_path, name, codec,
     for tenth in range(10):
         path.write_bytes(data[: len(data) * tenth // 10])
         assert isinstance(outcome(path), str), f"cut at {tenth}0 % passed"
+
+
+def test_a_file_cut_between_two_frames_is_truncated(tmp_path):
+    """Nothing fails to decode here; only the index tells that frames are missing."""
+    path = write_numbered(tmp_path / "x.mp4", 50, options={"movflags": "faststart", "bf": "0"})
+    with av.open(str(path)) as container:
+        places = [entry.pos for entry in container.streams.video[0].index_entries]
+    path.write_bytes(path.read_bytes()[: places[46]])
+    assert outcome(path) == "truncated"
 
 
 @pytest.mark.parametrize(

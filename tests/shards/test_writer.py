@@ -140,6 +140,7 @@ def test_another_configuration_or_source_file_is_another_plan(tmp_path, videos):
     (plan,) = plan_shards(clip_table([source]), CFG)
     assert write_shard(plan, tmp_path / "out", CFG).written
     assert write_shard(plan, tmp_path / "out", ShardConfig(short_side=64, clips_per_shard=3)).written
+    assert write_shard(plan, tmp_path / "out", CFG).written
     write_numbered(source, 8)
     assert write_shard(plan, tmp_path / "out", CFG).rows[0]["n_frames"] == 8
 
