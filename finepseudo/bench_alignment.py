@@ -136,7 +136,7 @@ def probe_call(isa: str) -> Contender:
 
 def forward_contenders(t: int, f: int, gallery: int, some: dict[str, Peer]) -> dict[str, Contender]:
     """Build the contenders of one forward workload, T frames of F features against a gallery; print their errors."""
-    g, u = torch.randn(gallery, t, f), torch.randn(16, t, f)
+    g, u = torch.randn(gallery, t, f), torch.randn(max(16, 64 * 720 // gallery), t, f)
     bank, half = AlignmentBank(g), AlignmentBank(g, dtype=torch.bfloat16)
     unit = torch.nn.functional.normalize(u[:1], dim=-1).expand(gallery, t, f)
     found = {n: Contender(call=partial(peer, unit, bank.unit), pairs=gallery) for n, peer in some.items()}
@@ -146,11 +146,11 @@ def forward_contenders(t: int, f: int, gallery: int, some: dict[str, Peer]) -> d
         call = partial(soft_dtw_cdist, u[:rows], against, GAMMA, backend=backend)
         found[name] = Contender(call=call, pairs=rows * gallery)
 
-    ours("cpu", "cpu", 16, bank)
-    ours("cpu bf16", "cpu", 16, half)
+    ours("cpu", "cpu", len(u), bank)
+    ours("cpu bf16", "cpu", len(u), half)
     if "avx2" in native.isas():
-        ours("cpu avx2", "cpu-avx2", 16, bank)
-    ours("torch", "torch", 2, bank)
+        ours("cpu avx2", "cpu-avx2", len(u), bank)
+    ours("torch", "torch", max(4, 10 * 720 // gallery), bank)
     errors = [(c.call().reshape(-1)[:256].double() - exact).abs().max().item() for c in found.values()]
     table_row(f"T {t}, F {f}, gallery {gallery}", [f"{n} {e:.1e}" for n, e in zip(found, errors, strict=True)])
     return found

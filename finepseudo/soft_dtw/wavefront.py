@@ -148,13 +148,14 @@ def tiles(x: Tensor, y: Tensor, symmetric: bool) -> Iterator[tuple[slice, slice]
     """Cut x [U, N, F] against y [M, G, F] into blocks; `symmetric` leaves out those wholly below the diagonal."""
     u, n, _ = x.shape
     m, g, _ = y.shape
-    on_cpu = x.device.type == "cpu"
-    lanes = CPU_LANES if on_cpu else max(1, DEVICE_CELLS // (n * m))
-    wide = min(g, lanes)
+    lanes = CPU_LANES if x.device.type == "cpu" else max(1, DEVICE_CELLS // (n * m))
+    wide = -(-g // -(-g // lanes)) if g else 1
     tall = max(1, min(lanes // wide, DEVICE_CELLS // (n * m * wide)))
-    for top in range(0, u, tall):
-        for left in range(top if symmetric else 0, g, wide):
-            yield slice(top, min(top + tall, u)), slice(left, min(left + wide, g))
+    blocks = ((top, left) for left in range(0, g, wide) for top in range(0, u, tall))
+    if symmetric:
+        blocks = ((top, left) for top in range(0, u, tall) for left in range(top, g, wide))
+    for top, left in blocks:
+        yield slice(top, min(top + tall, u)), slice(left, min(left + wide, g))
 
 
 def rectangle(x: Tensor, y: Tensor, x_len: Tensor, y_len: Tensor, gamma: float, symmetric: bool = False) -> Tensor:
@@ -163,8 +164,11 @@ def rectangle(x: Tensor, y: Tensor, x_len: Tensor, y_len: Tensor, gamma: float, 
     `symmetric` (y holds x) computes what lies on and above the diagonal; the rest means nothing.
     """
     out = x.new_zeros(len(x), y.shape[1])
+    some_y, previous = y, slice(0)
     for rows, columns in tiles(x, y, symmetric):
-        block = make_block(x[rows], y[:, columns], x_len[rows], y_len[columns], gamma)
+        if columns != previous:
+            some_y, previous = y[:, columns].contiguous(), columns
+        block = make_block(x[rows], some_y, x_len[rows], y_len[columns], gamma)
         out[rows, columns] = run_forward(block, keep=False)[0].mul_(gamma * LN2).to(x.dtype)
     return out
 
