@@ -44,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument(
         "--cluster", choices=("slurm", "local", "dry-run"), default="slurm", help="where (default: slurm)"
     )
+    launch.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
+    launch.add_argument("--parts", type=int, help="array tasks that write shards (default: 16)")
     _common(launch)
     check = commands.add_parser("check", help="look over annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")

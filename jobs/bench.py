@@ -8,7 +8,9 @@ from collections.abc import Sequence
 def bench(what: str, options: Sequence[str]) -> int:
     """Run one benchmark; what follows its name on the command line are its own options."""
     if what == "method":
-        from jobs.bench_method import main
-    else:
-        from finepseudo.bench.alignment import main
-    return main(options)
+        from jobs import bench_method
+
+        return bench_method.main(options)
+    from finepseudo import bench_alignment
+
+    return bench_alignment.main(options)

@@ -1,6 +1,13 @@
-"""`finepseudo bench method`: render synthetic dives, run the method study on several seeds, print and keep the table."""
+"""`finepseudo bench method`: render synthetic dives, run the method study on several seeds, keep the table."""
 
 from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -8,14 +15,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from finepseudo.bench.method import MethodConfig, Study, run_seed
+from finepseudo.bench.table import markdown
 from finepseudo.bench.training import Rows
 from shards.sampling import SamplingConfig, frame_indices
 from shards.synthetic.config import NUISANCES, SyntheticDivingConfig
 from shards.synthetic.pose import draw_timeline, video_generator
 from shards.synthetic.renderer import render
-from shards.types import ClipBatch
+from shards.types import ClipBatch, UserError
 
 _MEAN, _STD = 0.5, 0.25
+TUNED_ON = range(10)
+"""Seeds that the settings were chosen on; a reported figure comes from others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchConfig:
+    """Data and settings of the study. The seed of a run seeds rendering, label split and training."""
+
+    data: SyntheticDivingConfig = field(default_factory=SyntheticDivingConfig)
+    # labelled videos of each class; the other training videos are the pool
+    labelled_per_class: int = 6
+    # side of the pictures the encoders see, pixels
+    size: int = 40
+    method: MethodConfig = field(default_factory=MethodConfig)
 
 
 class RenderedClips:
@@ -79,3 +102,63 @@ def _augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     flat = F.grid_sample(flat, grid, align_corners=False, padding_mode="border").view(b * v, t, c, h, w)
     gain = rng.uniform(0.7, 1.3, (b * v, 1, 1, 1, 1)) * rng.uniform(0.9, 1.1, (b * v, 1, c, 1, 1))
     return (flat * torch.from_numpy(gain.astype(np.float32))).clamp(0, 1).view(b, v, t, c, h, w)
+
+
+def draw_study(cfg: BenchConfig, seed: int) -> Study:
+    """Render the videos of a seed and draw who is labelled, the same number in every class."""
+    source = RenderedClips(dataclasses.replace(cfg.data, seed=seed), cfg.size, cfg.method.frames)
+    rng = np.random.default_rng([seed, 0])
+    classes = len(cfg.data.class_names)
+    train = np.flatnonzero(source.is_train)
+    chosen = [rng.permutation(train[source.labels[train] == c])[: cfg.labelled_per_class] for c in range(classes)]
+    labelled = np.sort(np.concatenate(chosen))
+    return Study(
+        source=source,
+        labels=source.labels,
+        labelled=labelled,
+        unlabelled=np.setdiff1d(train, labelled),
+        test=np.flatnonzero(~source.is_train),
+        classes=classes,
+    )
+
+
+def run_study(cfg: BenchConfig, seeds: Sequence[int], out: Path, command: str) -> str:
+    """Run the seeds that `out` (a .json of results) lacks, one after the other; return the page and write it beside.
+
+    Raises UserError when the file holds results of other settings.
+    """
+    settings = json.loads(json.dumps(dataclasses.asdict(cfg)))
+    kept = json.loads(out.read_text()) if out.exists() else {"settings": settings, "seeds": {}}
+    if kept["settings"] != settings:
+        raise UserError(f"{out}: holds results of other settings; choose another --out or delete it")
+    for seed in seeds:
+        if str(seed) not in kept["seeds"]:
+            kept["seeds"][str(seed)] = run_seed(draw_study(cfg, seed), cfg.method, seed)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(kept, indent=1) + "\n")
+    page = markdown({seed: kept["seeds"][str(seed)] for seed in seeds}, command, settings)
+    out.with_suffix(".md").write_text(page)
+    return page
+
+
+def main(options: Sequence[str] | None = None) -> int:
+    """Run the study as a command."""
+    parser = argparse.ArgumentParser(prog="finepseudo bench method", description="Does the method show what it claims?")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[100, 101, 102], help="not 0..9: settings were tuned there"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/bench/bench_method.json"), help="results; the page is beside it"
+    )
+    arguments = parser.parse_args(options)
+    tuned = sorted(set(arguments.seeds) & set(TUNED_ON))
+    if tuned:
+        raise UserError(f"--seeds {tuned}: the settings were chosen on these; give others, such as 100 101 102")
+    seeds = " ".join(str(seed) for seed in arguments.seeds)
+    command = f"finepseudo bench method --seeds {seeds} --out {arguments.out}"
+    print(run_study(BenchConfig(), arguments.seeds, arguments.out, command))  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -4,7 +4,8 @@
 
 A label draw gets a run folder of its own, `<name>-seed<s>`, because one command works in a run folder at a time; its
 `data` is the run's, and the run's `seed-<s>` is the draw's, both by link. Job numbers stand in `<run>/dag.json`. The
-same launch again submits what is neither done nor waiting nor running.
+same launch again submits what is neither done nor waiting nor running. Partition and account of all jobs: Slurm's own
+SBATCH_PARTITION and SBATCH_ACCOUNT; nodes, GPUs and time of the Ray jobs: --sbatch.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -39,20 +41,21 @@ class Step:
     arguments: tuple[str, ...]
     needs: tuple[str, ...]
     cfg: RunConfig
+    # options of sbatch before the script
+    options: tuple[str, ...] = ()
     # whose DONE record says that the step need not be submitted
     kind: str
 
+    @property
+    def job_name(self) -> str:
+        """Name of the job in the queue."""
+        return self.cfg.name if self.name.startswith("seed-") else f"{self.cfg.name}-{self.name}"
+
     def batch_line(self, ids: Sequence[str] = ()) -> list[str]:
         """The sbatch command; `ids` are the jobs that must end well before."""
+        name = f"--job-name={self.job_name}"
         after = [f"--dependency=afterok:{':'.join(ids)}", "--kill-on-invalid-dep=yes"] if ids else []
-        return [
-            "sbatch",
-            "--parsable",
-            f"--job-name={self.cfg.name}:{self.name}",
-            *after,
-            str(self.script),
-            *self.arguments,
-        ]
+        return ["sbatch", "--parsable", name, *after, *self.options, str(self.script), *self.arguments]
 
     def done(self) -> bool:
         """Tell whether the results are there and match the configuration."""
@@ -62,23 +65,39 @@ class Step:
         return is_done((stages.data() if self.kind == "data" else stages.report()).stage)
 
 
-def make_steps(cfg: RunConfig, recipe: str, passed: Sequence[str]) -> list[Step]:
-    """List the steps in an order in which each finds what it needs. `passed`: --data and overrides of the launch."""
+def make_steps(
+    cfg: RunConfig, recipe: str, passed: Sequence[str], options: Sequence[str] = (), parts: int | None = None
+) -> list[Step]:
+    """List the steps in an order in which each finds what it needs.
+
+    passed: --data and overrides of the launch; options: sbatch options of the Ray jobs; parts: tasks that write shards.
+    """
     own = SCRIPTS / f"run_{recipe}.sh"
     script = own if own.exists() else SCRIPTS / "run_diving48.sh"
     common = ("--recipe", recipe, *passed)
+    one_draw = tuple(argument for argument in common if not argument.startswith("seeds="))
     named = (*common, "--name", cfg.name)
+    array = (f"--array=0-{parts - 1}",) if parts else ()
+    writer = SCRIPTS / "write_shards.sh"
     data = [
-        Step(name="shards", script=SCRIPTS / "write_shards.sh", arguments=named, needs=(), cfg=cfg, kind="data"),
+        Step(name="shards", script=writer, arguments=named, needs=(), cfg=cfg, options=array, kind="data"),
         Step(name="manifest", script=None, arguments=("write-shards", *named), needs=("shards",), cfg=cfg, kind="data"),
     ]
     draws = []
     for seed in cfg.seeds:
         name = f"{cfg.name}-seed{seed}"
-        arguments = (*common, "--name", name, f"seeds=[{seed}]")
+        arguments = (*one_draw, "--name", name, f"seeds=[{seed}]")
         draw = replace(cfg, name=name, seeds=(seed,))
         draws.append(
-            Step(name=f"seed-{seed}", script=script, arguments=arguments, needs=("manifest",), cfg=draw, kind="report")
+            Step(
+                name=f"seed-{seed}",
+                script=script,
+                arguments=arguments,
+                needs=("manifest",),
+                cfg=draw,
+                options=tuple(options),
+                kind="report",
+            )
         )
     needs = tuple(step.name for step in draws)
     return [
@@ -91,7 +110,9 @@ def make_steps(cfg: RunConfig, recipe: str, passed: Sequence[str]) -> list[Step]
 def launch(cfg: RunConfig, arguments: argparse.Namespace) -> int:
     """Submit the steps (`slurm`), run them one after the other on this machine (`local`) or print them (`dry-run`)."""
     data = ["--data", arguments.data] if arguments.data else []
-    steps = make_steps(cfg, arguments.recipe or "smoke", [*data, *arguments.overrides])
+    overrides = [text for text in arguments.overrides if not text.startswith("name=")]
+    options = shlex.split(arguments.sbatch)
+    steps = make_steps(cfg, arguments.recipe or "smoke", [*data, *overrides], options, arguments.parts)
     if arguments.cluster == "dry-run" or arguments.dry_run:
         sys.stdout.write("".join(describe(step) + "\n" for step in steps))
         return 0
@@ -126,9 +147,8 @@ def advance(step: Step, known: dict[str, Any], submit: Callable[[Step, Sequence[
 def describe(step: Step) -> str:
     """The command of a step as one line, with names of steps where job numbers will stand."""
     if step.script is None:
-        after = f"  [after {', '.join(step.needs)}]"
-        return f"submitit: python -m jobs {' '.join(step.arguments)}{after}"
-    return " ".join(step.batch_line(step.needs))
+        return f"submitit: python -m jobs {shlex.join(step.arguments)}  [after {', '.join(step.needs)}]"
+    return shlex.join(step.batch_line(step.needs))
 
 
 def prepare(steps: Sequence[Step], *, force: bool) -> None:
@@ -196,7 +216,7 @@ def submit_slurm(step: Step, after: Sequence[str]) -> str:
     executor = submitit.SlurmExecutor(folder=step.cfg.folder / "submitit", python=sys.executable)
     extra = {"dependency": f"afterok:{':'.join(after)}", "kill-on-invalid-dep": "yes"} if after else {}
     executor.update_parameters(
-        job_name=f"{step.cfg.name}:{step.name}",
+        job_name=step.job_name,
         time=HELPER_MINUTES,
         nodes=1,
         ntasks_per_node=1,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from shards.probe import StrictVideo, open_video
@@ -60,8 +61,7 @@ _TARGETS = {
             "preset": "veryfast",
             "crf": "20",
             "flags": "+bitexact",
-            "sc_threshold": "0",
-            "x264-params": "open-gop=0",
+            "x264-params": "scenecut=0:open-gop=0",
         },
     ),
     "vp9": _Target(
@@ -100,7 +100,7 @@ def normalise(
             raise UserError(f"{key}: profile copy cannot cut {start}..{end} s out of {path}; use profile h264 or vp9")
         return _copy(key, path)
     with open_video(key, path) as video:
-        data, size, count, rate = _encode(_cut(video, start, end), video, _TARGETS[profile], short_side)
+        data, size, count, rate = _encode(_cut(video, path, start, end), video, _TARGETS[profile], short_side)
     return _verified(key, data, _TARGETS[profile].container, expected=count, rate=rate, size=size)
 
 
@@ -118,18 +118,29 @@ def _even(side: Fraction) -> int:
     return min(max(2 * round(side / 2), MIN_SIDE), MAX_SIDE)
 
 
-def _cut(video: StrictVideo, start: float | None, end: float | None) -> Iterator[av.VideoFrame]:
+def _cut(video: StrictVideo, path: Path, start: float | None, end: float | None) -> Iterator[av.VideoFrame]:
     """Frames inside the window. The decoder goes through the rest of the file only when nothing is cut."""
     if start is None and end is None:
         yield from video.frames()
         return
     begin = start or 0.0
-    for index, frame in enumerate(video.frames(begin)):
+    seek = begin if begin and _can_seek(video.key, path, begin) else None
+    for index, frame in enumerate(video.frames(seek)):
         now = video.time(frame, index)
         if end is not None and now >= end - _EDGE:
             return
         if now >= begin - _EDGE:
             yield frame
+
+
+def _can_seek(key: str, path: Path, start: float) -> bool:
+    """Say whether seeking lands before `start`: in transport streams, for one, it may land after it."""
+    try:
+        with open_video(key, path) as video:
+            first = next(video.frames(start), None)
+            return first is not None and first.pts is not None and video.time(first, 0) <= start + _EDGE
+    except SampleError:
+        return False  # from the beginning then; what is wrong with the file shows there
 
 
 def _encode(
@@ -155,6 +166,7 @@ def _encode(
         for count, frame in enumerate(itertools.chain([first], frames), start=1):
             picture = _picture(scaler, frame, width, height, turns)
             picture.pts, picture.time_base = count - 1, 1 / rate
+            picture.pict_type = PictureType.NONE  # else the source's key frames would be key frames again
             output.mux(stream.encode(picture))
         output.mux(stream.encode(None))
     return buffer.getvalue(), size, count, rate

@@ -14,6 +14,7 @@ import re
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,14 @@ class ShardResult:
 
 
 def plan_shards(clips: pa.Table, cfg: ShardConfig) -> list[ShardPlan]:
-    """Cut the clip table (columns key, path, start, end), sorted by key, into tars of equal length."""
+    """Cut the clip table (columns key, path, start, end), sorted by key, into tars of equal length.
+
+    Raises UserError when a key occurs twice: a tar would merge the two clips silently.
+    """
     rows = sorted(clips.select(["key", "path", "start", "end"]).to_pylist(), key=lambda row: row["key"])
+    doubled = [second["key"] for first, second in pairwise(rows) if first["key"] == second["key"]]
+    if doubled:
+        raise UserError(f"{len(doubled)} keys occur twice in the clip table, first: {doubled[0]}; read the data again")
     step = cfg.clips_per_shard
     return [
         ShardPlan(index=index, clips=tuple(PlannedClip(**row) for row in rows[first : first + step]))

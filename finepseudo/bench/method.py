@@ -6,9 +6,11 @@ One process, clips in memory, tiny encoders. Every method gets the same steps, t
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -23,6 +25,7 @@ from finepseudo.pseudo_labels import PseudoLabelConfig, Strategy, label_pool
 from finepseudo.soft_dtw import soft_dtw_pairwise
 from finepseudo.steps import AlignabilityObjective, CrossEntropyConfig, CrossEntropyObjective, GitdlObjective
 from finepseudo.temporal_ssl import GitdlConfig
+from shards.types import ClipBatch
 
 METHODS: tuple[Strategy | None, ...] = (None, "confidence", "collaborative")
 """Rows of the accuracy table; None trains on the labelled clips alone."""
@@ -77,71 +80,94 @@ class Encoders:
     action: ActionEncoder
 
 
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Rows and the labels they are trained with; empty where there are none."""
+
+    rows: Rows
+    labels: Rows
+
+
+NOTHING = Labelled(np.array([], dtype=np.int64), np.array([], dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The loops of one stretch of training: what is drawn, from which generator, at which share of the base rate."""
+
+    study: Study
+    cfg: MethodConfig
+    rng: np.random.Generator
+    rate: float = 1.0
+
+    def pretrain(self, encoders: Encoders) -> None:
+        """GITDL on every training video, labels unread."""
+        everything = np.concatenate([self.study.labelled, self.study.unlabelled])
+        batches = shuffled(self.study.source, everything, "gitdl", self.cfg.ssl_batch, self.rng)
+        train(GitdlObjective(encoders.frame, self.cfg.ssl), self.cfg.frame_optim, batches, self.cfg.ssl_steps)
+
+    def frame(self, encoders: Encoders, pseudo: Labelled, steps: int) -> None:
+        """Metric learning of f_A and f_S on labelled and, where there are any, pseudo-labelled clips."""
+        objective = AlignabilityObjective(encoders.frame, encoders.scorer, self.cfg.alignability)
+        train(objective, self.cfg.frame_optim, self._batches(pseudo), steps, self.rate)
+
+    def action(self, encoders: Encoders, pseudo: Labelled, steps: int) -> None:
+        """Cross-entropy training of f_E on labelled and, where there are any, pseudo-labelled clips."""
+        objective = CrossEntropyObjective(encoders.action, CrossEntropyConfig())
+        train(objective, self.cfg.action_optim, self._batches(pseudo), steps, self.rate)
+
+    def _batches(self, pseudo: Labelled) -> Iterator[ClipBatch]:
+        study = self.study
+        pools = [(study.labelled, study.labels[study.labelled])]
+        if len(pseudo.rows):
+            pools.append((pseudo.rows, pseudo.labels))
+        return balanced(study.source, pools, study.classes, self.cfg.per_class, self.rng)
+
+
 def run_seed(study: Study, cfg: MethodConfig, seed: int) -> dict[str, float]:
     """Run every stage of every method for one seed; return the numbers of the tables by name."""
     torch.manual_seed(seed)
-    rng = np.random.default_rng([seed, 1])
     encoders = Encoders(
         build_frame_encoder(cfg.frame_encoder),
         AlignabilityScorer(cfg.scorer),
         build_action_encoder(cfg.action_encoder, study.classes),
     )
-    everything = np.concatenate([study.labelled, study.unlabelled])
-    batches = shuffled(study.source, everything, "gitdl", cfg.ssl_batch, rng)
-    train(GitdlObjective(encoders.frame, cfg.ssl), cfg.frame_optim, batches, cfg.ssl_steps)
+    training = Training(study, cfg, np.random.default_rng([seed, 1]))
+    training.pretrain(encoders)
     found = {f"{name} after GITDL": ap for name, ap in verification(study, encoders, seed).items() if name != "score"}
     if cfg.freeze_image_encoder:
         encoders.frame.freeze_image_encoder()
-    empty = np.array([], dtype=np.int64)
-    train_frame(study, cfg, encoders, (empty, empty), cfg.metric_steps, rng)
-    train_action(study, cfg, encoders.action, (empty, empty), cfg.classification_steps, rng)
+    training.frame(encoders, NOTHING, cfg.metric_steps)
+    training.action(encoders, NOTHING, cfg.classification_steps)
     found |= {f"{name} after metric learning": ap for name, ap in verification(study, encoders, seed).items()}
-    found["top1 f_A alone, round 0"] = _accuracy(gallery_scores(study, encoders, study.test, seed, 0), study, study.test)
-    found["top1 f_E, round 0"] = test_accuracy(study, encoders.action)
+    found["top1 f_A alone, round 0"] = _accuracy(
+        gallery_scores(study, encoders, study.test, seed, 0), study, study.test
+    )
+    found["top1 f_E, round 0"] = test_accuracy(study, encoders)
     for method in METHODS:
         found |= self_training(study, cfg, copy.deepcopy(encoders), method, seed)
     return found
 
 
-def train_frame(
-    study: Study, cfg: MethodConfig, encoders: Encoders, pseudo: tuple[Rows, Rows], steps: int, rng: np.random.Generator,
-    scale: float = 1.0,
-) -> None:
-    """Metric learning of f_A and f_S on the labelled clips and, where there are any, pseudo-labelled ones."""
-    objective = AlignabilityObjective(encoders.frame, encoders.scorer, cfg.alignability)
-    train(objective, cfg.frame_optim, balanced(study.source, _pools(study, pseudo), study.classes, cfg.per_class, rng), steps, scale)
-
-
-def train_action(
-    study: Study, cfg: MethodConfig, action: ActionEncoder, pseudo: tuple[Rows, Rows], steps: int, rng: np.random.Generator,
-    scale: float = 1.0,
-) -> None:
-    """Cross-entropy training of f_E on the labelled clips and, where there are any, pseudo-labelled ones."""
-    objective = CrossEntropyObjective(action, CrossEntropyConfig())
-    train(objective, cfg.action_optim, balanced(study.source, _pools(study, pseudo), study.classes, cfg.per_class, rng), steps, scale)
-
-
-def _pools(study: Study, pseudo: tuple[Rows, Rows]) -> list[tuple[Rows, Rows]]:
-    true = (study.labelled, study.labels[study.labelled])
-    return [true, pseudo] if len(pseudo[0]) else [true]
-
-
-def self_training(study: Study, cfg: MethodConfig, encoders: Encoders, method: Strategy | None, seed: int) -> dict[str, float]:
+def self_training(
+    study: Study, cfg: MethodConfig, encoders: Encoders, method: Strategy | None, seed: int
+) -> dict[str, float]:
     """Run the rounds of one method from the shared start; return its accuracy and its pseudo-labels' numbers."""
     name = method or "supervised"
-    rng = np.random.default_rng([seed, 2])
     torch.manual_seed(seed)
+    training = Training(study, cfg, np.random.default_rng([seed, 2]), cfg.round_rate)
     found: dict[str, float] = {}
-    empty = np.array([], dtype=np.int64)
     for round_ in range(cfg.rounds):
-        pseudo = (empty, empty)
+        pseudo = NOTHING
         if method is not None:
-            pseudo, numbers = draw_pseudo_labels(study, cfg, encoders, method, seed, round_)
+            rule = replace(cfg.pseudo_labels, strategy=method)
+            scores = gallery_scores(study, encoders, study.unlabelled, seed, round_)
+            pseudo, numbers = draw_pseudo_labels(study, rule, encoders, scores)
             found |= {f"{name} {key}, round {round_ + 1}": value for key, value in numbers.items()}
-        if method in ("verification", "collaborative"):
-            train_frame(study, cfg, encoders, pseudo, cfg.round_metric_steps, rng, cfg.round_rate)
-        train_action(study, cfg, encoders.action, pseudo, cfg.round_classification_steps, rng, cfg.round_rate)
-    found[f"top1 {name}"] = test_accuracy(study, encoders.action)
+        if method == "collaborative":  # the others never train f_A again: their labels must not profit from it
+            training.frame(encoders, pseudo, cfg.round_metric_steps)
+        training.action(encoders, pseudo, cfg.round_classification_steps)
+    found[f"top1 {name}"] = test_accuracy(study, encoders)
     if method == "collaborative":
         scores = gallery_scores(study, encoders, study.test, seed, cfg.rounds)
         found["top1 f_A alone, last round"] = _accuracy(scores, study, study.test)
@@ -149,31 +175,28 @@ def self_training(study: Study, cfg: MethodConfig, encoders: Encoders, method: S
 
 
 def draw_pseudo_labels(
-    study: Study, cfg: MethodConfig, encoders: Encoders, method: Strategy, seed: int, round_: int
-) -> tuple[tuple[Rows, Rows], dict[str, float]]:
+    study: Study, rule: PseudoLabelConfig, encoders: Encoders, scores: Tensor
+) -> tuple[Labelled, dict[str, float]]:
     """Label the unlabelled clips; return rows and labels of the accepted, and count, precision and the like."""
-    pool = study.unlabelled
-    scores = gallery_scores(study, encoders, pool, seed, round_).numpy()
-    p_e = in_chunks(study.source, pool, lambda frames: encoders.action(frames).softmax(-1)).numpy()
-    rule = PseudoLabelConfig(
-        strategy=method, tau=cfg.pseudo_labels.tau, theta=cfg.pseudo_labels.theta, fuse=cfg.pseudo_labels.fuse
-    )
+    pool = np.sort(study.unlabelled)
     keys = [f"{row:08d}" for row in pool]
-    table = label_pool(rule, keys, scores, p_e, np.zeros(len(pool)), np.ones(len(pool), bool))
-    order = np.argsort(np.array(keys))
+    p_e = in_chunks(study.source, pool, lambda frames: encoders.action(frames).softmax(-1)).numpy()
+    table = label_pool(rule, keys, scores.numpy(), p_e, np.zeros(len(pool)), np.ones(len(pool), bool))
     labels = table["label"].to_numpy().astype(np.int64)
     accepted = table["accepted"].to_numpy(zero_copy_only=False).astype(bool)
-    right = labels == study.labels[pool][order]
-    count = int(accepted.sum())
-    surest = np.argsort(-p_e[order].max(1), kind="stable")[:count]
-    e_right = p_e[order].argmax(1) == study.labels[pool][order]
+    truth, count = study.labels[pool], int(accepted.sum())
+    surest = np.argsort(-p_e.max(1), kind="stable")[:count]
     numbers = {
         "accepted": float(count),
-        "precision": float(right[accepted].mean()) if count else float("nan"),
-        "precision of f_E at equal count": float(e_right[surest].mean()) if count else float("nan"),
+        "precision": _share(labels[accepted] == truth[accepted]),
+        "precision of f_E at equal count": _share(p_e.argmax(1)[surest] == truth[surest]),
         "classes": float(len(np.unique(labels[accepted]))),
     }
-    return (pool[order][accepted], labels[accepted]), numbers
+    return Labelled(pool[accepted], labels[accepted]), numbers
+
+
+def _share(right: npt.NDArray[np.bool_]) -> float:
+    return float(right.mean()) if len(right) else float("nan")
 
 
 def gallery_scores(study: Study, encoders: Encoders, rows: Rows, seed: int, round_: int) -> Tensor:
@@ -183,9 +206,9 @@ def gallery_scores(study: Study, encoders: Encoders, rows: Rows, seed: int, roun
     return class_scores(in_chunks(study.source, rows, encoders.frame), gallery, encoders.scorer)
 
 
-def test_accuracy(study: Study, action: ActionEncoder) -> float:
+def test_accuracy(study: Study, encoders: Encoders) -> float:
     """Top-1 of f_E on the test clips, one view."""
-    return _accuracy(in_chunks(study.source, study.test, action), study, study.test)
+    return _accuracy(in_chunks(study.source, study.test, encoders.action), study, study.test)
 
 
 def _accuracy(scores: Tensor, study: Study, rows: Rows) -> float:

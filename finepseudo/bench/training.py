@@ -64,15 +64,16 @@ def balanced(
     while True:
         present = np.unique(pools[0][1])
         chosen = rng.permutation(present)[:classes]
-        rows, labels = [], []
+        rows: list[int] = []
+        labels: list[int] = []
         for label in chosen:
             for index in range(per_class):
                 pool_rows, pool_labels = pools[index % len(pools)]
                 members = pool_rows[pool_labels == label]
                 members = members if len(members) else pools[0][0][pools[0][1] == label]
                 free = np.setdiff1d(members, rows)
-                rows.append(rng.choice(free if len(free) else members))
-                labels.append(label)
+                rows.append(int(rng.choice(free if len(free) else members)))
+                labels.append(int(label))
         yield source.batch(np.array(rows), np.array(labels), "uniform", rng)
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import os
+from types import ModuleType
+
 import torch
 
 from finepseudo.soft_dtw import native
@@ -18,17 +23,41 @@ def is_native(backend: str) -> bool:
 def resolve(backend: str, device: torch.device, dtype: torch.dtype) -> str:
     """Return the backend to use for tensors of `dtype` (of the recursion) on `device`.
 
-    "auto" is `cpu` for float32 on a CPU when the compiled code is there, else `torch`. A name such as "cpu-avx2"
+    "auto" is `cpu` for float32 on a CPU when the compiled code is there, `triton` for float32 on a CUDA device when
+    Triton is installed, else `torch`. A name such as "cpu-avx2"
     asks for one instruction set of those the processor has. Raises ValueError when a named backend cannot be used.
     """
     if backend == "auto":
         fits = device.type == "cpu" and dtype == torch.float32
+        if device.type == "cuda" and dtype == torch.float32 and has_triton():
+            return "triton"
         return f"cpu-{native.best_isa()}" if fits and native.available() else "torch"
     if is_native(backend):
         return _resolve_native(backend, device, dtype)
     if backend not in NAMES:
         raise ValueError(f"backend is {backend!r}; it must be one of {', '.join(NAMES)}")
+    if backend == "triton":
+        _check_triton(device, dtype)
     return backend
+
+
+def has_triton() -> bool:
+    """Tell whether the optional package triton is installed."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def triton_kernels() -> ModuleType:
+    """Import the kernels, which need triton, on their first use."""
+    return importlib.import_module("finepseudo.soft_dtw.triton_kernels")
+
+
+def _check_triton(device: torch.device, dtype: torch.dtype) -> None:
+    if not has_triton():
+        raise ValueError("backend is 'triton' but the package triton is not installed; use 'auto' or 'torch'")
+    if dtype != torch.float32:
+        raise ValueError(f"backend is 'triton' for {dtype}; it takes float32: use 'torch'")
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ValueError(f"backend is 'triton' for tensors on {device}; it takes tensors on a CUDA device")
 
 
 def _resolve_native(backend: str, device: torch.device, dtype: torch.dtype) -> str:

@@ -58,14 +58,16 @@ class AlignmentBank:
     def operand(self, backend: str) -> tuple[Tensor, Tensor]:
         """Return the packed gallery for a resolved backend and the order [G] of the videos in it."""
         compiled = backends.is_native(backend)
-        kind = backend if compiled else "time-major"
+        kind = backend if compiled or backend == "triton" else "time-major"
         if kind not in self._packed:
-            pack = native.pack(self.unit, self.lengths, self.dtype, backend) if compiled else self._time_major()
+            pack = native.pack(self.unit, self.lengths, self.dtype, backend) if compiled else self._time_major(kind)
             self._packed[kind] = pack
         return self._packed[kind]
 
-    def _time_major(self) -> tuple[Tensor, Tensor]:
-        return self.unit.transpose(0, 1).contiguous(), torch.arange(len(self), device=self.device)
+    def _time_major(self, kind: str) -> tuple[Tensor, Tensor]:
+        """Return [T, G, F]; for Triton in the bank's own dtype, which its tensor cores take."""
+        rows_first = self.unit.to(self.dtype) if kind == "triton" else self.unit
+        return rows_first.transpose(0, 1).contiguous(), torch.arange(len(self), device=self.device)
 
 
 def _check_labels(

@@ -111,12 +111,12 @@ void table_edge(const Sides& in, const float* turned, int64_t video, int64_t blo
 
 float distance(const Sides& in, const Edge& edge, int64_t column, int64_t lane) {
   const int64_t at = column * LANES + lane;
-  return static_cast<float>(-(edge.e[at] + std::log2(static_cast<double>(edge.m[at]))) /
+  return static_cast<float>(-(static_cast<double>(edge.e[at]) + std::log2(edge.m[at])) /
                             static_cast<double>(static_cast<float>(in.s)));
 }
 
 constexpr int64_t kSlab = 16;   // videos of u a task turns once
-constexpr int64_t kBlocks = 8;  // and blocks of the gallery it meets with them
+constexpr int64_t kBlocks = 32;  // and blocks of the gallery it meets with them
 
 void forward_task(const Sides& in, int64_t first_u, int64_t first_block, bool triangle, const int64_t* order,
                   float* turned, float* dots, Edge& edge, float* out) {

@@ -41,6 +41,8 @@ def soft_dtw(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: f
     other = x if y is None else y
     if backend == "reference":
         value = reference.rectangle(x, other, x_len, y_len, gamma)
+    elif backend == "triton":
+        value = backends.triton_kernels().rectangle(x, other.transpose(0, 1), x_len, y_len, gamma)
     else:
         value = wavefront.rectangle(x, other.transpose(0, 1), x_len, y_len, gamma, symmetric=y is None)
     return _mirror(value) if y is None else value
@@ -112,6 +114,8 @@ def soft_dtw_bank(
         return native.against_bank(u, u_len, operand, order, g_len, gamma, backend)
     if backend == "reference":
         return reference.rectangle(u, operand.transpose(0, 1), u_len, g_len, gamma)
+    if backend == "triton":
+        return cast(Tensor, backends.triton_kernels().rectangle(u, operand, u_len, g_len, gamma))
     return wavefront.rectangle(u, operand, u_len, g_len, gamma)
 
 

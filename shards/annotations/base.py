@@ -192,12 +192,15 @@ def _check_labels(rows: Sequence[Clip], n_classes: int, dataset: str) -> None:
 
 
 def _key_names(rows: Sequence[Clip]) -> list[str]:
-    """Use the names as they are when they are unique, else the paths below the folder all clips share."""
-    if len({row.name for row in rows}) == len(rows):
-        return [row.name for row in rows]
+    """Names as they are when unique, else paths below the folder all clips share, at last with their extensions."""
     paths = [PurePath(row.path) for row in rows]
     shared = _shared_length([path.parent.parts for path in paths])
-    return ["/".join((*path.parts[shared:-1], path.stem)) for path in paths]
+    plain = [row.name for row in rows]
+    below = ["/".join((*path.parts[shared:-1], path.stem)) for path in paths]
+    for names in (plain, below):
+        if len(set(names)) == len(names):
+            return names
+    return ["/".join(path.parts[shared:]) for path in paths]
 
 
 def _shared_length(parts: Sequence[tuple[str, ...]]) -> int:

@@ -72,7 +72,7 @@ def test_soft_lies_between_hard_and_its_bound(backend: str, gamma: float) -> Non
         assert hard - gamma * 24 * GROWTH - 1e-5 <= value[i, i].item() <= hard + 1e-5
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_any_shape_agrees_with_the_double_loop(data: st.DataObject) -> None:
     u, g, t, s, f = (data.draw(st.integers(1, top)) for top in (4, 19, 11, 11, 35))

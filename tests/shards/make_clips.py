@@ -32,6 +32,10 @@ def read_number(picture: np.ndarray) -> int:
     return int((bright * (1 << np.arange(8))).sum())
 
 
+def _muxer(options: dict[str, str] | None) -> dict[str, str]:
+    return {name: value for name, value in (options or {}).items() if name == "movflags"}
+
+
 def write_numbered(
     path: Path,
     n: int,
@@ -44,7 +48,7 @@ def write_numbered(
     times: list[int] | None = None,
 ) -> Path:
     """Write frames numbered 0..n-1; `times` gives their time stamps in units of 1/fps (default 0..n-1)."""
-    with av.open(str(path), "w") as output:
+    with av.open(str(path), "w", container_options=_muxer(options)) as output:
         stream = output.add_stream(codec, rate=fps, options=options or {})
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"

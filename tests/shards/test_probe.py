@@ -1,6 +1,8 @@
 import os
 import socket
+from pathlib import Path
 
+import av
 import pytest
 
 from shards.probe import open_video, probe
@@ -78,6 +80,15 @@ def test_a_file_cut_at_every_tenth_never_passes_for_whole(tmp_path, name, codec,
         assert isinstance(outcome(path), str), f"cut at {tenth}0 % passed"
 
 
+def test_a_file_cut_between_two_frames_is_truncated(tmp_path):
+    """Nothing fails to decode here; only the index tells that frames are missing."""
+    path = write_numbered(tmp_path / "x.mp4", 50, options={"movflags": "faststart", "bf": "0"})
+    with av.open(str(path)) as container:
+        places = [entry.pos for entry in container.streams.video[0].index_entries]
+    path.write_bytes(path.read_bytes()[: places[46]])
+    assert outcome(path) == "truncated"
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -99,7 +110,7 @@ def test_what_is_no_video_is_refused(tmp_path, content, reason, name):
 def test_things_that_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     server = socket.socket(socket.AF_UNIX)
-    here = os.getcwd()
+    here = Path.cwd()
     os.chdir(tmp_path)  # names of sockets must be short
     try:
         server.bind("sock.mp4")

@@ -1,5 +1,6 @@
 """The Ray of one Slurm job on a real Slurm of two nodes."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from tests.slurm.lab import REPOSITORY
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 HERE = Path(__file__).parent
+SMALL = ["data.synthetic.train_per_class=3", "data.synthetic.test_per_class=1", "shards.clips_per_shard=4"]
 OCCUPY = """
 import socket, sys, time
 server = socket.create_server(("0.0.0.0", int(sys.argv[1])))
@@ -79,3 +81,25 @@ def test_a_cancelled_job_stays_cancelled(lab, tmp_path):
     assert "back into the queue" not in output
     assert lab.show(job)["Restarts"] == "0"
     lab.assert_clean(job)
+
+
+def test_launch_chains_its_jobs_and_an_array_writes_the_shards(lab, tmp_path):
+    line = [sys.executable, "-m", "jobs", "launch", "--recipe", "smoke", "--name", "r", "seeds=[0, 7]", *SMALL]
+    line += ["--parts", "2", "--sbatch=--cpus-per-task=2 --gpus-per-node=0"]
+    environment = {**lab.environment, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(line, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    dag = json.loads((tmp_path / "runs" / "r" / "dag.json").read_text())
+    assert list(dag) == ["shards", "manifest", "seed-0", "seed-7", "report"]
+    jobs = {name: step["job"] for name, step in dag.items()}
+    try:
+        for name, needs in (("seed-7", "manifest"), ("report", "seed-7")):
+            assert jobs[needs] in lab.show(jobs[name])["Dependency"], name
+        again = subprocess.run(line, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True)
+        assert again.stdout.count("is on its way") == 5, again.stdout + again.stderr
+        lab.until((tmp_path / "runs" / "r" / "data" / "DONE.json").exists, 120, lambda: lab.command("squeue"))
+    finally:
+        lab.command("scancel", *jobs.values())
+    parts = sorted(path.read_text() for path in tmp_path.glob("write-shards-*.log"))
+    assert [text.count(", shard ") for text in parts] == [2, 2]
+    lab.until(lambda: not lab.command("squeue", "-h"), 60, lambda: lab.command("squeue"))

@@ -1,0 +1,40 @@
+import errno
+
+import pytest
+
+from shards.files import atomic, write_bytes
+from shards.types import UserError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "table"
+    write_bytes(path, b"old")
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError("killed")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_new_file_appears_whole_and_only_at_the_end(tmp_path):
+    path = tmp_path / "deep" / "table"
+    with atomic(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"), [(errno.ENOSPC, "no space is left"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only")]
+)
+def test_disk_trouble_is_one_line_naming_the_file(tmp_path, code, message):
+    with pytest.raises(UserError, match=rf"cannot write .*table: .*{message}"), atomic(tmp_path / "table"):
+        raise OSError(code, "trouble")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_are_not_dressed_up(tmp_path):
+    with pytest.raises(OSError, match="Input/output") as caught, atomic(tmp_path / "table"):
+        raise OSError(errno.EIO, "Input/output error")
+    assert not isinstance(caught.value, UserError)

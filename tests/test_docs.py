@@ -1,0 +1,93 @@
+"""Every command of the README is run here, in its cheapest true form, and every link leads somewhere."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.shards.make_clips import need_data, write_numbered
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
+
+
+def commands(program):
+    return [line for line in COMMANDS if shlex.split(line)[0] == program]
+
+
+def run(*arguments, cwd=REPOSITORY):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=300, cwd=cwd, env=environment)
+
+
+def finepseudo(line, cwd, *more):
+    return run(sys.executable, "-m", "jobs", *shlex.split(line)[1:], *more, cwd=cwd)
+
+
+def test_every_command_is_covered():
+    known = {"make", "finepseudo", "sbatch", "bash"}
+    assert {shlex.split(line)[0] for line in COMMANDS} == known
+
+
+@pytest.mark.parametrize("line", commands("make"))
+def test_make_target_exists(line):
+    done = run("make", "--dry-run", *shlex.split(line)[1:])
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """A folder with the list and the scripts that the README's commands name."""
+    rows = []
+    for label in ("tuck", "pike"):
+        for index in range(6):
+            path = tmp_path / f"{label}{index}.mp4"
+            write_numbered(path, 20)
+            rows.append(f"{path.name},{label},{'test' if index < 2 else 'train'}")
+    (tmp_path / "videos.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "tune_spaces").symlink_to(REPOSITORY / "tune_spaces")
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "line", [line for line in commands("finepseudo") if " bench " not in line and " check " not in line]
+)
+def test_run_and_tune_plan_what_the_readme_says(line, desk):
+    done = finepseudo(line, desk, "--dry-run")
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line in commands("finepseudo") if " check " in line])
+def test_check_lists_what_is_missing(line, tmp_path):
+    root = need_data("diving48")
+    done = finepseudo(line.replace("/data/diving48", str(root)), tmp_path)
+    assert "16,997 clips" in done.stdout, done.stderr
+    assert "missing" in done.stdout
+    assert done.returncode == 2, "no video is there, and the exit code must say so"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line in commands("finepseudo") if " bench " in line])
+def test_benchmarks_explain_themselves(line, tmp_path):
+    assert finepseudo(line, tmp_path, "--help").returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", commands("bash"))
+def test_dry_run_of_a_batch_script_needs_no_slurm(line):
+    done = run(*shlex.split(line))
+    assert done.returncode == 0, done.stderr
+    assert "#SBATCH" in done.stdout
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (REPOSITORY / target).exists(), target
