@@ -19,7 +19,7 @@ import shards
 from finepseudo.artifacts import code_version, environment, write_json, write_text
 from finepseudo.report import render_text, summary_table
 from jobs import preempt
-from jobs.config import IDENTITY, RunConfig, load, part, to_yaml
+from jobs.config import IDENTITY, RunConfig, from_yaml, load, part, to_yaml
 from jobs.progress import Reporter
 from jobs.ray_session import ray_session
 from jobs.rounds import COMMANDS, make_plan, run_plan
@@ -157,12 +157,11 @@ def prepare_folder(cfg: RunConfig, *, force: bool) -> None:
 def _differences(path: Path, cfg: RunConfig) -> list[tuple[str, Any, Any]]:
     """List the keys (dotted, old, new) of the sections a run folder is made for that differ."""
     try:
-        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); use another --name") from error
-    old, new = (
-        {n: flat for s in IDENTITY for n, flat in _leaves((v or {}).get(s, {}), s)} for v in (stored, plain(cfg))
-    )
+        stored = from_yaml(path)  # keys that are newer than the folder have their defaults
+    except (OSError, yaml.YAMLError, UserError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read by this version ({reason}); use another --name") from error
+    old, new = ({n: flat for s in IDENTITY for n, flat in _leaves(plain(getattr(v, s)), s)} for v in (stored, cfg))
     return [(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from shards.types import UserError
 
@@ -51,7 +53,7 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
     import ray  # only now: Ray reads the mode of authentication when it is imported
 
     try:
-        _attach() if folder is None else _start(folder, dashboard, cpus)
+        _attach(dashboard) if folder is None else _start(folder, dashboard, cpus)
         _quiet_data()
         yield
     finally:
@@ -70,14 +72,24 @@ def _make_folder() -> Path:
     return folder
 
 
-def _attach() -> None:
+def _runtime(address: str | None) -> dict[str, Any] | None:
+    """Tell every process where its cluster is.
+
+    Ray Train's cleaner looks the cluster up anew when Ray Tune has stopped a trial. Where several Rays run on a machine
+    it would give up, and the trial's CPUs would never be free again.
+    """
+    return {"env_vars": {"RAY_ADDRESS": address}} if address else None
+
+
+def _attach(dashboard: bool) -> None:
     import ray
 
+    address = os.environ["RAY_ADDRESS"]
     try:
-        ray.init(logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True)
+        ray.init(runtime_env=_runtime(address if dashboard else None), logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no Ray answers there ({str(error).splitlines()[0]}); "
+            f"RAY_ADDRESS={address}: no Ray answers there ({str(error).splitlines()[0]}); "
             "start it, or unset RAY_ADDRESS for a local one"
         ) from error
 
@@ -85,16 +97,36 @@ def _attach() -> None:
 def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=cpus or max(LOCAL_CPUS, os.cpu_count() or 1),
-        include_dashboard=dashboard,
-        object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=str(folder),
-        _node_ip_address="127.0.0.1",
-        logging_level="ERROR",
-        log_to_driver=False,
-    )
+    address = None
+    if dashboard:
+        port = _free_port()
+        os.environ["RAY_GCS_SERVER_PORT"] = str(port)
+        address = f"{ray.util.get_node_ip_address()}:{port}"
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus or max(LOCAL_CPUS, os.cpu_count() or 1),
+            include_dashboard=dashboard,
+            object_store_memory=OBJECT_STORE_BYTES,
+            runtime_env=_runtime(address),
+            _temp_dir=str(folder),
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+    finally:
+        os.environ.pop("RAY_GCS_SERVER_PORT", None)
+
+
+def _free_port() -> int:
+    """Find a port below the ones that the system hands out and above those of Ray's workers."""
+    for port in range(20000 + os.getpid() % 10000, 32000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port
+    raise UserError("no free port between 20000 and 32000; is another program using them all?")
 
 
 def _quiet_data() -> None:

@@ -9,7 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -240,7 +244,29 @@ def _search(cfg: RunConfig, space: SpaceConfig, folder: Path) -> list[dict[str, 
                 failure_config=ray_tune.FailureConfig(max_failures=1),
             ),
         )
-    return [_row(result, space) for result in tuner.fit()]
+    with _interrupted_by(cfg.folder):
+        results = tuner.fit()
+    return [_row(result, space) for result in results]
+
+
+@contextmanager
+def _interrupted_by(run: Path) -> Iterator[None]:
+    """Pass a stop request on as the one signal after which Ray Tune saves its state and returns."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1):
+            if preempt.requested(run):
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def fitting_trials(cfg: RunConfig) -> int:

@@ -42,7 +42,7 @@ def test_weights_by_prefix(tmp_path):
     weights = {"encoder.w": torch.arange(3.0), "scorer.w": torch.ones(2)}
     save_weights(tmp_path / "w.safetensors", weights, {"stage": "x"})
     assert load_weights(tmp_path / "w.safetensors", "encoder.").keys() == {"w"}
-    with pytest.raises(UserError, match="no weights under 'other.'"):
+    with pytest.raises(UserError, match=r"no weights under 'other\.'"):
         load_weights(tmp_path / "w.safetensors", "other.")
     with pytest.raises(UserError, match="cannot read the weights"):
         load_weights(tmp_path / "none.safetensors")
