@@ -28,8 +28,8 @@ OBJECT_STORE_BYTES = 400_000_000
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_maximum_startup_concurrency": "16",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started",  # two encoders start at the same time
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
