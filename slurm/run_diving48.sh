@@ -14,8 +14,8 @@
 #SBATCH --job-name=diving48
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
-#SBATCH --cpus-per-task=32
-#SBATCH --gpus-per-node=4
+#SBATCH --cpus-per-task=16
+#SBATCH --gpus-per-node=2
 #SBATCH --time=24:00:00
 #SBATCH --output=%x-%j.log
 #SBATCH --requeue

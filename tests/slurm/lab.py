@@ -25,6 +25,11 @@ def quiet(*command: str | Path, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, **options)
 
 
+def plain_environment() -> dict[str, str]:
+    """The environment without what a Ray of this process has left in it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
 def unusable() -> str | None:
     """Say why no lab can be started here, or None."""
     if os.geteuid() != 0:
@@ -63,12 +68,8 @@ class Lab:
     def __init__(self) -> None:
         # the batch scripts use `python` of the PATH where the repository has no .venv
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self.environment = {
-            **os.environ,
-            "SLURM_CONF": f"{ROOT}/etc/slurm.conf",
-            "PATH": path,
-            "OBJECT_STORE_MB": "100",
-        }
+        self.environment = {**plain_environment(), "SLURM_CONF": f"{ROOT}/etc/slurm.conf", "PATH": path}
+        self.environment["OBJECT_STORE_MB"] = "100"
         # Ray starts as many idle workers as a node has CPUs; two cores carry all of them here
         self.environment["RAY_prestart_worker_first_driver"] = "0"
 

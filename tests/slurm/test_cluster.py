@@ -100,6 +100,6 @@ def test_launch_chains_its_jobs_and_an_array_writes_the_shards(lab, tmp_path):
         lab.until((tmp_path / "runs" / "r" / "data" / "DONE.json").exists, 120, lambda: lab.command("squeue"))
     finally:
         lab.command("scancel", *jobs.values())
-    parts = sorted(path.read_text() for path in tmp_path.glob("write-shards-*.log"))
+    parts = sorted(path.read_text() for path in tmp_path.glob("r-shards-*.log"))
     assert [text.count(", shard ") for text in parts] == [2, 2]
     lab.until(lambda: not lab.command("squeue", "-h"), 60, lambda: lab.command("squeue"))

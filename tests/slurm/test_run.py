@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.slurm.lab import REPOSITORY
+from tests.slurm.lab import REPOSITORY, plain_environment
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 SCRIPT = REPOSITORY / "slurm" / "run_diving48.sh"
@@ -28,7 +28,9 @@ def local(tmp_path_factory):
     """The run on this machine with two workers; each Slurm test below is compared with it."""
     folder = tmp_path_factory.mktemp("local")
     line = [sys.executable, "-m", "jobs", "run", *RECIPE, "--name", "tiny", f"out={folder}"]
-    done = subprocess.run(line, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=480)
+    done = subprocess.run(
+        line, check=False, cwd=REPOSITORY, env=plain_environment(), capture_output=True, text=True, timeout=480
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "tiny"
 
