@@ -121,6 +121,8 @@ def free_port(ip: str, first: int, tries: int = 100) -> int:
     """First port from `first` on that nobody uses on `ip`."""
     for port in range(first, first + tries):
         with socket.socket() as probe:
+            # as servers do: what lingers of a connection that is over does not count, a listening socket does
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((ip, port))
             except OSError:

@@ -28,13 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from jobs import ray_node
 from jobs.allocation import Allocation, free_port, local_address, node_address
 from jobs.preempt import EXIT_CODE
 from shards.types import UserError
 
 POLL_S = 0.3
-GRACE_S = 10.0
-"""Seconds that Ray, or a command whose cluster broke, gets between SIGTERM and SIGKILL."""
 WAIT = [sys.executable, "-m", "jobs.cluster"]
 """Waits for the nodes in a process of its own: a driver of Ray changes the signal handlers of its process."""
 ATTEMPTS = 3
@@ -164,15 +163,14 @@ class Cluster:
             options = ["--head", f"--port={port}", f"--ray-client-server-port={free_port(ip, port + 1)}"]
             options += [f"--include-dashboard={str(self.config.dashboard).lower()}", "--dashboard-port=0"]
             self.ray = self._start_ray(ip, options)
-            if self._until(lambda: _answers(ip, port), self.ray):  # noqa: B023 - called before the next round
+            if self._until(lambda: ray_node.answers(ip, port), self.ray):  # noqa: B023 - called before the next round
                 return f"{ip}:{port}"
-            self._end(self.ray)
+            ray_node.end(self.ray, ray_node.RAY_GRACE_S)
             if self._left() < 0 or self.stop is not None:
                 break
             port += 1
-        raise UserError(
-            f"Ray's head does not start on {self.allocation.node}: {_last_line(self.log)} (all of it: {self.log})"
-        )
+        reason = f"{ray_node.last_line(self.log)} (all of it: {self.log})"
+        raise UserError(f"Ray's head does not start on {self.allocation.node}: {reason}")
 
     def _watch(self, command: Sequence[str], address: str) -> int:
         """Run a command until it ends or the cluster breaks; return its code as Popen gives it."""
@@ -182,7 +180,7 @@ class Cluster:
         while self.command.poll() is None:
             if broken := self._broken():
                 say(f"error: {broken}; logs: {self.shared}")
-                self._end(self.command)
+                ray_node.end(self.command)
                 return 1
             time.sleep(POLL_S)
         return self.command.returncode
@@ -210,7 +208,7 @@ class Cluster:
         while not done.exists():
             if self.ray.poll() is not None:
                 raise UserError(
-                    f"node {self.allocation.node}: Ray ended: {_last_line(self.log)} (all of it: {self.log})"
+                    f"node {self.allocation.node}: Ray ended: {ray_node.last_line(self.log)} (all of it: {self.log})"
                 )
             time.sleep(POLL_S)
         return 0
@@ -218,29 +216,13 @@ class Cluster:
     # --- both ---------------------------------------------------------------------------------------------------
 
     def _environment(self, address: str | None = None) -> dict[str, str]:
-        """Environment of Ray and of the command; the mode of authentication never depends on files in a home."""
-        ours = {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(self.shared / "token"),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # the command is over when Ray gets its SIGTERM
-            "PYTHONUNBUFFERED": "1",
-        }
-        return {**os.environ, **ours, **({"RAY_ADDRESS": address} if address else {})}
+        return ray_node.environment(self.shared / "token", address)
 
     def _start_ray(self, ip: str, options: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Start `ray start --block` with what Slurm granted: left alone, Ray takes the whole host."""
         store = self.allocation.object_store_bytes(self.config.object_store_mb)
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *options]
-        command += [f"--node-ip-address={ip}", f"--node-name={self.allocation.node}", f"--temp-dir={self.temporary}"]
-        command += [f"--num-cpus={self.allocation.cpus}", f"--num-gpus={self.allocation.gpus}"]
-        command += [f"--object-store-memory={store}", "--min-worker-port=0", "--max-worker-port=0"]
-        command += ["--dashboard-agent-listen-port=0"]
-        if self.allocation.memory_bytes:
-            command.append(f"--memory={self.allocation.memory_bytes - store}")
-        environment = {name: value for name, value in self._environment().items() if name != "RAY_ADDRESS"}
+        command = ray_node.start_command(self.allocation, ip, self.temporary, store, options)
         with self.log.open("ab") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log, start_new_session=True)
 
     def _until(self, ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
         while not ready():
@@ -248,19 +230,6 @@ class Cluster:
                 return False
             time.sleep(POLL_S)
         return True
-
-    def _end(self, process: subprocess.Popen[bytes] | None) -> None:
-        """End the session that we started: SIGTERM to its first group, SIGKILL to all that is left after a while."""
-        if process is None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_S)
-        for pid in _session(process.pid):  # Ray gives each worker a process group of its own, but not a session
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait()
 
     def _outcome(self) -> int:
         """Exit code of task 0 as far as it is known."""
@@ -271,12 +240,11 @@ class Cluster:
         """End what this task started, say so to the others, leave nothing on the node."""
         if self.allocation.rank == 0:
             publish(self.shared / "exit.0", str(code))
-        self._end(self.command)
-        self._end(self.ray)
+        ray_node.end(self.command)
+        ray_node.end(self.ray, ray_node.RAY_GRACE_S)
         if not {code, self._outcome()} <= {0, EXIT_CODE}:
-            with suppress(
-                OSError, shutil.Error
-            ):  # the reason must not be lost with the folder, nor a failure here hide it
+            # the reason must not be lost with the folder, nor may a failure here hide it
+            with suppress(OSError, shutil.Error):
                 logs = self.temporary / "session_latest" / "logs"
                 shutil.copytree(logs, self.shared / f"logs.{self.allocation.rank}", ignore_dangling_symlinks=True)
         if self.made:
@@ -286,7 +254,7 @@ class Cluster:
             return
         # srun --kill-on-bad-exit ends the others as soon as this task fails: let them clean up first
         others = [self.shared / f"exit.{rank}" for rank in range(1, len(self.allocation.nodes))]
-        end = time.monotonic() + 2 * GRACE_S
+        end = time.monotonic() + 2 * ray_node.GRACE_S
         while not all(path.exists() for path in others) and time.monotonic() < end:
             time.sleep(POLL_S)
         (self.shared / "token").unlink(missing_ok=True)
@@ -294,29 +262,6 @@ class Cluster:
             shutil.rmtree(self.shared, ignore_errors=True)
             with suppress(OSError):
                 self.config.folder.rmdir()
-
-
-def _answers(ip: str, port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((ip, port)) == 0
-
-
-def _session(leader: int) -> list[int]:
-    """Processes of the session that `leader` began."""
-    found = []
-    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
-        with suppress(ProcessLookupError, PermissionError):
-            if os.getsid(pid) == leader:
-                found.append(pid)
-    return found
-
-
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
 
 
 def wait_for_nodes(names: Sequence[str], deadline_s: float) -> int:

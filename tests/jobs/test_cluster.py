@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import cluster
+from jobs import cluster, ray_node
 from jobs.allocation import Allocation
 from jobs.cluster import Cluster, ClusterConfig
 
@@ -145,7 +145,7 @@ def test_what_a_killed_attempt_left_on_the_node_is_removed_but_nothing_of_others
         mine.unlink(missing_ok=True)
 
 
-def test_processes_in_groups_of_their_own_end_with_the_session(tmp_path, job):
+def test_processes_in_groups_of_their_own_end_with_the_session():
     program = (
         "import os, subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], process_group=0)\n"
@@ -155,7 +155,7 @@ def test_processes_in_groups_of_their_own_end_with_the_session(tmp_path, job):
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     child = int(leader.stdout.readline())
-    Cluster(task(0, job), ClusterConfig(folder=tmp_path))._end(leader)
+    ray_node.end(leader)
     end = time.monotonic() + 10
     while Path(f"/proc/{child}").exists() and Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
         assert time.monotonic() < end

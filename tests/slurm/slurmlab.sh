@@ -48,7 +48,7 @@ SlurmctldParameters=preempt_send_user_signal
 GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-KillWait=5
+KillWait=15
 ReturnToService=2
 # There is no accounting database: finished jobs stay visible to scontrol.
 MinJobAge=3600
@@ -63,8 +63,8 @@ SlurmdPidFile=$ROOT/run/slurmd.%n.own
 SlurmctldLogFile=$ROOT/log/slurmctld.log
 SlurmdLogFile=$ROOT/log/slurmd.%n.log
 $nodes
-PartitionName=debug Nodes=ALL Default=YES MaxTime=60 State=UP PriorityTier=10 PreemptMode=REQUEUE GraceTime=${GRACE:-0}
-PartitionName=high Nodes=ALL MaxTime=60 State=UP PriorityTier=100 PreemptMode=OFF
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=REQUEUE GraceTime=${GRACE:-0}
+PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
 EOF
   : >"$ROOT/etc/gres.conf"
   [ "$GPUS" = 0 ] || echo "Name=gpu File=$ROOT/dev/gpu[0-$((GPUS - 1))]" >"$ROOT/etc/gres.conf"
