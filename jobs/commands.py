@@ -43,7 +43,7 @@ def dispatch(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         sys.stdout.write(to_yaml(cfg))
         return 0
-    if arguments.dry_run:
+    if arguments.dry_run and arguments.command != "launch":
         from jobs.dry_run import dry_run
 
         return dry_run(cfg, arguments.command)
@@ -56,6 +56,14 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace) -> int:
             from jobs.dry_run import check
 
             return check(cfg)
+        case "launch":
+            from jobs.launch import launch
+
+            return launch(cfg, arguments)
+        case "write-shards" if arguments.part:
+            from jobs.write_part import write_part
+
+            return write_part(cfg, arguments.part, force=arguments.force)
         case "tune":
             from jobs.tune import tune
 

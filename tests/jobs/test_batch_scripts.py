@@ -125,3 +125,12 @@ def test_signals_reach_the_run_and_a_cancelled_one_is_not_requeued(house, number
     assert job.returncode == 75
     assert "saved" in output
     assert ("scontrol: [requeue] [7]" in output) == requeued
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_the_scripts_are_clean_for_shellcheck():
+    scripts = sorted([*REPOSITORY.glob("slurm/*.sh"), *REPOSITORY.glob("tests/slurm/*.sh")])
+    done = subprocess.run(
+        ["shellcheck", "--external-sources", *scripts], cwd=REPOSITORY, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
