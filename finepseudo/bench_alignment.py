@@ -150,7 +150,7 @@ def forward_contenders(t: int, f: int, gallery: int, some: dict[str, Peer]) -> d
     ours("cpu bf16", "cpu", len(u), half)
     if "avx2" in native.isas():
         ours("cpu avx2", "cpu-avx2", len(u), bank)
-    ours("torch", "torch", max(4, 10 * 720 // gallery), bank)
+    ours("torch", "torch", 16, bank)
     errors = [(c.call().reshape(-1)[:256].double() - exact).abs().max().item() for c in found.values()]
     table_row(f"T {t}, F {f}, gallery {gallery}", [f"{n} {e:.1e}" for n, e in zip(found, errors, strict=True)])
     return found

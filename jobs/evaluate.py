@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ def evaluate(
     metrics = classification_metrics(table["key"].to_pylist(), table["label"].to_pylist(), probs, classes)
     metrics = {**about, **metrics}
     write_json(job.folder / "metrics.json", metrics)
+    shutil.rmtree(folder)
     return metrics
 
 

@@ -8,6 +8,7 @@ on from the newest checkpoint on disk.
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,19 @@ def uses_gpu(resources: ResourcesConfig) -> bool:
     return found and resources.device != "cpu"
 
 
+def check_room(resources: ResourcesConfig, gpu: bool) -> None:
+    """Refuse at once what the cluster can never hold; Ray would wait for it."""
+    import ray
+
+    have = ray.cluster_resources()
+    cpus = resources.workers * resources.cpus_per_worker
+    if cpus > have.get("CPU", 0) or (gpu and resources.workers > have.get("GPU", 0)):
+        raise UserError(
+            f"resources: {resources.workers} workers x {resources.cpus_per_worker:g} cpus_per_worker do not fit into "
+            f"this cluster of {have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs; lower one of them"
+        )
+
+
 def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] = ()) -> None:
     """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can mend."""
     job.loop.folder.mkdir(parents=True, exist_ok=True)
@@ -99,8 +113,8 @@ def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] =
         raise UserError(
             reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: training failed: {outcome}"
         )
-    for path in (job.loop.folder / CHECKPOINTS).glob("step-*.pt"):
-        path.unlink()
+    for name in (CHECKPOINTS, "ray"):
+        shutil.rmtree(job.loop.folder / name, ignore_errors=True)
 
 
 def _fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object]) -> str:
@@ -108,6 +122,7 @@ def _fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object])
     from ray.train.torch import TorchConfig, TorchTrainer
 
     gpu = uses_gpu(resources)
+    check_room(resources, gpu)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"job": job},
