@@ -118,8 +118,10 @@ start() {
 
 stop() {
   local f p
-  timeout 5 scancel -u root --full 2>/dev/null || true
-  for _ in $(seq 50); do [ -z "$(timeout 3 squeue -h 2>/dev/null)" ] && break; sleep .2; done
+  if [ -f "$ROOT/run/slurmctld.pid" ]; then
+    timeout 5 scancel -u root --full 2>/dev/null || true
+    for _ in $(seq 50); do [ -z "$(timeout 3 squeue -h 2>/dev/null)" ] && break; sleep .2; done
+  fi
   for f in "$ROOT"/run/{slurmd.n*,slurmctld,munged}.pid; do
     [ -f "$f" ] || continue
     p=$(cat "$f")
