@@ -121,7 +121,9 @@ def launch(cfg: RunConfig, arguments: argparse.Namespace) -> int:
     record = cfg.folder / "dag.json"
     known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     for step in steps:
-        said = advance(step, known, submit)
+        followers = [known[later.name]["job"] for later in steps if step.name in later.needs and later.name in known]
+        # Slurm cancels a job when one that it waits for fails: a follower in the queue says that all is well here
+        said = "done, the next waits" if any(map(alive, followers)) else advance(step, known, submit)
         write_json(record, known)
         sys.stdout.write(f"{step.name}: {said}\n")
         sys.stdout.flush()

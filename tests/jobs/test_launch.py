@@ -72,7 +72,16 @@ def test_a_second_launch_submits_only_what_is_neither_done_nor_on_its_way(cfg, t
     launch.launch(cfg, arguments(tmp_path))
     assert slurm.lines[10:] == [("seed-7", ()), ("report", ("3", "11"))]
     dag = json.loads((tmp_path / "r" / "dag.json").read_text())
-    assert {name: step["job"] for name, step in dag.items()} == {"seed-0": "3", "seed-7": "11", "report": "12"}
+    assert {name: step["job"] for name, step in dag.items()} == {
+        "manifest": "2", "seed-0": "3", "seed-7": "11", "report": "12",
+    }  # fmt: skip
+
+
+def test_a_step_whose_follower_still_waits_is_not_submitted_again(cfg, tmp_path, slurm):
+    launch.launch(cfg, arguments(tmp_path))
+    slurm.queue.discard("1")  # all parts are written, the manifest is not
+    launch.launch(cfg, arguments(tmp_path))
+    assert len(slurm.lines) == 5
 
 
 def test_a_run_folder_with_results_of_its_own_is_not_linked_over(cfg, tmp_path, slurm):
