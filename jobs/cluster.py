@@ -315,4 +315,8 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    sys.stdout.flush()
+    # At once, with our handlers in place: a task that is still tidying up when another one ends with a code would be
+    # ended by srun --kill-on-bad-exit, and the job would end with that task's 143 instead of the command's code.
+    os._exit(exit_code)
