@@ -191,8 +191,10 @@ def acceptance_alarm(table: pa.Table) -> str | None:
     """Return a line that says why no label was accepted, or None if some were. Training never falls back silently."""
     if any(table["accepted"].to_pylist()) or table.num_rows == 0:
         return None
-    p_a, p_e = (np.nanmax([0.0, *table[name].to_pylist()]) for name in ("p_A_max", "p_E_max"))
+    seen = {name: [v for v in table[f"{name}_max"].to_pylist() if np.isfinite(v)] for name in ("p_A", "p_E")}
+    highest = ", ".join(f"highest {name} {max(values):.3f}" for name, values in seen.items() if values)
+    why = "near-uniform p_A means that f_S collapsed or the classes are many; " if seen["p_A"] else ""
     return (
-        f"no pseudo-label accepted of {table.num_rows} clips: highest p_A {p_a:.3f}, highest p_E {p_e:.3f}; "
-        "near-uniform p_A means that f_S collapsed or the classes are many (lower theta or tau)"
+        f"no pseudo-label accepted of {table.num_rows} clips: {highest or 'no valid clip'}; "
+        f"{why}train longer, or lower pseudo_labels.theta or tau"
     )

@@ -71,7 +71,9 @@ class PretrainConfig:
     # open in the paper: 32 clips a batch
     order: OrderConfig = field(default_factory=OrderConfig)
     # two views of a clip; open in the paper: CARL's augmentation
-    input: InputConfig = field(default_factory=lambda: InputConfig(sampling=SamplingConfig(policy="gitdl")))
+    input: InputConfig = field(
+        default_factory=lambda: InputConfig(sampling=SamplingConfig(policy="gitdl"), augment=AugmentConfig.carl_ssl())
+    )
     # eq. (9)
     loss: GitdlConfig = field(default_factory=GitdlConfig)
     # open in the paper: whether labelled clips are pre-trained on as well (videos only)

@@ -169,6 +169,9 @@ class Loop:
             save_weights(self.job.folder / WEIGHTS, self.objective.state_dict(), {"stage": self.job.stage})
         if self.world > 1:
             dist.barrier()
+            # DDP's reducer must not outlive the group: its end would wait, holding the interpreter, for a thread that
+            # needs the interpreter
+            self.model = self.objective
         return outcome
 
     def _epoch(self, batches: Iterator[ClipBatch]) -> Outcome:

@@ -67,6 +67,7 @@ plain = torch.nn.Linear(6, 6)
 plain.load_state_dict(net.state_dict())
 (sum(soft_dtw_pairwise(plain(part)).sum() for part in (data[:2], data[2:])) / 2).backward()
 torch.testing.assert_close(found, plain.weight.grad)
+del model  # the group must not die with DDP's reducer: that waits, holding the interpreter, for a thread that needs it
 dist.destroy_process_group()
 """
 

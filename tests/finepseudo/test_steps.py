@@ -47,6 +47,8 @@ def worker(rank, port, folder):
             mine = rows(batch, 0, cut) if rank == 0 else rows(batch, cut, len(batch.keys))
             module = DistributedDataParallel(objective(stage).double())
             torch.save(step(module, mine), f"{folder}/{stage}-{name}-{rank}.pt")
+            # the group must not die with DDP's reducer: that waits, holding the interpreter, for a thread that needs it
+            del module
     dist.destroy_process_group()
 
 
