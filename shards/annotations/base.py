@@ -163,12 +163,6 @@ def write_table(path: Path, table: pa.Table, meta: Mapping[str, Any]) -> None:
         pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(meta)}), temporary)
 
 
-def missing_videos(ann: Annotations) -> list[str]:
-    """List the paths of videos that are not on disk; clips of one video count once."""
-    paths = dict.fromkeys(ann.clips.column("path").to_pylist())
-    return [path for path in paths if not Path(path).is_file()]
-
-
 def read_table(path: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, Any]]:
     """Read a parquet file and its JSON metadata, checking the columns."""
     try:

@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.annotations import load
-from shards.annotations.base import DatasetConfig, missing_videos, read_clips, sanitise_key, write_clips
+from shards.annotations.base import DatasetConfig, read_clips, sanitise_key, write_clips
 from shards.label_split import SplitConfig, draw_split
+from shards.presence import missing_paths
 from shards.types import UserError
 from tests.shards.make_clips import need_data
 
@@ -130,7 +131,7 @@ def test_ucf_with_published_lists_end_to_end():
     root = need_data("ucf101-9")
     lists = {"labelled": "sefar_10pct_labeled.txt", "unlabelled": "sefar_10pct_unlabeled.txt", "test": "test.txt"}
     ann = load(DatasetConfig(name="csv", root=str(root), lists=lists, classes="classes.txt"))
-    assert missing_videos(ann) == []
+    assert missing_paths(ann.clips["path"].to_pylist()) == []
     split = draw_split(ann, SplitConfig(method="lists"), seed=0)
     assert [len(split.keys(role)) for role in ("labelled", "unlabelled", "test")] == [90, 783, 341]
     assert set(split.items("unlabelled").labels.tolist()) == {-1}

@@ -4,8 +4,9 @@ import shutil
 import pytest
 
 from shards.annotations import load
-from shards.annotations.base import DatasetConfig, missing_videos
+from shards.annotations.base import DatasetConfig
 from shards.label_split import SplitConfig, draw_split
+from shards.presence import missing_paths
 from shards.types import UserError
 from tests.shards.make_clips import need_data
 
@@ -62,7 +63,7 @@ def test_missing_videos_are_counted_not_fatal(folder):
     (folder / "rgb").mkdir()
     (folder / "rgb" / "-mmq0PT-u8k_00155.mp4").write_bytes(b"x")
     ann = load(DatasetConfig(name="diving48", root=str(folder)))
-    assert len(missing_videos(ann)) == ann.clips.num_rows - 1
+    assert len(missing_paths(ann.clips["path"].to_pylist())) == ann.clips.num_rows - 1
 
 
 def test_v1_is_refused_by_name(folder):
