@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from finepseudo.artifacts import write_text
 from finepseudo.report import classes, confidence, provenance, results
 from finepseudo.report.alarms import alarms
 from finepseudo.report.blocks import Page
 from finepseudo.report.reading import RunFolder, read_run
 from finepseudo.report.summary import summary_table
-from shards.types import UserError
 
 
 def write_report(run_dir: Path) -> Path:
@@ -31,12 +29,7 @@ def write_report(run_dir: Path) -> Path:
         lstrip_blocks=True,
     ).get_template("report.html.j2")
     path = run.root / "report.html"
-    try:
-        _replace(path, template.render(page=build_page(run)))
-    except OSError as error:
-        raise UserError(
-            f"report: {path} cannot be written: {error.strerror}; free space or fix its permissions"
-        ) from error
+    write_text(path, template.render(page=build_page(run)))
     return path
 
 
@@ -71,19 +64,3 @@ def build_page(run: RunFolder) -> Page:
 
 def _count(n: int, name: str) -> str:
     return f"{n} {name}" if n == 1 else f"{n} {name}s"
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside, flush, rename: a reader sees the old file or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".html")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
