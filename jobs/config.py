@@ -255,12 +255,13 @@ class RunConfig:
     def test_input(self) -> InputConfig:
         """The views of a test video: evenly spread clips times spatial crops."""
         sampling, cfg = self.action_input.sampling, self.evaluate
+        augment = replace(self.action_input.augment, crops=cfg.crops)
+        if sampling.policy == "groups":
+            return InputConfig(sampling=replace(sampling, views=cfg.views), augment=augment)
         stride = cfg.stride if cfg.stride is not None else sampling.stride
         views = replace(sampling, policy="views", views=cfg.views, stride=stride)
         single = cfg.views == 1 and sampling.policy == "uniform" and cfg.stride is None
-        return InputConfig(
-            sampling=sampling if single else views, augment=replace(self.action_input.augment, crops=cfg.crops)
-        )
+        return InputConfig(sampling=sampling if single else views, augment=augment)
 
     def labels(self, strategy: StrategyName) -> PseudoLabelConfig:
         """The labelling rule of one strategy."""

@@ -6,6 +6,7 @@ generator every policy has one fixed answer, the one evaluation uses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,26 +24,41 @@ class SamplingConfig:
     """How frames are picked from a clip."""
 
     # `uniform`: one frame of each of T equal segments; `dense`: T frames at a stride; `gitdl`: a sparse global and a
-    # dense local clip (paper, supplement: GITDL); `views`: evenly placed test clips (paper, sec 4: 10 clips).
-    policy: Literal["uniform", "dense", "gitdl", "views"] = "uniform"
+    # dense local clip (paper, supplement: GITDL); `views`: evenly placed test clips (paper, sec 4: 10 clips); `groups`:
+    # fine groups and a context group of frames, interleaved over the clip (SeFAR: dual-level temporal elements).
+    policy: Literal["uniform", "dense", "gitdl", "views", "groups"] = "uniform"
     # T, frames of a view (open in the paper: 32 for f_A, 16 for f_E).
     frames: int = 32
     # Step between frames of `dense` and `views` (open in the paper; TCLR: 2).
     stride: int = 1
-    # Test clips of `views` (paper, sec 4: 10); 1 for every other policy.
+    # Test clips of `views` (paper, sec 4: 10); independent draws of `groups` (SeFAR: a weak and a strong one);
+    # 1 for every other policy.
     views: int = 1
+    # Frames of each group of `groups`, the context group last (SeFAR: [2, 2, 4]); their sum is T.
+    groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse combinations without a meaning."""
-        if self.policy not in ("uniform", "dense", "gitdl", "views"):
-            raise ValueError(f"sampling.policy = {self.policy!r}: must be uniform, dense, gitdl or views")
+        if self.policy not in ("uniform", "dense", "gitdl", "views", "groups"):
+            raise ValueError(f"sampling.policy = {self.policy!r}: must be uniform, dense, gitdl, views or groups")
         for name in ("frames", "stride", "views"):
             if getattr(self, name) < 1:
                 raise ValueError(f"sampling.{name} = {getattr(self, name)}: must be at least 1")
-        if self.views > 1 and self.policy != "views":
-            raise ValueError(f"sampling.views = {self.views}: several views need sampling.policy = views")
+        if self.views > 1 and self.policy not in ("views", "groups"):
+            raise ValueError(f"sampling.views = {self.views}: several views need sampling.policy = views or groups")
         if self.policy == "gitdl" and self.frames < MIN_COMMON:
             raise ValueError(f"sampling.frames = {self.frames}: gitdl needs at least {MIN_COMMON}")
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        shown = list(self.groups)
+        if (self.policy == "groups") != bool(shown):
+            raise ValueError(f"sampling.groups = {shown}: goes with sampling.policy = groups, and only with it")
+        if shown and (min(shown) < 1 or sum(shown) != self.frames):
+            raise ValueError(
+                f"sampling.groups = {shown}: groups of 1 frame or more that add up to sampling.frames = {self.frames} "
+                "are needed"
+            )
 
     @property
     def count(self) -> int:
@@ -66,6 +82,28 @@ def frame_indices(n_frames: int, cfg: SamplingConfig, rng: np.random.Generator |
             return _gitdl(n_frames, cfg.frames, rng)
         case "views":
             return _views(n_frames, cfg)
+        case "groups":
+            return _groups(n_frames, cfg, rng)
+
+
+def group_slots(groups: Sequence[int], segments: int) -> list[list[int]]:
+    """Share the segments 0..segments-1 of a clip out to the groups, the last one first: a disjoint interleaved cover.
+
+    A group of k slots takes, going up, the first free segment at or after its share of the clip, taken * segments / k.
+    A group for which too few are left gets none. Source: SeFAR, dual-level temporal elements.
+
+    >>> group_slots([2, 2, 4], 8)
+    [[3, 7], [1, 5], [0, 2, 4, 6]]
+    """
+    free, slots = list(range(segments)), []
+    for size in reversed(groups):
+        taken: list[int] = []
+        for segment in free:
+            if len(taken) < size and segment * size >= len(taken) * segments:
+                taken.append(segment)
+        slots.append(taken if len(taken) == size else [])
+        free = [segment for segment in free if segment not in slots[-1]]
+    return slots[::-1]
 
 
 def _stretched(n: int, t: int) -> FrameIds:
@@ -119,6 +157,38 @@ def _views(n: int, cfg: SamplingConfig) -> FrameIds:
         return np.stack([_stretched(n, cfg.frames)] * cfg.views)
     starts = [slack // 2] if cfg.views == 1 else np.rint(np.linspace(0, slack, cfg.views))
     return np.asarray(starts, np.int64)[:, None] + cfg.stride * np.arange(cfg.frames, dtype=np.int64)
+
+
+def _groups(n: int, cfg: SamplingConfig, rng: np.random.Generator | None) -> FrameIds:
+    """Take a frame of every group's segments [views, T], group after group, each view anew; ascending in a group.
+
+    A clip shorter than T is cut into as many segments as it has frames, but at least one for each context frame: below
+    that frames repeat. A group without a segment of its own takes one from each of its equal parts of the clip, which
+    other groups may have taken too. Without a generator view v of V takes the place (v + 1/2) / V of every segment.
+    """
+    segments = cfg.frames if n >= cfg.frames else max(cfg.groups[-1], n)
+    slots = group_slots(cfg.groups, segments)
+    ids = np.empty((cfg.views, cfg.frames), np.int64)
+    for view in range(cfg.views):
+        inside = np.full((2, cfg.frames), (view + 0.5) / cfg.views) if rng is None else rng.random((2, cfg.frames))
+        chosen = [
+            slot
+            for size, own in zip(cfg.groups, slots, strict=True)
+            for slot in (own or _spread(size, segments, inside[0]))
+        ]
+        half = segments if n >= segments else 0  # edges are rounded; where frames repeat, they do so evenly
+        edges = (2 * np.arange(segments + 1, dtype=np.int64) * n + half) // (2 * segments)
+        low, high = edges[:-1][chosen], edges[1:][chosen]
+        ids[view] = np.minimum(low + (inside[1] * np.maximum(high - low, 1)).astype(np.int64), n - 1)
+    return ids
+
+
+def _spread(size: int, segments: int, inside: npt.NDArray[np.float64]) -> list[int]:
+    """Pick a segment from each of `size` equal parts of them."""
+    low = np.arange(size) * segments // size
+    width = np.maximum((np.arange(size) + 1) * segments // size - low, 1)
+    picked: list[int] = (low + (inside[:size] * width).astype(np.int64)).tolist()
+    return picked
 
 
 def _start(slack: int, rng: np.random.Generator | None) -> int:

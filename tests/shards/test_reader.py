@@ -98,6 +98,17 @@ def test_gitdl_gives_a_global_and_a_local_view_of_one_clip(manifest: Manifest) -
             assert len(set(batch.frame_ids[slot, 0].tolist()) & set(batch.frame_ids[slot, 1].tolist())) >= 4
 
 
+def test_groups_come_group_after_group(manifest: Manifest) -> None:
+    cfg = config(sampling=SamplingConfig(policy="groups", frames=8, groups=(2, 2, 4), views=2))
+    batch = next(iter(ClipReader(manifest, items(), cfg, seed=0).epoch(0)))
+    for slot in torch.nonzero(batch.valid).flatten().tolist():
+        for view in range(2):
+            ids = batch.frame_ids[slot, view].tolist()
+            assert numbers(batch.frames[slot, view]) == ids
+            assert [sorted(part) for part in (ids[:2], ids[2:4], ids[4:])] == [ids[:2], ids[2:4], ids[4:]]
+    assert batch.frame_ids.diff(dim=-1).min() < 0  # not one walk through the clip
+
+
 def test_test_views_times_crops(h264: Manifest) -> None:
     augment = replace(STILL, crops=3)
     cfg = config(sampling=SamplingConfig(policy="views", frames=4, stride=2, views=3), augment=augment)

@@ -95,7 +95,7 @@ def test_a_short_clip_repeats_frames_evenly() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"0 frames"):
         frame_indices(0, SamplingConfig(), None)
-    with pytest.raises(ValueError, match=r"need sampling.policy = views"):
+    with pytest.raises(ValueError, match=r"need sampling.policy = views or groups"):
         SamplingConfig(views=3)
     with pytest.raises(ValueError, match=r"sampling.frames = 3"):
         SamplingConfig(policy="gitdl", frames=3)
