@@ -14,7 +14,7 @@ from jobs.progress import Reporter
 from jobs.rounds import COMMANDS, make_plan
 from jobs.stage_maker import Task
 from jobs.stages import Stages
-from jobs.write_shards import source_files
+from shards.annotations import annotation_files
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations
 from shards.check import check_config
@@ -65,7 +65,7 @@ def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
             f"{cfg.data.name}: {len(made.class_names)} classes, {made.train_per_class} training and "
             f"{made.test_per_class} test videos each, rendered by the run"
         )
-    here = [Path(cfg.data.root).expanduser()] if cfg.data.root else source_files(cfg.data)
+    here = [Path(cfg.data.root).expanduser()] if cfg.data.root else annotation_files(cfg.data)
     absent = [path for path in here if not path.exists()]
     if absent and cfg.data.name != "csv":
         return None, f"{cfg.data.name}: {absent[0]} is not here; lists and videos are not checked (set data.root)"

@@ -89,6 +89,8 @@ def run_plan(
         wanted = [task for task in group if kinds is None or task.stage.kind in kinds]
         missing = [str(path) for task in wanted for path in task.stage.missing()]
         if missing:
+            for task in wanted:
+                task.explain()
             lacking = lacking or f"{wanted[0].name}: needs {missing[0]}, which is not there"
             if kinds is None:
                 raise UserError(lacking + "; is the path right?")

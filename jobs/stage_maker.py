@@ -19,12 +19,16 @@ from shards.types import ItemTable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One stage with its action. `tags` mark its lines in the log; tasks of one group may run side by side."""
+    """One stage with its action. `tags` mark its lines in the log; tasks of one group may run side by side.
+
+    explain: raises what is wrong when inputs are missing, where somebody knows it better than their names do.
+    """
 
     stage: Stage
     name: str
     tags: Mapping[str, Any]
     action: Callable[[], None]
+    explain: Callable[[], None] = lambda: None
 
 
 class StageMaker:

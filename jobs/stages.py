@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from jobs.ray_map import plan_pool
 from jobs.stage_maker import Task
 from jobs.train_loop import WEIGHTS
 from jobs.train_stages import TrainStages
-from jobs.write_shards import source_files, write_data
+from jobs.write_shards import data_config, write_data
+from shards.annotations import annotation_files, load
 from shards.annotations.base import read_clips
+from shards.annotations.published_lists import list_files
 from shards.label_split import write_split
 from shards.manifest import Manifest
 
@@ -31,11 +34,13 @@ class Stages(TrainStages, LabelStages):
             kind="data",
             folder=self.paths.data,
             config=part(self.cfg, "data", "shards"),
-            inputs={path.name: path for path in source_files(self.cfg.data)},
+            inputs=_numbered(annotation_files(self.cfg.data)),
             outputs=("clips.parquet", "quarantine.parquet", "shards/manifest.json", "shards/manifest.parquet"),
             scratch=("shards",),
         )
-        return self._task(stage, {}, lambda: _ignore(write_data(self.cfg, self.paths, self.reporter.say)))
+        task = self._task(stage, {}, lambda: _ignore(write_data(self.cfg, self.paths, self.reporter.say)))
+        # Who reads the files says best what is wrong with them (a list of another version in place of the right one).
+        return replace(task, explain=lambda: _ignore(load(data_config(self.cfg, self.paths))))
 
     def split(self, seed: int) -> Task:
         """Who is labelled."""
@@ -43,7 +48,7 @@ class Stages(TrainStages, LabelStages):
             kind="split",
             folder=self.paths.seed(seed),
             config=part(self.cfg, "split"),
-            inputs={"data": self.paths.data / DONE},
+            inputs={"data": self.paths.data / DONE, **_numbered(_published(self.cfg.split.lists))},
             outputs=("split.parquet",),
         )
         return self._task(stage, {"seed": seed}, lambda: self._draw_split(seed))
@@ -107,6 +112,15 @@ class Stages(TrainStages, LabelStages):
             outputs=("report.html",),
         )
         return self._task(stage, {}, lambda: _ignore(write_report(self.paths.root)))
+
+
+def _numbered(files: Sequence[Path]) -> dict[str, Path]:
+    """Name files from outside as inputs; two of them may have one name."""
+    return {f"{number} {path.name}": path for number, path in enumerate(files)}
+
+
+def _published(folder: str) -> list[Path]:
+    return list_files(Path(folder)) if folder else []
 
 
 def _ignore(_: object) -> None:

@@ -59,8 +59,10 @@ def _already_done(cfg: RunConfig, root: Path, *, force: bool) -> bool:
     with (root / ".parts" / "lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         prepare_folder(cfg, force=force)
-        stage = Stages(cfg, Reporter(root, tensorboard=False)).data().stage
+        task = Stages(cfg, Reporter(root, tensorboard=False)).data()
+        stage = task.stage
         if missing := stage.missing():
+            task.explain()
             raise UserError(f"{missing[0]} is not there; is the path right?")
         if is_done(stage):
             return True

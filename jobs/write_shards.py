@@ -32,12 +32,6 @@ def data_config(cfg: RunConfig, paths: RunPaths) -> DatasetConfig:
     return cfg.data
 
 
-def source_files(cfg: DatasetConfig) -> list[Path]:
-    """List the annotation files a recipe names: a change of them is another data set."""
-    names = [*cfg.lists.values(), *([cfg.classes] if cfg.classes else [])]
-    return [Path(cfg.root).expanduser() / name for name in names]
-
-
 def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> Manifest:
     """Write clips.parquet, the shards and quarantine.parquet; `UserError` over `reading.max_bad_fraction`."""
     data = data_config(cfg, paths)

@@ -1,9 +1,11 @@
-"""One small module a data set; each has `read(cfg) -> Annotations`."""
+"""One small module a data set; each has `read(cfg) -> Annotations` and `files(cfg)`, the files that it reads."""
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
 
 from shards.annotations.base import Annotations, DatasetConfig
 from shards.open_world import open_world
@@ -29,12 +31,22 @@ SPECIAL_OPTIONS = ("version", "subset", "task", "split", "cut_from", "frame_rate
 
 def load(cfg: DatasetConfig) -> Annotations:
     """Read the data set that `cfg.name` names: its module is `shards.annotations.<name>`."""
-    if cfg.name not in DATASETS:
-        raise UserError(f"data.name: {cfg.name} is not a data set; choose one of {', '.join(DATASETS)}")
-    module = importlib.import_module(f"shards.annotations.{cfg.name}")
+    module = _module(cfg)
     _refuse_unused(cfg, getattr(module, "OPTIONS", ()))
     annotations: Annotations = module.read(cfg)
     return open_world(annotations, cfg.open_world) if cfg.open_world.known else annotations
+
+
+def annotation_files(cfg: DatasetConfig) -> list[Path]:
+    """List the files that `load` reads, also those that are not there: a change of one is another data set."""
+    found: list[Path] = _module(cfg).files(cfg)
+    return found
+
+
+def _module(cfg: DatasetConfig) -> ModuleType:
+    if cfg.name not in DATASETS:
+        raise UserError(f"data.name: {cfg.name} is not a data set; choose one of {', '.join(DATASETS)}")
+    return importlib.import_module(f"shards.annotations.{cfg.name}")
 
 
 def _refuse_unused(cfg: DatasetConfig, options: tuple[str, ...]) -> None:

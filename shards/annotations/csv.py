@@ -54,13 +54,22 @@ def read(cfg: DatasetConfig) -> Annotations:
     return make_annotations(clips, classes, cfg.name, "1")
 
 
-def _find(cfg: DatasetConfig, name: str) -> Path:
+def files(cfg: DatasetConfig) -> list[Path]:
+    """List the list files and the class file."""
+    return [_place(cfg, name) for name in (*cfg.lists.values(), *([cfg.classes] if cfg.classes else []))]
+
+
+def _place(cfg: DatasetConfig, name: str) -> Path:
     """A list is named relative to the root, or to where the command runs."""
-    candidates = [Path(cfg.root, name).expanduser(), Path(name).expanduser()]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise UserError(f"list {candidates[0]} does not exist or is no file; check data.lists, data.classes and data.root")
+    below, here = Path(cfg.root, name).expanduser(), Path(name).expanduser()
+    return here if here.is_file() and not below.is_file() else below
+
+
+def _find(cfg: DatasetConfig, name: str) -> Path:
+    path = _place(cfg, name)
+    if not path.is_file():
+        raise UserError(f"list {path} does not exist or is no file; check data.lists, data.classes and data.root")
+    return path
 
 
 def _read_text(path: Path) -> str:

@@ -21,13 +21,20 @@ _N_CLASSES = 48
 _NAME = re.compile(r"([A-Za-z0-9_-]{11})_\d{5}")
 _SOURCE = "http://www.svcl.ucsd.edu/projects/resound/dataset.html"
 _VIDEOS = "rgb"
+_VOCABULARY = "Diving48_vocab.json"
+
+
+def files(cfg: DatasetConfig) -> list[Path]:
+    """List the vocabulary and the V2 lists."""
+    root = Path(cfg.root).expanduser()
+    return [root / _VOCABULARY, *(root / f"Diving48_V2_{split}.json" for split in COUNTS)]
 
 
 def read(cfg: DatasetConfig) -> Annotations:
     """Read the V2 lists. Raises UserError for V1 lists (named so), missing files and rows that cannot be right."""
     root = Path(cfg.root).expanduser()
     _refuse_v1_folder(root)
-    classes = _read_classes(root / "Diving48_vocab.json")
+    classes = _read_classes(root / _VOCABULARY)
     videos = cfg.videos or absolute(root, _VIDEOS)
     clips = [clip for split in COUNTS for clip in _read_split(root / f"Diving48_V2_{split}.json", split, videos)]
     return make_annotations(clips, classes, cfg.name, "V2")

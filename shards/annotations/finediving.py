@@ -129,6 +129,15 @@ def read_pickles(folder: Path) -> list[Dive]:
     return dives
 
 
+def files(cfg: DatasetConfig) -> list[Path]:
+    """List the files of the form that lies under the root; of the pickles where there is none."""
+    root = Path(cfg.root)
+    for folder in () if (root / COARSE).exists() else (root, root / "spot"):
+        if (folder / "train.json").exists():
+            return [folder / f"{part}.json" for part in _SPOT_PARTS]
+    return [root / name for name in (COARSE, FINE, "train_split.pkl", "test_split.pkl")]
+
+
 def read_dives(root: Path) -> list[Dive]:
     """Read whichever form lies under `root`: the pickles, or the JSON files there or in `root/spot`."""
     if (root / COARSE).exists():

@@ -116,6 +116,25 @@ def _place(cut_from: str, name: str, element: Element) -> tuple[str, float | Non
     return name, None, None
 
 
+def files(cfg: DatasetConfig) -> list[Path]:
+    """List the categories and both element lists."""
+    return [_categories(cfg), *_lists(cfg).values()]
+
+
+def _base(cfg: DatasetConfig) -> str:
+    return "gym288" if cfg.subset in ("gym288", "Gym_new") else "gym99"
+
+
+def _categories(cfg: DatasetConfig) -> Path:
+    return Path(cfg.root) / f"{_base(cfg)}_categories.txt"
+
+
+def _lists(cfg: DatasetConfig) -> dict[str, Path]:
+    """Give the list file of each role."""
+    names = {"train": f"train_element_{cfg.version or 'v1.1'}", "test": "val_element"}
+    return {role: Path(cfg.root) / f"{_base(cfg)}_{name}.txt" for role, name in names.items()}
+
+
 def read(cfg: DatasetConfig) -> Annotations:
     """Read FineGym.
 
@@ -134,14 +153,12 @@ def read(cfg: DatasetConfig) -> Annotations:
         raise UserError(
             f"data.cut_from={cfg.cut_from}: the video files are element, event or video; choose one of them"
         )
-    base = "gym288" if subset in ("gym288", "Gym_new") else "gym99"
-    categories = read_categories(Path(cfg.root) / f"{base}_categories.txt")
+    categories = read_categories(_categories(cfg))
     labels = _renumbering(subset, categories)
-    files = {"train": f"{base}_train_element_{version}.txt", "test": f"{base}_val_element.txt"}
     clips = []
     videos = videos_folder(cfg)
-    for role, file in files.items():
-        for name, element, label in _read_list(Path(cfg.root) / file, len(categories)):
+    for role, path in _lists(cfg).items():
+        for name, element, label in _read_list(path, len(categories)):
             if label in labels:
                 stem, start, end = _place(cfg.cut_from, name, element)
                 clips.append(

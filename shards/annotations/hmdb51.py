@@ -35,9 +35,19 @@ def source_of(name: str, action: str) -> str:
     return stem(name).rsplit(f"_{action}_", 1)[0]
 
 
+def files(cfg: DatasetConfig) -> list[Path]:
+    """List the class lists of the split that are there; a pattern where there is none."""
+    pattern = f"*{_ending(cfg.split)}"
+    return sorted(Path(cfg.root).glob(pattern)) or [Path(cfg.root) / pattern]
+
+
+def _ending(split: int) -> str:
+    return f"_test_split{split}.txt"
+
+
 def class_lists(root: Path, split: int) -> dict[str, Path]:
     """Return class name -> list file, sorted by class. Raises UserError unless there are exactly 51."""
-    ending = f"_test_split{split}.txt"
+    ending = _ending(split)
     if not root.is_dir():
         raise UserError(f"{root}: is not a folder; give the folder that holds the files <class>{ending}")
     lists = {path.name.removesuffix(ending): path for path in root.iterdir() if path.name.endswith(ending)}

@@ -171,13 +171,22 @@ def read_in_its_order(path: Path, maps: Sequence[LabelMap]) -> list[Row]:
     return fitting[0]
 
 
-def _label_maps(cfg: DatasetConfig) -> list[LabelMap]:
+def files(cfg: DatasetConfig) -> list[Path]:
+    """List the label maps and both lists."""
+    return [*_label_map_files(cfg), *(_list_file(cfg, role) for role in ("train", "test"))]
+
+
+def _label_map_files(cfg: DatasetConfig) -> list[Path]:
     if cfg.classes:
-        return [read_label_map(Path(cfg.root) / cfg.classes)]
-    files = sorted(path for path in Path(cfg.root).glob("*.txt") if "label_map" in path.name or "categ" in path.name)
-    if not files:
+        return [Path(cfg.root) / cfg.classes]
+    return sorted(path for path in Path(cfg.root).glob("*.txt") if "label_map" in path.name or "categ" in path.name)
+
+
+def _label_maps(cfg: DatasetConfig) -> list[LabelMap]:
+    maps = [read_label_map(path) for path in _label_map_files(cfg)]
+    if not maps:
         raise UserError(f"{cfg.root}: holds no label map; add label_map_k400.txt (400 class names, one a line)")
-    return [read_label_map(path) for path in files]
+    return maps
 
 
 def _list_file(cfg: DatasetConfig, role: str) -> Path:

@@ -61,14 +61,23 @@ def read_phase_file(path: Path, action: str, role: str) -> Video:
     return Video(name=path.name[:4], action=action, role=role, phases=[max(-1, int(phase)) for phase in phases])
 
 
+def files(cfg: DatasetConfig) -> list[Path]:
+    """List the phase files that are there; a pattern where there is none."""
+    return [path for _, path in _phase_files(Path(cfg.root))] or [Path(cfg.root) / "train" / "*" / "*.npy"]
+
+
+def _phase_files(root: Path) -> list[tuple[str, Path]]:
+    """Give (role, path) of every phase file."""
+    parts = (("train", "train"), ("val", "test"))
+    return sorted((role, path) for part, role in parts for path in (root / part).glob("*/*.npy"))
+
+
 def read_videos(root: Path) -> list[Video]:
     """Read every phase file under `root`. Raises UserError on unknown actions, bad files, or when there is none."""
     videos: list[Video] = []
     bad: list[str] = []
-    files = sorted(
-        (role, path) for part, role in (("train", "train"), ("val", "test")) for path in (root / part).glob("*/*.npy")
-    )
-    for role, path in files:
+    found = _phase_files(root)
+    for role, path in found:
         action = path.parent.name
         if action not in PHASES:
             raise UserError(f"{path.parent}: is none of the 13 actions with phases ({', '.join(PHASES)}); move it away")
@@ -77,7 +86,7 @@ def read_videos(root: Path) -> list[Video]:
         except ValueError as error:
             bad.append(f"{path.parent.name}/{path.name} ({error})")
     if bad:
-        refuse_rows(root, bad, len(files), "one int array [n_frames] a video")
+        refuse_rows(root, bad, len(found), "one int array [n_frames] a video")
     if not videos:
         raise UserError(
             f"{root}: holds no train/<action>/<id>.npy or val/<action>/<id>.npy; give the phase label folder"

@@ -64,6 +64,11 @@ def _find(folder: Path, role: str) -> Path | None:
     return next((folder / name for name in FILES[role] if (folder / name).is_file()), None)
 
 
+def list_files(folder: Path) -> list[Path]:
+    """List the files of the folder that are read."""
+    return [path for role in FILES if (path := _find(folder, role))]
+
+
 def _read_labelled(path: Path) -> dict[str, int]:
     rows = parse_lines(path, _parse_labelled, _RULE)
     _unique(path, (name for name, _ in rows))

@@ -89,7 +89,7 @@ def _read_official(root: Path) -> tuple[list[str], dict[str, list[tuple[str, int
 
 
 def _read_lists(root: Path) -> tuple[list[str], dict[str, list[tuple[str, int]]]]:
-    categories = sorted(root.glob("category*.txt"))
+    categories = _categories(root)
     if len(categories) != 1:
         raise UserError(
             f"{root}: holds {len(categories)} files category*.txt, exactly one expected (a class name a line)"
@@ -102,6 +102,21 @@ def _read_lists(root: Path) -> tuple[list[str], dict[str, list[tuple[str, int]]]
         for role, part in (("train", "train"), ("test", "val"))
     }
     return classes, rows
+
+
+def files(cfg: DatasetConfig) -> list[Path]:
+    """List the files of the version."""
+    root = Path(cfg.root)
+    if cfg.version == "mini":
+        return [
+            *(_categories(root) or [root / "category*.txt"]),
+            *(root / f"{part}_videofolder.txt" for part in ("train", "val")),
+        ]
+    return [root / f"{PREFIX}{part}.json" for part in ("labels", "train", "validation")]
+
+
+def _categories(root: Path) -> list[Path]:
+    return sorted(root.glob("category*.txt"))
 
 
 def read(cfg: DatasetConfig) -> Annotations:

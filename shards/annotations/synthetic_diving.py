@@ -38,6 +38,11 @@ class _Video:
         return f"{self.class_name.replace(':', '_')}-{self.split}-{self.index:04d}"
 
 
+def files(cfg: DatasetConfig) -> list[Path]:
+    """List nothing: all of it is rendered from the configuration, which `cfg` is."""
+    return []
+
+
 def read(cfg: DatasetConfig) -> Annotations:
     """Render what is missing, write `<root>/phases.parquet` and give the clip table (roles train and test).
 

@@ -44,6 +44,12 @@ def parse_video(text: str, labels: dict[str, int]) -> tuple[str, int, str]:
     return path, label, f"{match[1]}_{match[3]}"
 
 
+def files(cfg: DatasetConfig) -> list[Path]:
+    """List the class index and the lists of the split."""
+    names = ("classInd.txt", f"trainlist0{cfg.split}.txt", f"testlist0{cfg.split}.txt")
+    return [Path(cfg.root) / name for name in names]
+
+
 def read(cfg: DatasetConfig) -> Annotations:
     """Read UCF101; `cfg.split` 1 (default), 2 or 3 chooses trainlist0N.txt and testlist0N.txt under `cfg.root`."""
     split, root = split_number(cfg.split), Path(cfg.root)

@@ -169,6 +169,52 @@ def test_a_started_stage_forgets_its_old_curve_only_when_it_starts_over(make, mo
     assert stages.reporter.scalars(line)
 
 
+def listed(folder: Path, *names: str) -> list[str]:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("a.mp4 0\n")
+    return ["data.name=csv", f"data.root={folder}"]
+
+
+def test_a_changed_annotation_file_undoes_the_data_stage(make, monkeypatch, tmp_path):
+    lists = listed(tmp_path / "in", "a/list.txt", "b/list.txt")
+    overrides = [*lists, "data.lists={train: a/list.txt, test: b/list.txt}"]
+    assert "data" in run(make, monkeypatch, *overrides)
+    assert run(make, monkeypatch, *overrides) == []
+    (tmp_path / "in" / "b" / "list.txt").write_text("b.mp4 0\n")
+    assert "data" in run(make, monkeypatch, *overrides)
+
+
+def test_files_of_a_root_and_published_lists_count_too(make, monkeypatch, tmp_path):
+    names = ("classInd.txt", "trainlist01.txt", "testlist01.txt")
+    listed(tmp_path / "in", *names, "splits/train.csv")
+    overrides = ["data.name=ucf101", f"data.root={tmp_path / 'in'}", "split.method=lists"]
+    overrides += [f"split.lists={tmp_path / 'in' / 'splits'}"]
+    whole = run(make, monkeypatch, *overrides)
+    (tmp_path / "in" / "trainlist02.txt").write_text("of another split")
+    assert run(make, monkeypatch, *overrides) == []
+    (tmp_path / "in" / "trainlist01.txt").write_text("changed")
+    assert run(make, monkeypatch, *overrides) == whole
+    (tmp_path / "in" / "splits" / "train.csv").write_text("b.mp4 0\n")
+    assert run(make, monkeypatch, *overrides) == [name for name in whole if name != "data"]
+
+
+def test_missing_annotation_files_are_told_by_their_reader_and_undo_nothing(make, monkeypatch, tmp_path):
+    root = tmp_path / "in"
+    root.mkdir()
+    (root / "Diving48_train.json").write_text("[]")
+    with pytest.raises(UserError, match=r"Diving48_train.json is Diving48 V1"):
+        run(make, monkeypatch, "data.name=diving48", f"data.root={root}")
+    lists = [*listed(root, "list.txt"), "data.lists.all=list.txt"]
+    assert "data" in run(make, monkeypatch, *lists)
+    (root / "list.txt").unlink()
+    for kinds in (None, COMMANDS["write-shards"]):
+        with pytest.raises(UserError, match=r"list .*list.txt does not exist"):
+            run(make, monkeypatch, *lists, kinds=kinds)
+    assert run(make, monkeypatch, *lists, kinds=COMMANDS["report"]) == []
+    assert (make()[0].folder / "data" / "DONE.json").exists()
+
+
 def test_done_is_judged_by_what_is_on_disk(make, monkeypatch):
     run(make, monkeypatch)
     _, _, plan = make()
