@@ -6,6 +6,7 @@ descriptors are opened where they are used.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -129,9 +130,10 @@ class Manifest:
         return ManifestRow(**values)
 
     def read(self, key: str) -> bytes:
-        """Read one clip's encoded video.
+        """Read one clip's encoded video and compare its hash: decoders take many flipped bits for pictures.
 
-        Raises SampleError `shard_unreadable` when the tar vanished or was cut since it was opened.
+        Raises SampleError `shard_unreadable` when the tar vanished or was cut since it was opened, `hash_mismatch` when
+        these are not the bytes that were written.
         """
         index = self._position(key)
         size, offset = int(self._size[index]), int(self._offset[index])
@@ -142,6 +144,8 @@ class Manifest:
             raise SampleError(key, "shard_unreadable", f"{self.shards[shard]}: {error}") from error
         if len(data) != size:
             raise SampleError(key, "shard_unreadable", f"{self.shards[shard]} ends inside the clip")
+        if hashlib.sha256(data).hexdigest() != self._table.column("sha256")[index].as_py():
+            raise SampleError(key, "hash_mismatch", f"{self.shards[shard]} was changed; write the shards again")
         return data
 
     def close(self) -> None:

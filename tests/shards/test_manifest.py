@@ -1,19 +1,29 @@
 import json
 import pickle
+import tarfile
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from shards.files import sha256_file
 from shards.manifest import Manifest
 from shards.types import SampleError, UserError
 from shards.writer import PlannedClip, ShardConfig, ShardPlan, finish, write_shard
+from tests.shards.hurt import change_rows
 from tests.shards.make_clips import write_numbered
 
 
 @pytest.fixture
 def folder(tmp_path):
+    return made_shards(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shards_of_two(tmp_path_factory):
+    return made_shards(tmp_path_factory.mktemp("two"))
+
+
+def made_shards(tmp_path):
     clips = [
         PlannedClip(key=f"k{index}", path=str(write_numbered(tmp_path / f"{index}.mp4", 4 + index)))
         for index in range(4)
@@ -21,16 +31,6 @@ def folder(tmp_path):
     plans = [ShardPlan(index=index, clips=tuple(clips[2 * index : 2 * index + 2])) for index in range(2)]
     finish(tmp_path / "s", [write_shard(plan, tmp_path / "s", ShardConfig()) for plan in plans], ShardConfig())
     return tmp_path / "s"
-
-
-def rewrite(folder, change):
-    """Change the rows and make manifest.json agree, as an attacker or a bug would."""
-    rows = pq.ParquetFile(folder / "manifest.parquet").read()
-    table = pa.Table.from_pylist(change(rows.to_pylist()), schema=rows.schema)
-    pq.write_table(table, folder / "manifest.parquet")
-    info = json.loads((folder / "manifest.json").read_text())
-    info["manifest_sha256"] = sha256_file(folder / "manifest.parquet")
-    (folder / "manifest.json").write_text(json.dumps(info))
 
 
 def test_a_pickled_manifest_reads_the_same(folder):
@@ -72,8 +72,8 @@ def other_info(**change):
     return apply
 
 
-def change_rows(**change):
-    return lambda folder: rewrite(folder, lambda rows: [{**rows[0], **change}, *rows[1:]])
+def first_row(**change):
+    return lambda folder: change_rows(folder, lambda row: row | change if row["key"] == "k0" else row)
 
 
 OUTSIDE = [{"name": "../s/shard-000000.tar", "bytes": 1}]
@@ -90,13 +90,13 @@ OUTSIDE = [{"name": "../s/shard-000000.tar", "bytes": 1}]
         (cut("manifest.json"), "manifest.json cannot be read"),
         (other_info(format=2), "is not a manifest of format 1"),
         (other_info(shards=OUTSIDE), "outside the folder"),
-        (change_rows(offset=10**9), "clip k0 lies outside its tar"),
-        (change_rows(offset=-1), "clip k0 lies outside its tar"),
-        (change_rows(shard=7), "clip k0 lies outside its tar"),
-        (change_rows(shard=-1), "clip k0 lies outside its tar"),
-        (change_rows(size=0), "clip k0 lies outside its tar"),
-        (change_rows(key="k1"), "keys doubled"),
-        (change_rows(key="z"), "out of order"),
+        (first_row(offset=10**9), "clip k0 lies outside its tar"),
+        (first_row(offset=-1), "clip k0 lies outside its tar"),
+        (first_row(shard=7), "clip k0 lies outside its tar"),
+        (first_row(shard=-1), "clip k0 lies outside its tar"),
+        (first_row(size=0), "clip k0 lies outside its tar"),
+        (first_row(key="k1"), "keys doubled"),
+        (first_row(key="z"), "out of order"),
     ],
 )
 def test_what_does_not_match_is_refused(folder, harm, message):
@@ -115,3 +115,69 @@ def test_a_shard_that_vanishes_later_fails_its_clips_only(folder, harm):
         manifest.read("k3")
     assert caught.value.reason == "shard_unreadable"
     assert manifest.read("k0")
+
+
+@settings(deadline=None, max_examples=60)
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_single_flipped_bit_of_a_clip_is_noticed(shards_of_two, place, bit):
+    manifest = Manifest.open(shards_of_two)
+    row = manifest.row("k2")
+    tar, at = shards_of_two / manifest.shards[row.shard], row.offset + int(place * row.size)
+    whole = tar.read_bytes()
+    tar.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :])
+    try:
+        with pytest.raises(SampleError) as caught:
+            manifest.read("k2")
+        assert caught.value.reason == "hash_mismatch"
+        assert manifest.read("k3")
+    finally:
+        tar.write_bytes(whole)
+    assert manifest.read("k2")
+
+
+HOSTILE = [("../../evil.mp4", b"0"), ("/tmp/fp-evil.mp4", b"0"), ("k0.mp4", b"3"), ("k0.mp4", b"2"), ("k0.mp4", b"5")]
+
+
+@pytest.mark.parametrize(("name", "kind"), HOSTILE)  # a path that climbs out, an absolute one, device, link, folder
+def test_headers_of_a_tar_lead_nowhere(folder, name, kind):
+    """Clips are read by offset; nothing takes a tar apart, so what its headers say does not matter."""
+    manifest = Manifest.open(folder)
+    clip, tar = manifest.read("k0"), folder / "shard-000000.tar"
+    data = bytearray(tar.read_bytes())
+    header = manifest.row("k0").offset - 512
+    data[header : header + 100] = name.encode().ljust(100, b"\0")
+    data[header + 156 : header + 157] = kind
+    data[header + 157 : header + 257] = b"/etc/passwd".ljust(100, b"\0")
+    data[header + 148 : header + 156] = b" " * 8
+    data[header + 148 : header + 156] = b"%06o\0 " % sum(data[header : header + 512])
+    tar.write_bytes(data)
+    before = sorted(folder.parent.parent.rglob("*"))
+    with tarfile.open(tar) as listing:
+        assert name in (listing.next().name, listing.next().name)  # tarfile takes the header for good
+    assert Manifest.open(folder).read("k0") == clip
+    assert sorted(folder.parent.parent.rglob("*")) == before
+    plan = ShardPlan(
+        index=0, clips=tuple(PlannedClip(key=key, path=str(folder.parent / f"{key[1]}.mp4")) for key in ("k0", "k1"))
+    )
+    assert write_shard(plan, folder, ShardConfig()).written, "it is not what was written: written again"
+
+
+def test_a_key_in_two_tars_is_refused(folder):
+    clip = PlannedClip(key="k1", path=str(folder.parent / "1.mp4"))
+    plans = [ShardPlan(index=index, clips=(clip,)) for index in range(2)]
+    with pytest.raises(UserError, match="keys doubled"):
+        finish(folder, [write_shard(plan, folder, ShardConfig()) for plan in plans], ShardConfig())
+
+
+def test_rows_of_another_write_are_noticed_clip_by_clip(folder, tmp_path):
+    """A tar of the same name and size with other pictures, copied over ours."""
+    manifest = Manifest.open(folder)
+    row = manifest.row("k0")
+    tar = folder / manifest.shards[row.shard]
+    data = bytearray(tar.read_bytes())
+    data[row.offset : row.offset + row.size] = bytes(reversed(data[row.offset : row.offset + row.size]))
+    tar.write_bytes(data)
+    again = Manifest.open(folder)
+    with pytest.raises(SampleError, match=r"k0: hash_mismatch \(shard-000000.tar was changed; write the shards again"):
+        again.read("k0")
+    assert again.read("k1")

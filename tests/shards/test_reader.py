@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import shutil
@@ -19,6 +20,7 @@ from shards.order import OrderConfig
 from shards.reader import ClipReader, ReaderConfig
 from shards.sampling import SamplingConfig
 from shards.types import NO_LABEL, ClipBatch, ItemTable, UserError
+from tests.shards.hurt import change_rows
 from tests.shards.numbered import number, shard, write
 
 LENGTHS = {f"clip{i:02d}": (18, 25, 36, 5, 40, 31, 29)[i % 7] for i in range(14)}
@@ -191,24 +193,37 @@ def test_both_decoders_agree_on_vp9(vp9: Manifest) -> None:
     assert (difference > 3).float().mean() < 0.02  # and smooth colour differently, at the edges of the red mark
 
 
-def damage(manifest: Manifest, folder: Path, keys: Sequence[str], *, half: bool = False) -> Manifest:
-    """Copy the shards and overwrite clips with nonsense, wholly or from the middle on; sizes stay as they are."""
+def damage(
+    manifest: Manifest, folder: Path, keys: Sequence[str], *, half: bool = False, signed: bool = True
+) -> Manifest:
+    """Copy the shards and overwrite clips with nonsense, wholly or from the middle on; sizes stay as they are.
+
+    signed: their hashes are made to fit, so that only the decoder can tell.
+    """
     shutil.copytree(manifest.folder, folder)
+    hashes = {}
     for key in keys:
         row = manifest.row(key)
         skip = row.size // 2 if half else 0
         with (folder / manifest.shards[row.shard]).open("r+b") as file:
             file.seek(row.offset + skip)
             file.write(b"\x07" * (row.size - skip))
+            file.seek(row.offset)
+            hashes[key] = hashlib.sha256(file.read(row.size)).hexdigest()
+    if signed:
+        change_rows(folder, lambda row: row | {"sha256": hashes.get(row["key"], row["sha256"])})
     return Manifest.open(folder)
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_a_bad_clip_is_masked_and_the_others_are_untouched(manifest: Manifest, tmp_path: Path, half: bool) -> None:
+@pytest.mark.parametrize(("half", "signed"), [(False, True), (True, True), (True, False)])
+def test_a_bad_clip_is_masked_and_the_others_are_untouched(
+    manifest: Manifest, tmp_path: Path, half: bool, signed: bool
+) -> None:
     cfg = config(8, augment=AugmentConfig.metric(size=32))
     bad = {"clip04", "clip09"}
     sound = [b for e in range(2) for b in ClipReader(manifest, items(), cfg, seed=1).epoch(e)]
-    reader = ClipReader(damage(manifest, tmp_path / "bad", sorted(bad), half=half), items(), cfg, seed=1)
+    hurt_shards = damage(manifest, tmp_path / "bad", sorted(bad), half=half, signed=signed)
+    reader = ClipReader(hurt_shards, items(), cfg, seed=1)
     hurt = [b for e in range(2) for b in reader.epoch(e)]
     for a, b in zip(sound, hurt, strict=True):
         assert a.keys == b.keys
@@ -221,7 +236,8 @@ def test_a_bad_clip_is_masked_and_the_others_are_untouched(manifest: Manifest, t
                 assert a.valid[slot] == b.valid[slot]
                 assert torch.equal(a.frames[slot], b.frames[slot])
     assert sum(reader.bad.values()) == 2
-    assert set(reader.bad) <= {"not_a_video", "decode_error", "truncated", "too_few_frames"}
+    noticed_by_decoders = {"not_a_video", "decode_error", "truncated", "too_few_frames"}
+    assert set(reader.bad) <= (noticed_by_decoders if signed else {"hash_mismatch"})
 
 
 def test_a_batch_of_nothing_but_a_bad_clip_is_all_masked(manifest: Manifest, tmp_path: Path) -> None:
