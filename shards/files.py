@@ -15,6 +15,7 @@ from shards.types import UserError
 _DISK_ERRORS = {
     errno.ENOSPC: "no space is left on the disk; free some or choose another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
+    errno.EFBIG: "the limit on the size of a file is reached; raise it (ulimit -f) or choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "permission is denied; choose a folder you may write to",
     errno.EPERM: "permission is denied; choose a folder you may write to",
