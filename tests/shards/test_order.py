@@ -163,3 +163,69 @@ def test_any_batch_is_found_without_walking_there() -> None:
         walked = BatchOrder(items, cfg, 1)
         everything = {(e, b): walked.batch(e, b).tolist() for e in range(3) for b in range(walked.length)}
         assert BatchOrder(items, cfg, 1).batch(2, 3).tolist() == everything[2, 3]
+
+
+def read_by(items: ItemTable, cfg: OrderConfig, world: int, batches: range) -> list[Counter[int]]:
+    """Give the clips of each global batch as the ranks of a run of this size read them, each on its own."""
+    orders = [BatchOrder(items, cfg, 7) for _ in range(world)]
+    parts = [rank_slice(cfg.batch_size, rank, world) for rank in range(world)]
+    return [
+        Counter(int(p) for order, mine in zip(orders, parts, strict=True) for p in order.batch(2, b)[mine])
+        for b in batches
+    ]
+
+
+@settings(deadline=None)
+@given(
+    n=st.integers(1, 120),
+    sampler=st.sampled_from(["shuffle", "balanced"]),
+    worlds=st.lists(st.sampled_from([1, 2, 4, 8]), min_size=2, max_size=4),
+    cuts=st.lists(st.floats(0, 1), min_size=1, max_size=3),
+)
+def test_a_run_resumed_on_other_numbers_of_ranks_reads_what_it_would_have_read(
+    n: int, sampler: str, worlds: list[int], cuts: list[float]
+) -> None:
+    items = table([i % 5 for i in range(n)])
+    cfg = OrderConfig(batch_size=8, sampler=sampler)  # type: ignore[arg-type]
+    length = batches_per_epoch(items, cfg)
+    undisturbed = read_by(items, cfg, 1, range(length))
+    places = sorted(round(cut * length) for cut in cuts[: len(worlds) - 1])
+    read: list[Counter[int]] = []
+    for world, start, stop in zip(worlds, [0, *places], [*places, length], strict=False):
+        read += read_by(items, cfg, world, range(start, stop))
+    assert read == undisturbed
+    if sampler == "shuffle":
+        assert sum(read, Counter())[PADDING] == length * 8 - n
+        assert all(sum(read, Counter())[p] == 1 for p in range(n))
+
+
+@settings(deadline=None)
+@given(
+    labelled=st.integers(1, 60),
+    unlabelled=st.integers(1, 200),
+    batch=st.sampled_from([4, 8]),
+    mu=st.integers(1, 5),
+    world=st.sampled_from([1, 2, 4]),
+)
+def test_two_streams_go_side_by_side_at_any_ratio(
+    labelled: int, unlabelled: int, batch: int, mu: int, world: int
+) -> None:
+    """An epoch is a pass over the labelled clips; the unlabelled ones go on where they were, each once a pass."""
+    first, second = table([0] * labelled), ItemTable.unlabelled([f"u{i}" for i in range(unlabelled)])
+    cfg = OrderConfig(batch_size=batch)
+    other = OrderConfig(batch_size=mu * batch, batches_per_epoch=batches_per_epoch(first, cfg))
+    orders = BatchOrder(first, cfg, 3), BatchOrder(second, other, 3)
+    assert orders[0].length == orders[1].length
+    seen: list[int] = []
+    for epoch in range(3):
+        own: list[int] = []
+        for index in range(orders[0].length):
+            for rank in range(world):
+                parts = [o.batch(epoch, index)[rank_slice(len(o.batch(epoch, index)), rank, world)] for o in orders]
+                assert len(parts[1]) == mu * len(parts[0])
+                own += [int(p) for p in parts[0] if p != PADDING]
+                seen += [int(p) for p in parts[1] if p != PADDING]
+        assert sorted(own) == list(range(labelled))
+    for start in range(0, len(seen), unlabelled):
+        lap = seen[start : start + unlabelled]
+        assert len(set(lap)) == len(lap)
