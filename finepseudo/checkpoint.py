@@ -6,9 +6,11 @@ containers, no code. Weights are safetensors.
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch import Tensor
 from finepseudo.artifacts import atomic_path
 from shards.types import UserError
 
+_MORE = 1 << 22  # bytes; no more than this is left when a write has fallen short
 _NAME = re.compile(r"step-(\d{9})\.pt")
 
 
@@ -32,7 +35,7 @@ def checkpoint_steps(folder: Path) -> list[int]:
 def save_state(folder: Path, step: int, state: Mapping[str, Any], *, keep: int = 2) -> Path:
     """Write the state after `step` steps atomically, then remove all but the `keep` newest."""
     path = folder / f"step-{step:09d}.pt"
-    with atomic_path(path) as temporary:
+    with _written(path) as temporary:
         torch.save(dict(state), temporary)
     for old in checkpoint_steps(folder)[:-keep]:
         (folder / f"step-{old:09d}.pt").unlink(missing_ok=True)
@@ -51,10 +54,24 @@ def load_state(folder: Path, step: int, device: torch.device | str = "cpu") -> d
     return state
 
 
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """`atomic_path` for libraries that have their own words for a full disk: writing on says it in the system's."""
+    with atomic_path(path) as temporary:
+        try:
+            yield temporary
+        except (RuntimeError, SafetensorError):
+            with temporary.open("ab") as file:
+                file.write(bytes(_MORE))
+                file.flush()
+                os.fsync(file.fileno())
+            raise
+
+
 def save_weights(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
     """Write weights as safetensors, atomically; `about` (strings) travels in the header."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    with atomic_path(path) as temporary:
+    with _written(path) as temporary:
         save_file(tensors, temporary, metadata=dict(about or {}))
 
 

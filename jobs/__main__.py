@@ -7,6 +7,7 @@ a stop request with code 75 (type the same command again), Ctrl-C with code 130.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 
 from shards.types import UserError
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 STAGES = {
@@ -93,14 +95,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
+    except BrokenPipeError:  # `| head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        sys.stderr.write(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}; make room\n")
+        return UserError.exit_code
     except Preempted:
         from jobs.preempt import EXIT_CODE
 
         sys.stderr.write("stopped on request; everything done is on disk; the same command goes on\n")
         return EXIT_CODE
-    except BrokenPipeError:  # `| head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on\n")
         return 130

@@ -6,7 +6,7 @@ import argparse
 import fcntl
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,22 @@ import yaml
 import finepseudo
 import jobs
 import shards
-from finepseudo.artifacts import code_version, environment, write_json, write_text
+from finepseudo.artifacts import code_version, environment, is_done, write_json, write_text
 from finepseudo.report import render_text, summary_table
 from jobs import preempt
 from jobs.config import IDENTITY, RunConfig, from_yaml, load, part, to_yaml
 from jobs.progress import Reporter
 from jobs.ray_session import ray_session
-from jobs.rounds import COMMANDS, make_plan, run_plan
+from jobs.rounds import COMMANDS, Plan, make_plan, run_plan
 from jobs.stages import Stages
+from jobs.train import check_room, uses_gpu
 from jobs.typed import Value, plain
 from shards.types import UserError
 
 LIST_ROLES = ("all", "labelled", "unlabelled", "train", "test")
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
+TRAINING = frozenset({"pretrain", "frame_encoder", "action_encoder"})
+"""Kinds of stages that train."""
 NO_RAY = frozenset({"split", "report"})
 """Commands that start no Ray."""
 
@@ -133,6 +136,7 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
                 preempt.clear(cfg.folder)
                 preempt.install(cfg.folder)
                 write_environment(cfg, version)
+                check_devices(cfg, plan, COMMANDS.get(command))
                 ran = run_plan(cfg, stages, plan, version, COMMANDS.get(command))
         if not ran:
             reporter.say("nothing to do: every stage is done")
@@ -140,6 +144,16 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
             reporter.say(render_text(summary_table(cfg.folder)))
             reporter.say(f"report: {cfg.folder / 'report.html'}")
     return 0
+
+
+def check_devices(cfg: RunConfig, plan: Plan, kinds: Collection[str] | None) -> None:
+    """Refuse devices that this cluster lacks before anything runs: training may be hours away."""
+    tasks = [task for group in plan for task in group if kinds is None or task.stage.kind in kinds]
+    left = {task.stage.kind for task in tasks if not is_done(task.stage)}
+    if left & {*TRAINING, "embeddings", "scores", "evaluation"}:
+        gpu = uses_gpu(cfg.resources)
+        if left & TRAINING:
+            check_room(cfg.resources, gpu)
 
 
 def source_version() -> str:

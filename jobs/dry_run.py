@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finepseudo.artifacts import is_done
@@ -28,6 +28,8 @@ def check(cfg: RunConfig) -> int:
         _say(f"{cfg.data.name}: rendered when the shards are written; nothing to check")
         return 0
     found = check_config(cfg.data, missing_list=cfg.folder / "missing.txt")
+    if found.clips:
+        found = replace(found, problems=[*found.problems, *split_problems(cfg, load_annotations(cfg.data))])
     _say(found.render())
     return 0 if found.ok else UserError.exit_code
 
@@ -38,11 +40,14 @@ def dry_run(cfg: RunConfig, command: str) -> int:
     found, note = read_annotations(cfg)
     if found is None and note.startswith("PROBLEM"):
         problems.append(note.removeprefix("PROBLEM "))
+        note = f"{cfg.data.name}: cannot be read, see below"
     _say(f"run folder  {cfg.folder}")
     _say(f"data        {note}")
     if found is not None:
-        size = measure(cfg, found)
-        _say("\n".join(size.lines(cfg)))
+        refused = list(split_problems(cfg, found))
+        problems += refused
+        if not refused:
+            _say("\n".join(measure(cfg, found).lines(cfg)))
     _say("\n".join(resource_lines(cfg)))
     _say("stages      (groups in order; those of one line may run side by side)")
     for line in plan_lines(cfg, command):
@@ -84,6 +89,16 @@ def weight_problems(cfg: RunConfig) -> Iterator[str]:
         path = getattr(cfg, name).weights
         if path and not Path(path).is_file():
             yield f"{name}.weights: {path} is not there; give the path of a checkpoint, or leave it empty"
+
+
+def split_problems(cfg: RunConfig, found: Annotations) -> Iterator[str]:
+    """Say why the label split of a seed cannot be drawn: roles that do not fit, a class without a labelled clip."""
+    for seed in cfg.seeds:
+        try:
+            draw_split(found, cfg.split, seed)
+        except UserError as error:
+            yield str(error)
+            return
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -65,10 +65,20 @@ class _Actor:
     """What Ray Data makes. What it is told is small: large things lie in files."""
 
     def __init__(self, work: Work) -> None:
-        self.worker = work.worker(work.told, work.pool)
+        self.refused = ""
+        try:
+            self.worker = work.worker(work.told, work.pool)
+        except UserError as error:
+            self.refused = str(error)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return self.worker(row)
+        """Run the worker; what it refuses becomes its answer, for Ray Data keeps only the text of an error's trace."""
+        if not self.refused:
+            try:
+                return self.worker(row)
+            except UserError as error:
+                self.refused = str(error)
+        return {"part": row["part"], "refused": self.refused}
 
 
 def map_parts(work: Work, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -49,9 +49,11 @@ def start_command(
 
 def answers(ip: str, port: int) -> bool:
     """Tell whether somebody accepts connections."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((ip, port)) == 0
+    try:
+        with socket.create_connection((ip, port), timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 def end(process: subprocess.Popen[bytes] | None, grace_s: float = GRACE_S) -> None:

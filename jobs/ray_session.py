@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jobs.ray_node import answers
 from shards.types import UserError
 
 LOCAL_CPUS = 4
@@ -44,7 +45,8 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
     Inside another such block it is that block's Ray.
     """
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        yield
+        with _plain_refusals():
+            yield
         return
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     paths = [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
@@ -55,11 +57,26 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
     try:
         _attach(dashboard) if folder is None else _start(folder, dashboard, cpus)
         _quiet_data()
-        yield
+        with _plain_refusals():
+            yield
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _plain_refusals() -> Iterator[None]:
+    """Raise what a task, actor or worker has refused as it was raised there, not as the trace that Ray makes of it."""
+    try:
+        yield
+    except Exception as error:
+        inner: BaseException | None = error
+        while inner is not None and (not isinstance(inner, UserError) or hasattr(inner, "cause")):
+            inner = getattr(inner, "cause", None) or inner.__cause__
+        if inner is None or inner is error:
+            raise
+        raise inner from None
 
 
 def _make_folder() -> Path:
@@ -85,6 +102,11 @@ def _attach(dashboard: bool) -> None:
     import ray
 
     address = os.environ["RAY_ADDRESS"]
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host and not answers(host, int(port)):
+        raise UserError(  # Ray itself would try for minutes
+            f"RAY_ADDRESS={address}: nobody answers there; start Ray, or unset RAY_ADDRESS for a local one"
+        )
     try:
         ray.init(runtime_env=_runtime(address if dashboard else None), logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:

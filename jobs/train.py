@@ -24,6 +24,8 @@ from shards.manifest import Manifest
 from shards.reader import ClipReader, ReaderConfig
 from shards.types import ItemTable, UserError
 
+_REFUSED = f"{UserError.__module__}.{UserError.__qualname__}: "  # how the last line of a worker's trace begins
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainJob:
@@ -110,9 +112,8 @@ def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] =
         raise Preempted
     if outcome == "failed" or not (job.loop.folder / WEIGHTS).exists():
         reason = job.loop.folder / FAILURE
-        raise UserError(
-            reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: training failed: {outcome}"
-        )
+        told = outcome.partition(_REFUSED)[2] or f"training failed: {outcome}"
+        raise UserError(reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: {told}")
     for name in (CHECKPOINTS, "ray"):
         shutil.rmtree(job.loop.folder / name, ignore_errors=True)
 

@@ -92,10 +92,7 @@ def _write_with_ray(plans: Sequence[ShardPlan], paths: RunPaths, cfg: ShardConfi
             running.append(task.remote(waiting.pop(0)))
         done, running = ray.wait(running, timeout=5)
         for reference in done:
-            try:
-                yield ray.get(reference)
-            except ray.exceptions.RayTaskError as error:
-                raise error.as_instanceof_cause() from None
+            yield ray.get(reference)
 
 
 def check_quarantine(cfg: RunConfig, path: Path, found: Annotations, say: Callable[[str], None]) -> None:

@@ -135,7 +135,10 @@ def make_annotations(rows: Sequence[Clip], classes: Sequence[str], dataset: str,
     keys = sorted(by_key)
     ordered = [by_key[key] for key in keys]
     columns = {name: [getattr(row, name) for row in ordered] for name in CLIP_SCHEMA.names if name != "key"}
-    table = pa.table({"key": keys, **columns}, schema=CLIP_SCHEMA)
+    try:
+        table = pa.table({"key": keys, **columns}, schema=CLIP_SCHEMA)
+    except UnicodeEncodeError as error:
+        raise UserError(f"{dataset}: {error.object!r} is no valid text; rename the file or mend the list") from error
     return Annotations(clips=table, classes=list(classes), dataset=dataset, version=version)
 
 

@@ -46,3 +46,20 @@ def test_weights_by_prefix(tmp_path):
         load_weights(tmp_path / "w.safetensors", "other.")
     with pytest.raises(UserError, match="cannot read the weights"):
         load_weights(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("kilobytes", [8, 64, 500, 1024])
+@pytest.mark.parametrize("write", ["state", "weights"])
+def test_a_full_disk_is_one_line_and_leaves_the_older_files(small_disk, kilobytes, write):
+    """The libraries that write have words of their own for it: `unexpected pos 652480 vs 652368`."""
+    folder, resize = small_disk
+    resize(4 << 20)
+    small, large = ({"step": 0, "weights": torch.zeros(n)} for n in (10, 500_000))
+    save_state(folder, 1, small)
+    resize(kilobytes << 10)
+    with pytest.raises(UserError, match=r"cannot write \(No space left on device\); free space or choose another"):
+        save_state(folder, 2, large) if write == "state" else save_weights(
+            folder / "w.safetensors", large | {"step": large["weights"]}
+        )
+    assert [path.name for path in folder.iterdir()] == ["step-000000001.pt"]
+    assert load_state(folder, 1)["step"] == 0

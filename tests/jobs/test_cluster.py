@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -160,6 +161,16 @@ def test_processes_in_groups_of_their_own_end_with_the_session():
     while Path(f"/proc/{child}").exists() and Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_taken_port_is_left_alone_and_the_next_one_used(tmp_path, job, stand_in, capfd):
+    wanted = 20000 + int(job) % 10000
+    program = "import os, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(os.environ['RAY_ADDRESS'])"
+    with socket.create_server(("127.0.0.1", wanted)):
+        one = Cluster(task(0, job, ("here",)), ClusterConfig(folder=tmp_path / "c"))
+        assert one.run([sys.executable, "-c", program, str(tmp_path / "seen")]) == 0
+    assert f"port {wanted} is taken, using " in capfd.readouterr().out
+    assert int((tmp_path / "seen").read_text().split(":")[1]) > wanted
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The command line: one clear line for bad input, and what needs no Ray."""
 
+import errno
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import yaml
 from jobs.__main__ import main, split_overrides
 from jobs.commands import data_section, locked, prepare_folder
 from jobs.config import load
+from jobs.ray_session import _attach
 from shards.types import UserError
 
 
@@ -29,6 +31,77 @@ def test_bad_input_is_one_line_and_code_2(argv, message, capsys, tmp_path):
     assert message in said.err + said.out
     assert said.err.count("\n") <= 1
     assert "Traceback" not in said.err
+
+
+def lists(folder, **texts):
+    folder.mkdir(exist_ok=True)
+    for role, text in texts.items():
+        (folder / f"{role}.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return ["--data", f"csv:{folder}", f"out={folder / 'runs'}"]
+
+
+ROLES = {"labelled": "a.mp4,0\nb.mp4,1\n", "unlabelled": "c.mp4\n", "test": "d.mp4,0\n"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "overrides", "message"),
+    [
+        (
+            {**ROLES, "test": "d.mp4,0\ne.mp4,2\n"},
+            [],
+            "1 classes have clips but no labelled one: 2 2; raise split.ratio",
+        ),
+        ({**ROLES, "test": "d.mp4,0\ne.mp4,2\n"}, ["data.classes=classes.txt"], "classes.txt does not exist"),
+        (
+            {**ROLES, "classes": "x\ny\n", "test": "d.mp4,7\n"},
+            ["data.classes={}/classes.csv"],
+            "test.csv:1: 7; correct",
+        ),
+        ({**ROLES, "test": bytes(range(256))}, [], "test.csv:2 is not UTF-8 text"),
+        ({**ROLES, "test": "d.mp4\n"}, [], "test.csv: 1 bad rows, first: line 1: 'd.mp4' has no class"),
+        ({**ROLES, "test": ""}, [], "test.csv is empty"),
+        ({**ROLES, "test": "a.mp4,0\n"}, [], "1 clips are listed twice, first: a.mp4 at"),
+        (
+            ROLES,
+            ["split.method=stratified"],
+            "split.method: stratified draws from training clips, but the data set brings",
+        ),
+        ({"test": "d.mp4,0\n"}, [], "the data set has no training clips to draw labelled ones from"),
+    ],
+)
+@pytest.mark.parametrize("command", [["check"], ["run", "--dry-run"]])
+def test_what_is_wrong_with_lists_is_said_before_a_run(command, texts, overrides, message, capsys, tmp_path):
+    overrides = [text.format(tmp_path / "in") for text in overrides]
+    assert main([*command, *lists(tmp_path / "in", **texts), *overrides]) == 2
+    said = capsys.readouterr()
+    (line,) = [line for line in said.out.splitlines() if message in line]
+    assert line.startswith("PROBLEM ")
+    assert said.err == ""
+    assert not (tmp_path / "in" / "runs" / "smoke" / "config.yaml").exists(), "nothing is begun"
+
+
+def test_check_lists_the_missing_files(capsys, tmp_path):
+    assert main(["check", *lists(tmp_path / "in", **ROLES)]) == 2
+    assert "PROBLEM 4 paths are missing: " in capsys.readouterr().out
+    listed = (tmp_path / "in" / "runs" / "smoke" / "missing.txt").read_text()
+    assert listed == "".join(f"{tmp_path}/in/{name}.mp4\n" for name in "abcd")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:6379"])
+def test_a_ray_that_does_not_answer_is_refused_at_once(address, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=rf"RAY_ADDRESS={address}: nobody answers there; start Ray, or unset"):
+        _attach(dashboard=False)
+
+
+def test_a_disk_that_fills_up_anywhere_is_one_line(capsys, monkeypatch, tmp_path):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device", "/runs/smoke/metrics.jsonl")
+
+    monkeypatch.setattr("jobs.commands.dispatch", full)
+    assert main(["report", f"out={tmp_path}"]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: /runs/smoke/metrics.jsonl cannot be written: No space left on device; make room\n"
 
 
 def test_print_config_is_yaml_that_runs_again(capsys, tmp_path):

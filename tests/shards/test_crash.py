@@ -7,7 +7,6 @@ import os
 import random
 import resource
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -142,24 +141,6 @@ def test_killed_again_and_again_each_shard_is_written_once(tmp_path, videos, und
         assert deaths < 20
     assert deaths >= 2
     assert contents(tmp_path) == undisturbed
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Give a file system of our own and a way to set its size."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={PAGE}", "none", str(folder)], capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        pytest.skip(f"a small tmpfs cannot be mounted here ({made.stderr.strip()}); root may")
-
-    def resize(size):
-        subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
-
-    yield folder, resize
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_is_one_line_at_any_size_and_more_room_mends_it(small_disk, videos, undisturbed):

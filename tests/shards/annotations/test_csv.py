@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.annotations import load
-from shards.annotations.base import DatasetConfig, read_clips, sanitise_key, write_clips
+from shards.annotations.base import Clip, DatasetConfig, make_annotations, read_clips, sanitise_key, write_clips
 from shards.label_split import SplitConfig, draw_split
 from shards.presence import missing_paths
 from shards.types import UserError
@@ -160,3 +160,10 @@ def test_keys_are_tar_safe_and_lossy_names_do_not_collide(first, second):
     assert 0 < len(key) <= 90
     if first != second and not (first.isascii() and second.isascii()):
         assert key != sanitise_key(second)
+
+
+def test_names_that_are_no_text_are_refused_in_one_line():
+    """Half of a surrogate pair: JSON lists can hold it, no file name that tools agree on can."""
+    clip = Clip(name="a", path="/v/a\ud800.mp4", label=0, role="train", source="a")
+    with pytest.raises(UserError, match=r"toy: '/v/a\\ud800.mp4' is no valid text; rename the file or mend the list"):
+        make_annotations([clip], ["any"], "toy", "1")

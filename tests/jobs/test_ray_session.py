@@ -1,0 +1,89 @@
+"""What a task refuses reaches the user as it was said, not as Ray's trace."""
+
+import errno
+import socket
+
+import pytest
+
+from jobs.ray_map import Pool, Work, map_parts
+from jobs.ray_session import _free_port, _plain_refusals, ray_session
+from shards.files import atomic
+from shards.types import UserError
+
+
+class Wrapped(Exception):
+    """As Ray wraps: the error of the task as `cause`."""
+
+    def __init__(self, cause):
+        super().__init__(f"Traceback of\n{cause}")
+        self.cause = cause
+
+
+class WrappedRefusal(Wrapped, UserError):
+    """Ray's wrapper is also an instance of what it wraps."""
+
+
+def chained(outer, inner):
+    outer.__cause__ = inner
+    return outer
+
+
+REFUSAL = UserError("cannot write x: no space is left")
+
+
+@pytest.mark.parametrize(
+    "raised", [REFUSAL, WrappedRefusal(REFUSAL), chained(RuntimeError("job failed"), WrappedRefusal(REFUSAL))]
+)
+def test_a_refusal_is_found_inside(raised):
+    with pytest.raises(UserError) as caught, _plain_refusals():
+        raise raised
+    assert caught.value is REFUSAL
+
+
+@pytest.mark.parametrize("raised", [ValueError("a fault"), Wrapped(ValueError("a fault")), KeyboardInterrupt()])
+def test_other_errors_stay_as_they_are(raised):
+    with pytest.raises(type(raised)) as caught, _plain_refusals():
+        raise raised
+    assert caught.value is raised
+
+
+def test_a_port_that_is_taken_is_passed_over():
+    first = _free_port()
+    with socket.create_server(("", first)):
+        assert _free_port() > first
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["task", "actor", "row"])
+def test_a_full_disk_in_a_worker_is_one_line(ray_cluster, tmp_path, how):
+    import ray
+
+    def write():
+        with atomic(tmp_path / "table"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Writer:
+        def __init__(self, told, pool):
+            if told == "actor":
+                write()
+
+        def __call__(self, row):
+            if row["part"] == "2":
+                write()
+            return {"part": row["part"], "clips": 1, "refused": ""}
+
+    def run():
+        if how == "task":
+            ray.get(ray.remote(write).remote())
+        work = Work(
+            worker=Writer, told=how, folder=tmp_path / "parts", pool=Pool(actors=1, cpus=1, gpu=False), timeout_s=60
+        )
+        map_parts(work, [{"part": str(number)} for number in range(4)])
+
+    with pytest.raises(UserError) as caught, ray_session():
+        run()
+    assert (
+        str(caught.value) == f"cannot write {tmp_path / 'table'}: no space is left on the disk; free some or choose "
+        "another folder"
+    )
