@@ -33,7 +33,9 @@ class LabelStages(StageMaker):
         stage = Stage(
             kind="embeddings",
             folder=folder,
-            config=part(cfg, "frame_input", "action_input", "embed.chunk", "reading.decode", "deterministic"),
+            config=part(
+                cfg, "frame_input", "action_input", "embed.chunk", "embed.batch", "reading.decode", "deterministic"
+            ),
             inputs=inputs,
             outputs=("part-*.parquet",),
         )
