@@ -7,6 +7,7 @@ appends them to the run's own metrics.jsonl and to TensorBoard, all under the sa
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -110,9 +111,10 @@ class Reporter:
 
     def _follow(self, name: str, log: Path, stop: threading.Event) -> None:
         task: TaskID | None = None
+        tail = Tail(log)
         while True:
             ended = stop.wait(POLL_S)
-            for line in read_lines(log):
+            for line in tail.new():
                 if self.scalars(line):
                     task = self._show(name, line, task)
             if ended:
@@ -142,6 +144,28 @@ def curve_name(line: Mapping[str, Any]) -> str:
     if line.get("round") is not None:
         parts.insert(2, f"round-{line['round']:02d}")
     return "/".join(str(part) for part in parts if part)
+
+
+class Tail:
+    """The lines that a JSON-lines file has got since the last look; the logs of long stages are not read anew."""
+
+    def __init__(self, path: Path) -> None:
+        """Look at `path`, which need not exist yet."""
+        self.path, self._offset, self._inode = path, 0, -1
+
+    def new(self) -> list[dict[str, Any]]:
+        """Return what was added. A file that was replaced is read from its beginning; a line in writing waits."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            inode = os.fstat(file.fileno()).st_ino
+            if inode != self._inode:
+                self._inode, self._offset = inode, 0
+            file.seek(self._offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 def read_lines(log: Path) -> list[dict[str, Any]]:
