@@ -178,8 +178,8 @@ class ResourcesConfig:
     write_tasks: int = 2
     # restarts of a training group after a lost worker
     max_failures: int = 3
-    # minutes after which a Ray Data job without an end is given up
-    data_timeout_min: float = 720.0
+    # minutes without a finished part after which a Ray Data job is given up
+    data_timeout_min: float = 120.0
 
     def __post_init__(self) -> None:
         """Refuse counts that leave no worker."""

@@ -18,6 +18,7 @@ from jobs import preempt
 from jobs.config import InputConfig, RunConfig
 from jobs.objectives import trained_action_encoder, trained_frame_encoder
 from jobs.part_files import chunks
+from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
 from jobs.train_loop import seed_of
@@ -119,8 +120,8 @@ def to_table(
     return pa.table([pa.array(c, type=field.type) for c, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 
-def embed(job: EmbedJob, keys: Sequence[str], pool: Pool) -> list[dict[str, Any]]:
+def embed(job: EmbedJob, keys: Sequence[str], pool: Pool, count: Count) -> list[dict[str, Any]]:
     """Embed every clip of `keys` into `job.folder`; return one row of numbers per part that was made."""
     rows = chunks(keys, job.cfg.embed.chunk)
     timeout_s = 60 * job.cfg.resources.data_timeout_min
-    return map_parts(Work(worker=Embedder, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows)
+    return map_parts(Work(worker=Embedder, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count)

@@ -23,6 +23,7 @@ from jobs.config import RunConfig
 from jobs.embed import evaluation_reader
 from jobs.objectives import trained_action_encoder, trained_frame_encoder, trained_scorer
 from jobs.part_files import chunks, matrix, parts, read_parts
+from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.score import Scorer
 from jobs.train import prepare_torch
@@ -89,7 +90,13 @@ class Tester:
 
 
 def evaluate(
-    job: EvaluateJob, labels: dict[str, int], classes: Sequence[str], pool: Pool, about: dict[str, Any]
+    job: EvaluateJob,
+    labels: dict[str, int],
+    classes: Sequence[str],
+    pool: Pool,
+    *,
+    about: dict[str, Any],
+    count: Count,
 ) -> dict[str, Any]:
     """Test one trained f_E on the clips of `labels` (key -> true label).
 
@@ -98,7 +105,7 @@ def evaluate(
     rows = chunks(list(labels), job.cfg.evaluate.chunk)
     folder = job.folder / PARTS
     timeout_s = 60 * job.cfg.resources.data_timeout_min
-    map_parts(Work(worker=Tester, told=job, folder=folder, pool=pool, timeout_s=timeout_s), rows)
+    map_parts(Work(worker=Tester, told=job, folder=folder, pool=pool, timeout_s=timeout_s), rows, count)
     table = read_parts(parts(folder), PART.names)
     truth = pa.array([labels[key] for key in table["key"].to_pylist()], pa.int32())
     table = table.add_column(1, "label", truth)

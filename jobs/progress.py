@@ -11,18 +11,24 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from finepseudo.artifacts import write_text
 
 POLL_S = 0.5
+SAY_S = 30.0
+"""Time between two lines of a job that counts its parts."""
+
+Count = Callable[[int, int], None]
+"""Is told (parts done, parts) whenever a part is done."""
 
 
 class Reporter:
@@ -40,6 +46,7 @@ class Reporter:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
+            MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
         )
@@ -96,6 +103,29 @@ class Reporter:
             if "/" in key and isinstance(value, (int, float)):
                 self._writers[name].add_scalar(key, value, line.get("step", 0))
         self._writers[name].flush()
+
+    @contextmanager
+    def counting(self, name: str) -> Iterator[Count]:
+        """Show how much of a job is done: a bar on a terminal, in a log a line now and then with the time left."""
+        tasks: list[TaskID] = []
+        started, said, first = time.monotonic(), time.monotonic(), -1
+
+        def count(done: int, total: int) -> None:
+            nonlocal said, first
+            first = done if first < 0 else first
+            if self._progress:
+                tasks[:] = tasks or [self._progress.add_task(name, total=total, note="parts")]
+                self._progress.update(tasks[0], completed=done)
+            elif time.monotonic() - said >= SAY_S and done > first:
+                said = time.monotonic()
+                left = timedelta(seconds=round((said - started) / (done - first) * (total - done)))
+                self.say(f"{time.strftime('%H:%M:%S')} {name} part {done}/{total}, about {left} left")
+
+        try:
+            yield count
+        finally:
+            if self._progress and tasks:
+                self._progress.remove_task(tasks[0])
 
     @contextmanager
     def follow(self, name: str, log: Path) -> Iterator[None]:

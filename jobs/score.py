@@ -20,6 +20,7 @@ from jobs import preempt
 from jobs.config import RunConfig
 from jobs.objectives import trained_scorer
 from jobs.part_files import parts, read_embeddings
+from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
 from shards.label_split import read_split
@@ -117,8 +118,8 @@ class Aligner:
         return class_alignability(embeddings.to(self.device), self.bank, wrapped, gamma).float().cpu()
 
 
-def score(job: ScoreJob, pool: Pool) -> list[dict[str, Any]]:
+def score(job: ScoreJob, pool: Pool, count: Count) -> list[dict[str, Any]]:
     """Score the pool into `job.folder`; return one row of numbers per part that was made."""
     rows = [{"part": path.name} for path in parts(job.embeddings)]
     timeout_s = 60 * job.cfg.resources.data_timeout_min
-    return map_parts(Work(worker=Aligner, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows)
+    return map_parts(Work(worker=Aligner, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count)

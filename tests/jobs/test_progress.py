@@ -3,6 +3,9 @@
 import json
 import threading
 
+import pytest
+
+from jobs import progress
 from jobs.progress import Reporter, Tail, read_lines
 
 
@@ -47,3 +50,14 @@ def test_followed_lines_are_shown_and_kept_once_also_by_the_next_command(tmp_pat
     said = capsys.readouterr().out
     assert [each["step"] for each in read_lines(tmp_path / "metrics.jsonl")] == [1, 2, 3]
     assert said.count("pretrain step 2/3 loss 1 data-wait 25%") == 1
+
+
+@pytest.mark.parametrize(("every", "lines"), [(0.0, ["part 8/10", "part 9/10", "part 10/10"]), (3600.0, [])])
+def test_a_job_that_counts_its_parts_says_now_and_then_how_far_it_is(tmp_path, capsys, monkeypatch, every, lines):
+    monkeypatch.setattr(progress, "SAY_S", every)
+    with Reporter(tmp_path, tensorboard=False) as reporter, reporter.counting("round-00/embeddings") as count:
+        for done in (7, 8, 9, 10):  # seven are there from an earlier command and say nothing about the speed
+            count(done, 10)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split("embeddings ")[1].split(",")[0] for line in said] == lines
+    assert all("about 0:00:0" in line and line.endswith("left") for line in said)
