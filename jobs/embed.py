@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
 from jobs.train_loop import seed_of
+from shards.augment import recode
 from shards.manifest import Manifest
 from shards.reader import ClipReader
-from shards.types import ClipBatch, ItemTable, UserError
+from shards.types import ClipBatch, ItemTable
 
 SCHEMA = pa.schema(
     [
@@ -59,6 +60,12 @@ def evaluation_reader(cfg: RunConfig, shards: Path, inputs: InputConfig, device:
     return ClipReader(manifest, ItemTable.unlabelled(manifest.keys), cfg.reader(inputs), seed=0, device=device)
 
 
+def same_pictures(one: InputConfig, other: InputConfig) -> bool:
+    """Tell whether two encoders see the same frames and crops of a clip, so that one decoding serves both."""
+    a, b = one.augment, other.augment
+    return one.sampling == other.sampling and (a.size, a.crops) == (b.size, b.crops)
+
+
 class Embedder:
     """One actor: both encoders and their readers, loaded once."""
 
@@ -72,18 +79,17 @@ class Embedder:
         self.frame = None
         if job.frame_weights is not None:
             self.frame = trained_frame_encoder(cfg, job.frame_weights).to(self.device)
-            self.frame_reader = evaluation_reader(cfg, job.shards, cfg.frame_input, self.device)
+            self.shared = same_pictures(cfg.action_input, cfg.frame_input)
+            if not self.shared:
+                self.frame_reader = evaluation_reader(cfg, job.shards, cfg.frame_input, self.device)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Embed the clips of one row and write its part file."""
-        answer = {"part": row["part"], "clips": 0, "seconds": 0.0, "bad": 0, "stopped": False, "refused": ""}
+        answer = {"part": row["part"], "clips": 0, "seconds": 0.0, "bad": 0, "stopped": False}
         if preempt.requested(self.job.run):
             return {**answer, "stopped": True}
         started = time.perf_counter()
-        try:
-            table = self._table([str(key) for key in row["keys"]])
-        except UserError as error:
-            return {**answer, "refused": str(error)}
+        table = self._table([str(key) for key in row["keys"]])
         write_table(self.job.folder / row["part"], table)
         bad = table.num_rows - sum(table["valid"].to_pylist())
         return {**answer, "clips": table.num_rows, "bad": bad, "seconds": time.perf_counter() - started}
@@ -91,11 +97,17 @@ class Embedder:
     @torch.inference_mode()
     def _table(self, keys: list[str]) -> pa.Table:
         size = self.job.cfg.embed.batch
-        votes = [self._vote(batch) for batch in self.action_reader.batches(keys, size)]
+        votes, embedded = [], []
+        for batch in self.action_reader.batches(keys, size):
+            votes.append(self._vote(batch))
+            if self.frame is not None and self.shared:
+                inputs = self.job.cfg.action_input.augment, self.job.cfg.frame_input.augment
+                embedded.append(self._embed(self.frame, replace(batch, frames=recode(batch.frames, *inputs))))
         p_e, uncertainty, valid = (torch.cat(column) for column in zip(*votes, strict=True))
         embeddings = None
         if self.frame is not None:
-            embedded = [self._embed(self.frame, batch) for batch in self.frame_reader.batches(keys, size)]
+            if not self.shared:
+                embedded = [self._embed(self.frame, batch) for batch in self.frame_reader.batches(keys, size)]
             embeddings, readable = (torch.cat(column) for column in zip(*embedded, strict=True))
             valid = valid & readable
         return to_table(keys, embeddings, p_e, uncertainty, valid)

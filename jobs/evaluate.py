@@ -27,7 +27,6 @@ from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.score import Scorer
 from jobs.train import prepare_torch
-from shards.types import UserError
 
 PART = pa.schema([("key", pa.string()), ("prediction", pa.int32()), ("p", pa.list_(pa.float32()))])
 VIEWS_AT_ONCE = 16
@@ -58,14 +57,11 @@ class Tester:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Predict the videos of one row and write its part file."""
-        answer = {"part": row["part"], "clips": 0, "seconds": 0.0, "stopped": False, "refused": ""}
+        answer = {"part": row["part"], "clips": 0, "seconds": 0.0, "stopped": False}
         if preempt.requested(self.job.run):
             return {**answer, "stopped": True}
         started, keys = time.perf_counter(), [str(key) for key in row["keys"]]
-        try:
-            table = self._table(keys)
-        except UserError as error:
-            return {**answer, "refused": str(error)}
+        table = self._table(keys)
         write_table(self.job.folder / PARTS / row["part"], table)
         return {**answer, "clips": len(keys), "seconds": time.perf_counter() - started}
 

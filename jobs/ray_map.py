@@ -53,7 +53,7 @@ class Work:
     """One job over parts.
 
     worker: a class made as `worker(told, pool)` in each actor, whose instances map a row {"part": file name, ..} to a
-    flat dict; a true "stopped" in it says that a stop was requested, a text in "refused" what the user must mend.
+    flat dict; a true "stopped" in it says that a stop was requested. It raises `UserError` for what must be mended.
     timeout_s: time without a finished part after which the job is given up.
     """
 

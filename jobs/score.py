@@ -24,7 +24,6 @@ from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
 from shards.label_split import read_split
-from shards.types import UserError
 
 GALLERY = "gallery.safetensors"
 SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32()))])
@@ -95,15 +94,12 @@ class Aligner:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Score the unlabelled clips of one part of the embeddings and write the part of the same name."""
-        answer = {"part": row["part"], "pairs": 0, "seconds": 0.0, "stopped": False, "refused": ""}
+        answer = {"part": row["part"], "pairs": 0, "seconds": 0.0, "stopped": False}
         if preempt.requested(self.job.run):
             return {**answer, "stopped": True}
         keys, embeddings = read_embeddings([self.job.embeddings / row["part"]], self.pool_keys)
         started = time.perf_counter()
-        try:
-            scores = self._scores(embeddings)
-        except UserError as error:
-            return {**answer, "refused": str(error)}
+        scores = self._scores(embeddings)
         seconds = time.perf_counter() - started
         columns = [pa.array(keys, pa.string()), pa.array([s.numpy() for s in scores], SCHEMA.field("scores").type)]
         write_table(self.job.folder / row["part"], pa.table(columns, schema=SCHEMA))

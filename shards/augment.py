@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 Array = npt.NDArray[np.float32]
 Triple = tuple[float, float, float]
@@ -157,6 +158,17 @@ class AugmentParams:
         extent = np.array([h / height, w / width])
         start = np.maximum(1 - extent, 0) * (self.y, self.x)
         return start.astype(np.float32), np.minimum(start + extent, 1).astype(np.float32)
+
+
+def recode(frames: Tensor, have: AugmentConfig, want: AugmentConfig) -> Tensor:
+    """Turn decoded frames [.., 3, H, W] from the channel order, mean and std of `have` into those of `want`."""
+    if (have.channels, have.mean, have.std) == (want.channels, want.mean, want.std):
+        return frames
+    old_mean, old_std, mean, std = (
+        frames.new_tensor(values)[:, None, None] for values in (have.mean, have.std, want.mean, want.std)
+    )
+    pixels = frames * old_std + old_mean
+    return ((pixels if have.channels == want.channels else pixels.flip(-3)) - mean) / std
 
 
 def draw(cfg: AugmentConfig, rng: np.random.Generator | None, view: int) -> AugmentParams:

@@ -71,7 +71,7 @@ def test_a_full_disk_in_a_worker_is_one_line(ray_cluster, tmp_path, how):
         def __call__(self, row):
             if row["part"] == "2":
                 write()
-            return {"part": row["part"], "clips": 1, "refused": ""}
+            return {"part": row["part"], "clips": 1}
 
     def run():
         if how == "task":
@@ -79,7 +79,7 @@ def test_a_full_disk_in_a_worker_is_one_line(ray_cluster, tmp_path, how):
         work = Work(
             worker=Writer, told=how, folder=tmp_path / "parts", pool=Pool(actors=1, cpus=1, gpu=False), timeout_s=60
         )
-        map_parts(work, [{"part": str(number)} for number in range(4)])
+        map_parts(work, [{"part": str(number)} for number in range(4)], lambda *_: None)
 
     with pytest.raises(UserError) as caught, ray_session():
         run()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from shards.augment import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig, AugmentParams, draw
+from shards.augment import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig, AugmentParams, draw, recode
 from shards.dali_graph import ClipGraph, GraphSpec, Sample
 
 T = 3
@@ -124,6 +124,14 @@ def test_f_a_gets_normalised_rgb_and_f_e_plain_bgr_from_the_same_pixels() -> Non
     weights = torch.tensor([1.0, 2.0, 4.0])
     sums = [round(float((x.mean((0, 2, 3)) * weights).sum()), 3) for x in (f_a, f_e)]
     assert sums == CHECKSUMS
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_one_decoding_serves_both_encoders(turn: int) -> None:
+    configs = [AugmentConfig.carl_ssl(size=48), AugmentConfig.tclr_finetune(size=48)][::turn]
+    have, want = (graph(cfg).run([sample(SQUARE, [plain()])])[0] for cfg in configs)
+    assert torch.allclose(recode(have, *configs), want, atol=1e-5)
+    assert recode(have, configs[0], configs[0]) is have
 
 
 CHECKSUMS = [3.061, 3.633]
