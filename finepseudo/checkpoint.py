@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from finepseudo.artifacts import atomic_path
+from shards.files import atomic
 from shards.types import UserError
 
 _MORE = 1 << 22  # bytes; no more than this is left when a write has fallen short
@@ -56,8 +56,8 @@ def load_state(folder: Path, step: int, device: torch.device | str = "cpu") -> d
 
 @contextmanager
 def _written(path: Path) -> Iterator[Path]:
-    """`atomic_path` for libraries that have their own words for a full disk: writing on says it in the system's."""
-    with atomic_path(path) as temporary:
+    """`atomic` for libraries that have their own words for a full disk: writing on says it in the system's."""
+    with atomic(path) as temporary:
         try:
             yield temporary
         except (RuntimeError, SafetensorError):

@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from finepseudo.artifacts import atomic_path, write_json, write_table
+from finepseudo.artifacts import write_json, write_table
 from finepseudo.metrics import classification_metrics
 from finepseudo.soft_dtw import soft_alignment, soft_dtw_pairwise
 from jobs import preempt
@@ -27,6 +27,7 @@ from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.score import Scorer
 from jobs.train import prepare_torch
+from shards.files import atomic
 
 PART = pa.schema([("key", pa.string()), ("prediction", pa.int32()), ("p", pa.list_(pa.float32()))])
 VIEWS_AT_ONCE = 16
@@ -145,7 +146,7 @@ def write_examples(cfg: RunConfig, shards: Path, labels: dict[str, int], frame_w
         arrays[f"{tag}_keys"] = np.array(keys)
         arrays[f"{tag}_distance"] = distance.squeeze().numpy()
         arrays[f"{tag}_score"] = Scorer(scorer, len(u))(distance).squeeze().numpy()
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 

@@ -20,4 +20,4 @@ def small_disk(tmp_path):
         subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
 
     yield folder, resize
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
