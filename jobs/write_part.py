@@ -41,7 +41,7 @@ def write_part(cfg: RunConfig, text: str, *, force: bool = False) -> int:
     if _already_done(cfg, paths.root, force=force):
         return 0
     found = load(data_config(cfg, paths))
-    plans = plan_shards(found.clips, cfg.shards)[index::count]
+    plans = plan_shards(found.clips, cfg.shards, cfg.data.frame_rate)[index::count]
     paths.shards.mkdir(parents=True, exist_ok=True)
     reporter = Reporter(paths.root, tensorboard=False)
     for number, plan in enumerate(plans, 1):

@@ -46,7 +46,7 @@ def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> M
     found = load_annotations(data)
     say(f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip())
     write_clips(paths.clips, found)
-    plans = plan_shards(found.clips, cfg.shards)
+    plans = plan_shards(found.clips, cfg.shards, cfg.data.frame_rate)
     paths.shards.mkdir(parents=True, exist_ok=True)
     results = []
     for result in _write(plans, paths, cfg):

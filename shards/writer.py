@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import tarfile
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from webdataset import TarWriter
 from shards.files import TEMPORARY_SUFFIX, atomic, sha256_file, write_bytes
 from shards.manifest import FORMAT, MANIFEST_JSON, MANIFEST_PARQUET, MANIFEST_SCHEMA, Manifest
 from shards.normalise import PROFILES, NormalisedClip, normalise
+from shards.sources import UNREACHABLE, Sources, identities
 from shards.types import SampleError, UserError
 
 WRITER_VERSION = 1
@@ -72,6 +72,8 @@ class ShardPlan:
 
     index: int
     clips: tuple[PlannedClip, ...]
+    # pictures a second of clips that are folders of pictures
+    frame_rate: float = 25.0
 
     @property
     def name(self) -> str:
@@ -96,9 +98,10 @@ class ShardResult:
     written: bool = True
 
 
-def plan_shards(clips: pa.Table, cfg: ShardConfig) -> list[ShardPlan]:
+def plan_shards(clips: pa.Table, cfg: ShardConfig, frame_rate: float = 25.0) -> list[ShardPlan]:
     """Cut the clip table (columns key, path, start, end), sorted by key, into tars of equal length.
 
+    frame_rate: pictures a second of clips that are folders of pictures.
     Raises UserError when a key occurs twice: a tar would merge the two clips silently.
     """
     rows = sorted(clips.select(["key", "path", "start", "end"]).to_pylist(), key=lambda row: row["key"])
@@ -107,7 +110,9 @@ def plan_shards(clips: pa.Table, cfg: ShardConfig) -> list[ShardPlan]:
         raise UserError(f"{len(doubled)} keys occur twice in the clip table, first: {doubled[0]}; read the data again")
     step = cfg.clips_per_shard
     return [
-        ShardPlan(index=index, clips=tuple(PlannedClip(**row) for row in rows[first : first + step]))
+        ShardPlan(
+            index=index, clips=tuple(PlannedClip(**row) for row in rows[first : first + step]), frame_rate=frame_rate
+        )
         for index, first in enumerate(range(0, len(rows), step))
     ]
 
@@ -126,10 +131,14 @@ def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
     quarantine: list[dict[str, str]] = []
     tar = folder / f"{plan.name}.tar"
     with atomic(tar) as temporary:
-        with temporary.open("wb") as file, TarWriter(file, user="", group="", mtime=0) as writer:
+        with (
+            temporary.open("wb") as file,
+            TarWriter(file, user="", group="", mtime=0) as writer,
+            Sources(plan.frame_rate) as sources,
+        ):
             for clip in plan.clips:
                 try:
-                    rows.append(_store(writer, clip, cfg))
+                    rows.append(_store(writer, clip, cfg, sources))
                 except SampleError as error:
                     quarantine.append(_quarantined(clip, error))
         index = tar_index(temporary)
@@ -185,12 +194,13 @@ def finish(folder: Path, results: Sequence[ShardResult], cfg: ShardConfig, quara
 
 def plan_hash(plan: ShardPlan, cfg: ShardConfig) -> str:
     """Hash the plan, the configuration and what identifies the source files now (size, time of change)."""
+    now = identities([clip.path for clip in plan.clips], plan.frame_rate)
     text = json.dumps(
         {
             "writer": WRITER_VERSION,
             "profile": cfg.profile,
             "short_side": cfg.short_side,
-            "clips": [(clip.key, clip.path, clip.start, clip.end, *_identity(clip.path)) for clip in plan.clips],
+            "clips": [(c.key, c.path, c.start, c.end, *found) for c, found in zip(plan.clips, now, strict=True)],
         }
     )
     return hashlib.sha256(text.encode()).hexdigest()
@@ -213,10 +223,9 @@ def dali_index(index: Sequence[tuple[str, list[tuple[str, int, int, str]]]]) -> 
     return ("\n".join(lines) + "\n").encode()
 
 
-def _store(writer: TarWriter, clip: PlannedClip, cfg: ShardConfig) -> dict[str, Any]:
-    video = normalise(
-        clip.key, Path(clip.path), profile=cfg.profile, short_side=cfg.short_side, start=clip.start, end=clip.end
-    )
+def _store(writer: TarWriter, clip: PlannedClip, cfg: ShardConfig, sources: Sources) -> dict[str, Any]:
+    source = sources.open(clip.key, clip.path)
+    video = normalise(clip.key, source, profile=cfg.profile, short_side=cfg.short_side, start=clip.start, end=clip.end)
     facts = _facts(video)
     # No label here: labels of unlabelled clips must not travel with the pixels.
     sample = {"__key__": clip.key, video.extension: video.data, "json": json.dumps(facts, sort_keys=True).encode()}
@@ -242,25 +251,22 @@ def _quarantined(clip: PlannedClip, error: SampleError) -> dict[str, str]:
     return {"key": clip.key, "path": clip.path, "reason": error.reason, "detail": error.detail}
 
 
+def _final(record: ShardResult) -> bool:
+    """Say whether another try would change nothing: a source out of reach may be back."""
+    return all(row["reason"] != UNREACHABLE for row in record.quarantine)
+
+
 def _find_result(plan: ShardPlan, folder: Path, digest: str) -> ShardResult | None:
     """Give the record of an earlier write when plan and bytes still match, else None."""
     tar = folder / f"{plan.name}.tar"
     try:
         record = ShardResult(**{**json.loads(tar.with_suffix(".json").read_bytes()), "written": False})
-        same = record.plan_sha256 == digest and tar.stat().st_size == record.bytes
+        same = record.plan_sha256 == digest and tar.stat().st_size == record.bytes and _final(record)
         if same and tar.with_suffix(".idx").exists() and sha256_file(tar) == record.sha256:
             return record
     except (OSError, ValueError, TypeError):
         return None  # no record, or not one of ours: the shard is written again
     return None
-
-
-def _identity(path: str) -> tuple[int, int]:
-    try:
-        stat = os.stat(path)  # noqa: PTH116
-    except (OSError, ValueError):  # missing, or a name that no file can have
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _remove_strangers(folder: Path, names: set[str]) -> None:
