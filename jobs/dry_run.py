@@ -107,7 +107,8 @@ class Size:
         product = f"{self.unlabelled:,} clips x {self.gallery:,} in the gallery, {frames} x {frames} frames"
         return [
             f"split       {roles} (seed {cfg.seeds[0]})",
-            f"shards      {self.shards:,} tars of up to {cfg.shards.clips_per_shard} clips, {cfg.shards.profile}",
+            f"shards      {self.shards:,} tars of up to {cfg.shards.clips_per_shard} clips, {cfg.shards.profile}"
+            + (f", in {cfg.shards.store}" if cfg.shards.store else ""),
             f"alignment   {self.unlabelled * self.gallery:,} soft-DTW distances a round ({product})",
             f"embeddings  {gigabytes:.2f} GB a round",
             f"test        {self.test * views:,} views a strategy and seed",

@@ -19,7 +19,7 @@ from shards.annotations.base import Annotations, DatasetConfig, write_clips
 from shards.annotations.synthetic_diving import render_part
 from shards.manifest import Manifest
 from shards.types import UserError
-from shards.writer import ShardConfig, ShardPlan, ShardResult, finish, plan_shards, write_shard
+from shards.writer import ShardConfig, ShardPlan, ShardResult, claim_store, finish, plan_shards, write_shard
 
 IN_PROCESS = 2
 """So few shards are written without a task of their own: starting workers would take longer."""
@@ -47,6 +47,7 @@ def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> M
     say(f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip())
     write_clips(paths.clips, found)
     plans = plan_shards(found.clips, cfg.shards, cfg.data.frame_rate)
+    claim_store(plans, cfg.shards)
     paths.shards.mkdir(parents=True, exist_ok=True)
     results = []
     for result in _write(plans, paths, cfg):

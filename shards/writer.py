@@ -11,8 +11,9 @@ import hashlib
 import json
 import re
 import tarfile
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ import pyarrow.parquet as pq
 from webdataset import TarWriter
 
 from shards.files import TEMPORARY_SUFFIX, atomic, sha256_file, write_bytes
-from shards.manifest import FORMAT, MANIFEST_JSON, MANIFEST_PARQUET, MANIFEST_SCHEMA, Manifest
+from shards.folders import Folder, open_folder
+from shards.manifest import FORMAT, MANIFEST_JSON, MANIFEST_PARQUET, MANIFEST_SCHEMA, STORE, Manifest
 from shards.normalise import PROFILES, NormalisedClip, normalise
+from shards.remote import is_url
 from shards.sources import UNREACHABLE, Sources, identities
 from shards.types import SampleError, UserError
 
@@ -31,6 +34,7 @@ WRITER_VERSION = 1
 """Part of every plan's hash: raise it when the same clips would give other bytes."""
 _ROW_GROUP = 1 << 14  # rows read at once: a rank that opens a large manifest needs little more than its rows
 QUARANTINE = "quarantine.parquet"
+_CLAIM = "clips.json"
 QUARANTINE_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "path", "reason", "detail")])
 _SHARD_FILE = re.compile(r"shard-\d{6}\.(tar|idx|json)")
 
@@ -45,6 +49,8 @@ class ShardConfig:
     short_side: int = 256
     # Clips of one tar: the unit of writing, of retrying and of parallel work.
     clips_per_shard: int = 256
+    # URL or absolute path of a folder for this data set's tars (s3://bucket/folder); empty = in the run folder.
+    store: str = ""
 
     def __post_init__(self) -> None:
         """Refuse unknown profiles and sizes."""
@@ -54,6 +60,8 @@ class ShardConfig:
             raise ValueError(f"shards.short_side: {self.short_side} is outside 48..4096 pixels")
         if self.clips_per_shard < 1:
             raise ValueError(f"shards.clips_per_shard: {self.clips_per_shard}; at least 1 is needed")
+        if self.store and not (is_url(self.store) or self.store.startswith("/")):
+            raise ValueError(f"shards.store: {self.store} must be a URL or an absolute path, the same on every node")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,8 +128,11 @@ def plan_shards(clips: pa.Table, cfg: ShardConfig, frame_rate: float = 25.0) -> 
 def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
     """Write one tar and its index, or find that they are there. Safe to run twice, also at the same time.
 
+    They lie in `folder`, or in the store where the configuration names one.
     A bad clip goes to quarantine with its reason; a full disk raises UserError and leaves nothing half-written.
     """
+    if cfg.store:
+        return _write_to_store(plan, open_folder(cfg.store), cfg)
     digest = plan_hash(plan, cfg)
     done = _find_result(plan, folder, digest)
     if done is not None:
@@ -158,9 +169,47 @@ def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
     return result
 
 
+def _write_to_store(plan: ShardPlan, store: Folder, cfg: ShardConfig) -> ShardResult:
+    """Write a shard here and copy it to the store, its record last: with that it counts as written."""
+    done = _find_in_store(plan, store, plan_hash(plan, cfg))
+    if done is not None:
+        return done
+    store.remove([MANIFEST_JSON])
+    with tempfile.TemporaryDirectory(prefix="finepseudo-") as staging:
+        result = write_shard(plan, Path(staging), replace(cfg, store=""))
+        for ending in ("tar", "idx", "json"):
+            name = f"{plan.name}.{ending}"
+            store.put(Path(staging) / name, name)
+    return result
+
+
+def claim_store(plans: Sequence[ShardPlan], cfg: ShardConfig) -> None:
+    """Take the configuration's store for these clips; UserError when it holds those of another data set.
+
+    Another write would replace them under the runs that read them.
+    """
+    if not cfg.store:
+        return
+    store = open_folder(cfg.store)
+    clips = [(clip.key, clip.path, clip.start, clip.end) for plan in plans for clip in plan.clips]
+    text = json.dumps([cfg.profile, cfg.short_side, cfg.clips_per_shard, clips])
+    claim = json.dumps({"clips": len(clips), "sha256": hashlib.sha256(text.encode()).hexdigest()}).encode()
+    try:
+        found = store.read(_CLAIM)
+    except FileNotFoundError:
+        store.write(_CLAIM, claim)
+        return
+    if found != claim:
+        raise UserError(
+            f"shards.store: {store} holds the shards of other clips or of another configuration; name another folder, "
+            "or remove that one if no run needs it"
+        )
+
+
 def finish(folder: Path, results: Sequence[ShardResult], cfg: ShardConfig, quarantine: Path | None = None) -> Manifest:
     """Write quarantine.parquet (at `quarantine`, else in the folder), manifest.parquet and, last, manifest.json.
 
+    Where there is a store it gets a copy of the manifest, and the folder's `store.json` names it.
     Shards of an earlier plan and left-over temporary files are removed. Raises UserError when no clip is usable.
     """
     ordered = sorted(results, key=lambda result: result.index)
@@ -187,9 +236,24 @@ def finish(folder: Path, results: Sequence[ShardResult], cfg: ShardConfig, quara
         "manifest_sha256": sha256_file(folder / MANIFEST_PARQUET),
         "clips": len(rows),
     }
-    _remove_strangers(folder, {f"shard-{result.index:06d}" for result in ordered})
+    names = {f"shard-{result.index:06d}" for result in ordered}
+    _remove_strangers(folder, set() if cfg.store else names)
+    if cfg.store:
+        _publish(folder, open_folder(cfg.store), names, info)
+    else:
+        (folder / STORE).unlink(missing_ok=True)
     write_bytes(folder / MANIFEST_JSON, json.dumps(info, indent=1).encode())
     return Manifest.open(folder)
+
+
+def _publish(folder: Path, store: Folder, names: set[str], info: dict[str, Any]) -> None:
+    """Copy the manifest to the store, manifest.json last, and note where the store is."""
+    found = store.sizes()
+    store.remove([MANIFEST_JSON] if MANIFEST_JSON in found else [])
+    store.remove(name for name in found if _SHARD_FILE.fullmatch(name) and name.partition(".")[0] not in names)
+    store.put(folder / MANIFEST_PARQUET, MANIFEST_PARQUET)
+    store.write(MANIFEST_JSON, json.dumps(info, indent=1).encode())
+    write_bytes(folder / STORE, json.dumps({"url": str(store)}).encode())
 
 
 def plan_hash(plan: ShardPlan, cfg: ShardConfig) -> str:
@@ -249,6 +313,18 @@ def _place(rows: list[dict[str, Any]], index: Sequence[tuple[str, list[tuple[str
 
 def _quarantined(clip: PlannedClip, error: SampleError) -> dict[str, str]:
     return {"key": clip.key, "path": clip.path, "reason": error.reason, "detail": error.detail}
+
+
+def _find_in_store(plan: ShardPlan, store: Folder, digest: str) -> ShardResult | None:
+    """Give the record of an earlier write when plan and sizes still match, else None."""
+    try:
+        record = ShardResult(**{**json.loads(store.read(f"{plan.name}.json")), "written": False})
+        if record.plan_sha256 == digest and _final(record):
+            whole = store.size(f"{plan.name}.tar") == record.bytes and store.size(f"{plan.name}.idx") > 0
+            return record if whole else None
+    except (FileNotFoundError, ValueError, TypeError):
+        return None  # no record, or not one of ours: the shard is written again
+    return None
 
 
 def _final(record: ShardResult) -> bool:
