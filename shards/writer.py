@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from webdataset import TarWriter
 
 from shards.files import TEMPORARY_SUFFIX, atomic, sha256_file, write_bytes
-from shards.folders import Folder, open_folder
+from shards.folders import Folder, LocalFolder, open_folder
 from shards.manifest import FORMAT, MANIFEST_JSON, MANIFEST_PARQUET, MANIFEST_SCHEMA, STORE, Manifest
 from shards.normalise import PROFILES, NormalisedClip, normalise
 from shards.remote import is_url
@@ -34,7 +34,6 @@ WRITER_VERSION = 1
 """Part of every plan's hash: raise it when the same clips would give other bytes."""
 _ROW_GROUP = 1 << 14  # rows read at once: a rank that opens a large manifest needs little more than its rows
 QUARANTINE = "quarantine.parquet"
-_CLAIM = "clips.json"
 QUARANTINE_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "path", "reason", "detail")])
 _SHARD_FILE = re.compile(r"shard-\d{6}\.(tar|idx|json)")
 
@@ -134,7 +133,7 @@ def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
     if cfg.store:
         return _write_to_store(plan, open_folder(cfg.store), cfg)
     digest = plan_hash(plan, cfg)
-    done = _find_result(plan, folder, digest)
+    done = _find_result(plan, LocalFolder(folder), digest)
     if done is not None:
         return done
     (folder / MANIFEST_JSON).unlink(missing_ok=True)  # the shards are not whole from here until `finish`
@@ -171,7 +170,7 @@ def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
 
 def _write_to_store(plan: ShardPlan, store: Folder, cfg: ShardConfig) -> ShardResult:
     """Write a shard here and copy it to the store, its record last: with that it counts as written."""
-    done = _find_in_store(plan, store, plan_hash(plan, cfg))
+    done = _find_result(plan, store, plan_hash(plan, cfg))
     if done is not None:
         return done
     store.remove([MANIFEST_JSON])
@@ -181,29 +180,6 @@ def _write_to_store(plan: ShardPlan, store: Folder, cfg: ShardConfig) -> ShardRe
             name = f"{plan.name}.{ending}"
             store.put(Path(staging) / name, name)
     return result
-
-
-def claim_store(plans: Sequence[ShardPlan], cfg: ShardConfig) -> None:
-    """Take the configuration's store for these clips; UserError when it holds those of another data set.
-
-    Another write would replace them under the runs that read them.
-    """
-    if not cfg.store:
-        return
-    store = open_folder(cfg.store)
-    clips = [(clip.key, clip.path, clip.start, clip.end) for plan in plans for clip in plan.clips]
-    text = json.dumps([cfg.profile, cfg.short_side, cfg.clips_per_shard, clips])
-    claim = json.dumps({"clips": len(clips), "sha256": hashlib.sha256(text.encode()).hexdigest()}).encode()
-    try:
-        found = store.read(_CLAIM)
-    except FileNotFoundError:
-        store.write(_CLAIM, claim)
-        return
-    if found != claim:
-        raise UserError(
-            f"shards.store: {store} holds the shards of other clips or of another configuration; name another folder, "
-            "or remove that one if no run needs it"
-        )
 
 
 def finish(folder: Path, results: Sequence[ShardResult], cfg: ShardConfig, quarantine: Path | None = None) -> Manifest:
@@ -236,23 +212,20 @@ def finish(folder: Path, results: Sequence[ShardResult], cfg: ShardConfig, quara
         "manifest_sha256": sha256_file(folder / MANIFEST_PARQUET),
         "clips": len(rows),
     }
-    names = {f"shard-{result.index:06d}" for result in ordered}
+    names, text = {f"shard-{result.index:06d}" for result in ordered}, json.dumps(info, indent=1).encode()
     _remove_strangers(folder, set() if cfg.store else names)
+    (folder / STORE).unlink(missing_ok=True)
     if cfg.store:
-        _publish(folder, open_folder(cfg.store), names, info)
-    else:
-        (folder / STORE).unlink(missing_ok=True)
-    write_bytes(folder / MANIFEST_JSON, json.dumps(info, indent=1).encode())
+        _publish(folder, open_folder(cfg.store), names, text)
+    write_bytes(folder / MANIFEST_JSON, text)
     return Manifest.open(folder)
 
 
-def _publish(folder: Path, store: Folder, names: set[str], info: dict[str, Any]) -> None:
+def _publish(folder: Path, store: Folder, names: set[str], info: bytes) -> None:
     """Copy the manifest to the store, manifest.json last, and note where the store is."""
-    found = store.sizes()
-    store.remove([MANIFEST_JSON] if MANIFEST_JSON in found else [])
-    store.remove(name for name in found if _SHARD_FILE.fullmatch(name) and name.partition(".")[0] not in names)
+    store.remove([MANIFEST_JSON, *(name for name in store.sizes() if _is_stale(name, names))])
     store.put(folder / MANIFEST_PARQUET, MANIFEST_PARQUET)
-    store.write(MANIFEST_JSON, json.dumps(info, indent=1).encode())
+    store.write(MANIFEST_JSON, info)
     write_bytes(folder / STORE, json.dumps({"url": str(store)}).encode())
 
 
@@ -315,39 +288,34 @@ def _quarantined(clip: PlannedClip, error: SampleError) -> dict[str, str]:
     return {"key": clip.key, "path": clip.path, "reason": error.reason, "detail": error.detail}
 
 
-def _find_in_store(plan: ShardPlan, store: Folder, digest: str) -> ShardResult | None:
-    """Give the record of an earlier write when plan and sizes still match, else None."""
-    try:
-        record = ShardResult(**{**json.loads(store.read(f"{plan.name}.json")), "written": False})
-        if record.plan_sha256 == digest and _final(record):
-            whole = store.size(f"{plan.name}.tar") == record.bytes and store.size(f"{plan.name}.idx") > 0
-            return record if whole else None
-    except (FileNotFoundError, ValueError, TypeError):
-        return None  # no record, or not one of ours: the shard is written again
-    return None
-
-
 def _final(record: ShardResult) -> bool:
     """Say whether another try would change nothing: a source out of reach may be back."""
     return all(row["reason"] != UNREACHABLE for row in record.quarantine)
 
 
-def _find_result(plan: ShardPlan, folder: Path, digest: str) -> ShardResult | None:
-    """Give the record of an earlier write when plan and bytes still match, else None."""
-    tar = folder / f"{plan.name}.tar"
+def _find_result(plan: ShardPlan, place: Folder, digest: str) -> ShardResult | None:
+    """Give the record of an earlier write when plan and bytes (behind a URL: their number) still match, else None."""
+    tar = f"{plan.name}.tar"
     try:
-        record = ShardResult(**{**json.loads(tar.with_suffix(".json").read_bytes()), "written": False})
-        same = record.plan_sha256 == digest and tar.stat().st_size == record.bytes and _final(record)
-        if same and tar.with_suffix(".idx").exists() and sha256_file(tar) == record.sha256:
+        record = ShardResult(**{**json.loads(place.read(f"{plan.name}.json")), "written": False})
+        same = record.plan_sha256 == digest and place.size(tar) == record.bytes and _final(record)
+        if same and place.size(f"{plan.name}.idx") and _same_bytes(place, tar, record.sha256):
             return record
     except (OSError, ValueError, TypeError):
         return None  # no record, or not one of ours: the shard is written again
     return None
 
 
+def _same_bytes(place: Folder, name: str, sha256: str) -> bool:
+    return not isinstance(place, LocalFolder) or sha256_file(place.path / name) == sha256
+
+
 def _remove_strangers(folder: Path, names: set[str]) -> None:
     for path in folder.iterdir():
-        stale = _SHARD_FILE.fullmatch(path.name) and path.stem not in names
         leftover = path.name.startswith(".") and path.name.endswith(TEMPORARY_SUFFIX)
-        if stale or leftover:
+        if leftover or _is_stale(path.name, names):
             path.unlink(missing_ok=True)
+
+
+def _is_stale(name: str, names: set[str]) -> bool:
+    return bool(_SHARD_FILE.fullmatch(name)) and name.partition(".")[0] not in names
