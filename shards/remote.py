@@ -17,11 +17,13 @@ import fsspec
 
 from shards.types import SampleError, UserError
 
-CONNECT_S, READ_S, ATTEMPTS = 10, 30, 4
+CONNECT_S, READ_S, ATTEMPTS = 10, 20, 3
 """Patience of one request: seconds to connect, seconds without a byte, attempts. A server that is gone never hangs."""
+_BROKEN_BODIES = 2  # s3fs: attempts at an answer that broke off, each with the attempts above
 _EXTRA = "pip install 'finepseudo[remote]'"
 _LIBRARIES = {"s3": _EXTRA, "s3a": _EXTRA, "http": _EXTRA, "https": _EXTRA, "gs": "pip install gcsfs"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_GONE = (404, 410)
 _CHUNK = 64 << 20
 
 FileSystem = Any
@@ -45,6 +47,8 @@ def filesystem(url: str) -> tuple[FileSystem, str]:
     except (ImportError, ValueError) as error:
         way_out = _LIBRARIES.get(protocol, "install fsspec's library for it, or correct the URL")
         raise UserError(f"{url}: {protocol}:// cannot be read here ({one_line(error)}); {way_out}") from error
+    if hasattr(found, "retries"):  # of s3fs, 5 by default, and its calls are nested: 75 time-outs for one read
+        found.retries = _BROKEN_BODIES
     return found, str(path)
 
 
@@ -67,7 +71,12 @@ def remote_errors(url: str) -> Iterator[None]:
     """Let FileNotFoundError, damaged tars and a full disk pass; turn all else that is raised into RemoteError."""
     try:
         yield
-    except (FileNotFoundError, tarfile.TarError, UserError, SampleError, RemoteError):
+    except (tarfile.TarError, UserError, SampleError, RemoteError):
+        raise
+    except FileNotFoundError as error:
+        cause = error.__cause__  # fsspec's web client says "not found" whatever went wrong, and why in the cause
+        if isinstance(cause, OSError) or getattr(cause, "status", _GONE[0]) not in _GONE:
+            raise RemoteError(errno.EIO, one_line(cause or error), url) from error
         raise
     except Exception as error:  # every library has its own kinds, and none of them may end a run
         if isinstance(error, OSError) and error.errno in _FULL:
@@ -75,7 +84,7 @@ def remote_errors(url: str) -> Iterator[None]:
         raise RemoteError(errno.EIO, one_line(error), url) from error
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Say what an exception says, on one line and never empty."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 

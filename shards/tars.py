@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,10 @@ from typing import IO, Any
 from shards import remote
 from shards.cache import Cache, CacheConfig
 from shards.folders import Folder, LocalFolder
+from shards.remote import RemoteError
+
+FAILURES, PAUSE_S = 3, 30.0
+"""After so many failed requests in a row a store is not asked for so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +93,28 @@ class RemoteTars:
         """Decide what is copied: whole tars, unless reads are scattered over more of them than the cache holds."""
         self._url, self._tars, self._cache = url, tars, Cache(cfg)
         self._whole = not scattered or sum(tar.bytes for tar in tars) <= cfg.limit
+        self._failed, self._silent_until = 0, 0.0
 
     def read(self, clip: Extent) -> bytes:
-        """Read a clip. OSError when the store cannot be reached or holds other bytes."""
+        """Read a clip. OSError when the store cannot be reached or holds other bytes.
+
+        A store that failed some requests in a row is left alone for a while: each failure may take minutes.
+        """
+        if time.monotonic() < self._silent_until:
+            raise OSError(
+                errno.EIO, f"the store failed {FAILURES} requests in a row and is not asked for {PAUSE_S:.0f} s"
+            )
+        try:
+            data = self._checked(clip)
+        except RemoteError:
+            self._failed += 1
+            if self._failed >= FAILURES:
+                self._failed, self._silent_until = 0, time.monotonic() + PAUSE_S
+            raise
+        self._failed = 0
+        return data
+
+    def _checked(self, clip: Extent) -> bytes:
         for _ in range(2):  # the second time without what the cache held
             data = self._read(clip)
             if hashlib.sha256(data).hexdigest() == clip.sha256:

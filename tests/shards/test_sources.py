@@ -1,6 +1,9 @@
 """Frame folders, tar members and URLs become the same shards as the files they stand for."""
 
+import contextlib
+import socket
 import tarfile
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from shards import remote
 from shards.annotations.base import DatasetConfig, absolute
 from shards.annotations.csv import read as read_csv
 from shards.frames import picture_names
@@ -16,6 +20,7 @@ from shards.presence import missing_paths
 from shards.sources import GONE, identities, plain_path
 from shards.types import SampleError, UserError
 from shards.writer import ShardConfig, plan_shards, write_shard
+from tests.shards.conftest import use_s3
 from tests.shards.make_clips import numbered_frame, read_numbers, write_numbered
 
 H264 = ShardConfig()
@@ -139,6 +144,37 @@ def test_a_web_server(tmp_path, web):
     write_numbered(folder / "a b.mp4", 8)
     assert identities(urls, 25)[0] not in (before[0], GONE)
     assert before[1] == GONE
+
+
+@pytest.mark.slow
+def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch):
+    """Each layer of a client has its own attempts: together they must stay few."""
+    monkeypatch.setattr(remote, "READ_S", 0.2)
+    monkeypatch.setattr(remote, "ATTEMPTS", 2)
+    silent = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+    use_s3(monkeypatch, address)
+    held = []
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(silent.accept()[0])
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        for url in ("s3://b/x", f"{address}/x"):
+            for ask in (remote.describe, lambda url: remote.read_range(url, 0, 9)):
+                held.clear()
+                with pytest.raises(remote.RemoteError):
+                    ask(url)
+                assert len(held) <= 8
+    finally:
+        silent.shutdown(socket.SHUT_RDWR)
+        silent.close()
+        thread.join()
+        use_s3(monkeypatch, address)
 
 
 def test_a_server_out_of_reach_is_tried_again_at_the_next_write(tmp_path, web):
