@@ -213,7 +213,10 @@ def _read_info(place: Folder) -> dict[str, Any]:
 
 def _check_shards(store: Folder, shards: Sequence[dict[str, Any]]) -> npt.NDArray[np.int64]:
     """Compare names and sizes with the files, by one look at their folder; give the sizes in bytes."""
-    found = store.sizes()
+    try:
+        found = store.sizes()
+    except OSError as error:
+        raise UserError(f"{store} cannot be listed ({error.strerror}); check its permissions") from error
     for shard in shards:
         name = str(shard["name"])
         if Path(name).name != name:

@@ -20,7 +20,7 @@ from shards.presence import missing_paths
 from shards.sources import GONE, identities, plain_path
 from shards.types import SampleError, UserError
 from shards.writer import ShardConfig, plan_shards, write_shard
-from tests.shards.conftest import use_s3
+from tests.conftest import use_s3
 from tests.shards.make_clips import numbered_frame, read_numbers, write_numbered
 
 H264 = ShardConfig()
@@ -144,6 +144,20 @@ def test_a_web_server(tmp_path, web):
     write_numbered(folder / "a b.mp4", 8)
     assert identities(urls, 25)[0] not in (before[0], GONE)
     assert before[1] == GONE
+
+
+def test_cuts_of_one_remote_video_fetch_it_once(tmp_path, web, monkeypatch):
+    address, folder = web
+    write_numbered(folder / "long.mp4", 30)
+    fetched = []
+    true = remote.fetch
+    monkeypatch.setattr(remote, "fetch", lambda url, target: fetched.append(target) or true(url, target))
+    rows = [{"key": f"k{i}", "path": f"{address}/long.mp4", "start": i / 5, "end": (i + 1) / 5} for i in range(4)]
+    (plan,) = plan_shards(pa.Table.from_pylist(rows, schema=SCHEMA), H264)
+    result = write_shard(plan, tmp_path / "s", H264)
+    assert stored(tmp_path / "s", result) == [list(range(5 * i, 5 * i + 5)) for i in range(4)]
+    assert len(fetched) == 1
+    assert not fetched[0].parent.exists()
 
 
 @pytest.mark.slow

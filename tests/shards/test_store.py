@@ -25,7 +25,7 @@ from shards.reader import ClipReader
 from shards.store import claim_store
 from shards.types import ItemTable, SampleError, UserError
 from shards.writer import ShardConfig, finish, plan_shards, write_shard
-from tests.shards.conftest import s3_server, use_s3
+from tests.conftest import s3_server, use_s3
 from tests.shards.make_clips import write_numbered
 from tests.shards.test_reader import config
 
