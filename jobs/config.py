@@ -23,6 +23,7 @@ from jobs.train_loop import TrainConfig
 from jobs.typed import Value, build, merge, nearest, plain, set_dotted
 from shards.annotations.base import DatasetConfig
 from shards.augment import AugmentConfig
+from shards.cache import CacheConfig
 from shards.label_split import SplitConfig
 from shards.order import OrderConfig
 from shards.reader import ReaderConfig
@@ -60,6 +61,8 @@ class ReadingConfig:
     prefetch: int = 2
     # share of unreadable clips above which a stage stops
     max_bad_fraction: float = 0.02
+    # copies of remote shards on each node
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -261,6 +264,7 @@ class RunConfig:
             threads=self.reading.threads,
             prefetch=self.reading.prefetch,
             max_bad_fraction=self.reading.max_bad_fraction,
+            cache=self.reading.cache,
         )
 
     def test_input(self) -> InputConfig:

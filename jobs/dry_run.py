@@ -19,6 +19,7 @@ from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations
 from shards.check import check_config
 from shards.label_split import draw_split
+from shards.remote import is_url
 from shards.types import UserError
 
 
@@ -78,7 +79,8 @@ def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
         found = load_annotations(cfg.data)
     except UserError as error:
         return None, f"PROBLEM {error}"
-    missing = sum(not Path(path).exists() for path in found.clips["path"].to_pylist())
+    paths = found.clips["path"].to_pylist()  # what lies behind a URL is not asked for here
+    missing = sum(not Path(path).exists() for path in paths if not is_url(path))
     note = f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip()
     return found, note + (f"; {missing:,} videos are not here (`finepseudo check` lists them)" if missing else "")
 
@@ -120,7 +122,8 @@ class Size:
         product = f"{self.unlabelled:,} clips x {self.gallery:,} in the gallery, {frames} x {frames} frames"
         return [
             f"split       {roles} (seed {cfg.seeds[0]})",
-            f"shards      {self.shards:,} tars of up to {cfg.shards.clips_per_shard} clips, {cfg.shards.profile}",
+            f"shards      {self.shards:,} tars of up to {cfg.shards.clips_per_shard} clips, {cfg.shards.profile}"
+            + (f", in {cfg.shards.store}" if cfg.shards.store else ""),
             f"alignment   {self.unlabelled * self.gallery:,} soft-DTW distances a round ({product})",
             f"embeddings  {gigabytes:.2f} GB a round",
             f"test        {self.test * views:,} views a strategy and seed",

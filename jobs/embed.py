@@ -56,7 +56,7 @@ class EmbedJob:
 
 def evaluation_reader(cfg: RunConfig, shards: Path, inputs: InputConfig, device: torch.device) -> ClipReader:
     """Make a reader that is asked for clips by key."""
-    manifest = Manifest.open(shards)
+    manifest = Manifest.open(shards, cfg.reading.cache)
     return ClipReader(manifest, ItemTable.unlabelled(manifest.keys), cfg.reader(inputs), seed=0, device=device)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -83,6 +84,6 @@ def _newest(cfg: RunConfig, run: RunPaths) -> tuple[int, StrategyName, int]:
 def _single_shard(cfg: RunConfig, video: Path, folder: Path) -> Path:
     clip = Clip(name=KEY, path=str(video.resolve()), label=0, role="test", source=KEY)
     clips = make_annotations([clip], [KEY], "csv", "").clips
-    results = [write_shard(plan, folder, cfg.shards) for plan in plan_shards(clips, cfg.shards)]
-    finish(folder, results, cfg.shards)
+    here = replace(cfg.shards, store="")
+    finish(folder, [write_shard(plan, folder, here) for plan in plan_shards(clips, here)], here)
     return folder

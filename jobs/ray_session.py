@@ -37,6 +37,17 @@ _QUIET = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
 }
 
+STORE_SETTINGS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+    "FSSPEC_S3_ENDPOINT_URL",
+)
+"""Where a remote store is, for workers of a cluster that was started without it. Secrets are not among them: Ray shows
+these values to everybody who may look at the cluster, and the nodes have their own (role, profile, job environment)."""
+
 
 @contextmanager
 def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator[None]:
@@ -98,6 +109,13 @@ def _runtime(address: str | None) -> dict[str, Any] | None:
     return {"env_vars": {"RAY_ADDRESS": address}} if address else None
 
 
+def _runtime_of_attached(address: str | None) -> dict[str, Any] | None:
+    """Tell also where remote stores are: this cluster's processes do not have our environment."""
+    told = {name: os.environ[name] for name in STORE_SETTINGS if name in os.environ}
+    told |= {"RAY_ADDRESS": address} if address else {}
+    return {"env_vars": told} if told else None
+
+
 def _attach(dashboard: bool) -> None:
     import ray
 
@@ -108,7 +126,9 @@ def _attach(dashboard: bool) -> None:
             f"RAY_ADDRESS={address}: nobody answers there; start Ray, or unset RAY_ADDRESS for a local one"
         )
     try:
-        ray.init(runtime_env=_runtime(address if dashboard else None), logging_level="ERROR", log_to_driver=False)
+        ray.init(
+            runtime_env=_runtime_of_attached(address if dashboard else None), logging_level="ERROR", log_to_driver=False
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"RAY_ADDRESS={address}: no Ray answers there ({str(error).splitlines()[0]}); "

@@ -59,7 +59,7 @@ def train_rank(job: TrainJob, rank: int, world: int, device: torch.device) -> Ou
     prepare_torch(job.threads, job.deterministic)
     loop, problem = None, ""
     try:
-        manifest = Manifest.open(job.shards)
+        manifest = Manifest.open(job.shards, job.reader.cache, scattered=not job.reader.order.shard_window)
         reader = ClipReader(manifest, job.items, job.reader, seed=job.loop.seed, rank=rank, world=world, device=device)
         loop = (job.objective(), reader)
     except UserError as error:

@@ -19,6 +19,7 @@ from jobs.stages import Stages
 from jobs.train import Preempted
 from jobs.write_shards import data_config
 from shards.annotations import load
+from shards.store import claim_store
 from shards.types import UserError
 from shards.writer import plan_shards, write_shard
 
@@ -41,16 +42,16 @@ def write_part(cfg: RunConfig, text: str, *, force: bool = False) -> int:
     if _already_done(cfg, paths.root, force=force):
         return 0
     found = load(data_config(cfg, paths))
-    plans = plan_shards(found.clips, cfg.shards)[index::count]
+    plans = plan_shards(found.clips, cfg.shards, cfg.data.frame_rate)
+    claim_store(plans, cfg.shards)
     paths.shards.mkdir(parents=True, exist_ok=True)
     reporter = Reporter(paths.root, tensorboard=False)
-    for number, plan in enumerate(plans, 1):
+    mine = plans[index::count]
+    for number, plan in enumerate(mine, 1):
         if preempt.requested(own):
             raise Preempted
         result = write_shard(plan, paths.shards, cfg.shards)
-        reporter.say(
-            f"part {text}, shard {number}/{len(plans)}: {len(result.rows)} clips, {len(result.quarantine)} bad"
-        )
+        reporter.say(f"part {text}, shard {number}/{len(mine)}: {len(result.rows)} clips, {len(result.quarantine)} bad")
     return 0
 
 

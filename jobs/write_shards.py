@@ -18,6 +18,7 @@ from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations, DatasetConfig, write_clips
 from shards.annotations.synthetic_diving import render_part
 from shards.manifest import Manifest
+from shards.store import claim_store
 from shards.types import UserError
 from shards.writer import ShardConfig, ShardPlan, ShardResult, finish, plan_shards, write_shard
 
@@ -40,7 +41,8 @@ def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> M
     found = load_annotations(data)
     say(f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip())
     write_clips(paths.clips, found)
-    plans = plan_shards(found.clips, cfg.shards)
+    plans = plan_shards(found.clips, cfg.shards, cfg.data.frame_rate)
+    claim_store(plans, cfg.shards)
     paths.shards.mkdir(parents=True, exist_ok=True)
     results = []
     for result in _write(plans, paths, cfg):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from shards.augment import AugmentConfig, draw
+from shards.cache import CacheConfig
 from shards.dali_graph import ClipGraph, GraphSpec, Sample, import_dali
 from shards.decode import CLOSED_GOP_PROFILES, choose_decoder, decode_frames
 from shards.manifest import Manifest
@@ -42,6 +43,8 @@ class ReaderConfig:
     prefetch: int = 2
     # Share of failing clips among this reader's items over which it stops with the list.
     max_bad_fraction: float = 0.02
+    # Copies of remote shards on this node.
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""

@@ -1,5 +1,6 @@
 """The index of a shard folder: where each clip's bytes are and what they hold, checked against the files.
 
+The folder may be a URL; or a local one whose tars lie in the store that its `store.json` names.
 Columns are arrays, not Python objects: 240,000 clips take some tens of megabytes. A manifest can be pickled; file
 descriptors are opened where they are used.
 """
@@ -8,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shards.cache import CacheConfig
 from shards.files import sha256_file
+from shards.folders import Folder, LocalFolder, open_folder
+from shards.tars import Extent, Tar, open_tars
 from shards.types import SampleError, UserError
 
 FORMAT = 1
 _READ_BUFFER, _READ_ROWS = 1 << 16, 1 << 14
 MANIFEST_JSON, MANIFEST_PARQUET = "manifest.json", "manifest.parquet"
+STORE = "store.json"
 MANIFEST_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -60,11 +63,20 @@ class ManifestRow:
 
 
 class Manifest:
-    """A checked shard folder. Make it with `Manifest.open`."""
+    """A checked shard folder. Make it with `Manifest.open`. `folder`: its path or URL."""
 
-    def __init__(self, folder: Path, table: pa.Table, info: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        place: Folder,
+        store: Folder,
+        table: pa.Table,
+        info: dict[str, Any],
+        cache: CacheConfig,
+        *,
+        scattered: bool,
+    ) -> None:
         """Hold the rows, sorted by key, and the shard list. Use `open`, which checks both against the files."""
-        self.folder = folder
+        self.folder: Path | str = place.path if isinstance(place, LocalFolder) else place.url
         self.profile: str = info["profile"]
         self.shards: tuple[str, ...] = tuple(shard["name"] for shard in info["shards"])
         self.sha256: str = info["manifest_sha256"]
@@ -74,29 +86,22 @@ class Manifest:
         self._offset: npt.NDArray[np.int64] = table.column("offset").to_numpy()
         self._size: npt.NDArray[np.int64] = table.column("size").to_numpy()
         self.n_frames: npt.NDArray[np.int32] = table.column("n_frames").to_numpy()
-        self._files: dict[int, int] = {}
-        self._lock = threading.Lock()
+        tars = [Tar(shard["name"], shard["bytes"], str(shard.get("sha256"))) for shard in info["shards"]]
+        self._tars = open_tars(store, tars, cache, scattered=scattered)
 
     @staticmethod
-    def open(folder: Path | str) -> Manifest:
-        """Read and check a shard folder. Raises UserError when a file is missing, cut or from another write."""
-        folder = Path(folder)
-        info = _read_info(folder)
-        path = folder / MANIFEST_PARQUET
-        try:
-            found = sha256_file(path)
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}); write the shards again") from error
-        if found != info["manifest_sha256"]:
-            raise UserError(f"{path} is not the file {MANIFEST_JSON} was written for; write the shards again")
-        # In small batches, so that reading takes little more memory than the rows. Not pq.read_table, whose dataset
-        # reader may abort the process at exit when torch is loaded.
-        with pq.ParquetFile(path, buffer_size=_READ_BUFFER) as file:
-            batches = list(file.iter_batches(_READ_ROWS, use_threads=False))
-        table = pa.Table.from_batches(batches).cast(MANIFEST_SCHEMA).combine_chunks()
-        del batches
-        _check_rows(folder, table, _check_shards(folder, info["shards"]))
-        manifest = Manifest(folder, table, info)
+    def open(folder: Path | str, cache: CacheConfig | None = None, *, scattered: bool = False) -> Manifest:
+        """Read and check a shard folder. Raises UserError when a file is missing, cut or from another write.
+
+        Remote shards are read through the node's `cache`; `scattered` says that clips will be read from all over the
+        shards, so that a whole tar is worth copying only when the cache holds them all.
+        """
+        place = open_folder(folder)
+        info = _read_info(place)
+        store = _store_of(place)
+        table = _read_rows(place, info["manifest_sha256"])
+        _check_rows(place, table, _check_shards(store, info["shards"]))
+        manifest = Manifest(place, store, table, info, cache or CacheConfig(), scattered=scattered)
         pa.default_memory_pool().release_unused()
         return manifest
 
@@ -123,6 +128,10 @@ class Manifest:
         """Find many rows at once: int64 [N]. Raises UserError for a key that is not stored."""
         return np.array([self._position(key) for key in keys], dtype=np.int64)
 
+    def shards_of(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Give the number of the shard each clip lies in: int64 [N]."""
+        return self._shard[self.positions(keys)].astype(np.int64)
+
     def row(self, key: str) -> ManifestRow:
         """Give one clip's row. Raises UserError when the key is not stored."""
         index = self._position(key)
@@ -132,14 +141,14 @@ class Manifest:
     def read(self, key: str) -> bytes:
         """Read one clip's encoded video and compare its hash: decoders take many flipped bits for pictures.
 
-        Raises SampleError `shard_unreadable` when the tar vanished or was cut since it was opened, `hash_mismatch` when
-        these are not the bytes that were written.
+        Raises SampleError `shard_unreadable` when the tar vanished, was cut, or its store cannot be reached,
+        `hash_mismatch` when these are not the bytes that were written.
         """
         index = self._position(key)
         size, offset = int(self._size[index]), int(self._offset[index])
         shard = int(self._shard[index])
         try:
-            data = os.pread(self._file(shard), size, offset)
+            data = self._tars.read(Extent(shard, offset, size, self._table["sha256"][index].as_py()))
         except OSError as error:
             raise SampleError(key, "shard_unreadable", f"{self.shards[shard]}: {error}") from error
         if len(data) != size:
@@ -150,16 +159,7 @@ class Manifest:
 
     def close(self) -> None:
         """Close the tar files that were opened; reading opens them again."""
-        with self._lock:
-            for descriptor in self._files.values():
-                os.close(descriptor)
-            self._files.clear()
-
-    def _file(self, shard: int) -> int:
-        with self._lock:
-            if shard not in self._files:
-                self._files[shard] = os.open(self.folder / self.shards[shard], os.O_RDONLY | os.O_CLOEXEC)
-            return self._files[shard]
+        self._tars.close()
 
     def _find(self, key: str) -> int | None:
         encoded = key.encode()
@@ -169,28 +169,42 @@ class Manifest:
     def _position(self, key: str) -> int:
         index = self._find(key)
         if index is None:
-            raise UserError(f"clip {key} is not in {self.folder / MANIFEST_PARQUET}; was it quarantined?")
+            raise UserError(f"clip {key} is not in {self.folder}/{MANIFEST_PARQUET}; was it quarantined?")
         return index
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what belongs to this process: file descriptors and the lock."""
-        return {**self.__dict__, "_files": {}, "_lock": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Start with no open file."""
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
-
-    def __del__(self) -> None:
-        """Close what is still open."""
-        if getattr(self, "_lock", None) is not None:
-            self.close()
-
-
-def _read_info(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST_JSON
+def _store_of(place: Folder) -> Folder:
+    """Find where the tars lie: in the folder itself, or where its `store.json` points."""
+    if not isinstance(place, LocalFolder):
+        return place
     try:
-        info = json.loads(path.read_bytes())
+        return open_folder(json.loads(place.read(STORE))["url"])
+    except FileNotFoundError:
+        return place
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{place}/{STORE} cannot be read ({error}); write the shards again") from error
+
+
+def _read_rows(place: Folder, sha256: str) -> pa.Table:
+    """Read manifest.parquet when it is the file that manifest.json was written for."""
+    path = f"{place}/{MANIFEST_PARQUET}"
+    try:
+        with place.local(MANIFEST_PARQUET) as local:
+            if sha256_file(local) != sha256:
+                raise UserError(f"{path} is not the file {MANIFEST_JSON} was written for; write the shards again")
+            # In small batches, so that reading takes little more memory than the rows. Not pq.read_table, whose dataset
+            # reader may abort the process at exit when torch is loaded.
+            with pq.ParquetFile(local, buffer_size=_READ_BUFFER) as file:
+                batches = list(file.iter_batches(_READ_ROWS, use_threads=False))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); write the shards again") from error
+    return pa.Table.from_batches(batches).cast(MANIFEST_SCHEMA).combine_chunks()
+
+
+def _read_info(place: Folder) -> dict[str, Any]:
+    path = f"{place}/{MANIFEST_JSON}"
+    try:
+        info = json.loads(place.read(MANIFEST_JSON))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: the shards are not (completely) written; write them first") from error
     except (OSError, ValueError) as error:
@@ -201,27 +215,27 @@ def _read_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def _check_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> npt.NDArray[np.int64]:
-    """Compare names and sizes with the disk; give the sizes in bytes."""
+def _check_shards(store: Folder, shards: Sequence[dict[str, Any]]) -> npt.NDArray[np.int64]:
+    """Compare names and sizes with the files, by one look at their folder; give the sizes in bytes."""
+    try:
+        found = store.sizes()
+    except OSError as error:
+        raise UserError(f"{store} cannot be listed ({error.strerror}); check its permissions") from error
     for shard in shards:
         name = str(shard["name"])
         if Path(name).name != name:
-            raise UserError(f"{folder / MANIFEST_JSON} names {name}, outside the folder; write the shards again")
-        try:
-            found = (folder / name).stat().st_size
-        except OSError as error:
+            raise UserError(f"{store}/{MANIFEST_JSON} names {name}, outside the folder; write the shards again")
+        if name not in found:
+            raise UserError(f"{store}/{name} is missing; copy it back or write the shards again")
+        if found[name] != shard["bytes"]:
             raise UserError(
-                f"{folder / name} is missing ({error.strerror}); copy it back or write the shards again"
-            ) from error
-        if found != shard["bytes"]:
-            raise UserError(
-                f"{folder / name} has {found} bytes, the manifest says {shard['bytes']}; "
+                f"{store}/{name} has {found[name]} bytes, the manifest says {shard['bytes']}; "
                 "copy the whole file back or write the shards again"
             )
     return np.array([shard["bytes"] for shard in shards], dtype=np.int64)
 
 
-def _check_rows(folder: Path, table: pa.Table, sizes: npt.NDArray[np.int64]) -> None:
+def _check_rows(place: Folder, table: pa.Table, sizes: npt.NDArray[np.int64]) -> None:
     """Refuse rows outside their tar, doubled keys and keys out of order, before anything is read by them."""
     shard, offset = table.column("shard").to_numpy(), table.column("offset").to_numpy()
     size, keys = table.column("size").to_numpy(), table.column("key")
@@ -230,9 +244,9 @@ def _check_rows(folder: Path, table: pa.Table, sizes: npt.NDArray[np.int64]) -> 
         inside = offset + size <= sizes[shard]
     if not inside.all():
         key = keys[int(np.argmin(inside))].as_py()
-        raise UserError(f"{folder / MANIFEST_PARQUET}: clip {key} lies outside its tar; write the shards again")
+        raise UserError(f"{place}/{MANIFEST_PARQUET}: clip {key} lies outside its tar; write the shards again")
     if len(keys) > 1 and not pc.all(pc.less(keys[:-1], keys[1:])).as_py():
-        raise UserError(f"{folder / MANIFEST_PARQUET}: keys doubled or out of order; write the shards again")
+        raise UserError(f"{place}/{MANIFEST_PARQUET}: keys doubled or out of order; write the shards again")
 
 
 def _key_array(table: pa.Table) -> npt.NDArray[np.bytes_]:

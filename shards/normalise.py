@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from shards.frames import FrameFolder
 from shards.probe import StrictVideo, open_video
 from shards.types import SampleError, UserError
 
@@ -84,23 +86,25 @@ _TARGETS = {
 
 def normalise(
     key: str,
-    path: Path,
+    source: Path | FrameFolder,
     *,
     profile: str = "h264",
     short_side: int = 256,
     start: float | None = None,
     end: float | None = None,
 ) -> NormalisedClip:
-    """Check and transcode one clip, or the part of it with `start <= time < end` in seconds.
+    """Check and transcode one clip, a file or a folder of pictures, or the part with `start <= time < end` in seconds.
 
     Raises SampleError when the clip cannot be used, UserError when the profile cannot do what is asked.
     """
     if profile == "copy":
+        if isinstance(source, FrameFolder):
+            raise UserError(f"{key}: profile copy cannot store the folder {source.folder}; use profile h264 or vp9")
         if start is not None or end is not None:
-            raise UserError(f"{key}: profile copy cannot cut {start}..{end} s out of {path}; use profile h264 or vp9")
-        return _copy(key, path)
-    with open_video(key, path) as video:
-        data, size, count, rate = _encode(_cut(video, path, start, end), video, _TARGETS[profile], short_side)
+            raise UserError(f"{key}: profile copy cannot cut {start}..{end} s out of {source}; use profile h264 or vp9")
+        return _copy(key, source)
+    with _opened(key, source) as video:
+        data, size, count, rate = _encode(_cut(video, source, start, end), video, _TARGETS[profile], short_side)
     return _verified(key, data, _TARGETS[profile].container, expected=count, rate=rate, size=size)
 
 
@@ -118,13 +122,19 @@ def _even(side: Fraction) -> int:
     return min(max(2 * round(side / 2), MIN_SIDE), MAX_SIDE)
 
 
-def _cut(video: StrictVideo, path: Path, start: float | None, end: float | None) -> Iterator[av.VideoFrame]:
+def _opened(key: str, source: Path | FrameFolder) -> AbstractContextManager[StrictVideo | FrameFolder]:
+    return nullcontext(source) if isinstance(source, FrameFolder) else open_video(key, source)
+
+
+def _cut(
+    video: StrictVideo | FrameFolder, source: Path | FrameFolder, start: float | None, end: float | None
+) -> Iterator[av.VideoFrame]:
     """Frames inside the window. The decoder goes through the rest of the file only when nothing is cut."""
     if start is None and end is None:
         yield from video.frames()
         return
     begin = start or 0.0
-    seek = begin if begin and _can_seek(video.key, path, begin) else None
+    seek = begin if begin and _can_seek(video.key, source, begin) else None
     for index, frame in enumerate(video.frames(seek)):
         now = video.time(frame, index)
         if end is not None and now >= end - _EDGE:
@@ -133,10 +143,12 @@ def _cut(video: StrictVideo, path: Path, start: float | None, end: float | None)
             yield frame
 
 
-def _can_seek(key: str, path: Path, start: float) -> bool:
+def _can_seek(key: str, source: Path | FrameFolder, start: float) -> bool:
     """Say whether seeking lands before `start`: in transport streams, for one, it may land after it."""
+    if isinstance(source, FrameFolder):
+        return True
     try:
-        with open_video(key, path) as video:
+        with open_video(key, source) as video:
             first = next(video.frames(start), None)
             return first is not None and first.pts is not None and video.time(first, 0) <= start + _EDGE
     except SampleError:
@@ -144,7 +156,7 @@ def _can_seek(key: str, path: Path, start: float) -> bool:
 
 
 def _encode(
-    frames: Iterator[av.VideoFrame], video: StrictVideo, target: _Target, short_side: int
+    frames: Iterator[av.VideoFrame], video: StrictVideo | FrameFolder, target: _Target, short_side: int
 ) -> tuple[bytes, tuple[int, int], int, Fraction]:
     first = next(frames, None)
     if first is None:

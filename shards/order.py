@@ -21,7 +21,7 @@ Positions = npt.NDArray[np.int64]
 PADDING = -1
 """Place of a batch that holds no clip (the end of a shuffled pass); it is masked, never filled with a second copy."""
 
-_SHUFFLE, _CLASSES, _CLIPS = range(3)  # what a random stream is for: keeps the streams of one seed apart
+_SHUFFLE, _CLASSES, _CLIPS, _WINDOWS = range(4)  # what a random stream is for: keeps the streams of one seed apart
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +38,9 @@ class OrderConfig:
     pseudo_fraction: float = 0.5
     # Length of an epoch; none = ceil(clips / batch_size).
     batches_per_epoch: int | None = None
+    # `shuffle` goes through so many shards at a time; 0 = all at once. For remote shards that no node's cache holds:
+    # whole tars are then read one after the other. A batch mixes only the clips of its window.
+    shard_window: int = 0
 
     def __post_init__(self) -> None:
         """Refuse batches that cannot be laid out."""
@@ -49,6 +52,10 @@ class OrderConfig:
             raise ValueError(f"order.pseudo_fraction = {self.pseudo_fraction}: must lie in [0, 1]")
         if self.batches_per_epoch is not None and self.batches_per_epoch < 1:
             raise ValueError(f"order.batches_per_epoch = {self.batches_per_epoch}: must be at least 1 (or null)")
+        if self.shard_window < 0 or (self.shard_window and self.sampler == "balanced"):
+            raise ValueError(
+                f"order.shard_window = {self.shard_window}: 0 or more, and only with order.sampler shuffle"
+            )
         if self.sampler == "balanced":
             if self.instances_per_class < 2:
                 raise ValueError(f"order.instances_per_class = {self.instances_per_class}: a class needs 2 or more")
@@ -75,16 +82,43 @@ def rank_slice(batch_size: int, rank: int, world: int) -> slice:
     return slice(rank * share, (rank + 1) * share)
 
 
-def global_batch(items: ItemTable, cfg: OrderConfig, seed: int, epoch: int, index: int) -> Positions:
-    """Give the item positions [batch_size] of one global batch; PADDING where a shuffled pass has run out."""
-    return BatchOrder(items, cfg, seed).batch(epoch, index)
+def global_batch(
+    items: ItemTable, cfg: OrderConfig, seed: int, epoch: int, index: int, *, shards: Positions | None = None
+) -> Positions:
+    """Give the item positions [batch_size] of one global batch; PADDING where a shuffled pass has run out.
+
+    shards: the number of each item's shard [N], where `shard_window` needs it.
+    """
+    return BatchOrder(items, cfg, seed, shards).batch(epoch, index)
+
+
+def windowed_order(shards: Positions, window: int, key: tuple[int, ...]) -> tuple[Positions, Positions]:
+    """Order the items so that only `window` shards are in use at a time: (item positions [N], turn of each item [N]).
+
+    The shards come in random order, `window` of them after the other; the items of one such group are shuffled among
+    themselves. An item's turn is the place of its shard in that order. Every item comes once. So random is it: an item
+    can meet any other of its group in a batch, no item of another group but at the borders of groups, and groups are
+    drawn anew at each pass. Shards hold neighbours in key order: where keys begin with the class, a small window shows
+    few classes at a time.
+    """
+    rng = np.random.default_rng(key)
+    numbers, shard = np.unique(shards, return_inverse=True)
+    turn = rng.permutation(len(numbers))[shard]
+    return np.lexsort((rng.random(len(shards)), turn // window)), turn
 
 
 class BatchOrder:
     """`global_batch` for many batches of the same items: groups the classes once and keeps the current permutations."""
 
-    def __init__(self, items: ItemTable, cfg: OrderConfig, seed: int) -> None:
-        """Group the items by class where the sampler needs it. UserError when they cannot be sampled this way."""
+    def __init__(self, items: ItemTable, cfg: OrderConfig, seed: int, shards: Positions | None = None) -> None:
+        """Group the items by class where the sampler needs it. UserError when they cannot be sampled this way.
+
+        shards: the number of each item's shard [N]; needed with `shard_window`.
+        """
+        if cfg.shard_window and (shards is None or len(shards) != len(items)):
+            raise ValueError(f"shard_window = {cfg.shard_window} needs the shard of each of {len(items)} items")
+        self._shards = shards
+        self._windows: dict[int, tuple[Positions, Positions]] = {}
         self.cfg = cfg
         self.seed = seed
         self.length = batches_per_epoch(items, cfg)
@@ -103,10 +137,24 @@ class BatchOrder:
         """Cut the permutation of the current pass; a pass holds every item once, and epochs follow each other in it."""
         lap, index = divmod(step, self._natural)
         start = index * self.cfg.batch_size
-        part = _permutation((self.seed, _SHUFFLE, lap), self._count)[start : start + self.cfg.batch_size]
+        part = self._part(lap, slice(start, start + self.cfg.batch_size))
         batch = np.full(self.cfg.batch_size, PADDING, np.int64)
         batch[: len(part)] = part
         return batch
+
+    def _part(self, lap: int, places: slice) -> Positions:
+        """Cut a piece out of a pass; in a windowed pass clips of one shard lie side by side, so that one rank has them.
+
+        A rank then reads about its share of the window's shards, not all of them.
+        """
+        if self._shards is None or not self.cfg.shard_window:
+            return _permutation((self.seed, _SHUFFLE, lap), self._count)[places]
+        if lap not in self._windows:
+            key = (self.seed, _WINDOWS, lap)
+            self._windows = {lap: windowed_order(self._shards, self.cfg.shard_window, key)}
+        order, turn = self._windows[lap]
+        part = order[places]
+        return part[np.argsort(turn[part], kind="stable")]
 
     def _balanced(self, step: int) -> Positions:
         """Lay out P groups of K clips, those of one class side by side."""

@@ -1,7 +1,6 @@
-"""Which of many paths exist, with one look per folder: files, frame folders, tar members and URLs.
+"""Which of many paths exist, with one look per folder or archive: files, frame folders, tar members and URLs.
 
-A path is a local file or folder, a URL (`s3://bucket/a.mp4`), or a member of a tar (`tar://<member>::<tar>`), as fsspec
-writes them.
+What a path may be says `shards.sources`.
 """
 
 from __future__ import annotations
@@ -10,38 +9,45 @@ import os
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
 
-import fsspec
-
+from shards import remote
+from shards.remote import is_url
+from shards.sources import archive_index, split_member
 from shards.types import UserError
+
+_FEW = 64
+"""So few files of a remote folder are asked for one by one: the folder itself may hold millions."""
+_ASKING = 16
 
 
 def missing_paths(paths: Iterable[str]) -> list[str]:
     """Return the paths that do not exist, are empty files, or are empty folders; sorted, each once.
 
-    Raises UserError when a folder or archive exists but cannot be listed.
+    Raises UserError when a folder or archive exists but cannot be listed, or a server cannot be reached.
     """
-    by_place: dict[str, set[str]] = defaultdict(set)
+    by_place: dict[tuple[str, bool], set[str]] = defaultdict(set)
     for path in set(paths):
-        place, _, _ = path.rpartition("/")
-        by_place[path.partition("::")[2] if path.startswith("tar://") else place].add(path)
+        archive = split_member(path)[1]
+        place = archive or path.removeprefix("file://").rpartition("/")[0]
+        by_place[place, bool(archive)].add(path)
     missing: list[str] = []
-    for place, here in by_place.items():
-        missing += here - _present(place, here)
+    for (place, packed), here in by_place.items():
+        missing += here - _present(place, here, packed=packed)
     return sorted(missing)
 
 
-def _present(place: str, paths: set[str]) -> set[str]:
+def _present(place: str, paths: set[str], *, packed: bool) -> set[str]:
     try:
-        if any(path.startswith("tar://") for path in paths):
+        if packed:
             return _in_tar(place, paths)
-        return _by_url(place, paths) if "://" in place else _in_folder(place, paths)
+        return _by_url(place, paths) if is_url(place) else _in_folder(place, paths)
     except FileNotFoundError:
         return set()
     except (OSError, tarfile.TarError) as error:
         raise UserError(
-            f"{place}: cannot be listed ({error}); check its permissions, or that the archive is whole"
+            f"{place}: cannot be listed ({error}); check its permissions, the network, or that the archive is whole"
         ) from error
 
 
@@ -63,12 +69,29 @@ def _has_bytes(entry: os.DirEntry[str]) -> bool:
 
 
 def _in_tar(archive: str, paths: set[str]) -> set[str]:
-    with fsspec.open(archive, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-        members = {member.name.removeprefix("./") for member in tar if member.isfile() and member.size > 0}
-    return {path for path in paths if path.removeprefix("tar://").partition("::")[0].lstrip("/") in members}
+    index = archive_index(archive)
+    members = {name for name, (_, size) in index.items() if size > 0}
+    folders = {str(PurePosixPath(name).parent) for name in members}
+    return {path for path in paths if split_member(path)[0] in members | folders}
 
 
 def _by_url(place: str, paths: set[str]) -> set[str]:
-    filesystem, folder = fsspec.core.url_to_fs(place)
-    sizes = {Path(item["name"]).name: item.get("size") for item in filesystem.ls(folder, detail=True)}
-    return {path for path in paths if sizes.get(path.rpartition("/")[2], 0) != 0}
+    """Ask for each of a few files, or list the whole folder; a web server is always asked, as it lists nothing."""
+    if len(paths) > _FEW and not place.startswith("http"):
+        there = {PurePosixPath(str(entry["name"])).name for entry in remote.listing(place) if _holds_bytes(entry)}
+        return {path for path in paths if path.rpartition("/")[2] in there}
+    ordered = sorted(paths)
+    with ThreadPoolExecutor(_ASKING) as pool:
+        return {path for path, there in zip(ordered, pool.map(_answers, ordered), strict=True) if there}
+
+
+def _answers(url: str) -> bool:
+    try:
+        return _holds_bytes(remote.describe(url))
+    except FileNotFoundError:
+        return False
+
+
+def _holds_bytes(entry: dict[str, object]) -> bool:
+    """Say whether a remote file has bytes; a folder is there because something lies in it."""
+    return entry.get("type") == "directory" or entry.get("size") != 0

@@ -46,7 +46,8 @@ class ClipReader:
         if seed < 0:
             raise UserError(f"seed = {seed}: must be 0 or more")
         self.manifest, self.items, self.cfg, self.seed = manifest, items, cfg, seed
-        self._order = BatchOrder(items, cfg.order, seed)
+        shards = manifest.shards_of(items.keys) if cfg.order.shard_window else None
+        self._order = BatchOrder(items, cfg.order, seed, shards)
         self._mine = rank_slice(cfg.order.batch_size, rank, world)
         share = self._mine.stop - self._mine.start
         self._loader = ClipLoader(manifest, cfg, chunk=share, total=len(items), device=device)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import tarfile
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,11 @@ import pyarrow.parquet as pq
 from webdataset import TarWriter
 
 from shards.files import TEMPORARY_SUFFIX, atomic, sha256_file, write_bytes
-from shards.manifest import FORMAT, MANIFEST_JSON, MANIFEST_PARQUET, MANIFEST_SCHEMA, Manifest
+from shards.folders import Folder, LocalFolder, open_folder
+from shards.manifest import FORMAT, MANIFEST_JSON, MANIFEST_PARQUET, MANIFEST_SCHEMA, STORE, Manifest
 from shards.normalise import PROFILES, NormalisedClip, normalise
+from shards.remote import is_url
+from shards.sources import UNREACHABLE, Sources, identities
 from shards.types import SampleError, UserError
 
 WRITER_VERSION = 1
@@ -45,6 +48,8 @@ class ShardConfig:
     short_side: int = 256
     # Clips of one tar: the unit of writing, of retrying and of parallel work.
     clips_per_shard: int = 256
+    # URL or absolute path of a folder for this data set's tars (s3://bucket/folder); empty = in the run folder.
+    store: str = ""
 
     def __post_init__(self) -> None:
         """Refuse unknown profiles and sizes."""
@@ -54,6 +59,8 @@ class ShardConfig:
             raise ValueError(f"shards.short_side: {self.short_side} is outside 48..4096 pixels")
         if self.clips_per_shard < 1:
             raise ValueError(f"shards.clips_per_shard: {self.clips_per_shard}; at least 1 is needed")
+        if self.store and not (is_url(self.store) or self.store.startswith("/")):
+            raise ValueError(f"shards.store: {self.store} must be a URL or an absolute path, the same on every node")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +79,8 @@ class ShardPlan:
 
     index: int
     clips: tuple[PlannedClip, ...]
+    # pictures a second of clips that are folders of pictures
+    frame_rate: float = 25.0
 
     @property
     def name(self) -> str:
@@ -96,9 +105,10 @@ class ShardResult:
     written: bool = True
 
 
-def plan_shards(clips: pa.Table, cfg: ShardConfig) -> list[ShardPlan]:
+def plan_shards(clips: pa.Table, cfg: ShardConfig, frame_rate: float = 25.0) -> list[ShardPlan]:
     """Cut the clip table (columns key, path, start, end), sorted by key, into tars of equal length.
 
+    frame_rate: pictures a second of clips that are folders of pictures.
     Raises UserError when a key occurs twice: a tar would merge the two clips silently.
     """
     rows = sorted(clips.select(["key", "path", "start", "end"]).to_pylist(), key=lambda row: row["key"])
@@ -107,7 +117,9 @@ def plan_shards(clips: pa.Table, cfg: ShardConfig) -> list[ShardPlan]:
         raise UserError(f"{len(doubled)} keys occur twice in the clip table, first: {doubled[0]}; read the data again")
     step = cfg.clips_per_shard
     return [
-        ShardPlan(index=index, clips=tuple(PlannedClip(**row) for row in rows[first : first + step]))
+        ShardPlan(
+            index=index, clips=tuple(PlannedClip(**row) for row in rows[first : first + step]), frame_rate=frame_rate
+        )
         for index, first in enumerate(range(0, len(rows), step))
     ]
 
@@ -115,10 +127,13 @@ def plan_shards(clips: pa.Table, cfg: ShardConfig) -> list[ShardPlan]:
 def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
     """Write one tar and its index, or find that they are there. Safe to run twice, also at the same time.
 
+    They lie in `folder`, or in the store where the configuration names one.
     A bad clip goes to quarantine with its reason; a full disk raises UserError and leaves nothing half-written.
     """
+    if cfg.store:
+        return _write_to_store(plan, open_folder(cfg.store), cfg)
     digest = plan_hash(plan, cfg)
-    done = _find_result(plan, folder, digest)
+    done = _find_result(plan, LocalFolder(folder), digest)
     if done is not None:
         return done
     (folder / MANIFEST_JSON).unlink(missing_ok=True)  # the shards are not whole from here until `finish`
@@ -126,10 +141,14 @@ def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
     quarantine: list[dict[str, str]] = []
     tar = folder / f"{plan.name}.tar"
     with atomic(tar) as temporary:
-        with temporary.open("wb") as file, TarWriter(file, user="", group="", mtime=0) as writer:
+        with (
+            temporary.open("wb") as file,
+            TarWriter(file, user="", group="", mtime=0) as writer,
+            Sources(plan.frame_rate) as sources,
+        ):
             for clip in plan.clips:
                 try:
-                    rows.append(_store(writer, clip, cfg))
+                    rows.append(_store(writer, clip, cfg, sources))
                 except SampleError as error:
                     quarantine.append(_quarantined(clip, error))
         index = tar_index(temporary)
@@ -149,9 +168,24 @@ def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
     return result
 
 
+def _write_to_store(plan: ShardPlan, store: Folder, cfg: ShardConfig) -> ShardResult:
+    """Write a shard here and copy it to the store, its record last: with that it counts as written."""
+    done = _find_result(plan, store, plan_hash(plan, cfg))
+    if done is not None:
+        return done
+    store.remove([MANIFEST_JSON])
+    with tempfile.TemporaryDirectory(prefix="finepseudo-") as staging:
+        result = write_shard(plan, Path(staging), replace(cfg, store=""))
+        for ending in ("tar", "idx", "json"):
+            name = f"{plan.name}.{ending}"
+            store.put(Path(staging) / name, name)
+    return result
+
+
 def finish(folder: Path, results: Sequence[ShardResult], cfg: ShardConfig, quarantine: Path | None = None) -> Manifest:
     """Write quarantine.parquet (at `quarantine`, else in the folder), manifest.parquet and, last, manifest.json.
 
+    Where there is a store it gets a copy of the manifest, and the folder's `store.json` names it.
     Shards of an earlier plan and left-over temporary files are removed. Raises UserError when no clip is usable.
     """
     ordered = sorted(results, key=lambda result: result.index)
@@ -178,19 +212,32 @@ def finish(folder: Path, results: Sequence[ShardResult], cfg: ShardConfig, quara
         "manifest_sha256": sha256_file(folder / MANIFEST_PARQUET),
         "clips": len(rows),
     }
-    _remove_strangers(folder, {f"shard-{result.index:06d}" for result in ordered})
-    write_bytes(folder / MANIFEST_JSON, json.dumps(info, indent=1).encode())
+    names, text = {f"shard-{result.index:06d}" for result in ordered}, json.dumps(info, indent=1).encode()
+    _remove_strangers(folder, set() if cfg.store else names)
+    (folder / STORE).unlink(missing_ok=True)
+    if cfg.store:
+        _publish(folder, open_folder(cfg.store), names, text)
+    write_bytes(folder / MANIFEST_JSON, text)
     return Manifest.open(folder)
+
+
+def _publish(folder: Path, store: Folder, names: set[str], info: bytes) -> None:
+    """Copy the manifest to the store, manifest.json last, and note where the store is."""
+    store.remove([MANIFEST_JSON, *(name for name in store.sizes() if _is_stale(name, names))])
+    store.put(folder / MANIFEST_PARQUET, MANIFEST_PARQUET)
+    store.write(MANIFEST_JSON, info)
+    write_bytes(folder / STORE, json.dumps({"url": str(store)}).encode())
 
 
 def plan_hash(plan: ShardPlan, cfg: ShardConfig) -> str:
     """Hash the plan, the configuration and what identifies the source files now (size, time of change)."""
+    now = identities([clip.path for clip in plan.clips], plan.frame_rate)
     text = json.dumps(
         {
             "writer": WRITER_VERSION,
             "profile": cfg.profile,
             "short_side": cfg.short_side,
-            "clips": [(clip.key, clip.path, clip.start, clip.end, *_identity(clip.path)) for clip in plan.clips],
+            "clips": [(c.key, c.path, c.start, c.end, *found) for c, found in zip(plan.clips, now, strict=True)],
         }
     )
     return hashlib.sha256(text.encode()).hexdigest()
@@ -213,10 +260,9 @@ def dali_index(index: Sequence[tuple[str, list[tuple[str, int, int, str]]]]) -> 
     return ("\n".join(lines) + "\n").encode()
 
 
-def _store(writer: TarWriter, clip: PlannedClip, cfg: ShardConfig) -> dict[str, Any]:
-    video = normalise(
-        clip.key, Path(clip.path), profile=cfg.profile, short_side=cfg.short_side, start=clip.start, end=clip.end
-    )
+def _store(writer: TarWriter, clip: PlannedClip, cfg: ShardConfig, sources: Sources) -> dict[str, Any]:
+    source = sources.open(clip.key, clip.path)
+    video = normalise(clip.key, source, profile=cfg.profile, short_side=cfg.short_side, start=clip.start, end=clip.end)
     facts = _facts(video)
     # No label here: labels of unlabelled clips must not travel with the pixels.
     sample = {"__key__": clip.key, video.extension: video.data, "json": json.dumps(facts, sort_keys=True).encode()}
@@ -242,30 +288,34 @@ def _quarantined(clip: PlannedClip, error: SampleError) -> dict[str, str]:
     return {"key": clip.key, "path": clip.path, "reason": error.reason, "detail": error.detail}
 
 
-def _find_result(plan: ShardPlan, folder: Path, digest: str) -> ShardResult | None:
-    """Give the record of an earlier write when plan and bytes still match, else None."""
-    tar = folder / f"{plan.name}.tar"
+def _final(record: ShardResult) -> bool:
+    """Say whether another try would change nothing: a source out of reach may be back."""
+    return all(row["reason"] != UNREACHABLE for row in record.quarantine)
+
+
+def _find_result(plan: ShardPlan, place: Folder, digest: str) -> ShardResult | None:
+    """Give the record of an earlier write when plan and bytes (behind a URL: their number) still match, else None."""
+    tar = f"{plan.name}.tar"
     try:
-        record = ShardResult(**{**json.loads(tar.with_suffix(".json").read_bytes()), "written": False})
-        same = record.plan_sha256 == digest and tar.stat().st_size == record.bytes
-        if same and tar.with_suffix(".idx").exists() and sha256_file(tar) == record.sha256:
+        record = ShardResult(**{**json.loads(place.read(f"{plan.name}.json")), "written": False})
+        same = record.plan_sha256 == digest and place.size(tar) == record.bytes and _final(record)
+        if same and place.size(f"{plan.name}.idx") and _same_bytes(place, tar, record.sha256):
             return record
     except (OSError, ValueError, TypeError):
         return None  # no record, or not one of ours: the shard is written again
     return None
 
 
-def _identity(path: str) -> tuple[int, int]:
-    try:
-        stat = os.stat(path)  # noqa: PTH116
-    except (OSError, ValueError):  # missing, or a name that no file can have
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
+def _same_bytes(place: Folder, name: str, sha256: str) -> bool:
+    return not isinstance(place, LocalFolder) or sha256_file(place.path / name) == sha256
 
 
 def _remove_strangers(folder: Path, names: set[str]) -> None:
     for path in folder.iterdir():
-        stale = _SHARD_FILE.fullmatch(path.name) and path.stem not in names
         leftover = path.name.startswith(".") and path.name.endswith(TEMPORARY_SUFFIX)
-        if stale or leftover:
+        if leftover or _is_stale(path.name, names):
             path.unlink(missing_ok=True)
+
+
+def _is_stale(name: str, names: set[str]) -> bool:
+    return bool(_SHARD_FILE.fullmatch(name)) and name.partition(".")[0] not in names

@@ -1,6 +1,14 @@
-"""What tests of several packages need."""
+"""What tests of several packages need: a small disk, an S3-compatible server and a plain web server."""
 
+from __future__ import annotations
+
+import functools
+import http.server
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +29,70 @@ def small_disk(tmp_path):
 
     yield folder, resize
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """Start a server on a free port and give its address; what is stored is shared by all of this process."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer(
+        "127.0.0.1", port=0, verbose=False
+    )
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    with s3_server() as address:
+        yield address
+
+
+def use_s3(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Point this process, and those it starts, to a server."""
+    import s3fs
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the URL of an empty bucket."""
+    import s3fs
+
+    use_s3(monkeypatch, s3_address)
+    name = f"bucket-{abs(hash(request.node.nodeid)):x}"
+    s3fs.S3FileSystem().mkdir(name)
+    yield f"s3://{name}"
+    use_s3(monkeypatch, s3_address)  # a test may have pointed elsewhere
+    s3fs.S3FileSystem().rm(name, recursive=True)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Serve a folder; give its address and the folder."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+    handler = functools.partial(_Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", folder
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.config import load
 from tests.shards.make_clips import need_data, write_numbered
 
 REPOSITORY = Path(__file__).parents[1]
@@ -86,6 +87,14 @@ def test_dry_run_of_a_batch_script_needs_no_slurm(line):
     done = run(*shlex.split(line))
     assert done.returncode == 0, done.stderr
     assert "#SBATCH" in done.stdout
+
+
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", README, flags=re.S))
+def test_recipe_lines_are_keys_that_exist(block, tmp_path):
+    (tmp_path / "mine.yaml").write_text(f"base: smoke\n{block}")
+    cfg = load(str(tmp_path / "mine.yaml"), ["pretrain.order.shard_window=32"])
+    assert cfg.shards.store
+    assert cfg.reading.cache.gigabytes == 200
 
 
 def test_links_lead_somewhere():

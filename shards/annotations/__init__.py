@@ -25,7 +25,7 @@ DATASETS = (
 )
 
 
-SPECIAL_OPTIONS = ("version", "subset", "task", "split", "cut_from", "frame_rate")
+SPECIAL_OPTIONS = ("version", "subset", "task", "split", "cut_from")
 """Options that only some readers know; those name theirs in OPTIONS."""
 
 

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 
 from shards.files import atomic
 from shards.open_world import OpenWorldConfig
+from shards.remote import is_url
+from shards.sources import plain_path
 from shards.synthetic.config import SyntheticDivingConfig
 from shards.types import NO_LABEL, UserError
 
@@ -47,7 +49,7 @@ class DatasetConfig:
     # Folder of the annotation files; paths in lists are relative to it. synthetic_diving renders into it.
     # csv: empty = the folder of the list.
     root: str = ""
-    # Folder or URL of the videos; empty = rgb (diving48), frames (penn_action) or videos below root.
+    # Folder or URL of the videos; empty = rgb (diving48), frames (penn_action), root (csv) or videos below root.
     videos: str = ""
     # List files by role. csv: `all` (role in an optional third column), or labelled, unlabelled, train, test;
     # kinetics400: train and test, empty = train.csv and val.csv below root.
@@ -66,7 +68,7 @@ class DatasetConfig:
     split: int = 1
     # finegym: what the video files are: element (already cut) | event | video (elements are cut out of them).
     cut_from: str = "element"
-    # finediving: pictures a second of the frame folders (broadcast video; the annotations count frames only).
+    # Pictures a second of clips that are folders of pictures (their files do not tell; broadcast video has 25).
     frame_rate: float = 25.0
     # Known and novel classes; the default is the closed world.
     open_world: OpenWorldConfig = field(default_factory=OpenWorldConfig)
@@ -74,7 +76,9 @@ class DatasetConfig:
     synthetic: SyntheticDivingConfig = field(default_factory=SyntheticDivingConfig)
 
     def __post_init__(self) -> None:
-        """Refuse roles that no list file can have."""
+        """Refuse roles that no list file can have, and frame rates that no video has."""
+        if not 1 <= self.frame_rate <= 240:
+            raise ValueError(f"frame_rate: {self.frame_rate} is outside 1..240 pictures a second")
         allowed = ("all", *CLIP_ROLES)
         for role in self.lists:
             if role not in allowed:
@@ -190,7 +194,7 @@ def _check_labels(rows: Sequence[Clip], n_classes: int, dataset: str) -> None:
 
 def _key_names(rows: Sequence[Clip]) -> list[str]:
     """Names as they are when unique, else paths below the folder all clips share, at last with their extensions."""
-    paths = [PurePath(row.path) for row in rows]
+    paths = [PurePath(plain_path(row.path)) for row in rows]
     shared = _shared_length([path.parent.parts for path in paths])
     plain = [row.name for row in rows]
     below = ["/".join((*path.parts[shared:-1], path.stem)) for path in paths]
@@ -207,5 +211,15 @@ def _shared_length(parts: Sequence[tuple[str, ...]]) -> int:
 
 
 def absolute(folder: str | Path, name: str) -> str:
-    """Join and make absolute without touching symbolic links, so that jobs on other nodes find the file."""
+    """Join and make absolute without touching symbolic links, so that jobs on other nodes find the file.
+
+    The folder may be a URL. A name that is a URL stays what it is; a tar behind `tar://..::` is joined as a name is.
+    """
+    member, chained, archive = name.partition("::")
+    if chained and name.startswith("tar://"):
+        return f"{member}::{absolute(folder, archive)}"
+    if is_url(name):
+        return name
+    if is_url(str(folder)):
+        return f"{str(folder).rstrip('/')}/{name}"
     return str(Path(folder).expanduser().absolute() / name)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from shards.annotations.base import CLIP_ROLES, Annotations, Clip, DatasetConfig, absolute, make_annotations
+from shards.sources import plain_path
 from shards.types import NO_LABEL, UserError
 
 _HEADER = (
@@ -48,7 +49,7 @@ def read(cfg: DatasetConfig) -> Annotations:
         rows += _read_list(_find(cfg, name), role)
     classes = _read_classes(_find(cfg, cfg.classes)) if cfg.classes else _infer_classes(rows)
     labels = _labels(rows, classes)
-    root = cfg.root or str(_find(cfg, next(iter(cfg.lists.values()))).parent)
+    root = cfg.videos or cfg.root or str(_find(cfg, next(iter(cfg.lists.values()))).parent)
     _refuse_doubles(rows)
     clips = [_clip(row, label, root) for row, label in zip(rows, labels, strict=True)]
     return make_annotations(clips, classes, cfg.name, "1")
@@ -207,7 +208,7 @@ def _refuse_doubles(rows: Sequence[_Row]) -> None:
 
 
 def _clip(row: _Row, label: int, root: str) -> Clip:
-    stem = PurePath(row.path).stem
+    stem = PurePath(plain_path(row.path)).stem
     match = _UCF_CLIP.fullmatch(stem)
     source = match.group(1) if match else row.path
     return Clip(name=stem, path=absolute(root, row.path), label=label, role=row.role, source=source)

@@ -24,7 +24,7 @@ from shards.annotations.phases import phase_table
 from shards.restricted_pickle import load_restricted
 from shards.types import UserError
 
-OPTIONS = ("task", "subset", "frame_rate")
+OPTIONS = ("task", "subset")
 COARSE = "FineDiving_coarse_annotation.pkl"
 FINE = "FineDiving_fine-grained_annotation.pkl"
 _SPOT_PARTS = {"train": "train", "val": "train", "test": "test"}  # val is cut from the official training split

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from shards.annotations import load
 from shards.annotations.base import DatasetConfig
 from shards.annotations.penn_action import PHASES, read_phases
 from shards.types import UserError
+from shards.writer import ShardConfig, plan_shards, write_shard
 
 from .real import counts, row
 
@@ -28,6 +32,21 @@ def test_frame_folders_actions_and_roles(cfg):
     clip = row(ann, "1720")
     assert (clip["path"], ann.classes[clip["label"]], clip["role"]) == ("/penn/frames/1720", "squat", "test")
     assert len(ann.classes) == len(PHASES) == 13
+
+
+def test_its_frame_folders_become_clips_with_a_frame_for_every_phase(cfg, tmp_path):
+    for video, count in (("0417", 4), ("1720", 6)):
+        folder = tmp_path / "frames" / video
+        folder.mkdir(parents=True)
+        for number in range(1, count + 1):
+            Image.new("RGB", (64, 48), (40 * number, 0, 0)).save(folder / f"{number:06d}.jpg")
+    ann = load(replace(cfg, videos=""))
+    (plan,) = plan_shards(ann.clips, ShardConfig(), 30.0)
+    result = write_shard(plan, tmp_path / "shards", ShardConfig())
+    assert not result.quarantine
+    assert {row["key"]: row["n_frames"] for row in result.rows} == {
+        clip["key"]: len(clip["phases"]) for clip in read_phases(cfg).to_pylist()
+    }
 
 
 def test_phases_are_kept_frame_by_frame(cfg):
