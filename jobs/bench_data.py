@@ -93,7 +93,7 @@ def measure(clips: BenchClips, folder: Path, extent: Extent) -> None:
     table_head("figure", ["must", "aim", "measured", "spread of the rounds", "verdict"])
     times = _reading(clips, extent)
     times |= _peers(clips, extent)
-    row(TWO, reading.two_against_one(clips.manifest.folder, clips.keys, SIZE, extent.rounds))
+    row(TWO, reading.two_against_one(Path(clips.manifest.folder), clips.keys, SIZE, extent.rounds))
     times |= _writing(clips, folder, extent)
     _large(clips, folder, extent)
     say("\n## Milliseconds of processor time a clip, medians\n")
@@ -156,7 +156,7 @@ def _large(clips: BenchClips, folder: Path, extent: Extent) -> None:
         row(names[0], GIVEN, FIGURES[RESUME])
         row(names[1], GIVEN, FIGURES[MEMORY])
         return
-    where, small = folder / "large", clips.manifest.folder
+    where, small = folder / "large", Path(clips.manifest.folder)
     large.write_large(clips.manifest, where, extent.rows)
     found = [large.resume(where, small, extent.resume_at) for _ in range(extent.rounds)]
     row(names[0], Ratio.of([one.seconds for one in found]), FIGURES[RESUME])
@@ -183,7 +183,7 @@ def main(options: Sequence[str] | None = None) -> int:
     """Run the comparison and print it as Markdown; return the exit status."""
     parser = argparse.ArgumentParser(prog="finepseudo bench data", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="how often all contenders run (default 7)")
-    parser.add_argument("--clips", type=int, default=12, help="clips that are read (default 12)")
+    parser.add_argument("--clips", type=int, default=16, help="clips that are read (default 16)")
     parser.add_argument("--shards", type=Path, help="measure clips of these shards instead of drawn ones")
     parser.add_argument("--folder", type=Path, help="an empty folder to work in; kept (default: one that is removed)")
     parser.add_argument("--quick", action="store_true", help="a tiny run that shows that everything works")

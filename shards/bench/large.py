@@ -44,7 +44,7 @@ def write_large(small: Manifest, folder: Path, rows: int = ROWS) -> None:
     for index, name in enumerate(small.shards):
         mine = [row for row in places if row.shard == index]
         first, last = (rows * part // len(small.shards) for part in (index, index + 1))
-        (folder / name).hardlink_to(small.folder / name)
+        (folder / name).hardlink_to(Path(small.folder) / name)
         results.append(
             ShardResult(
                 index=index,

@@ -23,8 +23,8 @@ from shards.sampling import SamplingConfig
 from shards.types import ItemTable
 
 FRAMES = 16
-BATCH = 4
-_EPOCHS = 4  # read by a process at a time: long enough for the wall clock
+BATCH = 8
+_EPOCHS = 2  # read by a process at a time: long enough for the wall clock
 
 
 def make_reader(manifest: Manifest, keys: Sequence[str], size: int, *, train: bool) -> ClipReader:
