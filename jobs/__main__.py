@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     _common(tune)
     bench = commands.add_parser("bench", help="measure: method (does it work), alignment and data (how fast)")
-    bench.add_argument("what", choices=("method", "alignment"))
+    bench.add_argument("what", choices=("method", "alignment", "data"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
     predict = commands.add_parser("predict", help="classify one video with a trained run and show what it aligns with")
     predict.add_argument("video", help="a video file")

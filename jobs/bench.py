@@ -11,6 +11,10 @@ def bench(what: str, options: Sequence[str]) -> int:
         from jobs import bench_method
 
         return bench_method.main(options)
+    if what == "data":
+        from jobs import bench_data
+
+        return bench_data.main(options)
     from finepseudo import bench_alignment
 
     return bench_alignment.main(options)

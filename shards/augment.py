@@ -14,6 +14,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 Array = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.int32]
 Triple = tuple[float, float, float]
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -146,8 +147,8 @@ class AugmentParams:
         """Say whether the colours change at all."""
         return not np.array_equal(self.colour, np.eye(3, 4))
 
-    def window(self, height: int, width: int) -> tuple[Array, Array]:
-        """Resolve the crop for a picture: (start, end), each (y, x) as shares of height and width."""
+    def window(self, height: int, width: int) -> tuple[Pixels, Pixels]:
+        """Resolve the crop for a picture: (start, end), each (y, x), in whole pixels."""
         if self.area is None:
             h = w = float(min(height, width))
         else:
@@ -155,9 +156,10 @@ class AugmentParams:
             w = h * self.ratio
             shrink = min(1.0, height / h, width / w)  # keeps the drawn shape where the picture is too narrow for it
             h, w = h * shrink, w * shrink
-        extent = np.array([h / height, w / width])
-        start = np.maximum(1 - extent, 0) * (self.y, self.x)
-        return start.astype(np.float32), np.minimum(start + extent, 1).astype(np.float32)
+        extent = np.maximum(np.rint([h, w]), 1).astype(np.int32)
+        slack = np.array([height, width], np.int32) - extent
+        start = np.rint(slack * (self.y, self.x)).astype(np.int32)
+        return start, start + extent
 
 
 def recode(frames: Tensor, have: AugmentConfig, want: AugmentConfig) -> Tensor:

@@ -1,7 +1,8 @@
 """The one DALI graph that turns clips into encoder input, on a CPU or a GPU, whoever decodes.
 
-encoded bytes -> DALI's decoder, or decoded frames -> per view: pick frames -> crop and resize -> colours -> blur ->
-erase -> channel order -> mirror, normalise -> float [T, C, H, W]. DALI draws no random number: all of them are inputs.
+encoded bytes -> DALI's decoder -> per view: pick frames -> crop and resize, or views that `shards.resize` made of
+frames decoded elsewhere; then colours -> blur -> erase -> channel order -> mirror, normalise -> float [T, C, H, W].
+DALI draws no random number: all of them are inputs.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ _Output = Any
 class Sample:
     """One clip on its way into the graph.
 
-    data: encoded bytes [N] or frames [U, H, W, 3], uint8; ids: int64 [U], the different frames to decode, ascending;
-    order: int32 [views, T], places in `ids`; params: one set for each of views x crops; height, width in pixels.
+    data: one array of encoded bytes [N], or views x crops arrays of pixels [T, size, size, 3], uint8; ids: int64 [U],
+    the different frames to decode, ascending; order: int32 [views, T], places in `ids`; params: one set for each of
+    views x crops; height, width: of the encoded frames in pixels.
     """
 
-    data: npt.NDArray[np.uint8]
+    data: Sequence[npt.NDArray[np.uint8]]
     ids: npt.NDArray[np.int64]
     order: npt.NDArray[np.int32]
     params: Sequence[AugmentParams]
@@ -51,8 +53,14 @@ class GraphSpec:
     random: bool
     """Training: with the colour, blur and erase steps that the augmentation may take."""
     encoded: bool
-    """DALI decodes; else frames are fed."""
+    """DALI decodes, crops and resizes; else that is done and views are fed."""
     device: torch.device
+
+    @property
+    def branches(self) -> bool:
+        """Say whether some step is taken in some samples only."""
+        cfg = self.augment
+        return self.random and max(cfg.jitter, cfg.gray, cfg.blur, cfg.erase) > 0
 
 
 class ClipGraph:
@@ -64,8 +72,8 @@ class ClipGraph:
         self._dali = import_dali()
         self._pipe = self._build()
 
-    def run(self, samples: Sequence[Sample]) -> list[Tensor]:
-        """Transform the clips: a float32 tensor [N, T, C, size, size] on the device for each of views x crops.
+    def run(self, samples: Sequence[Sample], out: Sequence[Tensor]) -> None:
+        """Transform clip i into out[i], float32 [views x crops, T, C, size, size] on the device.
 
         Raises RuntimeError when DALI cannot decode one of them; the graph is built anew and may be used on.
         """
@@ -76,20 +84,26 @@ class ClipGraph:
         except RuntimeError:
             self._pipe = self._build()
             raise
-        return [self._to_torch(output) for output in outputs]
+        for place, output in enumerate(outputs):
+            for clip, pixels in zip(out, self._pixels(output), strict=True):
+                clip[place].copy_(pixels)
 
     def _inputs(self, samples: Sequence[Sample]) -> dict[str, list[npt.NDArray[Any]]]:
         """Name the values of every input node, one a sample."""
-        inputs: dict[str, list[npt.NDArray[Any]]] = {"clip": [s.data for s in samples]}
+        inputs: dict[str, list[npt.NDArray[Any]]] = {}
         if self.spec.encoded:
+            inputs["clip"] = [s.data[0] for s in samples]
             inputs["ids"] = [s.ids.astype(np.int32) for s in samples]
-        for view in range(self.spec.views):
-            inputs[f"order{view}"] = [s.order[view] for s in samples]
+            for view in range(self.spec.views):
+                inputs[f"order{view}"] = [s.order[view] for s in samples]
         for place in range(self.spec.views * self.spec.augment.crops):
             params = [s.params[place] for s in samples]
-            windows = [p.window(s.height, s.width) for p, s in zip(params, samples, strict=True)]
-            inputs[f"start{place}"] = [start for start, _ in windows]
-            inputs[f"end{place}"] = [end for _, end in windows]
+            if self.spec.encoded:
+                windows = [p.window(s.height, s.width) for p, s in zip(params, samples, strict=True)]
+                inputs[f"start{place}"] = [start.astype(np.float32) for start, _ in windows]
+                inputs[f"end{place}"] = [end.astype(np.float32) for _, end in windows]
+            else:
+                inputs[f"view{place}"] = [s.data[place] for s in samples]
             if self.spec.random:
                 inputs |= self._random_inputs(place, params)
         return inputs
@@ -113,7 +127,8 @@ class ClipGraph:
     def _build(self) -> _Pipeline:
         gpu = self.spec.device.type == "cuda"
         device_id = (self.spec.device.index or 0) if gpu else None
-        make = self._dali.pipeline_def(enable_conditionals=True)(_define)
+        # DALI translates the Python of a graph with branches: a quarter of a second, spent where there are any
+        make = self._dali.pipeline_def(enable_conditionals=self.spec.branches)(_define)
         pipe = make(
             self.spec,
             batch_size=self.spec.batch_size,
@@ -125,10 +140,10 @@ class ClipGraph:
         pipe.build()
         return pipe
 
-    def _to_torch(self, output: _Output) -> Tensor:
-        """Copy a DALI output, whose memory the next run uses again, into a tensor."""
+    def _pixels(self, output: _Output) -> Tensor:
+        """See a DALI output as a tensor [N, T, C, size, size]; on a CPU in place, good until the next run."""
         if self.spec.device.type == "cpu":
-            return torch.from_numpy(output.as_array())
+            return torch.from_numpy(np.asarray(output.as_tensor()))
         from nvidia.dali.plugin.pytorch import feed_ndarray
 
         dense = output.as_tensor()
@@ -152,39 +167,42 @@ def import_dali() -> ModuleType:
 
 def _define(spec: GraphSpec) -> tuple[_Node, ...]:
     """Define the graph: the outputs in the order of views x crops."""
-    from nvidia.dali import fn
-
-    clip = _source(spec)
-    outputs = []
-    for view in range(spec.views):
-        frames = fn.sequence_rearrange(clip, new_order=_integers(f"order{view}", 1))
-        for crop in range(spec.augment.crops):
-            outputs.append(_view(frames, spec, view * spec.augment.crops + crop))
-    return tuple(outputs)
+    views = _decoded_views(spec) if spec.encoded else _given_views(spec)
+    return tuple(_view(pixels, spec, place) for place, pixels in enumerate(views))
 
 
-def _source(spec: GraphSpec) -> _Node:
-    """Bring the different frames of the clip [U, H, W, 3] to the device."""
+def _decoded_views(spec: GraphSpec) -> list[_Node]:
+    """Decode the different frames of the clip, then pick, crop and resize those of each view."""
     from nvidia.dali import fn, types
 
-    gpu = spec.device.type == "cuda"
-    if spec.encoded:
-        encoded = fn.external_source(name="clip", dtype=types.UINT8, ndim=1)
-        # pad_mode none: a frame that does not exist is an error; every other mode would invent it
-        return fn.decoders.video(
-            encoded, frames=_integers("ids", 1), pad_mode="none", device="mixed" if gpu else "cpu", name="decoder"
-        )
-    frames = fn.external_source(name="clip", dtype=types.UINT8, ndim=4, layout="FHWC")
-    return frames.gpu() if gpu else frames
+    size, crops = spec.augment.size, spec.augment.crops
+    encoded = fn.external_source(name="clip", dtype=types.UINT8, ndim=1)
+    device = "mixed" if spec.device.type == "cuda" else "cpu"
+    # pad_mode none: a frame that does not exist is an error; every other mode would invent it
+    clip = fn.decoders.video(encoded, frames=_integers("ids", 1), pad_mode="none", device=device, name="decoder")
+    views = []
+    for view in range(spec.views):
+        frames = fn.sequence_rearrange(clip, new_order=_integers(f"order{view}", 1))
+        for place in range(view * crops, (view + 1) * crops):
+            window = {"roi_start": _floats(f"start{place}", 1), "roi_end": _floats(f"end{place}", 1)}
+            views.append(fn.resize(frames, size=[size, size], **window))
+    return views
 
 
-def _view(frames: _Node, spec: GraphSpec, place: int) -> _Node:
-    """Transform the picked frames [T, H, W, 3] of one view into float [T, C, size, size]."""
+def _given_views(spec: GraphSpec) -> list[_Node]:
+    """Bring views that are cropped and resized already to the device."""
+    from nvidia.dali import fn, types
+
+    places = range(spec.views * spec.augment.crops)
+    views = [fn.external_source(name=f"view{place}", dtype=types.UINT8, ndim=4, layout="FHWC") for place in places]
+    return [view.gpu() for view in views] if spec.device.type == "cuda" else views
+
+
+def _view(x: _Node, spec: GraphSpec, place: int) -> _Node:
+    """Transform the pixels [T, size, size, 3] of one view into float [T, C, size, size]."""
     from nvidia.dali import fn, types
 
     cfg = spec.augment
-    window = {"roi_start": _floats(f"start{place}", 1), "roi_end": _floats(f"end{place}", 1), "roi_relative": True}
-    x = fn.resize(frames, size=[cfg.size, cfg.size], **window)
     mirror: _Node = 0
     if spec.random:
         x = _recoloured(x, spec, place)

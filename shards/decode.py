@@ -1,8 +1,8 @@
 """Which decoder reads the clips, and the one that always can: PyAV.
 
 Three ways lead to the same frames and into the same DALI graph (`shards.dali_graph`):
-`pyav` decodes here, on the CPU, every codec; `dali-cpu` leaves VP8, VP9 and MJPEG to DALI's own decoder (it has no
-other codec on a CPU); `dali-gpu` leaves decoding to the GPU's video engine.
+`pyav` decodes here, on the CPU, every codec, and `shards.resize` crops and resizes; `dali-cpu` leaves VP8, VP9 and
+MJPEG to DALI's own decoder (it has no other codec on a CPU); `dali-gpu` leaves decoding to the GPU's video engine.
 """
 
 from __future__ import annotations
@@ -77,26 +77,39 @@ def choose_decoder(requested: str, codecs: Iterable[str], device: torch.device) 
 def decode_frames(key: str, data: bytes, wanted: Sequence[int], *, closed_gops: bool) -> Frames:
     """Decode the frames with these indices (ascending, no repeats): uint8 RGB [len(wanted), H, W, 3].
 
+    Raises SampleError as `wanted_frames` does.
+    """
+    pictures = wanted_frames(key, data, wanted, closed_gops=closed_gops)
+    first = next(pictures)
+    out = np.empty((len(wanted), *first.shape), np.uint8)
+    out[0] = first
+    for place, picture in enumerate(pictures, start=1):
+        out[place] = picture
+    return out
+
+
+def wanted_frames(key: str, data: bytes, wanted: Sequence[int], *, closed_gops: bool) -> Iterator[Frames]:
+    """Yield the frames with these indices (ascending, no repeats), uint8 RGB [H, W, 3], all of one size.
+
     Decoding stops after the last wanted frame; with `closed_gops` groups of pictures without one are skipped.
     Raises SampleError with a reason when the clip does not decode or is shorter than that.
     """
     scaler = VideoReformatter()
-    out: Frames | None = None
+    shape: tuple[int, ...] = ()
     place = 0
     with open_video(key, io.BytesIO(data), len(data)) as video:
         walk = _needed_groups(video, wanted) if closed_gops else enumerate(video.frames())
         for index, frame in walk:
             if index != wanted[place]:
                 continue
-            picture = scaler.reformat(frame, format="rgb24", threads=1).to_ndarray()
-            if out is None:
-                out = np.empty((len(wanted), *picture.shape), np.uint8)
-            elif picture.shape != out.shape[1:]:
-                raise SampleError(key, "size_changed", f"frame {index} is {picture.shape}, before {out.shape[1:]}")
-            out[place] = picture
+            picture = np.asarray(scaler.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
+            if picture.shape != (shape or picture.shape):
+                raise SampleError(key, "size_changed", f"frame {index} is {picture.shape}, before {shape}")
+            shape = picture.shape
+            yield picture
             place += 1
             if place == len(wanted):
-                return out
+                return
     raise SampleError(key, "too_few_frames", f"frame {wanted[place]} is wanted and does not exist")
 
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from shards.augment import AugmentConfig, draw
 from shards.cache import CacheConfig
 from shards.dali_graph import ClipGraph, GraphSpec, Sample, import_dali
-from shards.decode import CLOSED_GOP_PROFILES, choose_decoder, decode_frames
+from shards.decode import CLOSED_GOP_PROFILES, choose_decoder, wanted_frames
 from shards.manifest import Manifest
 from shards.order import OrderConfig
+from shards.resize import views_of
 from shards.sampling import SamplingConfig, frame_indices
 from shards.types import NO_LABEL, ClipBatch, SampleError, UserError
 
@@ -104,6 +105,7 @@ class ClipLoader:
         batch = self._empty(size, requests)
         for begin in range(0, len(requests), self.chunk):
             self._fill(batch, requests[begin : begin + self.chunk], pool)
+        batch.frames[~batch.valid.to(self.device)] = 0
         self._refuse_too_many()
         return batch
 
@@ -117,30 +119,29 @@ class ClipLoader:
                 prepared.append(_Prepared(request, result))
         if not prepared:
             return
-        good, views = self._transform(prepared, random=requests[0].seed is not None)
-        slots = torch.tensor([clip.request.slot for clip in good], dtype=torch.int64)
-        for view, frames in enumerate(views):
-            batch.frames[slots.to(self.device), view] = frames
-        batch.valid[slots] = True
-        for clip in good:
-            ids = torch.from_numpy(clip.sample.ids[clip.sample.order])
-            batch.frame_ids[clip.request.slot] = ids.repeat_interleave(self.cfg.augment.crops, dim=0)
+        for clip in self._transform(prepared, batch.frames, random=requests[0].seed is not None):
+            slot, ids = clip.request.slot, torch.from_numpy(clip.sample.ids[clip.sample.order])
+            batch.valid[slot] = True
+            batch.frame_ids[slot] = ids.repeat_interleave(self.cfg.augment.crops, dim=0)
 
-    def _transform(self, clips: list[_Prepared], *, random: bool) -> tuple[list[_Prepared], list[Tensor]]:
-        """Run the graph; when DALI fails to decode, run it clip by clip and keep what can be read."""
+    def _transform(self, clips: list[_Prepared], frames: Tensor, *, random: bool) -> list[_Prepared]:
+        """Run the graph into the clips' slots of frames [B, V, T, C, H, W]; give the clips that could be read.
+
+        When DALI fails to decode, it is run clip by clip.
+        """
         with self._graph_lock:
             graph = self._graph(random=random)
             try:
-                return clips, graph.run([clip.sample for clip in clips])
+                graph.run([clip.sample for clip in clips], [frames[clip.request.slot] for clip in clips])
             except RuntimeError as error:
                 if not self.decoder.by_dali:
                     raise
                 if len(clips) == 1:
                     self._record(clips[0].request.key, error)
-                    return [], []
-        parts = [part for part in (self._transform([clip], random=random) for clip in clips) if part[0]]
-        views = [torch.cat(frames) for frames in zip(*(views for _, views in parts), strict=True)]
-        return [clip for good, _ in parts for clip in good], views
+                    return []
+            else:
+                return clips
+        return [good for clip in clips for good in self._transform([clip], frames, random=random)]
 
     def _record(self, key: str, error: RuntimeError) -> None:
         """Note the clip that DALI could not decode, with the line of its message that says most."""
@@ -155,25 +156,19 @@ class ClipLoader:
         try:
             chosen = frame_indices(row.n_frames, cfg.sampling, rng)
             params = [draw(cfg.augment, rng, view) for view in range(cfg.views)]
-            ids, order = np.unique(chosen, return_inverse=True)
+            ids, inverse = np.unique(chosen, return_inverse=True)
             if ids[-1] >= row.n_frames:
                 raise SampleError(request.key, "too_few_frames", f"frame {ids[-1]} of {row.n_frames}")
             encoded = self.manifest.read(request.key)
+            order = inverse.reshape(chosen.shape).astype(np.int32)
             if self.decoder.by_dali:
-                data, height, width = np.frombuffer(encoded, np.uint8), row.height, row.width
+                data = [np.frombuffer(encoded, np.uint8)]
             else:
-                data = decode_frames(request.key, encoded, ids.tolist(), closed_gops=self._closed)
-                height, width = data.shape[1:3]
+                frames = wanted_frames(request.key, encoded, ids.tolist(), closed_gops=self._closed)
+                data = views_of(frames, order.repeat(cfg.augment.crops, axis=0), params, cfg.augment.size)
         except SampleError as error:
             return error
-        return Sample(
-            data=data,
-            ids=ids,
-            order=order.reshape(chosen.shape).astype(np.int32),
-            params=params,
-            height=height,
-            width=width,
-        )
+        return Sample(data=data, ids=ids, order=order, params=params, height=row.height, width=row.width)
 
     def _graph(self, *, random: bool) -> ClipGraph:
         if random not in self._graphs:
@@ -195,7 +190,7 @@ class ClipLoader:
         side, frames = cfg.augment.size, cfg.sampling.frames
         batch = ClipBatch(
             keys=_keys(size, requests),
-            frames=torch.zeros(size, cfg.views, frames, 3, side, side, device=self.device),
+            frames=torch.empty(size, cfg.views, frames, 3, side, side, device=self.device),
             frame_ids=torch.zeros(size, cfg.views, frames, dtype=torch.int64),
             n_frames=torch.zeros(size, dtype=torch.int64),
             labels=torch.full((size,), NO_LABEL, dtype=torch.int64),

@@ -82,10 +82,10 @@ class Manifest:
         self.sha256: str = info["manifest_sha256"]
         self._table = table
         self._keys = _key_array(table)
-        self._shard: npt.NDArray[np.int32] = table.column("shard").to_numpy()
-        self._offset: npt.NDArray[np.int64] = table.column("offset").to_numpy()
-        self._size: npt.NDArray[np.int64] = table.column("size").to_numpy()
-        self.n_frames: npt.NDArray[np.int32] = table.column("n_frames").to_numpy()
+        self._shard: npt.NDArray[np.int32] = _numbers(table, "shard")
+        self._offset: npt.NDArray[np.int64] = _numbers(table, "offset")
+        self._size: npt.NDArray[np.int64] = _numbers(table, "size")
+        self.n_frames: npt.NDArray[np.int32] = _numbers(table, "n_frames")
         tars = [Tar(shard["name"], shard["bytes"], str(shard.get("sha256"))) for shard in info["shards"]]
         self._tars = open_tars(store, tars, cache, scattered=scattered)
 
@@ -126,7 +126,14 @@ class Manifest:
 
     def positions(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
         """Find many rows at once: int64 [N]. Raises UserError for a key that is not stored."""
-        return np.array([self._position(key) for key in keys], dtype=np.int64)
+        found = self._find_all(keys)
+        if (found < 0).any():
+            self._position(keys[int(np.argmax(found < 0))])
+        return found
+
+    def missing(self, keys: Sequence[str]) -> list[str]:
+        """List those of many keys that are not stored."""
+        return [keys[int(place)] for place in np.flatnonzero(self._find_all(keys) < 0)]
 
     def shards_of(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
         """Give the number of the shard each clip lies in: int64 [N]."""
@@ -166,6 +173,16 @@ class Manifest:
         index = int(np.searchsorted(self._keys, encoded))
         return index if index < len(self._keys) and self._keys[index] == encoded else None
 
+    def _find_all(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Find many rows: int64 [N], -1 for a key that is not stored. In parts, which take little memory."""
+        found = np.full(len(keys), -1, np.int64)
+        for first in range(0, len(keys), _READ_ROWS):
+            wanted = np.array([key.encode() for key in keys[first : first + _READ_ROWS]])
+            places = np.searchsorted(self._keys, wanted)
+            stored = self._keys[np.minimum(places, len(self._keys) - 1)] == wanted
+            found[first : first + _READ_ROWS][stored] = places[stored]
+        return found
+
     def _position(self, key: str) -> int:
         index = self._find(key)
         if index is None:
@@ -192,13 +209,11 @@ def _read_rows(place: Folder, sha256: str) -> pa.Table:
         with place.local(MANIFEST_PARQUET) as local:
             if sha256_file(local) != sha256:
                 raise UserError(f"{path} is not the file {MANIFEST_JSON} was written for; write the shards again")
-            # In small batches, so that reading takes little more memory than the rows. Not pq.read_table, whose dataset
-            # reader may abort the process at exit when torch is loaded.
             with pq.ParquetFile(local, buffer_size=_READ_BUFFER) as file:
-                batches = list(file.iter_batches(_READ_ROWS, use_threads=False))
+                columns = [_column(file, field) for field in MANIFEST_SCHEMA]
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); write the shards again") from error
-    return pa.Table.from_batches(batches).cast(MANIFEST_SCHEMA).combine_chunks()
+    return pa.Table.from_arrays(columns, schema=MANIFEST_SCHEMA)
 
 
 def _read_info(place: Folder) -> dict[str, Any]:
@@ -237,8 +252,10 @@ def _check_shards(store: Folder, shards: Sequence[dict[str, Any]]) -> npt.NDArra
 
 def _check_rows(place: Folder, table: pa.Table, sizes: npt.NDArray[np.int64]) -> None:
     """Refuse rows outside their tar, doubled keys and keys out of order, before anything is read by them."""
-    shard, offset = table.column("shard").to_numpy(), table.column("offset").to_numpy()
-    size, keys = table.column("size").to_numpy(), table.column("key")
+    if any(column.null_count for column in table.columns):
+        raise UserError(f"{place}/{MANIFEST_PARQUET}: values are missing; write the shards again")
+    shard, offset, size = (_numbers(table, name) for name in ("shard", "offset", "size"))
+    keys = table.column("key")
     inside = (shard >= 0) & (shard < len(sizes)) & (offset >= 0) & (size > 0)
     if inside.all():
         inside = offset + size <= sizes[shard]
@@ -249,9 +266,24 @@ def _check_rows(place: Folder, table: pa.Table, sizes: npt.NDArray[np.int64]) ->
         raise UserError(f"{place}/{MANIFEST_PARQUET}: keys doubled or out of order; write the shards again")
 
 
+def _column(file: pq.ParquetFile, field: pa.Field) -> pa.Array:
+    """Read one column, in pieces, into memory apart from theirs: so that all of theirs can be given back.
+
+    Not pq.read_table, whose dataset reader may abort the process at exit when torch is loaded.
+    """
+    batches = file.iter_batches(_READ_ROWS, columns=[field.name], use_threads=False)
+    chunks = [batch.column(0).cast(field.type) for batch in batches]
+    return pa.concat_arrays(chunks or [pa.array([], field.type)], memory_pool=pa.system_memory_pool())
+
+
+def _numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    """Give a column of one chunk as numbers [N]. Arrow's own `to_numpy` would import pandas, 30 MB, to do the same."""
+    return np.from_dlpack(table.column(name).chunk(0))
+
+
 def _key_array(table: pa.Table) -> npt.NDArray[np.bytes_]:
     """Keys as fixed-width bytes [N], which sort as the strings do; made without a Python object a key."""
-    column = table.column("key").combine_chunks()
+    column = table.column("key").chunk(0)
     width = max(pc.max(pc.binary_length(column)).as_py() or 1, 1)
     padded = pc.ascii_rpad(column, width=width, padding="\0")
     return np.frombuffer(padded.buffers()[2], dtype=f"S{width}", count=len(column))

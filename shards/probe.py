@@ -51,6 +51,7 @@ class StrictVideo:
         self.rate = _rate(stream)
         self._packets = 0
         self._frames = 0
+        self._announced = _matroska_seconds(container, stream)
         self._end = 0.0
 
     def frames(self, start: float | None = None) -> Iterator[av.VideoFrame]:
@@ -64,7 +65,8 @@ class StrictVideo:
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         raise SampleError(self.key, "decode_error", "the decoder marks a frame as corrupt")
-                    self._end = max(self._end, self.time(frame, self._frames) + float(1 / self.rate))
+                    if self._announced:
+                        self._end = max(self._end, self.time(frame, self._frames) + float(1 / self.rate))
                     self._frames += 1
                     yield frame
                 if time.monotonic() > deadline:
@@ -104,7 +106,7 @@ class StrictVideo:
         expected = self._packets
         if self.container.format.name == "avi":
             expected = max(expected, self.stream.frames)
-        announced = _matroska_seconds(self.container, self.stream)
+        announced = self._announced
         if announced and self._end < announced * (1 - _SHORT_SHARE) - 2 / self.rate:
             raise SampleError(self.key, "truncated", f"the header says {announced:.2f} s, {self._end:.2f} s are there")
         if whole and self._frames + 1 < expected * (1 - _MISSING_SHARE):

@@ -7,7 +7,7 @@ through the manifest, so any number of ranks reads any number of tars; there nee
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 
@@ -42,7 +42,7 @@ class ClipReader:
 
         UserError: items without a stored clip, a batch that the ranks cannot share, a decoder that cannot work here.
         """
-        _check_keys(manifest, items.keys, set(manifest.keys))
+        _check_keys(manifest, items.keys)
         if seed < 0:
             raise UserError(f"seed = {seed}: must be 0 or more")
         self.manifest, self.items, self.cfg, self.seed = manifest, items, cfg, seed
@@ -83,13 +83,13 @@ class ClipReader:
 
         Labels are those of the reader's items; NO_LABEL for other clips. Raises UserError for a key that is not stored.
         """
-        _check_keys(self.manifest, keys, self.manifest)
+        _check_keys(self.manifest, keys)
         with ThreadPoolExecutor(self.cfg.threads, "clips") as pool:
             return self._asked(keys, pool)()
 
     def batches(self, keys: Sequence[str], size: int) -> Iterator[ClipBatch]:
         """Read clips as `read` does, `size` in a batch (the last may be smaller), decoding ahead of the caller."""
-        _check_keys(self.manifest, keys, self.manifest)
+        _check_keys(self.manifest, keys)
         with ThreadPoolExecutor(self.cfg.threads, "clips") as pool:
             groups = (keys[first : first + size] for first in range(0, len(keys), size))
             yield from _ahead((self._asked(group, pool) for group in groups), self.cfg.prefetch)
@@ -140,8 +140,8 @@ def _ahead(loads: Iterator[Callable[[], ClipBatch]], depth: int) -> Iterator[Cli
                 future.cancel()
 
 
-def _check_keys(manifest: Manifest, keys: Sequence[str], stored: Container[str]) -> None:
-    missing = [key for key in keys if key not in stored]
+def _check_keys(manifest: Manifest, keys: Sequence[str]) -> None:
+    missing = manifest.missing(keys)
     if missing:
         raise UserError(
             f"{len(missing)} of {len(keys)} clips are not in the shards at {manifest.folder}, the first: "

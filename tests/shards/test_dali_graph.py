@@ -8,6 +8,7 @@ import torch
 
 from shards.augment import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig, AugmentParams, draw, recode
 from shards.dali_graph import ClipGraph, GraphSpec, Sample
+from shards.resize import views_of
 
 T = 3
 
@@ -21,16 +22,30 @@ def pictures(height: int = 48, width: int = 96, seed: int = 0) -> np.ndarray:
     return np.ascontiguousarray(levels.transpose(2, 0, 1, 3))
 
 
-def graph(cfg: AugmentConfig, *, views: int = 1, random: bool = True, batch: int = 4) -> ClipGraph:
-    device = torch.device("cpu")
-    spec = GraphSpec(batch_size=batch, threads=1, views=views, augment=cfg, random=random, encoded=False, device=device)
-    return ClipGraph(spec)
+class Graph:
+    """Takes samples whose data are whole frames; crops and resizes them as the loader does, then runs the graph."""
+
+    def __init__(self, cfg: AugmentConfig, *, views: int = 1, random: bool = True, batch: int = 4) -> None:
+        cpu = torch.device("cpu")
+        self.cfg, self.places = cfg, views * cfg.crops
+        self.graph = ClipGraph(
+            GraphSpec(batch_size=batch, threads=1, views=views, augment=cfg, random=random, encoded=False, device=cpu)
+        )
+
+    def run(self, samples: list[Sample]) -> list[torch.Tensor]:
+        out = torch.full((len(samples), self.places, T, 3, self.cfg.size, self.cfg.size), torch.nan)
+        self.graph.run([self.viewed(s) for s in samples], list(out))
+        return list(out.unbind(1))
+
+    def viewed(self, s: Sample) -> Sample:
+        orders = s.order.repeat(self.cfg.crops, axis=0)
+        return replace(s, data=views_of(s.data[0], orders, s.params, self.cfg.size))
 
 
 def sample(frames: np.ndarray, params: list[AugmentParams], order: list[list[int]] | None = None) -> Sample:
     places = np.array(order or [list(range(T))], np.int32)
     ids = np.arange(len(frames), dtype=np.int64)
-    return Sample(data=frames, ids=ids, order=places, params=params, height=frames.shape[1], width=frames.shape[2])
+    return Sample(data=[frames], ids=ids, order=places, params=params, height=frames.shape[1], width=frames.shape[2])
 
 
 def plain(**changes: object) -> AugmentParams:
@@ -49,14 +64,14 @@ WANT = torch.from_numpy(SQUARE[:T].astype(np.float32) / 255).permute(0, 3, 1, 2)
 
 
 def test_nothing_asked_for_changes_nothing() -> None:
-    out = graph(unit(48)).run([sample(SQUARE, [plain()])])
+    out = Graph(unit(48)).run([sample(SQUARE, [plain()])])
     assert len(out) == 1
     assert out[0].shape == (1, T, 3, 48, 48)
     assert torch.allclose(out[0][0], WANT, atol=1e-6)
 
 
 def test_frames_are_picked_in_the_order_asked_for_repeats_included() -> None:
-    out = graph(unit(48), views=2).run([sample(SQUARE, [plain()] * 2, [[4, 0, 0], [1, 2, 1]])])
+    out = Graph(unit(48), views=2).run([sample(SQUARE, [plain()] * 2, [[4, 0, 0], [1, 2, 1]])])
     every = torch.from_numpy(SQUARE.astype(np.float32) / 255).permute(0, 3, 1, 2)
     assert torch.allclose(out[0][0], every[[4, 0, 0]], atol=1e-6)
     assert torch.allclose(out[1][0], every[[1, 2, 1]], atol=1e-6)
@@ -71,7 +86,7 @@ def test_each_random_step_does_its_work_on_its_own_sample_only() -> None:
         sample(SQUARE, [plain(erase=erase)]),
         sample(SQUARE, [plain(sigma=1.5)]),
     ]
-    flipped, coloured, erased, blurred = graph(unit(48)).run(samples)[0]
+    flipped, coloured, erased, blurred = Graph(unit(48)).run(samples)[0]
     assert torch.allclose(flipped, WANT.flip(-1), atol=1e-6)
 
     mixed = np.clip(SQUARE[:T].astype(np.float64) @ matrix[:, :3].T + matrix[:, 3], 0, 255) / 255
@@ -93,7 +108,7 @@ def test_three_crops_are_the_left_the_centre_and_the_right() -> None:
     wide = pictures(48, 96)
     cfg = AugmentConfig(size=48, mean=(0, 0, 0), std=(1, 1, 1), crops=3)
     params = [draw(cfg, None, view) for view in range(3)]
-    out = graph(cfg, random=False).run([sample(wide, params)])
+    out = Graph(cfg, random=False).run([sample(wide, params)])
     whole = torch.from_numpy(wide[:T].astype(np.float32) / 255).permute(0, 3, 1, 2)
     for crop, left in enumerate((0, 24, 48)):
         assert torch.allclose(out[crop][0], whole[..., left : left + 48], atol=1e-6)
@@ -101,22 +116,22 @@ def test_three_crops_are_the_left_the_centre_and_the_right() -> None:
 
 def test_a_window_is_cut_and_scaled() -> None:
     params = plain(area=0.25, x=1.0, y=0.0)
-    half = graph(unit(24)).run([sample(SQUARE, [params])])[0][0]
+    half = Graph(unit(24)).run([sample(SQUARE, [params])])[0][0]
     assert torch.allclose(half, WANT[..., :24, 24:], atol=1e-6)
-    small = graph(unit(12)).run([sample(SQUARE, [params])])[0][0]
+    small = Graph(unit(12)).run([sample(SQUARE, [params])])[0][0]
     means = torch.nn.functional.avg_pool2d(WANT[..., :24, 24:], 2)
     assert (small - means).abs().max() < 0.05
 
 
 def test_clips_of_different_size_share_a_batch() -> None:
     samples = [sample(pictures(h, w), [plain()]) for h, w in ((48, 96), (60, 40), (33, 35))]
-    assert graph(unit(24)).run(samples)[0].shape == (3, T, 3, 24, 24)
+    assert Graph(unit(24)).run(samples)[0].shape == (3, T, 3, 24, 24)
 
 
 def test_f_a_gets_normalised_rgb_and_f_e_plain_bgr_from_the_same_pixels() -> None:
     clip = [sample(SQUARE, [plain()])]
-    f_a = graph(AugmentConfig.carl_ssl(size=48)).run(clip)[0][0]
-    f_e = graph(AugmentConfig.tclr_finetune(size=48)).run(clip)[0][0]
+    f_a = Graph(AugmentConfig.carl_ssl(size=48)).run(clip)[0][0]
+    f_e = Graph(AugmentConfig.tclr_finetune(size=48)).run(clip)[0][0]
     mean, std = (torch.tensor(v)[None, :, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     assert torch.allclose(f_a, (WANT - mean) / std, atol=1e-5)
     assert torch.allclose(f_e, WANT.flip(1), atol=1e-6)
@@ -129,7 +144,7 @@ def test_f_a_gets_normalised_rgb_and_f_e_plain_bgr_from_the_same_pixels() -> Non
 @pytest.mark.parametrize("turn", [1, -1])
 def test_one_decoding_serves_both_encoders(turn: int) -> None:
     configs = [AugmentConfig.carl_ssl(size=48), AugmentConfig.tclr_finetune(size=48)][::turn]
-    have, want = (graph(cfg).run([sample(SQUARE, [plain()])])[0] for cfg in configs)
+    have, want = (Graph(cfg).run([sample(SQUARE, [plain()])])[0] for cfg in configs)
     assert torch.allclose(recode(have, *configs), want, atol=1e-5)
     assert recode(have, configs[0], configs[0]) is have
 
@@ -140,8 +155,8 @@ CHECKSUMS = [3.061, 3.633]
 def test_the_result_does_not_depend_on_the_company_in_the_batch() -> None:
     cfg = AugmentConfig.carl_ssl(size=24)
     samples = [sample(pictures(seed=s), [draw(cfg, np.random.default_rng(s), 0)]) for s in range(4)]
-    together = graph(cfg).run(samples)[0]
-    alone = torch.cat([graph(cfg).run([one])[0] for one in samples])
+    together = Graph(cfg).run(samples)[0]
+    alone = torch.cat([Graph(cfg).run([one])[0] for one in samples])
     assert torch.equal(together, alone)
 
 
@@ -150,7 +165,7 @@ def test_a_failing_run_leaves_a_graph_that_works() -> None:
         batch_size=2, threads=1, views=1, augment=unit(24), random=False, encoded=True, device=torch.device("cpu")
     )
     encoded = ClipGraph(spec)
-    broken = replace(sample(SQUARE, [plain()]), data=np.zeros(100, np.uint8))
+    broken = replace(sample(SQUARE, [plain()]), data=[np.zeros(100, np.uint8)])
     for _ in range(2):
         with pytest.raises(RuntimeError):
-            encoded.run([broken])
+            encoded.run([broken], [torch.empty(1, T, 3, 24, 24)])

@@ -1,9 +1,11 @@
 import json
 import pickle
+import subprocess
+import sys
 import tarfile
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shards.manifest import Manifest
@@ -50,10 +52,33 @@ def test_membership_and_positions(folder):
     assert "k" not in manifest
     assert "k33" not in manifest
     assert manifest.positions(["k2", "k0"]).tolist() == [2, 0]
+    with pytest.raises(UserError, match="clip k22 is not in"):
+        manifest.positions(["k2", "k22", "k33"])
     with pytest.raises(UserError, match="clip nope is not in"):
         manifest.row("nope")
     with pytest.raises(UserError, match="clip nope is not in"):
         manifest.read("nope")
+
+
+@given(keys=st.lists(st.one_of(st.sampled_from(["k0", "k3", "k", "k33", "", "z", "é"]), st.text(max_size=9))))
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_what_is_missing_is_what_membership_denies(folder, keys):
+    keys = [key for key in keys if "\0" not in key]
+    manifest = Manifest.open(folder)
+    assert manifest.missing(keys) == [key for key in keys if key not in {"k0", "k1", "k2", "k3"}]
+
+
+def test_opening_imports_no_library_that_it_can_do_without(folder):
+    """Each rank opens the manifest; pandas, which Arrow imports where it can, takes as much memory as the rows."""
+    code = "import sys; from shards.manifest import Manifest as M; M.open(sys.argv[1]); print('pandas' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+def test_a_row_with_a_missing_value_is_refused(folder):
+    first_row(offset=None)(folder)
+    with pytest.raises(UserError, match="values are missing; write the shards again"):
+        Manifest.open(folder)
 
 
 def remove(name):
