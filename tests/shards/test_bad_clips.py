@@ -98,7 +98,7 @@ def bad_files(folder: Path) -> Iterator[tuple[Path, str]]:
     os.mkfifo(folder / "pipe.mp4")
     (folder / "nowhere.mp4").symlink_to(folder / "gone")
     (folder / "round.mp4").symlink_to("round.mp4")
-    yield folder / "folder.mp4", "not_a_file"
+    yield folder / "folder.mp4", "empty_folder"
     yield folder / "pipe.mp4", "not_a_file"
     yield folder / "nowhere.mp4", "missing_file"
     yield folder / "round.mp4", "missing_file"
