@@ -22,6 +22,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from finepseudo.artifacts import write_text
+from shards.files import append_line
+from shards.types import UserError
 
 POLL_S = 0.5
 SAY_S = 30.0
@@ -77,9 +79,8 @@ class Reporter:
         with self._lock:
             if _identity(line) in self._seen:
                 return False
+            append_line(self._file, json.dumps(line))
             self._seen.add(_identity(line))
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
             if self._tensorboard:
                 self._to_tensorboard(line)
             return True
@@ -131,13 +132,23 @@ class Reporter:
     def follow(self, name: str, log: Path) -> Iterator[None]:
         """Follow a stage's log while the block runs: show each line and copy it to the run's metrics."""
         stop = threading.Event()
-        thread = threading.Thread(target=self._follow, args=(name, log, stop), daemon=True)
+        refused: list[UserError] = []
+
+        def run() -> None:
+            try:
+                self._follow(name, log, stop)
+            except UserError as error:
+                refused.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
             yield
         finally:
             stop.set()
             thread.join()
+        if refused:
+            raise refused[0]
 
     def _follow(self, name: str, log: Path, stop: threading.Event) -> None:
         task: TaskID | None = None

@@ -24,6 +24,7 @@ from finepseudo.artifacts import write_text
 from finepseudo.checkpoint import checkpoint_steps, load_state, save_state, save_weights
 from finepseudo.optim import OptimConfig, build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from jobs import preempt
+from shards.files import append_line
 from shards.types import ClipBatch, UserError
 
 WEIGHTS = "weights.safetensors"
@@ -260,8 +261,7 @@ class Loop:
     def _append(self, scalars: Mapping[str, float]) -> None:
         epoch = self.step / self.reader.batches_per_epoch
         head = {"time": time.time(), **self.job.tags, "step": self.step, "epoch": round(epoch, 4), "steps": self.total}
-        with (self.job.folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**head, **scalars}) + "\n")
+        append_line(self.job.folder / LOG, json.dumps({**head, **scalars}))
 
     def _trim_log(self) -> None:
         """Drop lines of steps that will be done again, so that no step stands in the log twice."""

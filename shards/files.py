@@ -62,6 +62,16 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def append_line(path: Path, text: str) -> None:
+    """Append one line, whole or not at all: a full disk takes a part of it, which the next line would join."""
+    data = (text + "\n").encode()
+    with disk_errors(path), path.open("ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if file.write(data) != len(data):
+            file.truncate(size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def sha256_file(path: Path) -> str:
     """Hash a file in pieces, so that its size does not matter."""
     with path.open("rb") as file:

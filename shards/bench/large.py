@@ -79,8 +79,8 @@ def resume(folder: Path, small: Path, clip: int = RESUME_AT) -> Resumed:
 def _row(row: object, number: int) -> dict[str, object]:
     """Name a clip as Kinetics-400 does: eleven characters of a video, start and end."""
     video = hashlib.sha256(str(number).encode()).hexdigest()
-    facts = {name: getattr(row, name) for name in ("offset", "size", "n_frames", "fps", "codec", "width", "height")}
-    return {"key": f"{number:06d}{video[:5]}_000010_000020", **facts, "sha256": video}
+    names = ("offset", "size", "n_frames", "fps", "codec", "width", "height", "sha256")
+    return {"key": f"{number:06d}{video[:5]}_000010_000020", **{name: getattr(row, name) for name in names}}
 
 
 def _resume(line: Connection, folder: Path, small: Path, clip: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from jobs import progress
 from jobs.progress import Reporter, Tail, read_lines
+from shards.types import UserError
 
 
 def line(step: int, loss: float = 1.0) -> dict[str, object]:
@@ -61,3 +62,15 @@ def test_a_job_that_counts_its_parts_says_now_and_then_how_far_it_is(tmp_path, c
     said = capsys.readouterr().out.splitlines()
     assert [line.split("embeddings ")[1].split(",")[0] for line in said] == lines
     assert all("about 0:00:0" in line and line.endswith("left") for line in said)
+
+
+def test_a_full_disk_ends_the_following_with_one_line(small_disk, tmp_path):
+    folder, _ = small_disk
+    (folder / "fill").write_bytes(bytes(4096))
+    log = tmp_path / "stage.jsonl"
+    with (
+        pytest.raises(UserError, match=r"cannot write .*metrics.jsonl: no space is left on the disk"),
+        Reporter(folder, tensorboard=False) as reporter,
+        reporter.follow("pretrain", log),
+    ):
+        write(log, [line(1)])

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from shards.files import atomic, write_bytes
+from shards.files import append_line, atomic, write_bytes
 from shards.types import UserError
 
 
@@ -38,3 +38,18 @@ def test_other_errors_are_not_dressed_up(tmp_path):
     with pytest.raises(OSError, match="Input/output") as caught, atomic(tmp_path / "table"):
         raise OSError(errno.EIO, "Input/output error")
     assert not isinstance(caught.value, UserError)
+
+
+def test_a_line_is_appended_whole_or_not_at_all(small_disk):
+    folder, resize = small_disk
+    resize(8 * 4096)
+    text = "x" * 5000
+    append_line(folder / "log", text)
+    with pytest.raises(UserError, match=r"cannot write .*log: no space is left on the disk"):
+        for _ in range(9):
+            append_line(folder / "log", text)
+    lines = (folder / "log").read_text().splitlines(keepends=True)
+    assert set(lines) == {text + "\n"}
+    resize(64 * 4096)
+    append_line(folder / "log", text)
+    assert (folder / "log").read_text() == (text + "\n") * (len(lines) + 1)
