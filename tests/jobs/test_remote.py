@@ -74,6 +74,7 @@ def test_every_source_goes_to_the_store_and_comes_back(tmp_path, sources, bucket
     assert all(batch.valid.all() for batch in batches)
 
 
+@pytest.mark.slow
 def test_parts_of_an_array_fill_one_store(tmp_path, sources, bucket):
     cfg = config(tmp_path, "parts", sources, f"{bucket}/shards")
     for part in ("1/2", "0/2", "1/2"):
@@ -86,6 +87,7 @@ def test_parts_of_an_array_fill_one_store(tmp_path, sources, bucket):
         write_part(other, "0/2")
 
 
+@pytest.mark.slow
 def test_where_shards_lie_does_not_undo_what_was_made_from_them(tmp_path, sources, bucket):
     """The data stage has the same outputs, so the stages behind it have the same inputs."""
     hashes = []
