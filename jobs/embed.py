@@ -56,8 +56,10 @@ class EmbedJob:
 
 def evaluation_reader(cfg: RunConfig, shards: Path, inputs: InputConfig, device: torch.device) -> ClipReader:
     """Make a reader that is asked for clips by key."""
-    manifest = Manifest.open(shards, cfg.reading.cache)
-    return ClipReader(manifest, ItemTable.unlabelled(manifest.keys), cfg.reader(inputs), seed=0, device=device)
+    manifest, reading = Manifest.open(shards, cfg.reading.cache), cfg.reader(inputs)
+    if device.type == "cpu" and reading.decode == "dali-gpu":  # a driver without a GPU looks at a few clips itself
+        reading = replace(reading, decode="auto")
+    return ClipReader(manifest, ItemTable.unlabelled(manifest.keys), reading, seed=0, device=device)
 
 
 def same_pictures(one: InputConfig, other: InputConfig) -> bool:

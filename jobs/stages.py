@@ -38,7 +38,7 @@ class Stages(TrainStages, LabelStages):
             outputs=("clips.parquet", "quarantine.parquet", "shards/manifest.json", "shards/manifest.parquet"),
             scratch=("shards",),
         )
-        task = self._task(stage, {}, lambda: _ignore(write_data(self.cfg, self.paths, self.reporter.say)))
+        task = self._task(stage, {}, lambda: _ignore(write_data(self.cfg, self.paths, self.reporter)))
         # Who reads the files says best what is wrong with them (a list of another version in place of the right one).
         return replace(task, explain=lambda: _ignore(load(data_config(self.cfg, self.paths))))
 

@@ -34,7 +34,7 @@ def parse_part(text: str) -> tuple[int, int]:
 
 def write_part(cfg: RunConfig, text: str, *, force: bool = False) -> int:
     """Write this part's shards; return the exit code. Safe to run twice and next to other parts."""
-    index, count = parse_part(text)
+    index, parts = parse_part(text)
     paths = RunPaths(cfg.folder)
     own = paths.root / ".parts" / str(index)  # a stop request is for one part, not for the others of the array
     preempt.clear(own)
@@ -46,12 +46,16 @@ def write_part(cfg: RunConfig, text: str, *, force: bool = False) -> int:
     claim_store(plans, cfg.shards)
     paths.shards.mkdir(parents=True, exist_ok=True)
     reporter = Reporter(paths.root, tensorboard=False)
-    mine = plans[index::count]
-    for number, plan in enumerate(mine, 1):
-        if preempt.requested(own):
-            raise Preempted
-        result = write_shard(plan, paths.shards, cfg.shards)
-        reporter.say(f"part {text}, shard {number}/{len(mine)}: {len(result.rows)} clips, {len(result.quarantine)} bad")
+    mine = plans[index::parts]
+    with reporter.counting(f"part {text}") as count:
+        count(0, len(mine))
+        for number, plan in enumerate(mine, 1):
+            if preempt.requested(own):
+                raise Preempted
+            result = write_shard(plan, paths.shards, cfg.shards)
+            clips, bad = len(result.rows), len(result.quarantine)
+            reporter.say(f"part {text}, shard {number}/{len(mine)}: {clips} clips, {bad} bad")
+            count(number, len(mine))
     return 0
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from finepseudo.artifacts import RunPaths
 from jobs import preempt
 from jobs.config import RunConfig
+from jobs.progress import Reporter
 from jobs.train import Preempted
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations, DatasetConfig, write_clips
@@ -33,9 +34,9 @@ def data_config(cfg: RunConfig, paths: RunPaths) -> DatasetConfig:
     return cfg.data
 
 
-def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> Manifest:
+def write_data(cfg: RunConfig, paths: RunPaths, reporter: Reporter) -> Manifest:
     """Write clips.parquet, the shards and quarantine.parquet; `UserError` over `reading.max_bad_fraction`."""
-    data = data_config(cfg, paths)
+    data, say = data_config(cfg, paths), reporter.say
     if data.name == "synthetic_diving" and cfg.resources.write_tasks > 1:
         _render_with_ray(data, cfg.resources.write_tasks)
     found = load_annotations(data)
@@ -44,12 +45,15 @@ def write_data(cfg: RunConfig, paths: RunPaths, say: Callable[[str], None]) -> M
     plans = plan_shards(found.clips, cfg.shards, cfg.data.frame_rate)
     claim_store(plans, cfg.shards)
     paths.shards.mkdir(parents=True, exist_ok=True)
-    results = []
-    for result in _write(plans, paths, cfg):
-        results.append(result)
-        note = f", {len(result.quarantine)} to quarantine" if result.quarantine else ""
-        note += "" if result.written else " (there already)"
-        say(f"shard {len(results)}/{len(plans)}: {len(result.rows)} clips{note}")
+    results: list[ShardResult] = []
+    with reporter.counting("data") as count:
+        count(0, len(plans))
+        for result in _write(plans, paths, cfg):
+            results.append(result)
+            note = f", {len(result.quarantine)} to quarantine" if result.quarantine else ""
+            note += "" if result.written else " (there already)"
+            say(f"shard {len(results)}/{len(plans)}: {len(result.rows)} clips{note}")
+            count(len(results), len(plans))
     manifest = finish(paths.shards, results, cfg.shards, quarantine=paths.quarantine)
     check_quarantine(cfg, paths.quarantine, found, say)
     return manifest
