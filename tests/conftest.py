@@ -64,10 +64,16 @@ def use_s3(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
 
 
 @pytest.fixture
-def bucket(s3_address: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of an empty bucket."""
+def bucket(
+    s3_address: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[str]:
+    """Give the URL of an empty bucket; copies that nobody names a folder for go into the test's own."""
     import s3fs
 
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
     use_s3(monkeypatch, s3_address)
     name = f"bucket-{abs(hash(request.node.nodeid)):x}"
     s3fs.S3FileSystem().mkdir(name)

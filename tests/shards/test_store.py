@@ -122,7 +122,12 @@ def test_a_store_of_other_clips_is_left_alone(tmp_path, table, store):
 
 def run(code, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
 
 
 WRITE = """
@@ -148,7 +153,7 @@ def test_killed_between_shards_it_goes_on_with_the_next(tmp_path, table, local, 
         process.kill()
         process.wait()
     results = [write_shard(plan, tmp_path / "run", cfg) for plan in plan_shards(table, cfg)]
-    assert [result.written for result in results] in ([False, True, True], [False, False, True])
+    assert [result.written for result in results] == [False, True, True]
     assert everything(finish(tmp_path / "run", results, cfg)) == everything(local)
 
 
