@@ -1,7 +1,5 @@
 """All videos against a gallery, without gradient: the whole [U, G] table, or class means streamed from it."""
 
-# ruff: noqa: PLR0917 - the operators of torch.library take every argument by position
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,3 @@
-# ruff: noqa: PLR0917 - the operators of torch.library take every argument by position
 """Backend `cpu`: the compiled kernels on torch tensors. A resolved name is "cpu-" and an instruction set."""
 
 from __future__ import annotations

@@ -5,8 +5,6 @@ view [k, b, G] of it and every step is elementwise over pairs. All values are in
 soft minimum is one of powers of two: exp2 stays fast where exp underflows.
 """
 
-# ruff: noqa: PLR0917 - the operators of torch.library take every argument by position
-
 from __future__ import annotations
 
 import math
