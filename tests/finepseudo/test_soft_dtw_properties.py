@@ -139,9 +139,9 @@ def test_bits_do_not_depend_on_the_gallery_or_the_side(backend: str) -> None:
     )
 
 
-@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_bits_do_not_depend_on_threads(backend: str) -> None:
-    x = videos(70, 11, 24)
+    x = videos(70, 11, 24) if backend in COMPILED else videos(70, 30, 130)  # large enough for a library to split
     weight = videos(1, 70, 70, 1)[0]
     before, found = torch.get_num_threads(), []
     try:
@@ -153,6 +153,7 @@ def test_bits_do_not_depend_on_threads(backend: str) -> None:
             bank = AlignmentBank(x, labels=torch.arange(70) % 5)
             score = class_alignability(x, bank, torch.exp, backend=backend)
             found.append((value.detach(), a.grad, soft_dtw_cdist(x, bank, backend=backend), score))
+            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
     for other in found[1:]:
@@ -233,4 +234,4 @@ def test_gradient_error_at_small_gamma(backend: str, t: int) -> None:
         a = x.to(dtype, copy=True).requires_grad_()
         soft_dtw_pairwise(a, gamma=1e-3, backend=name).triu(1).sum().backward()
         grads.append(a.grad.double())
-    assert (grads[0] - grads[1]).norm() <= 1e-5 * grads[1].norm()
+    assert (grads[0] - grads[1]).norm() <= 3e-6 * grads[1].norm()
