@@ -11,6 +11,6 @@ def bench(what: str, options: Sequence[str]) -> int:
         from jobs import bench_method
 
         return bench_method.main(options)
-    from finepseudo import bench_alignment
+    from finepseudo.bench import alignment
 
-    return bench_alignment.main(options)
+    return alignment.main(options)

@@ -197,8 +197,8 @@ def pairwise_backward(
 
 
 def _parts(most: int, numbers: int) -> int:
-    """Return into how many separate sums a gradient of that many numbers goes: at most 8 and PART_BYTES in all."""
-    return max(1, min(8, most, PART_BYTES // (4 * max(1, numbers))))
+    """Return into how many separate sums a gradient of that many numbers goes: at most 4 and PART_BYTES in all."""
+    return max(1, min(4, most, PART_BYTES // (4 * max(1, numbers))))
 
 
 def _total(parts: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ LN2 = math.log(2.0)
 BORDER = 1e10
 """R outside the table, in those units: 2^-BORDER is 0 and, unlike infinity, differences of borders are not NaN."""
 REBASE = 4
-"""Anti-diagonals between two shifts of the origin of R."""
+"""Anti-diagonals between two shifts of the origin of R; a gradient asks for one at each."""
 FAINTEST = -100.0
 """Powers of two below are as good as 0 next to 1, and processors are slow where results leave the normal range."""
 CPU_PAIRS, CPU_WIDE = 4096, 512
@@ -79,7 +79,7 @@ def run_forward(block: Block, keep: bool) -> tuple[Tensor, list[Tensor]]:
     """Return R at the end of each pair, [b, G], and (if `keep`) the shares [3, k, b, G] of each anti-diagonal.
 
     Three anti-diagonals of R are in memory, [N + 1, b, G] each: row i of the table is row i + 1, row 0 is the border.
-    Every few steps they are taken relative to their least cell, since rounding grows with R.
+    Every few steps (with `keep` every one) they are taken relative to their least cell: rounding grows with R.
     """
     cost = block.cost
     b, n, m, g = cost.shape
@@ -90,7 +90,7 @@ def run_forward(block: Block, keep: bool) -> tuple[Tensor, list[Tensor]]:
     for d in range(n + m - 1):
         after, before, here = table[d % 3], table[(d + 1) % 3], table[(d + 2) % 3]
         cells, lo, hi = block.diagonal(cost, d)
-        if d and d % REBASE == 0:
+        if d and (keep or d % REBASE == 0):
             origin = here[lo : hi + 1].amin(0)
             base += origin
             here[lo : hi + 1] -= origin

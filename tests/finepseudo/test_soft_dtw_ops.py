@@ -34,21 +34,25 @@ def test_opcheck(backend: str) -> None:
 
 
 @pytest.mark.slow
-def test_compiled_by_torch_with_gradient() -> None:
+@pytest.mark.parametrize("compiler", ["aot_eager", "inductor"])
+def test_compiled_by_torch_with_gradient(compiler: str) -> None:
+    if compiler == "inductor" and native.why_missing() is not None:
+        pytest.skip("no C++ compiler here")
+    torch.compiler.reset()
     x = torch.randn(5, 6, 7)
 
     def loss(a: torch.Tensor) -> torch.Tensor:
         return (soft_dtw_pairwise(a * 2.0, normalize="T") ** 2).sum()
 
     grads = []
-    for call in (loss, torch.compile(loss, backend="aot_eager")):
+    for call in (loss, torch.compile(loss, backend=compiler)):
         a = x.clone().requires_grad_()
         call(a).backward()
         grads.append(a.grad)
     torch.testing.assert_close(grads[0], grads[1])
     bank = AlignmentBank(x)
-    compiled = torch.compile(lambda a: soft_dtw_cdist(a, bank), backend="aot_eager")
-    assert torch.equal(compiled(x), soft_dtw_cdist(x, bank))
+    compiled = torch.compile(lambda a: soft_dtw_cdist(a, bank), backend=compiler)
+    torch.testing.assert_close(compiled(x), soft_dtw_cdist(x, bank), rtol=1e-6, atol=1e-5)
 
 
 WORKER = """
