@@ -90,13 +90,12 @@ int64_t chunk_rows(const Sides& in) {
   return ROWS;
 }
 
-// Chunks of one video, rows beyond the last are 0: [words][ROWS], or, for the matrix unit, [TILE_ROWS][words].
+// Chunks of one video: [words][ROWS], or, for the matrix unit, [TILE_ROWS][words]. Rows beyond the last mean nothing.
 void turn(const Sides& in, int64_t video, float* out) {
   const float* from = in.u + video * in.rows * in.words;
   const int64_t rows = in.u_len[video], chunk = chunk_rows(in);
   if (chunk != ROWS) {
     std::copy_n(from, rows * in.words, out);
-    std::fill(out + rows * in.words, out + (rows + chunk - 1) / chunk * chunk * in.words, 0.f);
     return;
   }
   for (int64_t top = 0; top < rows; top += ROWS, out += in.words * ROWS)

@@ -102,7 +102,7 @@ def run_forward(block: Block, keep: bool) -> tuple[Tensor, list[Tensor]]:
         else:
             value = soft_min(*preceding, scratch[:, : hi - lo])
         torch.add(value, cells, out=after[lo + 1 : hi + 1])
-        before[0] = after[hi + 1 : hi + 2] = BORDER
+        before[0] = BORDER
         if d in ends:
             row, p, q = ends[d]
             out[p, q] = after[row + 1, p, q] + base[p, q]
@@ -224,9 +224,8 @@ def rectangle_backward(
             return None
         mass = run_backward(make_block(ready[rows], with_ones(some_y), x_len[rows], y_len[columns]), part)
         flat = mass.flatten(0, 1).flatten(1, 2)  # [b N, M G]
-        live_x = torch.where((part != 0).any(1)[:, None, None], some_x, 0.0)
-        live_y = torch.where((part != 0).any(0)[:, None], some_y, 0.0)
-        return tile, (flat @ live_y.flatten(0, 1)).view_as(some_x), (flat.T @ live_x.flatten(0, 1)).view_as(some_y)
+        finite_x, finite_y = some_x.nan_to_num(), some_y.nan_to_num()  # NaN is in the mass where it has a say
+        return tile, (flat @ finite_y.flatten(0, 1)).view_as(some_x), (flat.T @ finite_x.flatten(0, 1)).view_as(some_y)
 
     for done in each(work, tiles(x, y, symmetric), x.device):
         if done is not None:
