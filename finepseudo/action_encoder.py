@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from finepseudo.distributed import SyncBatchNorm
+from finepseudo.distributed import Precision, SyncBatchNorm, computed_in, widened
 from finepseudo.weights import WeightsRecord, load_into
 
 
@@ -29,6 +29,8 @@ class ActionEncoderConfig:
     init: Literal["tclr", "kinetics_sup", "random"] = "random"
     # checkpoint file; needed unless init is random
     weights: str | None = None
+    # open in the paper; bf16 is autocast of the backbone alone, the classification layer and the loss stay in float32
+    precision: Precision = "fp32"
     # open in the paper; dropout before the last layer, the source of chance of MC-dropout (UPS trains with .3)
     dropout: float = 0.3
     # UPS: passes of MC-dropout for the strategy `uncertainty`
@@ -164,7 +166,9 @@ class ActionEncoder(nn.Module):
 
     def features(self, frames: Tensor) -> Tensor:
         """Map frames [B, T, C, H, W] to features [B, D]."""
-        return self.backbone.features(frames.transpose(1, 2))
+        with computed_in(self.cfg.precision, frames.device):
+            features = self.backbone.features(frames.transpose(1, 2))
+        return widened(features)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map frames [B, T, C, H, W] to logits [B, C]."""

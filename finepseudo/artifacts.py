@@ -1,7 +1,7 @@
-"""Files of a run that other processes may read: atomic writes, hashes, DONE records, the layout of a run folder.
+"""Files of a run that other processes may read: hashes, DONE records, the layout of a run folder.
 
-Every write goes to a temporary name in the same folder, is flushed to the disk and renamed, so that a reader (or the
-same command after a kill) sees the old file or the new one, never a part of it.
+Every file is written as `shards.files` does it: a reader, or the same command after a kill, sees the old file or the
+new one, never a part of it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,11 +22,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shards import files
+from shards.files import TEMPORARY_SUFFIX, atomic
 from shards.types import UserError
 
 DONE = "DONE.json"
 STARTED = "STARTED.json"
-TEMPORARY = ".tmp-"
 
 Json = Any
 """What a JSON file can hold."""
@@ -40,8 +40,7 @@ def sha256_file(path: Path) -> str:
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
     if key not in _hashes:
-        with path.open("rb") as file:
-            _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        _hashes[key] = files.sha256_file(path)
     return _hashes[key]
 
 
@@ -51,38 +50,9 @@ def sha256_json(value: Json) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success it is flushed and renamed to `path`, on failure removed.
-
-    A full disk or a folder that cannot be written raises `UserError` naming the file.
-    """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)  # noqa: PTH105 - one name to patch in the tests that kill a run here
-        _sync(path.parent)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot write ({error.strerror or error}); free space or choose another `out`"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with atomic_path(path) as temporary:
+    with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -101,7 +71,7 @@ def read_json(path: Path) -> Json:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a parquet table atomically; equal tables give equal bytes."""
-    with atomic_path(path) as temporary:
+    with atomic(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
@@ -189,7 +159,7 @@ def begin(stage: Stage) -> bool:
     if _matches(stage.folder / STARTED, key):
         return True
     (stage.folder / STARTED).unlink(missing_ok=True)
-    for pattern in (*stage.outputs, *stage.scratch):
+    for pattern in (*stage.outputs, *stage.scratch, f".*{TEMPORARY_SUFFIX}"):
         for path in sorted(stage.folder.glob(pattern)):
             _remove(path)
     write_json(stage.folder / STARTED, key)

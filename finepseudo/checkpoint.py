@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from finepseudo.artifacts import atomic_path
+from shards.files import atomic
 from shards.types import UserError
 
 _NAME = re.compile(r"step-(\d{9})\.pt")
@@ -32,7 +32,7 @@ def checkpoint_steps(folder: Path) -> list[int]:
 def save_state(folder: Path, step: int, state: Mapping[str, Any], *, keep: int = 2) -> Path:
     """Write the state after `step` steps atomically, then remove all but the `keep` newest."""
     path = folder / f"step-{step:09d}.pt"
-    with atomic_path(path) as temporary:
+    with atomic(path) as temporary:
         torch.save(dict(state), temporary)
     for old in checkpoint_steps(folder)[:-keep]:
         (folder / f"step-{old:09d}.pt").unlink(missing_ok=True)
@@ -54,7 +54,7 @@ def load_state(folder: Path, step: int, device: torch.device | str = "cpu") -> d
 def save_weights(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
     """Write weights as safetensors, atomically; `about` (strings) travels in the header."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    with atomic_path(path) as temporary:
+    with atomic(path) as temporary:
         save_file(tensors, temporary, metadata=dict(about or {}))
 
 

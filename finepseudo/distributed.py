@@ -8,6 +8,8 @@ is the identity on its argument.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -28,6 +30,14 @@ def rank() -> int:
 def widened(x: Tensor) -> Tensor:
     """Return x in float32, or in float64 if it came so: what sums and losses are computed in."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+Precision = Literal["fp32", "bf16"]
+
+
+def computed_in(precision: Precision, device: torch.device) -> torch.autocast:
+    """Compute matrix products and convolutions in this precision; weights, statistics and losses stay in float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 class _Context(FunctionCtx):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from finepseudo.distributed import SyncBatchNorm
+from finepseudo.distributed import Precision, SyncBatchNorm, computed_in, widened
 from finepseudo.resnet import ResNet50
 from finepseudo.weights import WeightsRecord, load_into
 
@@ -52,6 +52,8 @@ class FrameEncoderConfig:
     init: Literal["byol", "imagenet_sup", "random"] = "random"
     # checkpoint file of the image encoder; needed unless init is random
     weights: str | None = None
+    # open in the paper; bf16 is autocast of the encoder alone, embeddings and everything after them stay in float32
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built and an initialisation without its file."""
@@ -137,12 +139,18 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Embed frames [B, T, C, H, W] as unit vectors [B, T, F]."""
+        with computed_in(self.cfg.precision, frames.device):
+            embeddings = self._embed(frames)
+        return F.normalize(widened(embeddings), dim=-1)
+
+    def _embed(self, frames: Tensor) -> Tensor:
         clips, length = frames.shape[:2]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.image_frozen):
             features = self.image(frames.flatten(0, 1))
         x = self.dense(features).unflatten(0, (clips, length))
         x = self.position_dropout(x + positions(length, x.shape[-1], self.cfg.train_length).to(x))
-        return F.normalize(self.embed(self.temporal(x)), dim=-1)
+        embeddings: Tensor = self.embed(self.temporal(x))
+        return embeddings
 
     def project(self, embeddings: Tensor) -> Tensor:
         """Apply the pre-training head g: [B, T, F] to unit vectors [B, T, P]."""

@@ -6,7 +6,6 @@ Nothing is downloaded. Layouts: torchvision's names under any prefix (`module.`,
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from shards.files import sha256_file
 from shards.types import UserError
 
 _NESTED = ("state_dict", "model", "model_state_dict")
@@ -45,7 +45,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
             f"weights {file}: not loadable as plain tensors ({str(error).splitlines()[0]}); "
             "files that hold code are refused, convert it to safetensors first"
         ) from error
-    return _tensors(content, file), _sha256(file)
+    return _tensors(content, file), sha256_file(file)
 
 
 def _tensors(content: object, file: Path) -> dict[str, Tensor]:
@@ -58,11 +58,6 @@ def _tensors(content: object, file: Path) -> dict[str, Tensor]:
     if not tensors:
         raise UserError(f"weights {file}: holds no tensor; expected a state_dict")
     return tensors
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def strip_prefix(tensors: Mapping[str, Tensor], anchor: str, file: str | Path) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ from types import FrameType
 from jobs import ray_node
 from jobs.allocation import Allocation, free_port, local_address, node_address
 from jobs.preempt import EXIT_CODE
+from shards.files import write_bytes
 from shards.types import UserError
 
 POLL_S = 0.3
@@ -67,16 +68,6 @@ def say(text: str) -> None:
     """Print one line at once."""
     sys.stdout.write(f"cluster: {text}\n")
     sys.stdout.flush()
-
-
-def publish(path: Path, text: str) -> None:
-    """Write a small file under its name only when it is whole: other nodes poll for it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 class Cluster:
@@ -137,7 +128,7 @@ class Cluster:
         with open(token, "w", opener=lambda path, flags: os.open(path, flags, 0o600), encoding="ascii") as file:
             file.write(secrets.token_urlsafe(32))
         address = self._start_head()
-        publish(self.shared / "head.json", json.dumps({"address": address}))
+        write_bytes(self.shared / "head.json", json.dumps({"address": address}).encode())
         nodes = " ".join(self.allocation.nodes)
         wait = [*WAIT, "--wait", nodes, "--deadline", f"{max(self._left(), 1):.0f}"]
         code = self._watch(wait, address)
@@ -239,7 +230,7 @@ class Cluster:
     def _tear_down(self, code: int) -> None:
         """End what this task started, say so to the others, leave nothing on the node."""
         if self.allocation.rank == 0:
-            publish(self.shared / "exit.0", str(code))
+            write_bytes(self.shared / "exit.0", str(code).encode())
         ray_node.end(self.command)
         ray_node.end(self.ray, ray_node.RAY_GRACE_S)
         if not {code, self._outcome()} <= {0, EXIT_CODE}:
@@ -250,7 +241,7 @@ class Cluster:
         if self.made:
             shutil.rmtree(self.temporary, ignore_errors=True)
         if self.allocation.rank != 0:
-            publish(self.shared / f"exit.{self.allocation.rank}", str(code))
+            write_bytes(self.shared / f"exit.{self.allocation.rank}", str(code).encode())
             return
         # srun --kill-on-bad-exit ends the others as soon as this task fails: let them clean up first
         others = [self.shared / f"exit.{rank}" for rank in range(1, len(self.allocation.nodes))]

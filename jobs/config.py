@@ -118,17 +118,20 @@ class ActionStageConfig:
 class EmbedConfig:
     """Embedding and scoring of labelled and unlabelled clips."""
 
-    # clips of one part file: the unit of work, of the forward pass and of resuming
+    # clips of one part file: the unit of work and of resuming
     chunk: int = 64
+    # clips decoded and embedded at once; while they are, the next ones are decoded
+    batch: int = 16
     # paper, sec 4.2: R, labelled clips of a class in the gallery
     gallery_per_class: int = 15
     # whether the encoders of the last round label the pool once more
     last_round: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse empty chunks and galleries."""
-        if self.chunk < 1 or self.gallery_per_class < 1:
-            raise ValueError(f"chunk {self.chunk} and gallery_per_class {self.gallery_per_class} must be at least 1")
+        """Refuse empty chunks, batches and galleries."""
+        for name in ("chunk", "batch", "gallery_per_class"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +146,14 @@ class EvaluateConfig:
     stride: int | None = None
     # videos of one part of the work
     chunk: int = 16
+    # videos decoded at once, each with all its views; while they are tested, the next ones are decoded
+    batch: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse empty chunks, batches and tests."""
+        for name in ("views", "chunk", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,8 +178,8 @@ class ResourcesConfig:
     write_tasks: int = 2
     # restarts of a training group after a lost worker
     max_failures: int = 3
-    # minutes after which a Ray Data job without an end is given up
-    data_timeout_min: float = 720.0
+    # minutes without a finished part after which a Ray Data job is given up
+    data_timeout_min: float = 120.0
 
     def __post_init__(self) -> None:
         """Refuse counts that leave no worker."""

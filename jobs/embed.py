@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from finepseudo.artifacts import write_table
+from finepseudo.frame_encoder import FrameEncoder
 from jobs import preempt
 from jobs.config import InputConfig, RunConfig
 from jobs.objectives import trained_action_encoder, trained_frame_encoder
+from jobs.part_files import chunks
+from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
 from jobs.train_loop import seed_of
@@ -48,20 +51,6 @@ class EmbedJob:
     seed: int
     action_weights: Path
     frame_weights: Path | None
-
-
-def part_name(index: int) -> str:
-    """Name a part file."""
-    return f"part-{index:06d}.parquet"
-
-
-def chunks(keys: Sequence[str], size: int) -> list[dict[str, Any]]:
-    """Cut sorted keys into rows of fixed size, each with the name of its part file."""
-    ordered = sorted(keys)
-    return [
-        {"part": part_name(i), "keys": ordered[start : start + size]}
-        for i, start in enumerate(range(0, len(ordered), size))
-    ]
 
 
 def evaluation_reader(cfg: RunConfig, shards: Path, inputs: InputConfig, device: torch.device) -> ClipReader:
@@ -101,14 +90,22 @@ class Embedder:
 
     @torch.inference_mode()
     def _table(self, keys: list[str]) -> pa.Table:
-        batch = self.action_reader.read(keys).to(self.device)
-        p_e, uncertainty = self.action.predict(batch.frames[:, 0], seed_of(self.job.seed, "dropout masks"))
-        valid, embeddings = batch.valid, None
+        size = self.job.cfg.embed.batch
+        votes = [self._vote(batch) for batch in self.action_reader.batches(keys, size)]
+        p_e, uncertainty, valid = (torch.cat(column) for column in zip(*votes, strict=True))
+        embeddings = None
         if self.frame is not None:
-            other: ClipBatch = self.frame_reader.read(keys).to(self.device)
-            embeddings = self.frame(other.frames[:, 0]).float().cpu()
-            valid = valid & other.valid
-        return to_table(keys, embeddings, p_e.float().cpu(), uncertainty.float().cpu(), valid.cpu())
+            embedded = [self._embed(self.frame, batch) for batch in self.frame_reader.batches(keys, size)]
+            embeddings, readable = (torch.cat(column) for column in zip(*embedded, strict=True))
+            valid = valid & readable
+        return to_table(keys, embeddings, p_e, uncertainty, valid)
+
+    def _vote(self, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
+        p_e, spread = self.action.predict(batch.frames[:, 0].to(self.device), seed_of(self.job.seed, "dropout masks"))
+        return p_e.float().cpu(), spread.float().cpu(), batch.valid.cpu()
+
+    def _embed(self, frame: FrameEncoder, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        return frame(batch.frames[:, 0].to(self.device)).float().cpu(), batch.valid.cpu()
 
 
 def to_table(
@@ -123,8 +120,8 @@ def to_table(
     return pa.table([pa.array(c, type=field.type) for c, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 
-def embed(job: EmbedJob, keys: Sequence[str], pool: Pool) -> list[dict[str, Any]]:
+def embed(job: EmbedJob, keys: Sequence[str], pool: Pool, count: Count) -> list[dict[str, Any]]:
     """Embed every clip of `keys` into `job.folder`; return one row of numbers per part that was made."""
     rows = chunks(keys, job.cfg.embed.chunk)
     timeout_s = 60 * job.cfg.resources.data_timeout_min
-    return map_parts(Work(worker=Embedder, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows)
+    return map_parts(Work(worker=Embedder, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count)

@@ -12,20 +12,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from finepseudo.artifacts import atomic_path, write_json, write_table
+from finepseudo.artifacts import write_json, write_table
 from finepseudo.metrics import classification_metrics
 from finepseudo.soft_dtw import soft_alignment, soft_dtw_pairwise
 from jobs import preempt
 from jobs.config import RunConfig
-from jobs.embed import chunks, evaluation_reader
+from jobs.embed import evaluation_reader
 from jobs.objectives import trained_action_encoder, trained_frame_encoder, trained_scorer
+from jobs.part_files import chunks, matrix, parts, read_parts
+from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
-from jobs.score import Scorer, parts
+from jobs.score import Scorer
 from jobs.train import prepare_torch
+from shards.files import atomic
 from shards.types import UserError
 
 PART = pa.schema([("key", pa.string()), ("prediction", pa.int32()), ("p", pa.list_(pa.float32()))])
@@ -70,9 +72,12 @@ class Tester:
 
     @torch.inference_mode()
     def _table(self, keys: list[str]) -> pa.Table:
-        batch = self.reader.read(keys)
-        p = np.stack([self._predict(views) for views in batch.frames])
-        p[~batch.valid.cpu().numpy()] = np.nan  # counted as invalid, never as a prediction
+        rows: list[npt.NDArray[np.float32]] = []
+        for batch in self.reader.batches(keys, self.job.cfg.evaluate.batch):
+            found = np.stack([self._predict(views) for views in batch.frames])
+            found[~batch.valid.cpu().numpy()] = np.nan  # counted as invalid, never as a prediction
+            rows.append(found)
+        p = np.concatenate(rows)
         top = np.where(np.isfinite(p).all(1), np.nan_to_num(p).argmax(1), -1)
         return pa.table(
             [pa.array(c, type=f.type) for c, f in zip([keys, top, list(p)], PART, strict=True)], schema=PART
@@ -86,7 +91,13 @@ class Tester:
 
 
 def evaluate(
-    job: EvaluateJob, labels: dict[str, int], classes: Sequence[str], pool: Pool, about: dict[str, Any]
+    job: EvaluateJob,
+    labels: dict[str, int],
+    classes: Sequence[str],
+    pool: Pool,
+    *,
+    about: dict[str, Any],
+    count: Count,
 ) -> dict[str, Any]:
     """Test one trained f_E on the clips of `labels` (key -> true label).
 
@@ -95,13 +106,12 @@ def evaluate(
     rows = chunks(list(labels), job.cfg.evaluate.chunk)
     folder = job.folder / PARTS
     timeout_s = 60 * job.cfg.resources.data_timeout_min
-    map_parts(Work(worker=Tester, told=job, folder=folder, pool=pool, timeout_s=timeout_s), rows)
-    table = pa.concat_tables([pq.read_table(path) for path in parts(folder)])
+    map_parts(Work(worker=Tester, told=job, folder=folder, pool=pool, timeout_s=timeout_s), rows, count)
+    table = read_parts(parts(folder), PART.names)
     truth = pa.array([labels[key] for key in table["key"].to_pylist()], pa.int32())
     table = table.add_column(1, "label", truth)
     write_table(job.folder / "predictions.parquet", table)
-    probs = np.stack(table["p"].to_pylist())
-    metrics = classification_metrics(table["key"].to_pylist(), table["label"].to_pylist(), probs, classes)
+    metrics = classification_metrics(table["key"].to_pylist(), table["label"].to_pylist(), matrix(table["p"]), classes)
     metrics = {**about, **metrics}
     write_json(job.folder / "metrics.json", metrics)
     shutil.rmtree(folder)
@@ -140,7 +150,7 @@ def write_examples(cfg: RunConfig, shards: Path, labels: dict[str, int], frame_w
         arrays[f"{tag}_keys"] = np.array(keys)
         arrays[f"{tag}_distance"] = distance.squeeze().numpy()
         arrays[f"{tag}_score"] = Scorer(scorer, len(u))(distance).squeeze().numpy()
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 

@@ -33,7 +33,9 @@ class LabelStages(StageMaker):
         stage = Stage(
             kind="embeddings",
             folder=folder,
-            config=part(cfg, "frame_input", "action_input", "embed.chunk", "reading.decode", "deterministic"),
+            config=part(
+                cfg, "frame_input", "action_input", "embed.chunk", "embed.batch", "reading.decode", "deterministic"
+            ),
             inputs=inputs,
             outputs=("part-*.parquet",),
         )
@@ -53,7 +55,9 @@ class LabelStages(StageMaker):
             action_weights=(action / WEIGHTS).resolve(),
             frame_weights=(frame / WEIGHTS).resolve() if frame else None,
         )
-        made = embed(job, keys, plan_pool(self.cfg.resources.embed_actors, self.cfg.resources))
+        pool = plan_pool(self.cfg.resources.embed_actors, self.cfg.resources)
+        with self.reporter.counting(self._name(folder)) as count:
+            made = embed(job, keys, pool, count)
         clips, seconds = sum(row["clips"] for row in made), sum(row["seconds"] for row in made)
         if seconds:
             self._scalars(tags, {"embed/clips_per_s": clips / seconds, "data/bad_clips": sum(r["bad"] for r in made)})
@@ -87,7 +91,8 @@ class LabelStages(StageMaker):
             split=self.paths.split(tags["seed"]).resolve(),
             n_classes=self.n_classes(),
         )
-        made = score(job, plan_pool(cfg.resources.score_actors, cfg.resources))
+        with self.reporter.counting(self._name(folder)) as count:
+            made = score(job, plan_pool(cfg.resources.score_actors, cfg.resources), count)
         pairs, seconds = sum(row["pairs"] for row in made), sum(row["seconds"] for row in made)
         falls = Scorer(objectives.trained_scorer(cfg, frame / WEIGHTS), gallery["embeddings"].shape[1]).falls()
         rate = {"align/pairs_per_s": pairs / seconds} if seconds else {}

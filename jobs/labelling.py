@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from finepseudo.artifacts import write_json, write_table
 from finepseudo.metrics import pseudo_label_metrics
 from finepseudo.pseudo_labels import PseudoLabelConfig, label_pool
-from jobs.score import parts
+from jobs.part_files import matrix, parts, read_parts
 from shards.annotations.base import Annotations, read_clips
 from shards.label_split import LabelSplit, SplitConfig, draw_split, split_hash
 from shards.manifest import Manifest
@@ -51,9 +51,7 @@ def label_pool_of(
     classes: Sequence[str],
 ) -> dict[str, Any]:
     """Write pseudo_labels.parquet and pseudo_metrics.json of one strategy; return the metrics."""
-    table = pa.concat_tables(
-        [pq.read_table(path, columns=["key", "p_E", "uncertainty", "valid"]) for path in parts(embeddings)]
-    )
+    table = read_parts(parts(embeddings), ["key", "p_E", "uncertainty", "valid"])
     table = table.filter(pc.is_in(table["key"], pa.array(sorted(pool), pa.string())))
     keys = table["key"].to_pylist()
     given = None if scores is None else _scores_of(scores, keys, len(classes))
@@ -61,7 +59,7 @@ def label_pool_of(
         cfg,
         keys,
         given,
-        np.array(table["p_E"].to_pylist(), np.float64).reshape(len(keys), len(classes)),
+        matrix(table["p_E"]),
         table["uncertainty"].to_numpy(),
         table["valid"].to_numpy(),
     )
@@ -73,9 +71,12 @@ def label_pool_of(
 
 def _scores_of(folder: Path, keys: Sequence[str], n_classes: int) -> np.ndarray[Any, Any]:
     """Look up the class scores [N, C] of `keys`; clips that could not be read have zeros (and are not valid)."""
-    table = pa.concat_tables([pq.read_table(path) for path in parts(folder)])
-    found = dict(zip(table["key"].to_pylist(), table["scores"].to_pylist(), strict=True))
-    return np.array([found.get(key, [0.0] * n_classes) for key in keys], np.float64).reshape(len(keys), n_classes)
+    table = read_parts(parts(folder), ["key", "scores"])
+    places = pc.index_in(pa.array(keys, pa.string()), table["key"].combine_chunks()).to_numpy(zero_copy_only=False)
+    found = ~np.isnan(places)
+    scores = np.zeros((len(keys), n_classes), np.float32)
+    scores[found] = matrix(table["scores"])[places[found].astype(np.int64)]
+    return scores
 
 
 def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -224,7 +223,10 @@ def submit_slurm(step: Step, after: Sequence[str]) -> str:
         ntasks_per_node=1,
         cpus_per_task=4,
         additional_parameters=extra,
-        setup=[f"cd {os.getcwd()!r}", f"export PYTHONPATH={str(SCRIPTS.parent)!r}:${{PYTHONPATH:-}}"],  # noqa: PTH109
+        setup=[
+            shlex.join(["cd", str(Path.cwd())]),
+            f"export PYTHONPATH={shlex.quote(str(SCRIPTS.parent))}${{PYTHONPATH:+:$PYTHONPATH}}",
+        ],
     )
     return str(executor.submit(run_here, step).job_id)
 

@@ -14,7 +14,7 @@ from finepseudo.metrics import average_precision
 from finepseudo.soft_dtw import AlignmentBank, soft_dtw_cdist
 from finepseudo.steps import AlignabilityObjective
 from jobs.config import RunConfig
-from jobs.embed import chunks, evaluation_reader
+from jobs.embed import evaluation_reader
 from jobs.score import Scorer
 from shards.types import ItemTable
 
@@ -58,8 +58,8 @@ class PairProbe:
         reader = evaluation_reader(self.cfg, self.shards, self.cfg.frame_input, device)
         keys: list[str] = []
         parts: list[Tensor] = []
-        for row in chunks(self.labelled.keys, self.cfg.embed.chunk):
-            batch = reader.read(row["keys"]).to(device)
+        for batch in reader.batches(sorted(self.labelled.keys), self.cfg.embed.batch):
             keys += [key for key, valid in zip(batch.keys, batch.valid.tolist(), strict=True) if valid]
-            parts.append(objective.encoder(batch.frames[batch.valid, 0]).float())
+            frames = batch.frames[batch.valid.to(batch.frames.device), 0]
+            parts.append(objective.encoder(frames.to(device)).float())
         return keys, torch.cat(parts)

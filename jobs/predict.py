@@ -17,7 +17,8 @@ from finepseudo.predict import Exemplars, Predictor, predict_clip
 from jobs.config import ALIGNING, RunConfig, StrategyName, from_yaml
 from jobs.embed import evaluation_reader
 from jobs.objectives import trained_action_encoder, trained_frame_encoder, trained_scorer
-from jobs.score import Scorer, parts, read_embeddings
+from jobs.part_files import parts, read_embeddings
+from jobs.score import Scorer
 from jobs.train_loop import WEIGHTS
 from shards.annotations.base import Clip, make_annotations, read_clips
 from shards.label_split import read_split

@@ -7,21 +7,28 @@ appends them to the run's own metrics.jsonl and to TensorBoard, all under the sa
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from finepseudo.artifacts import write_text
 
 POLL_S = 0.5
+SAY_S = 30.0
+"""Time between two lines of a job that counts its parts."""
+
+Count = Callable[[int, int], None]
+"""Is told (parts done, parts) whenever a part is done."""
 
 
 class Reporter:
@@ -39,6 +46,7 @@ class Reporter:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
+            MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
         )
@@ -97,6 +105,29 @@ class Reporter:
         self._writers[name].flush()
 
     @contextmanager
+    def counting(self, name: str) -> Iterator[Count]:
+        """Show how much of a job is done: a bar on a terminal, in a log a line now and then with the time left."""
+        tasks: list[TaskID] = []
+        started, said, first = time.monotonic(), time.monotonic(), -1
+
+        def count(done: int, total: int) -> None:
+            nonlocal said, first
+            first = done if first < 0 else first
+            if self._progress:
+                tasks[:] = tasks or [self._progress.add_task(name, total=total, note="parts")]
+                self._progress.update(tasks[0], completed=done)
+            elif time.monotonic() - said >= SAY_S and done > first:
+                said = time.monotonic()
+                left = timedelta(seconds=round((said - started) / (done - first) * (total - done)))
+                self.say(f"{time.strftime('%H:%M:%S')} {name} part {done}/{total}, about {left} left")
+
+        try:
+            yield count
+        finally:
+            if self._progress and tasks:
+                self._progress.remove_task(tasks[0])
+
+    @contextmanager
     def follow(self, name: str, log: Path) -> Iterator[None]:
         """Follow a stage's log while the block runs: show each line and copy it to the run's metrics."""
         stop = threading.Event()
@@ -110,9 +141,10 @@ class Reporter:
 
     def _follow(self, name: str, log: Path, stop: threading.Event) -> None:
         task: TaskID | None = None
+        tail = Tail(log)
         while True:
             ended = stop.wait(POLL_S)
-            for line in read_lines(log):
+            for line in tail.new():
                 if self.scalars(line):
                     task = self._show(name, line, task)
             if ended:
@@ -142,6 +174,28 @@ def curve_name(line: Mapping[str, Any]) -> str:
     if line.get("round") is not None:
         parts.insert(2, f"round-{line['round']:02d}")
     return "/".join(str(part) for part in parts if part)
+
+
+class Tail:
+    """The lines that a JSON-lines file has got since the last look; the logs of long stages are not read anew."""
+
+    def __init__(self, path: Path) -> None:
+        """Look at `path`, which need not exist yet."""
+        self.path, self._offset, self._inode = path, 0, -1
+
+    def new(self) -> list[dict[str, Any]]:
+        """Return what was added. A file that was replaced is read from its beginning; a line in writing waits."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            inode = os.fstat(file.fileno()).st_ino
+            if inode != self._inode:
+                self._inode, self._offset = inode, 0
+            file.seek(self._offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 def read_lines(log: Path) -> list[dict[str, Any]]:

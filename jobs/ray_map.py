@@ -6,8 +6,9 @@ only what is missing. What a part holds never depends on the number of actors or
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from jobs.config import ResourcesConfig
+from jobs.progress import Count
 from jobs.train import Preempted, uses_gpu
 from shards.types import UserError
 
@@ -52,6 +54,7 @@ class Work:
 
     worker: a class made as `worker(told, pool)` in each actor, whose instances map a row {"part": file name, ..} to a
     flat dict; a true "stopped" in it says that a stop was requested, a text in "refused" what the user must mend.
+    timeout_s: time without a finished part after which the job is given up.
     """
 
     worker: Callable[..., Callable[[dict[str, Any]], dict[str, Any]]]
@@ -71,16 +74,21 @@ class _Actor:
         return self.worker(row)
 
 
-def map_parts(work: Work, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def map_parts(work: Work, rows: Sequence[dict[str, Any]], count: Count) -> list[dict[str, Any]]:
     """Run the work over the rows whose part file is missing in its folder; return what the workers returned for them.
 
-    `Preempted` after a stop request, `UserError` after `timeout_s` or for what a worker refuses.
+    `count` is told (parts done, parts) after each. `Preempted` after a stop request, `UserError` when no part is
+    finished for `timeout_s`, or for what a worker refuses.
     """
     work.folder.mkdir(parents=True, exist_ok=True)
     todo = [row for row in rows if not (work.folder / row["part"]).exists()]
     if not todo:
         return []
-    results = _within(lambda: _execute(work, todo), work.timeout_s)
+    there, results = len(rows) - len(todo), []
+    count(there, len(rows))
+    for result in _stream(work, todo):
+        results.append(result)
+        count(there + len(results), len(rows))
     refused = [str(row["refused"]) for row in results if row.get("refused")]
     if refused:
         raise UserError(refused[0])
@@ -89,7 +97,35 @@ def map_parts(work: Work, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]
     return results
 
 
-def _execute(work: Work, rows: Sequence[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+def _stream(work: Work, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield rows as they are finished, or give up: a Ray Data job that lacks resources waits for ever."""
+    finished: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            for row in _execute(work, rows):
+                finished.put(row)
+            finished.put(None)
+        except BaseException as error:  # raised where the rows are wanted
+            finished.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    while True:
+        try:
+            item = finished.get(timeout=work.timeout_s)
+        except queue.Empty:
+            raise UserError(
+                f"a Ray Data job has finished no part for {work.timeout_s / 60:g} minutes; give the cluster more CPUs "
+                "or raise resources.data_timeout_min; the same command goes on where it was"
+            ) from None
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            return
+        yield item
+
+
+def _execute(work: Work, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     import ray
     from ray.data import ActorPoolStrategy
 
@@ -101,28 +137,4 @@ def _execute(work: Work, rows: Sequence[dict[str, Any]]) -> Iterable[dict[str, A
         num_cpus=work.pool.cpus,
         num_gpus=1 if work.pool.gpu else 0,
     )
-    return list(mapped.iter_rows())
-
-
-def _within(job: Callable[[], Iterable[dict[str, Any]]], timeout_s: float) -> list[dict[str, Any]]:
-    """Run a job in a thread and give it up after `timeout_s`: a Ray Data job that lacks resources waits for ever."""
-    box: list[list[dict[str, Any]]] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            box.append(list(job()))
-        except BaseException as error:  # handed to the caller below
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
-        raise UserError(
-            f"a Ray Data job did not end within {timeout_s / 60:.0f} minutes; give the cluster more CPUs or raise "
-            "resources.data_timeout_min; the same command goes on where it was"
-        )
-    if errors:
-        raise errors[0]
-    return box[0]
+    yield from mapped.iter_rows()

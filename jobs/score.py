@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -22,6 +19,8 @@ from finepseudo.soft_dtw import AlignmentBank, class_alignability
 from jobs import preempt
 from jobs.config import RunConfig
 from jobs.objectives import trained_scorer
+from jobs.part_files import parts, read_embeddings
+from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
 from shards.label_split import read_split
@@ -42,26 +41,6 @@ class ScoreJob:
     frame_weights: Path
     split: Path
     n_classes: int
-
-
-def parts(folder: Path) -> list[Path]:
-    """List the part files in key order."""
-    return sorted(folder.glob("part-*.parquet"))
-
-
-def read_embeddings(paths: Sequence[Path], keys: frozenset[str] | None = None) -> tuple[list[str], Tensor]:
-    """Read the valid embeddings [N, T, F] of part files, of `keys` only where given, in key order."""
-    names: list[str] = []
-    rows: list[np.ndarray[Any, Any]] = []
-    shape = (0, 0)
-    for path in paths:
-        table = pq.read_table(path, columns=["key", "embedding", "T", "F", "valid"])
-        for key, values, t, f, valid in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            if valid and (keys is None or key in keys):
-                names.append(key)
-                rows.append(np.asarray(values, np.float32))
-                shape = (t, f)
-    return names, torch.from_numpy(np.stack(rows).reshape(len(rows), *shape)) if rows else torch.empty(0, 1, 1)
 
 
 def pack_gallery(
@@ -139,8 +118,8 @@ class Aligner:
         return class_alignability(embeddings.to(self.device), self.bank, wrapped, gamma).float().cpu()
 
 
-def score(job: ScoreJob, pool: Pool) -> list[dict[str, Any]]:
+def score(job: ScoreJob, pool: Pool, count: Count) -> list[dict[str, Any]]:
     """Score the pool into `job.folder`; return one row of numbers per part that was made."""
     rows = [{"part": path.name} for path in parts(job.embeddings)]
     timeout_s = 60 * job.cfg.resources.data_timeout_min
-    return map_parts(Work(worker=Aligner, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows)
+    return map_parts(Work(worker=Aligner, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count)

@@ -89,7 +89,8 @@ class Stages(TrainStages, LabelStages):
         )
         about = {"strategy": tags["strategy"], "seed": tags["seed"], "rounds": tags["round"]}
         pool = plan_pool(cfg.resources.embed_actors, cfg.resources)
-        metrics = evaluate(job, labels, classes, pool, about)
+        with self.reporter.counting(self._name(folder)) as count:
+            metrics = evaluate(job, labels, classes, pool, about=about, count=count)
         if frame:
             write_examples(cfg, self.paths.shards, labels, frame / WEIGHTS, folder / "examples.npz")
         self._scalars(

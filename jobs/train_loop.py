@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from finepseudo.artifacts import write_text
 from finepseudo.checkpoint import checkpoint_steps, load_state, save_state, save_weights
 from finepseudo.optim import OptimConfig, build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from jobs import preempt
@@ -268,7 +269,7 @@ class Loop:
         if self.rank != 0 or not path.exists():
             return
         whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
-        path.write_text("".join(line for line in whole if json.loads(line)["step"] <= self.step), encoding="utf-8")
+        write_text(path, "".join(line for line in whole if json.loads(line)["step"] <= self.step))
 
     def _save(self) -> None:
         if self.rank == 0:

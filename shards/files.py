@@ -18,6 +18,10 @@ _DISK_ERRORS = {
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "permission is denied; choose a folder you may write to",
     errno.EPERM: "permission is denied; choose a folder you may write to",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
+    errno.EEXIST: "a part of the path is a file, not a folder; choose another folder",
+    errno.EISDIR: "it is a folder; move it away or choose another one",
+    errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
 }
 TEMPORARY_SUFFIX = ".tmp"
 

@@ -83,9 +83,20 @@ class ClipReader:
         Labels are those of the reader's items; NO_LABEL for other clips. Raises UserError for a key that is not stored.
         """
         _check_keys(self.manifest, keys, self.manifest)
-        requests = [self._request(slot, key, self._places.get(key, PADDING), None) for slot, key in enumerate(keys)]
         with ThreadPoolExecutor(self.cfg.threads, "clips") as pool:
-            return self._loader.load(requests, len(keys), pool)
+            return self._asked(keys, pool)()
+
+    def batches(self, keys: Sequence[str], size: int) -> Iterator[ClipBatch]:
+        """Read clips as `read` does, `size` in a batch (the last may be smaller), decoding ahead of the caller."""
+        _check_keys(self.manifest, keys, self.manifest)
+        with ThreadPoolExecutor(self.cfg.threads, "clips") as pool:
+            groups = (keys[first : first + size] for first in range(0, len(keys), size))
+            yield from _ahead((self._asked(group, pool) for group in groups), self.cfg.prefetch)
+
+    def _asked(self, keys: Sequence[str], pool: ThreadPoolExecutor) -> Callable[[], ClipBatch]:
+        """Plan a batch of these clips; what is returned reads it."""
+        requests = [self._request(slot, key, self._places.get(key, PADDING), None) for slot, key in enumerate(keys)]
+        return lambda: self._loader.load(requests, len(keys), pool)
 
     @cached_property
     def _places(self) -> dict[str, int]:

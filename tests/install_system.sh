@@ -3,7 +3,7 @@
 # goes on: those tests then skip with the reason (with CI=true they fail instead).
 set -euo pipefail
 declare -A package=([munged]=munge [slurmctld]=slurmctld [slurmd]=slurmd [sbatch]=slurm-client [ip]=iproute2
-  [chromium]=chromium [chromedriver]=chromium-driver [nsenter]=util-linux [pgrep]=procps [g++]=g++)
+  [chromium]=chromium [chromedriver]=chromium-driver [nsenter]=util-linux [pgrep]=procps [g++]=g++ [shellcheck]=shellcheck)
 missing=()
 for tool in "${!package[@]}"; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$tool" >/dev/null || missing+=("${package[$tool]}")

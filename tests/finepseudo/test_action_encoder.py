@@ -62,3 +62,14 @@ def test_uncertainty_is_a_property_of_the_clip():
 def test_config_refuses(options, words):
     with pytest.raises(ValueError, match=words):
         ActionEncoderConfig(**options)
+
+
+def test_bf16_is_the_backbone_alone_and_close_to_fp32():
+    frames = torch.rand(3, 6, 3, 16, 16)
+    logits = {}
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(2)
+        config = ActionEncoderConfig(variant="tiny", precision=precision, dropout=0.0)
+        logits[precision] = build_action_encoder(config, 4)(frames)
+    assert logits["bf16"].dtype == torch.float32
+    assert 1e-6 < (logits["bf16"] - logits["fp32"]).abs().max() < 0.05

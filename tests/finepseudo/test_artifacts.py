@@ -52,7 +52,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"file\.json: cannot write \(No space left"):
+    with pytest.raises(UserError, match=r"cannot write .*file\.json: no space is left"):
         write_json(tmp_path / "file.json", 1)
     assert list(tmp_path.iterdir()) == []
 
@@ -126,7 +126,7 @@ def test_a_kill_at_any_write_of_a_stage_is_never_taken_for_done(tmp_path, monkey
     assert not is_done(first(tmp_path))
     run(first(tmp_path), "out-1.txt", "one")
     assert is_done(first(tmp_path))
-    assert not [path for path in (tmp_path / "first").iterdir() if path.name.startswith(".tmp-")]
+    assert not [path for path in (tmp_path / "first").iterdir() if path.name.endswith(".tmp")]
 
 
 def test_a_stage_without_its_output_is_refused(tmp_path):

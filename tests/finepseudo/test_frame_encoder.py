@@ -106,3 +106,18 @@ def test_embedding_knows_its_place_and_its_neighbours():
 def test_config_refuses(options, words):
     with pytest.raises(ValueError, match=words):
         FrameEncoderConfig(**options)
+
+
+def test_bf16_is_the_encoder_alone_and_close_to_fp32():
+    frames = torch.rand(3, 5, 3, 24, 24)
+    out = {}
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(2)
+        encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny", precision=precision, dropout=0.0))
+        out[precision] = encoder(frames)
+        encoder.project(out[precision]).sum().backward()
+        assert {p.grad.dtype for p in encoder.parameters()} == {torch.float32}
+        assert {b.dtype for b in statistics(encoder).values()} <= {torch.float32, torch.int64}
+    assert out["bf16"].dtype == torch.float32
+    torch.testing.assert_close(out["bf16"].norm(dim=-1), torch.ones(3, 5))
+    assert 1e-5 < (out["bf16"] - out["fp32"]).abs().max() < 0.05

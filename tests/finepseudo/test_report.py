@@ -469,14 +469,14 @@ def test_the_page_is_one_file_the_same_each_time_and_whole(small):
     assert page.tags["script"] == page.tags["iframe"] == page.tags["object"] == 0
     assert b"http://" not in first
     assert b"https://" not in first
-    assert not list(small.glob(".tmp-*"))
+    assert not list(small.glob(".*.tmp"))
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing_behind(small):
     (small / "report.html").mkdir()
-    with pytest.raises(UserError, match=r"report\.html: cannot write"):
+    with pytest.raises(UserError, match=r"cannot write .*report\.html: it is a folder"):
         write_report(small)
-    assert not list(small.glob(".tmp-*"))
+    assert not list(small.glob(".*.tmp"))
 
 
 def test_names_are_text_never_markup(small):

@@ -152,8 +152,23 @@ def wait_for(process: subprocess.Popen, log: Path, step: int) -> None:
     raise AssertionError(f"{log} never reached step {step}")
 
 
+def kill_a_training_worker(driver: int) -> None:
+    """End one training worker of the Ray that `driver` started, as the kernel does when memory is short."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], check=True, capture_output=True, text=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    parent = {int(row[0]): int(row[1]) for row in rows}
+    workers = [int(row[0]) for row in rows if "RayTrainWorker" in row[-1] and is_below(int(row[0]), driver, parent)]
+    os.kill(workers[0], signal.SIGKILL)
+
+
+def is_below(process: int, ancestor: int, parent: dict[int, int]) -> bool:
+    while process in parent and process != ancestor:
+        process = parent[process]
+    return process == ancestor
+
+
 def test_a_run_killed_and_stopped_half_way_ends_as_an_undisturbed_one(whole, tmp_path):
-    """SIGKILL while f_A trains on the labels, a stop request while it trains on pseudo-labels, then to the end."""
+    """SIGKILL of the driver, then of one training worker, then a stop request, each in the middle of a stage."""
     run = tmp_path / "smoke"
     for name in ("data", "seed-0/pretrain"):
         shutil.copytree(whole / name, run / name)
@@ -166,6 +181,8 @@ def test_a_run_killed_and_stopped_half_way_ends_as_an_undisturbed_one(whole, tmp
     process.wait()
 
     process = start(tmp_path)
+    wait_for(process, run / "seed-0/supervised/round-01/action_encoder/metrics.jsonl", 3)
+    kill_a_training_worker(process.pid)
     wait_for(process, run / "seed-0/collaborative/round-01/frame_encoder/metrics.jsonl", 3)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(120) in (75, 0), (tmp_path / "log").read_text()
@@ -184,4 +201,4 @@ def test_a_run_killed_and_stopped_half_way_ends_as_an_undisturbed_one(whole, tmp
     ]
     assert set(losses[1]) <= set(losses[0])
     assert not list(run.rglob("STARTED.json"))
-    assert not list(run.rglob(".tmp-*"))
+    assert not list(run.rglob(".*.tmp"))

@@ -167,6 +167,17 @@ def test_read_is_fixed_keeps_the_order_and_takes_more_keys_than_a_batch(manifest
     assert torch.equal(first.frames[-1], first.frames[6])
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_batches_of_wanted_clips_are_pieces_of_one_read(h264: Manifest, prefetch: int) -> None:
+    reader = ClipReader(h264, items(KEYS[:5]), config(prefetch=prefetch), seed=1)
+    whole, pieces = reader.read(KEYS[:7]), list(reader.batches(KEYS[:7], 3))
+    assert [len(piece.keys) for piece in pieces] == [3, 3, 1]
+    assert torch.equal(torch.cat([piece.frames for piece in pieces]), whole.frames)
+    assert sum((piece.keys for piece in pieces), ()) == whole.keys
+    with pytest.raises(UserError, match="strange"):
+        next(reader.batches(["strange"], 3))
+
+
 def test_labels_of_unlabelled_clips_are_not_carried(h264: Manifest) -> None:
     for batch in ClipReader(h264, ItemTable.unlabelled(KEYS), config(), seed=1).epoch(0):
         assert (batch.labels == NO_LABEL).all()

@@ -1,0 +1,61 @@
+"""Part files: the unit in which the pool is embedded, scored and tested; a stopped job makes only the missing ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+
+def chunks(keys: Sequence[str], size: int) -> list[dict[str, Any]]:
+    """Cut sorted keys into rows of fixed size, each with the name of its part file."""
+    ordered = sorted(keys)
+    return [
+        {"part": f"part-{i:06d}.parquet", "keys": ordered[start : start + size]}
+        for i, start in enumerate(range(0, len(ordered), size))
+    ]
+
+
+def parts(folder: Path) -> list[Path]:
+    """List the part files in key order."""
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def read_parts(paths: Sequence[Path], columns: Sequence[str]) -> pa.Table:
+    """Read columns of part files into one table, in key order."""
+    return pa.concat_tables([pq.read_table(path, columns=list(columns)) for path in paths])
+
+
+def matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    """Give a column of equally long float lists as [N, D], without a Python object a number."""
+    blocks = [chunk.flatten().to_numpy() for chunk in column.chunks]
+    flat = np.concatenate(blocks) if blocks else np.empty(0, np.float32)
+    rows: npt.NDArray[np.float32] = flat.reshape(len(column), -1) if len(column) else flat.reshape(0, 0)
+    return rows
+
+
+def read_embeddings(paths: Sequence[Path], keys: frozenset[str] | None = None) -> tuple[list[str], Tensor]:
+    """Read the valid embeddings [N, T, F] of part files, of `keys` only where given, in key order."""
+    wanted = None if keys is None else pa.array(sorted(keys), pa.string())
+    names: list[str] = []
+    found: list[Tensor] = []
+    for path in paths:  # one by one: the pool's embeddings together may be larger than the memory
+        table = pq.read_table(path, columns=["key", "embedding", "T", "F", "valid"])
+        table = table.filter(table["valid"] if wanted is None else _both(table, wanted))
+        if table.num_rows:
+            names += table["key"].to_pylist()
+            t, f = table["T"][0].as_py(), table["F"][0].as_py()
+            found.append(torch.from_numpy(matrix(table["embedding"])).view(-1, t, f))
+    return names, torch.cat(found) if found else torch.empty(0, 1, 1)
+
+
+def _both(table: pa.Table, wanted: pa.Array) -> pa.ChunkedArray:
+    return pc.and_(table["valid"], pc.is_in(table["key"], wanted))

@@ -1,0 +1,63 @@
+"""What a run says: the driver follows the logs of its workers, line by line, each line once."""
+
+import json
+import threading
+
+import pytest
+
+from jobs import progress
+from jobs.progress import Reporter, Tail, read_lines
+
+
+def line(step: int, loss: float = 1.0) -> dict[str, object]:
+    tags = {"seed": 0, "strategy": None, "round": 0, "stage": "pretrain"}
+    return {**tags, "step": step, "steps": 3, "train/loss": loss, "data/wait_fraction": 0.25}
+
+
+def write(path, lines, end=""):
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(each) + "\n" for each in lines) + end)
+
+
+def test_tail_gives_each_line_once_and_waits_for_the_end_of_a_line(tmp_path):
+    path = tmp_path / "log"
+    tail = Tail(path)
+    assert tail.new() == []
+    write(path, [line(1), line(2)], '{"step": ')
+    assert [each["step"] for each in tail.new()] == [1, 2]
+    assert tail.new() == []
+    write(path, [], "3}\n")
+    assert tail.new() == [{"step": 3}]
+
+
+def test_tail_reads_a_replaced_file_from_its_beginning(tmp_path):
+    path = tmp_path / "log"
+    tail = Tail(path)
+    write(path, [line(1), line(2), line(3)])
+    tail.new()
+    write(tmp_path / "shorter", [line(1)])
+    (tmp_path / "shorter").replace(path)
+    write(path, [line(2, 0.5), line(3, 0.5), line(4)])
+    assert [each["step"] for each in tail.new()] == [1, 2, 3, 4]
+
+
+def test_followed_lines_are_shown_and_kept_once_also_by_the_next_command(tmp_path, capsys):
+    log = tmp_path / "stage.jsonl"
+    for _ in range(2):  # the same command again follows the same log
+        with Reporter(tmp_path, tensorboard=False) as reporter, reporter.follow("pretrain", log):
+            if not log.exists():
+                threading.Timer(0.1, write, (log, [line(1), line(2), line(3)])).run()
+    said = capsys.readouterr().out
+    assert [each["step"] for each in read_lines(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+    assert said.count("pretrain step 2/3 loss 1 data-wait 25%") == 1
+
+
+@pytest.mark.parametrize(("every", "lines"), [(0.0, ["part 8/10", "part 9/10", "part 10/10"]), (3600.0, [])])
+def test_a_job_that_counts_its_parts_says_now_and_then_how_far_it_is(tmp_path, capsys, monkeypatch, every, lines):
+    monkeypatch.setattr(progress, "SAY_S", every)
+    with Reporter(tmp_path, tensorboard=False) as reporter, reporter.counting("round-00/embeddings") as count:
+        for done in (7, 8, 9, 10):  # seven are there from an earlier command and say nothing about the speed
+            count(done, 10)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split("embeddings ")[1].split(",")[0] for line in said] == lines
+    assert all("about 0:00:0" in line and line.endswith("left") for line in said)
