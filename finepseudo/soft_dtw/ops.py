@@ -41,7 +41,9 @@ def soft_dtw(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: f
         value = reference.rectangle(x, other, x_len, y_len, gamma)
     elif backends.is_triton(backend):
         kernels = backends.triton_kernels(backend, x.dtype, x.shape[2])
-        value = kernels.rectangle(x, other.transpose(0, 1), x_len, y_len, gamma)
+        # Triton launches on the current device, which may be another one
+        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+            value = kernels.rectangle(x, other.transpose(0, 1), x_len, y_len, gamma)
     else:
         value = wavefront.rectangle(x, other.transpose(0, 1), x_len, y_len, gamma, symmetric=y is None)
     return _mirror(value) if y is None else value
@@ -115,7 +117,8 @@ def soft_dtw_bank(
         return reference.rectangle(u, operand.transpose(0, 1), u_len, g_len, gamma)
     if backends.is_triton(backend):
         kernels = backends.triton_kernels(backend, operand.dtype, operand.shape[2])
-        return cast(Tensor, kernels.rectangle(u, operand, u_len, g_len, gamma))
+        with torch.cuda.device_of(u):  # type: ignore[no-untyped-call]
+            return cast(Tensor, kernels.rectangle(u, operand, u_len, g_len, gamma))
     return wavefront.rectangle(u, operand, u_len, g_len, gamma)
 
 
