@@ -15,6 +15,6 @@ def bench(what: str, options: Sequence[str]) -> int:
         from jobs import bench_data
 
         return bench_data.main(options)
-    from finepseudo import bench_alignment
+    from finepseudo.bench import alignment
 
-    return bench_alignment.main(options)
+    return alignment.main(options)

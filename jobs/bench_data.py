@@ -20,7 +20,8 @@ from pathlib import Path
 
 import torch
 
-from finepseudo.bench_alignment import Target, processor, say, table_head, table_row
+from finepseudo.bench.alignment import processor
+from finepseudo.bench.race import Target, say, table_head, table_row
 from shards.bench import large, peers, reading, writing
 from shards.bench.clips import BenchClips, given_clips, make_clips
 from shards.bench.race import Ratio, race, speed

@@ -69,7 +69,13 @@ class LabelStages(StageMaker):
         stage = Stage(
             kind="scores",
             folder=folder,
-            config=part(self.cfg, "embed.gallery_per_class", "frame_stage.loss.gamma", "frame_stage.scorer"),
+            config=part(
+                self.cfg,
+                "embed.gallery_per_class",
+                "embed.gallery_dtype",
+                "frame_stage.loss.gamma",
+                "frame_stage.scorer",
+            ),
             inputs={**self._drawn(seed), "embeddings": embeddings / DONE, "frame_encoder": frame / DONE},
             outputs=("part-*.parquet", GALLERY),
         )

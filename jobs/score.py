@@ -57,10 +57,12 @@ def pack_gallery(
     return {"embeddings": bank.unit, "labels": bank.labels}
 
 
-def read_gallery(path: Path, n_classes: int) -> AlignmentBank:
-    """Read a packed gallery back."""
+def read_gallery(path: Path, n_classes: int, dtype: str) -> AlignmentBank:
+    """Read a packed gallery back, in a dtype of torch."""
     tensors = load_weights(path)
-    return AlignmentBank(tensors["embeddings"], labels=tensors["labels"], n_classes=n_classes)
+    return AlignmentBank(
+        tensors["embeddings"], labels=tensors["labels"], n_classes=n_classes, dtype=getattr(torch, dtype)
+    )
 
 
 class Scorer:
@@ -89,7 +91,7 @@ class Aligner:
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
         self.scorer = trained_scorer(job.cfg, job.frame_weights).to(self.device)
-        self.bank = read_gallery(job.folder / GALLERY, job.n_classes)
+        self.bank = read_gallery(job.folder / GALLERY, job.n_classes, job.cfg.embed.gallery_dtype)
         self.pool_keys = frozenset(read_split(job.split).keys("unlabelled"))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

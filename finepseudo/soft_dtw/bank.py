@@ -57,17 +57,21 @@ class AlignmentBank:
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def operand(self, backend: str) -> tuple[Tensor, Tensor]:
         """Return the packed gallery for a resolved backend and the order [G] of the videos in it."""
-        compiled = backends.is_native(backend)
-        kind = backend if compiled or backend == "triton" else "time-major"
+        special = backends.is_native(backend) or backends.is_triton(backend)
+        kind = backend if special else "time-major"
         if kind not in self._packed:
-            pack = native.pack(self.unit, self.lengths, self.dtype, backend) if compiled else self._time_major(kind)
-            self._packed[kind] = pack
+            self._packed[kind] = self._pack(kind)
         return self._packed[kind]
 
-    def _time_major(self, kind: str) -> tuple[Tensor, Tensor]:
-        """Return [T, G, F]; for Triton in the bank's own dtype, which its tensor cores take."""
-        rows_first = self.unit.to(self.dtype) if kind == "triton" else self.unit
-        return rows_first.transpose(0, 1).contiguous(), torch.arange(len(self), device=self.device)
+    def _pack(self, kind: str) -> tuple[Tensor, Tensor]:
+        """Pack for compiled code, for Triton in the bank's own dtype, or as [T, G, F] in that of the recursion."""
+        if backends.is_native(kind):
+            return native.pack(self.unit, self.lengths, self.dtype, kind)
+        order = torch.arange(len(self), device=self.device)
+        if backends.is_triton(kind):
+            kernels = backends.triton_kernels(kind, self.dtype, self.features)
+            return kernels.pack(self.unit.to(self.dtype)), order
+        return self.unit.transpose(0, 1).contiguous(), order
 
 
 def _check_labels(

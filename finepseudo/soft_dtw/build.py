@@ -14,19 +14,22 @@ import tempfile
 import warnings
 from pathlib import Path
 
-SOURCES = ("kernel.cpp", "table.h", "lanes.h")
+SOURCES = ("kernel.cpp", "table.h", "tiles.h", "lanes.h")
 COMMON = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-ffp-contract=off", "-Wno-psabi")
 AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
 ISA_FLAGS: dict[str, tuple[str, ...]] = {
+    "amx": (*AVX512, "-mamx-tile", "-mamx-bf16"),
     "avx512bf16": (*AVX512, "-mavx512bf16"),
     "avx512": AVX512,
     "avx2": ("-mavx2", "-mfma"),
     "baseline": (),
 }
 """Compiler flags of each instruction set, best first."""
+AVX512_NEEDS = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 ISA_NEEDS: dict[str, frozenset[str]] = {
-    "avx512bf16": frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"}),
-    "avx512": frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"}),
+    "amx": AVX512_NEEDS | {"amx_tile", "amx_bf16"},
+    "avx512bf16": AVX512_NEEDS | {"avx512_bf16"},
+    "avx512": AVX512_NEEDS,
     "avx2": frozenset({"avx2", "fma"}),
     "baseline": frozenset(),
 }
@@ -48,7 +51,14 @@ def processor_features() -> frozenset[str]:
 @functools.cache
 def isas() -> tuple[str, ...]:
     """Name the instruction sets this processor has, best first."""
-    return tuple(name for name, needs in ISA_NEEDS.items() if needs <= processor_features())
+    found = (name for name, needs in ISA_NEEDS.items() if needs <= processor_features())
+    return tuple(name for name in found if name != "amx" or _may_use_tiles())
+
+
+def _may_use_tiles() -> bool:
+    """Ask Linux for the state of the matrix unit's tiles, which a process gets on request only (arch_prctl)."""
+    arch_prctl, request, tile_data = 158, 0x1023, 18
+    return bool(ctypes.CDLL(None).syscall(arch_prctl, request, tile_data) == 0)
 
 
 def compiler() -> tuple[str, ...]:

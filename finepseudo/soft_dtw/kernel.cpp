@@ -12,7 +12,12 @@
 #include <thread>
 #include <vector>
 
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
 #include "table.h"
+#include "tiles.h"
 
 namespace {
 
@@ -27,11 +32,22 @@ Buffer buffer(int64_t floats) {
   return Buffer(static_cast<float*>(p));
 }
 
+// Within its scope, what falls below 2^-126 is 0 at once: next to the largest of a sum it has no effect, and processors
+// by Intel take hundreds of cycles for every operation that meets such a number.
+struct FlushToZero {
+#if defined(__SSE__)
+  unsigned before = _mm_getcsr();
+  FlushToZero() { _mm_setcsr(before | 0x8040); }
+  ~FlushToZero() { _mm_setcsr(before); }
+#endif
+};
+
 // Returns 0, or 1 if memory ran out in any thread.
 int run_tasks(int64_t count, int64_t threads, const std::function<void(const std::function<int64_t()>&)>& worker) {
   std::atomic<int64_t> next{0};
   std::atomic<int> failed{0};
   auto body = [&] {
+    FlushToZero scope;
     try {
       worker([&] {
         int64_t task = next.fetch_add(1);
@@ -66,18 +82,36 @@ struct Sides {
   const float* block_panel(int64_t block) const { return panel + block * columns * words * LANES; }
 };
 
-// Chunks [words][ROWS] of one video, rows beyond the last are 0.
+// Rows of u whose dot products are made at once.
+int64_t chunk_rows(const Sides& in) {
+#if defined(__AMX_BF16__)
+  if (in.halves) return TILE_ROWS;
+#endif
+  return ROWS;
+}
+
+// Chunks of one video: [words][ROWS], or, for the matrix unit, [TILE_ROWS][words]. Rows beyond the last mean nothing.
 void turn(const Sides& in, int64_t video, float* out) {
   const float* from = in.u + video * in.rows * in.words;
-  const int64_t rows = in.u_len[video];
+  const int64_t rows = in.u_len[video], chunk = chunk_rows(in);
+  if (chunk != ROWS) {
+    std::copy_n(from, rows * in.words, out);
+    return;
+  }
   for (int64_t top = 0; top < rows; top += ROWS, out += in.words * ROWS)
     for (int64_t k = 0; k < in.words; ++k)
       for (int64_t r = 0; r < ROWS; ++r) out[k * ROWS + r] = top + r < rows ? from[(top + r) * in.words + k] : 0.f;
 }
 
-int64_t turned_size(const Sides& in) { return (in.rows + ROWS - 1) / ROWS * ROWS * in.words; }
+int64_t turned_size(const Sides& in) {
+  const int64_t chunk = chunk_rows(in);
+  return (in.rows + chunk - 1) / chunk * chunk * in.words;
+}
 
 void dots_of(const Sides& in, const float* turned, const float* panel, int64_t rows, int64_t used, float* dots) {
+#if defined(__AMX_BF16__)
+  if (in.halves) return tile_cosines(turned, panel, in.words, used, dots, in.columns);
+#endif
   if (in.halves)
     cosine_chunk<true>(turned, panel, in.words, rows, used, dots, in.columns);
   else
@@ -98,8 +132,8 @@ void table_edge(const Sides& in, const float* turned, int64_t video, int64_t blo
   const int64_t n = in.u_len[video], used = in.used(block);
   const Vec s = all(static_cast<float>(in.s));
   edge.clear(used);
-  for (int64_t top = 0; top < n; top += ROWS) {
-    const int64_t rows = std::min<int64_t>(ROWS, n - top);
+  for (int64_t top = 0; top < n; top += chunk_rows(in)) {
+    const int64_t rows = std::min(chunk_rows(in), n - top);
     dots_of(in, turned + top * in.words, in.block_panel(block), rows, used, dots);
     for (int64_t r = 0; r < rows; r += 4) {
       Rows at{edge.m.get(), edge.e.get(), edge.m.get(), edge.e.get(), nullptr, nullptr, 0};
@@ -248,8 +282,11 @@ int soft_dtw_forward(const float* u, const int64_t* u_len, int64_t videos, int64
   const Sides in{u, u_len, videos, rows, words, panel, g_len, blocks, columns, gallery, s, halves != 0};
   const int64_t across = (blocks + kBlocks - 1) / kBlocks, down = (videos + kSlab - 1) / kSlab;
   return run_tasks(across * down, threads, [&](const std::function<int64_t()>& next) {
-    Buffer turned = buffer(kSlab * turned_size(in)), dots = buffer(ROWS * columns * LANES);
+    Buffer turned = buffer(kSlab * turned_size(in)), dots = buffer(chunk_rows(in) * columns * LANES);
     Edge edge(columns);
+#if defined(__AMX_BF16__)
+    Tiles scope;
+#endif
     for (int64_t t = next(); t >= 0; t = next())
       forward_task(in, t / across * kSlab, t % across * kBlocks, triangle != 0, order, turned.get(), dots.get(), edge,
                    out);

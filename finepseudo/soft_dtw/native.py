@@ -1,4 +1,3 @@
-# ruff: noqa: PLR0917 - the operators of torch.library take every argument by position
 """Backend `cpu`: the compiled kernels on torch tensors. A resolved name is "cpu-" and an instruction set."""
 
 from __future__ import annotations
@@ -17,13 +16,22 @@ PART_BYTES = 64 << 20
 
 
 @functools.cache
+def _best() -> tuple[str, str | None]:
+    """Return the best instruction set that the compiler here knows too, and why there is none, if so."""
+    reasons = []
+    for isa in isas():
+        try:
+            build.library(isa)
+        except build.BuildError as error:
+            reasons.append(str(error))
+        else:
+            return isa, None
+    return isas()[0], reasons[0]
+
+
 def why_missing() -> str | None:
     """Return why the compiled code cannot be used on this machine, None if it can. Builds it on the first call."""
-    try:
-        build.library(best_isa())
-    except build.BuildError as error:
-        return str(error)
-    return None
+    return _best()[1]
 
 
 @functools.cache
@@ -41,8 +49,8 @@ def isas() -> tuple[str, ...]:
 
 
 def best_isa() -> str:
-    """Name the best of them."""
-    return isas()[0]
+    """Name the best of them that the compiler knows."""
+    return _best()[0]
 
 
 def _isa(backend: str) -> str:
@@ -78,22 +86,25 @@ def _panels(rows: Tensor, slots: int, lanes: int) -> Tensor:
     return rows.view(slots // lanes, lanes, m, k).permute(0, 2, 3, 1).contiguous()
 
 
-def _halves(rows: Tensor) -> Tensor:
-    """Return pairs of bfloat16 of [.., F] as 32-bit words [.., ceil(F / 2)]."""
-    if rows.shape[-1] % 2:
-        rows = torch.nn.functional.pad(rows, (0, 1))
-    return rows.to(torch.bfloat16).contiguous().view(torch.int32)
+HALF_FEATURES = {"amx": 32, "avx512bf16": 2}
+"""Instruction sets with a product of bfloat16, and what F is padded to a multiple of for it."""
+
+
+def _halves(rows: Tensor, backend: str) -> Tensor:
+    """Return pairs of bfloat16 of [.., F] as 32-bit words [.., ceil(F / 2)], padded with zeros as the backend needs."""
+    missing = -rows.shape[-1] % HALF_FEATURES[_isa(backend)]
+    return torch.nn.functional.pad(rows, (0, missing)).to(torch.bfloat16).contiguous().view(torch.int32)
 
 
 def _in_halves(dtype: torch.dtype, backend: str) -> bool:
-    return dtype == torch.bfloat16 and _isa(backend) == "avx512bf16"
+    return dtype == torch.bfloat16 and _isa(backend) in HALF_FEATURES
 
 
 def pack(unit: Tensor, lengths: Tensor, dtype: torch.dtype, backend: str) -> tuple[Tensor, Tensor]:
     """Pack unit rows [G, M, F], rounded to `dtype`, into panels; return them and the order [G] of their slots."""
     order, padded = _sorted_blocks(lengths, _lanes(backend))
     rows = unit[order]
-    return _panels(_halves(rows) if _in_halves(dtype, backend) else rows, len(padded), _lanes(backend)), order
+    return _panels(_halves(rows, backend) if _in_halves(dtype, backend) else rows, len(padded), _lanes(backend)), order
 
 
 def _forward(
@@ -123,7 +134,7 @@ def against_bank(
     """Return D [U, G] of unit rows u [U, T, F] against a packed bank, in the bank's own order."""
     _, slot_len = _sorted_blocks(g_len, _lanes(backend))
     halves = operand.dtype == torch.int32
-    words = _halves(u) if halves else u.contiguous()
+    words = _halves(u, backend) if halves else u.contiguous()
     return _forward(words, u_len, operand, slot_len, order, gamma, halves, False, backend)
 
 
@@ -186,8 +197,8 @@ def pairwise_backward(
 
 
 def _parts(most: int, numbers: int) -> int:
-    """Return into how many separate sums a gradient of that many numbers goes: at most 8 and PART_BYTES in all."""
-    return max(1, min(8, most, PART_BYTES // (4 * max(1, numbers))))
+    """Return into how many separate sums a gradient of that many numbers goes: at most 4 and PART_BYTES in all."""
+    return max(1, min(4, most, PART_BYTES // (4 * max(1, numbers))))
 
 
 def _total(parts: Tensor) -> Tensor:

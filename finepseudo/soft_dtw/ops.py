@@ -3,8 +3,6 @@
 They take unit rows (see `rows.py`); normalisation stays in plain torch, where autograd already knows it.
 """
 
-# ruff: noqa: PLR0917 - the operators of torch.library take every argument by position
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -41,8 +39,11 @@ def soft_dtw(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: f
     other = x if y is None else y
     if backend == "reference":
         value = reference.rectangle(x, other, x_len, y_len, gamma)
-    elif backend == "triton":
-        value = backends.triton_kernels().rectangle(x, other.transpose(0, 1), x_len, y_len, gamma)
+    elif backends.is_triton(backend):
+        kernels = backends.triton_kernels(backend, x.dtype, x.shape[2])
+        # Triton launches on the current device, which may be another one
+        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+            value = kernels.rectangle(x, other.transpose(0, 1), x_len, y_len, gamma)
     else:
         value = wavefront.rectangle(x, other.transpose(0, 1), x_len, y_len, gamma, symmetric=y is None)
     return _mirror(value) if y is None else value
@@ -114,8 +115,10 @@ def soft_dtw_bank(
         return native.against_bank(u, u_len, operand, order, g_len, gamma, backend)
     if backend == "reference":
         return reference.rectangle(u, operand.transpose(0, 1), u_len, g_len, gamma)
-    if backend == "triton":
-        return cast(Tensor, backends.triton_kernels().rectangle(u, operand, u_len, g_len, gamma))
+    if backends.is_triton(backend):
+        kernels = backends.triton_kernels(backend, operand.dtype, operand.shape[2])
+        with torch.cuda.device_of(u):  # type: ignore[no-untyped-call]
+            return cast(Tensor, kernels.rectangle(u, operand, u_len, g_len, gamma))
     return wavefront.rectangle(u, operand, u_len, g_len, gamma)
 
 

@@ -65,7 +65,8 @@ def soft_alignment(x: Tensor, y: Tensor, gamma: float = 1e-3) -> tuple[Tensor, T
     gamma = checks.gamma_value(gamma)
     unit_x, unit_y = _one_pair(x, y)
     x_len, y_len = (torch.tensor([v.shape[1]], device=x.device) for v in (unit_x, unit_y))
-    block = wavefront.make_block(unit_x, unit_y.transpose(0, 1), x_len, y_len, gamma)
+    rows, columns = wavefront.scaled(unit_x, gamma), wavefront.with_ones(unit_y.transpose(0, 1))
+    block = wavefront.make_block(rows, columns, x_len, y_len)
     mass = wavefront.run_backward(block, block.cost.new_ones(1, 1))
     return reference.pair_cost(unit_x[0], unit_y[0]), mass[0, :, :, 0]
 

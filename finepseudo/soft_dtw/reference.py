@@ -4,8 +4,6 @@ Equations: Cuturi and Blondel, "Soft-DTW: a differentiable loss function for tim
 and 2, on the cost 1 - cosine.
 """
 
-# ruff: noqa: PLR0917 - the operators of torch.library take every argument by position
-
 from __future__ import annotations
 
 import math

@@ -34,21 +34,25 @@ def test_opcheck(backend: str) -> None:
 
 
 @pytest.mark.slow
-def test_compiled_by_torch_with_gradient() -> None:
+@pytest.mark.parametrize("compiler", ["aot_eager", "inductor"])
+def test_compiled_by_torch_with_gradient(compiler: str) -> None:
+    if compiler == "inductor" and native.why_missing() is not None:
+        pytest.skip("no C++ compiler here")
+    torch.compiler.reset()
     x = torch.randn(5, 6, 7)
 
     def loss(a: torch.Tensor) -> torch.Tensor:
         return (soft_dtw_pairwise(a * 2.0, normalize="T") ** 2).sum()
 
     grads = []
-    for call in (loss, torch.compile(loss, backend="aot_eager")):
+    for call in (loss, torch.compile(loss, backend=compiler)):
         a = x.clone().requires_grad_()
         call(a).backward()
         grads.append(a.grad)
     torch.testing.assert_close(grads[0], grads[1])
     bank = AlignmentBank(x)
-    compiled = torch.compile(lambda a: soft_dtw_cdist(a, bank), backend="aot_eager")
-    assert torch.equal(compiled(x), soft_dtw_cdist(x, bank))
+    compiled = torch.compile(lambda a: soft_dtw_cdist(a, bank), backend=compiler)
+    torch.testing.assert_close(compiled(x), soft_dtw_cdist(x, bank), rtol=1e-6, atol=1e-5)
 
 
 WORKER = """
@@ -89,14 +93,14 @@ def stream(u):
     bank = AlignmentBank(torch.randn(6000, 1, 4), labels=torch.arange(6000) % 4)
     class_alignability(torch.randn(u, 1, 4), bank, lambda d: torch.exp(-d))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-step(8); stream(8); base = peak(); step(110); pairs = peak(); stream(3000); print(pairs - base, peak() - pairs)
+step(8); stream(8); base = peak(); step(110); pairs = peak(); stream(8000); print(pairs - base, peak() - pairs)
 """
 
 
 @pytest.mark.slow
 def test_memory_of_many_pairs_is_that_of_the_videos() -> None:
-    """12,100 pairs forward and backward take under 48 MiB; class means of 18 million pairs under 64 MiB."""
+    """12,100 pairs forward and backward take under 48 MiB; class means of 48 million pairs under 64 MiB."""
     done = subprocess.run([sys.executable, "-c", MEMORY], cwd=ROOT, capture_output=True, text=True, check=True)
     pairs, stream = (float(word) for word in done.stdout.split())
     assert pairs < 48
-    assert stream < 64  # the whole table would be 72 MB in float32, and as much again for its scores
+    assert stream < 64  # the whole table would be 192 MB in float32, and as much again for its scores

@@ -106,12 +106,13 @@ def test_any_shape_agrees_with_the_double_loop(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_bits_do_not_depend_on_the_batch(backend: str) -> None:
-    u, g = videos(37, 13, 21), videos(50, 9, 21, 1)
-    lengths, others = torch.arange(37) % 13 + 1, torch.arange(50) % 9 + 1
-    bank = AlignmentBank(g, others, torch.arange(50) % 7)
+@pytest.mark.parametrize(("t", "count", "s", "f"), [(13, 50, 9, 21), (5, 9, 5, 300)])
+def test_bits_do_not_depend_on_the_batch(backend: str, t: int, count: int, s: int, f: int) -> None:
+    u, g = videos(37, t, f), videos(count, s, f, 1)
+    lengths, others = torch.arange(37) % t + 1, torch.arange(count) % s + 1
+    bank = AlignmentBank(g, others, torch.arange(count) % 7)
     scorer = torch.nn.Sequential(
-        torch.nn.Unflatten(-1, (50, 1)), torch.nn.Linear(1, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)
+        torch.nn.Unflatten(-1, (count, 1)), torch.nn.Linear(1, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)
     )
     whole = soft_dtw_cdist(u, bank, lengths=lengths, backend=backend)
     score = class_alignability(u, bank, lambda d: scorer(d).squeeze(-1), lengths=lengths, backend=backend)
@@ -126,22 +127,25 @@ def test_bits_do_not_depend_on_the_batch(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", COMPILED)
-def test_bits_do_not_depend_on_the_gallery_or_the_side(backend: str) -> None:
+@pytest.mark.parametrize("gamma", [1e-3, 1.0])
+def test_bits_do_not_depend_on_the_gallery_or_the_side(backend: str, gamma: float) -> None:
     x, lengths = videos(41, 13, 21), torch.arange(41) % 13 + 1
-    square = soft_dtw_pairwise(x, lengths=lengths, backend=backend)
+    square = soft_dtw_pairwise(x, gamma=gamma, lengths=lengths, backend=backend)
     order = torch.randperm(41, generator=torch.Generator().manual_seed(0))
     assert torch.equal(square, square.T)
-    assert torch.equal(soft_dtw_pairwise(x[order], lengths=lengths[order], backend=backend), square[order][:, order])
-    assert torch.equal(soft_dtw_pairwise(x, x, lengths=lengths, y_lengths=lengths, backend=backend), square)
     assert torch.equal(
-        soft_dtw_cdist(x[:3], AlignmentBank(x[20:24], lengths[20:24]), lengths=lengths[:3], backend=backend),
+        soft_dtw_pairwise(x[order], gamma=gamma, lengths=lengths[order], backend=backend), square[order][:, order]
+    )
+    assert torch.equal(soft_dtw_pairwise(x, x, gamma, lengths=lengths, y_lengths=lengths, backend=backend), square)
+    assert torch.equal(
+        soft_dtw_cdist(x[:3], AlignmentBank(x[20:24], lengths[20:24]), gamma, lengths=lengths[:3], backend=backend),
         square[:3, 20:24],
     )
 
 
-@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_bits_do_not_depend_on_threads(backend: str) -> None:
-    x = videos(70, 11, 24)
+    x = videos(70, 11, 24) if backend in COMPILED else videos(70, 30, 130)  # large enough for a library to split
     weight = videos(1, 70, 70, 1)[0]
     before, found = torch.get_num_threads(), []
     try:
@@ -153,6 +157,7 @@ def test_bits_do_not_depend_on_threads(backend: str) -> None:
             bank = AlignmentBank(x, labels=torch.arange(70) % 5)
             score = class_alignability(x, bank, torch.exp, backend=backend)
             found.append((value.detach(), a.grad, soft_dtw_cdist(x, bank, backend=backend), score))
+            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
     for other in found[1:]:
@@ -189,6 +194,10 @@ def test_nan_stays_in_its_row_and_column(backend: str) -> None:
     clean = x[torch.arange(20) != 3].requires_grad_()
     soft_dtw_pairwise(clean, backend=backend).sum().backward()
     torch.testing.assert_close(a.grad[torch.arange(20) != 3], clean.grad, rtol=1e-5, atol=1e-5)
+    bad[3, 5] = False  # one of its pairs has a gradient: NaN reaches that partner and nobody else
+    b = x.clone().requires_grad_()
+    torch.where(bad, 0.0, soft_dtw_pairwise(b, backend=backend)).sum().backward()
+    assert b.grad.isnan().flatten(1).any(1).nonzero()[:, 0].tolist() == [3, 5]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -233,4 +242,4 @@ def test_gradient_error_at_small_gamma(backend: str, t: int) -> None:
         a = x.to(dtype, copy=True).requires_grad_()
         soft_dtw_pairwise(a, gamma=1e-3, backend=name).triu(1).sum().backward()
         grads.append(a.grad.double())
-    assert (grads[0] - grads[1]).norm() <= 1e-5 * grads[1].norm()
+    assert (grads[0] - grads[1]).norm() <= 3e-6 * grads[1].norm()

@@ -47,13 +47,17 @@ def config(tmp_path, name, sources, store, *more):
     return load("smoke", [f"out={tmp_path / 'runs'}", f"shards.store='{store}'", cache, *small, *more], data)
 
 
-def test_every_source_goes_to_the_store_and_comes_back(tmp_path, sources, bucket):
+def reporter(cfg):
+    return Reporter(cfg.folder, tensorboard=False)
+
+
+def test_every_source_goes_to_the_store_and_comes_back(tmp_path, sources, bucket, capsys):
     cfg = config(tmp_path, "remote", sources, f"{bucket}/shards", "data.frame_rate=10")
-    paths, said = RunPaths(cfg.folder), []
-    write_data(cfg, paths, said.append)
-    assert "quarantine: 1 of 7 clips (14.3 %)" in "".join(said)
+    paths = RunPaths(cfg.folder)
+    write_data(cfg, paths, reporter(cfg))
+    assert "quarantine: 1 of 7 clips (14.3 %)" in capsys.readouterr().out
     plain = config(tmp_path, "plain", sources, "", "data.frame_rate=10")
-    local = write_data(plain, RunPaths(plain.folder), said.append)
+    local = write_data(plain, RunPaths(plain.folder), reporter(plain))
     for name in ("manifest.json", "manifest.parquet"):
         assert (paths.shards / name).read_bytes() == (local.folder / name).read_bytes()
     assert not list(paths.shards.glob("*.tar"))
@@ -75,13 +79,12 @@ def test_every_source_goes_to_the_store_and_comes_back(tmp_path, sources, bucket
 
 
 @pytest.mark.slow
-def test_parts_of_an_array_fill_one_store(tmp_path, sources, bucket):
+def test_parts_of_an_array_fill_one_store(tmp_path, sources, bucket, capsys):
     cfg = config(tmp_path, "parts", sources, f"{bucket}/shards")
     for part in ("1/2", "0/2", "1/2"):
         assert write_part(cfg, part) == 0
-    said = []
-    write_data(cfg, RunPaths(cfg.folder), said.append)
-    assert sum("(there already)" in line for line in said) == 3
+    write_data(cfg, RunPaths(cfg.folder), reporter(cfg))
+    assert capsys.readouterr().out.count("(there already)") == 3
     other = config(tmp_path, "other", sources, f"{bucket}/shards", "shards.short_side=64")
     with pytest.raises(UserError, match="holds the shards of other clips or of another configuration"):
         write_part(other, "0/2")
@@ -94,7 +97,7 @@ def test_where_shards_lie_does_not_undo_what_was_made_from_them(tmp_path, source
     for store in ("", f"{bucket}/shards"):
         cfg = config(tmp_path, "moved", sources, store)
         stages = Stages(cfg, Reporter(cfg.folder, tensorboard=False))
-        write_data(cfg, RunPaths(cfg.folder), lambda _: None)
+        write_data(cfg, RunPaths(cfg.folder), reporter(cfg))
         hashes.append(hash_outputs(stages.data().stage))
     assert hashes[0] == hashes[1]
     assert json.loads((RunPaths(cfg.folder).shards / "store.json").read_text()) == {"url": f"{bucket}/shards"}

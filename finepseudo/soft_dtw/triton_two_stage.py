@@ -1,6 +1,4 @@
-# ruff: noqa: ANN001, ANN201, RUF005, PLR0917 - inside kernels the language is Triton's: untyped, no starred tuples
-# mypy: disable-error-code="no-untyped-def, assignment, misc"
-"""Backend `triton`, forward: products in chunks that stay in the second-level cache, then one GPU thread a pair.
+"""Backend `triton` in two stages: products in chunks that stay in the second-level cache, then one thread a pair.
 
 The product of u [U * N, F] with a time-major gallery [F, M * G] has the pairs innermost, so nothing is transposed. A
 thread walks its table row by row and holds the whole row above in registers. In units of gamma ln 2 a cell needs two
@@ -15,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from finepseudo.soft_dtw import wavefront
+from finepseudo.soft_dtw.triton_cells import step
 
 MOST_COLUMNS = 64
 """A row of more columns would not fit into registers; such galleries take the torch backend."""
@@ -23,27 +22,7 @@ CHUNK_CELLS = 1 << 23
 BLOCK = 128
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def power(x, native: tl.constexpr):
-    """Return 2^x, by the hardware unit if `native` (the interpreter has none)."""
-    if native:
-        return tl.inline_asm_elementwise(
-            "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
-        )
-    return tl.exp2(x)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def logarithm(x, native: tl.constexpr):
-    """Return log2 x, by the hardware unit if `native`."""
-    if native:
-        return tl.inline_asm_elementwise(
-            "lg2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
-        )
-    return tl.log2(x)
-
-
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def walk_tables(
     dots,
     out,
@@ -72,10 +51,7 @@ def walk_tables(
         for j in tl.static_range(columns):
             cosine = tl.load(cell, mask=inside, other=0.0)
             cell += gallery
-            low, high = tl.minimum(above[j], left), tl.maximum(above[j], left)
-            least, middle = tl.minimum(low, corner), tl.maximum(low, corner)
-            total = power(least - high, native) + power(least - middle, native) + 1.0
-            left = (steepness - steepness * cosine) + (least - logarithm(total, native))
+            left = step(above[j], left, corner, cosine, steepness, native)
             corner = above[j]
             row = row + (left,)
         above = row
@@ -85,6 +61,11 @@ def walk_tables(
     for j in tl.static_range(1, columns):
         found = tl.where(last == j, above[j], found)
     tl.store(out + video.to(tl.int64) * gallery + lane, found, mask=inside)
+
+
+def pack(unit: Tensor) -> Tensor:
+    """Lay out unit rows [G, M, F] time-major, [M, G, F]."""
+    return unit.transpose(0, 1).contiguous()
 
 
 def cosines(x: Tensor, columns: Tensor) -> Tensor:

@@ -1,0 +1,62 @@
+"""The bench of the alignment engine runs from end to end and prints every row that is promised."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from finepseudo.bench import alignment
+from finepseudo.bench.race import Contender, Target, figure
+from finepseudo.soft_dtw import native
+
+pytestmark = pytest.mark.skipif(native.why_missing() is not None, reason="the compiled backend is missing")
+
+
+def test_a_quick_run_prints_every_section_and_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plain(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # a peer that is always there
+        a, b = torch.arange(len(x)), x.new_full((len(x),), x.shape[1], dtype=torch.int64)
+        unit = torch.ops.finepseudo.soft_dtw(x, y, b, b, alignment.GAMMA, "torch")
+        return unit[a, a]
+
+    monkeypatch.setattr(alignment, "peers", lambda: {"plain": plain})
+    threads = torch.get_num_threads()
+    try:
+        assert alignment.main(["--quick", "--rounds", "2"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if line.startswith("## ")] == [
+        "## Memory of class_alignability, 800 x 6,000 pairs, 400 classes",
+        "## Largest absolute error of D against float64",
+        "## Forward: times faster than each peer",
+        "## Training step: forward and backward of all 15 pairs of 6 videos, F 128",
+        "## Gradient: relative L2 error against float64 (must 1e-5, aim 3e-6)",
+        "## GPU",
+    ]
+    rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ")]
+    for t, f, gallery in alignment.QUICK_SHAPES:
+        errors, ratios = (row for row in rows if row[0] == f"| T {t}, F {f}, gallery {gallery}")
+        assert [cell.strip(" |").rsplit(" ", 1)[0] for cell in errors[1:]] == ["plain", *alignment.FORWARD]
+        assert len(ratios) == 1 + len(alignment.FORWARD) + 3
+        assert all("(" in cell for cell in ratios[1:])  # quartiles everywhere
+    verdicts = ("aim", "must", "MISSED")
+    peak = next(row for row in rows if row[0].startswith("| T 32, F 128") and "%" in row[-2])
+    assert peak[-2].endswith(verdicts)
+    assert all(
+        float(cell.strip(" |")) < 1e-5
+        for row in rows
+        if row[0] in {"| 32", "| 64"}
+        for cell in row[1:3]
+        if "e-" in cell
+    )
+
+
+def test_a_figure_is_the_median_of_ratios_within_a_round() -> None:
+    ours, peer = (Contender(call=lambda: torch.empty(0), pairs=1) for _ in range(2))
+    ours.seconds, peer.seconds = [1.0, 4.0, 1.0], [10.0, 12.0, 30.0]
+    assert ours.ratios(peer) == [10.0, 3.0, 30.0]
+    assert figure(ours.ratios(peer), target=Target(must=10, aim=20)) == "10.0 (6.5-20.0) must"
+    assert figure([0.5], ".0%", Target(must=0.6, aim=0.85)) == "50% (50%-50%) MISSED"
+    assert Target(must=1, aim=2).verdict(2) == "aim"
