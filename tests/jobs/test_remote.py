@@ -5,6 +5,7 @@ import tarfile
 from dataclasses import replace
 
 import pytest
+import torch
 
 from finepseudo.artifacts import RunPaths, hash_outputs
 from jobs.config import load
@@ -63,7 +64,7 @@ def test_every_source_goes_to_the_store_and_comes_back(tmp_path, sources, bucket
     assert not list(paths.shards.glob("*.tar"))
     assert sorted(row.fps for row in map(local.row, local.keys)) == [10.0, *[25.0] * 5]
     read, expected = (
-        evaluation_reader(one, RunPaths(one.folder).shards, one.action_input, "cpu").read(local.keys)
+        evaluation_reader(one, RunPaths(one.folder).shards, one.action_input, torch.device("cpu")).read(local.keys)
         for one in (cfg, plain)
     )
     assert expected.valid.all()
