@@ -53,7 +53,8 @@ def test_loss_is_the_oracles(seed, ids_g, ids_l, mu, weight_positive):
     ids = torch.tensor([[ids_g, ids_l], [ids_l, list(range(6))]])
     loss, count, _ = gitdl_loss(g, loc, ids[:, 0], ids[:, 1], cfg)
     for b in range(2):
-        assert float(loss[b]) == pytest.approx(oracle(g[b], loc[b], ids[b, 0], ids[b, 1], cfg), abs=1e-6)
+        # times and weights are float32, and 1 - mu is small: its logarithm is good to some 1e-6
+        assert float(loss[b]) == pytest.approx(oracle(g[b], loc[b], ids[b, 0], ids[b, 1], cfg), abs=1e-5)
         assert int(count[b]) == len(set(ids[b, 0].tolist()) & set(ids[b, 1].tolist()))
 
 
