@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from finepseudo.bench_alignment import Target
 
+from finepseudo.bench.race import Target
 from jobs.__main__ import main
 from jobs.bench_data import FIGURES, PEER, Figure
 from shards.bench.race import Ratio
