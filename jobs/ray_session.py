@@ -117,14 +117,14 @@ def _runtime_of_attached(address: str | None) -> dict[str, Any] | None:
 
 
 def _attach(dashboard: bool) -> None:
-    import ray
-
     address = os.environ["RAY_ADDRESS"]
     host, _, port = address.rpartition(":")
     if host and port.isdigit() and "/" not in host and not answers(host, int(port)):
         raise UserError(  # Ray itself would try for minutes
             f"RAY_ADDRESS={address}: nobody answers there; start Ray, or unset RAY_ADDRESS for a local one"
         )
+    import ray
+
     try:
         ray.init(
             runtime_env=_runtime_of_attached(address if dashboard else None), logging_level="ERROR", log_to_driver=False
