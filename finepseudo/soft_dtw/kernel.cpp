@@ -76,7 +76,7 @@ struct Sides {
   const int64_t* g_len;
   int64_t blocks, columns, gallery;
   double s;  // log2(e) / gamma
-  bool halves;
+  int parts;  // of a number: 0 = it is a float32, 1 = a bfloat16, 3 = the sum of three bfloat16
 
   int64_t used(int64_t block) const { return *std::max_element(g_len + block * LANES, g_len + (block + 1) * LANES); }
   const float* block_panel(int64_t block) const { return panel + block * columns * words * LANES; }
@@ -85,17 +85,22 @@ struct Sides {
 // Rows of u whose dot products are made at once.
 int64_t chunk_rows(const Sides& in) {
 #if defined(__AMX_BF16__)
-  if (in.halves) return TILE_ROWS;
+  if (in.parts) return 2 * TILE_ROWS;
 #endif
   return ROWS;
 }
 
-// Chunks of one video: [words][ROWS], or, for the matrix unit, [TILE_ROWS][words]. Rows beyond the last mean nothing.
+// Chunks of one video: [words][ROWS], or, for the matrix unit, tile by tile (tiles.h). Rows beyond the last mean nothing.
 void turn(const Sides& in, int64_t video, float* out) {
   const float* from = in.u + video * in.rows * in.words;
   const int64_t rows = in.u_len[video], chunk = chunk_rows(in);
   if (chunk != ROWS) {
-    std::copy_n(from, rows * in.words, out);
+    const int64_t words = in.words / in.parts;
+    for (int64_t top = 0; top < rows; top += chunk)
+      for (int64_t k = 0; k < words; k += 16)
+        for (int64_t p = 0; p < in.parts; ++p, out += chunk * 16)
+          for (int64_t r = 0; r < std::min(chunk, rows - top); ++r)
+            std::copy_n(from + (top + r) * in.words + p * words + k, 16, out + r * 16);
     return;
   }
   for (int64_t top = 0; top < rows; top += ROWS, out += in.words * ROWS)
@@ -110,9 +115,10 @@ int64_t turned_size(const Sides& in) {
 
 void dots_of(const Sides& in, const float* turned, const float* panel, int64_t rows, int64_t used, float* dots) {
 #if defined(__AMX_BF16__)
-  if (in.halves) return tile_cosines(turned, panel, in.words, used, dots, in.columns);
+  if (in.parts == 3) return tile_cosines<3>(turned, panel, in.words / 3, rows, used, dots, in.columns);
+  if (in.parts) return tile_cosines<1>(turned, panel, in.words, rows, used, dots, in.columns);
 #endif
-  if (in.halves)
+  if (in.parts)
     cosine_chunk<true>(turned, panel, in.words, rows, used, dots, in.columns);
   else
     cosine_chunk<false>(turned, panel, in.words, rows, used, dots, in.columns);
@@ -278,8 +284,8 @@ int64_t soft_dtw_probe(int64_t rounds, float* sink) {
 // out [videos][gallery], column order[slot]. `triangle`: pairs with slot < video mean nothing and may be skipped.
 int soft_dtw_forward(const float* u, const int64_t* u_len, int64_t videos, int64_t rows, int64_t words,
                      const float* panel, const int64_t* g_len, int64_t blocks, int64_t columns, int64_t gallery,
-                     double s, int halves, int triangle, const int64_t* order, float* out, int64_t threads) {
-  const Sides in{u, u_len, videos, rows, words, panel, g_len, blocks, columns, gallery, s, halves != 0};
+                     double s, int parts, int triangle, const int64_t* order, float* out, int64_t threads) {
+  const Sides in{u, u_len, videos, rows, words, panel, g_len, blocks, columns, gallery, s, parts};
   const int64_t across = (blocks + kBlocks - 1) / kBlocks, down = (videos + kSlab - 1) / kSlab;
   return run_tasks(across * down, threads, [&](const std::function<int64_t()>& next) {
     Buffer turned = buffer(kSlab * turned_size(in)), dots = buffer(chunk_rows(in) * columns * LANES);
@@ -300,7 +306,7 @@ int soft_dtw_backward(const float* u, const int64_t* u_len, int64_t videos, int6
                       const float* panel, const int64_t* g_len, int64_t blocks, int64_t columns, double s,
                       const float* y, const float* grad, int64_t parts_u, int64_t parts_g, float* grad_u,
                       float* grad_y, int64_t threads) {
-  const Sides in{u, u_len, videos, rows, words, panel, g_len, blocks, columns, blocks * LANES, s, false};
+  const Sides in{u, u_len, videos, rows, words, panel, g_len, blocks, columns, blocks * LANES, s, 0};
   return run_tasks(parts_u * parts_g, threads, [&](const std::function<int64_t()>& next) {
     Backward work(in, y, grad);
     for (int64_t t = next(); t >= 0; t = next()) {

@@ -88,23 +88,38 @@ def _panels(rows: Tensor, slots: int, lanes: int) -> Tensor:
 
 HALF_FEATURES = {"amx": 32, "avx512bf16": 2}
 """Instruction sets with a product of bfloat16, and what F is padded to a multiple of for it."""
+SPLIT = 3
+"""A float32 is the sum of so many bfloat16; the matrix unit is faster on those than on float32 there is anything."""
+SPLIT_FRAMES = 16
+"""Galleries of shorter clips leave tiles of the matrix unit partly empty."""
 
 
-def _halves(rows: Tensor, backend: str) -> Tensor:
-    """Return pairs of bfloat16 of [.., F] as 32-bit words [.., ceil(F / 2)], padded with zeros as the backend needs."""
+def _halves(rows: Tensor, parts: int, backend: str) -> Tensor:
+    """Return `parts` bfloat16 that add up to each number of [.., F], part after part, as 32-bit words [.., K].
+
+    K is parts * ceil(F / 2), F padded with zeros as the backend needs.
+    """
     missing = -rows.shape[-1] % HALF_FEATURES[_isa(backend)]
-    return torch.nn.functional.pad(rows, (0, missing)).to(torch.bfloat16).contiguous().view(torch.int32)
+    rest, found = torch.nn.functional.pad(rows, (0, missing)), []
+    for _ in range(parts):
+        found.append(rest.to(torch.bfloat16))
+        rest = rest - found[-1].to(rest.dtype)
+    return torch.cat(found, -1).contiguous().view(torch.int32)
 
 
-def _in_halves(dtype: torch.dtype, backend: str) -> bool:
-    return dtype == torch.bfloat16 and _isa(backend) in HALF_FEATURES
+def _split(dtype: torch.dtype, frames: int, backend: str) -> int:
+    """Return how many bfloat16 stand for a number of a gallery; 0 for float32 itself."""
+    isa = _isa(backend)
+    if dtype == torch.bfloat16:
+        return int(isa in HALF_FEATURES)
+    return SPLIT if isa == "amx" and frames >= SPLIT_FRAMES else 0
 
 
 def pack(unit: Tensor, lengths: Tensor, dtype: torch.dtype, backend: str) -> tuple[Tensor, Tensor]:
     """Pack unit rows [G, M, F], rounded to `dtype`, into panels; return them and the order [G] of their slots."""
     order, padded = _sorted_blocks(lengths, _lanes(backend))
-    rows = unit[order]
-    return _panels(_halves(rows, backend) if _in_halves(dtype, backend) else rows, len(padded), _lanes(backend)), order
+    rows, parts = unit[order], _split(dtype, unit.shape[1], backend)
+    return _panels(_halves(rows, parts, backend) if parts else rows, len(padded), _lanes(backend)), order
 
 
 def _forward(
@@ -114,7 +129,7 @@ def _forward(
     slot_len: Tensor,
     order: Tensor,
     gamma: float,
-    halves: bool,
+    parts: int,
     triangle: bool,
     backend: str,
 ) -> Tensor:
@@ -122,7 +137,7 @@ def _forward(
     blocks, columns = panel.shape[:2]
     status = build.library(_isa(backend)).soft_dtw_forward(
         *(u.data_ptr(), u_len.data_ptr(), *u.shape, panel.data_ptr(), slot_len.data_ptr(), blocks, columns, len(order)),
-        *(_steepness(gamma), halves, triangle, order.data_ptr(), out.data_ptr(), torch.get_num_threads()),
+        *(_steepness(gamma), parts, triangle, order.data_ptr(), out.data_ptr(), torch.get_num_threads()),
     )
     _check(status)
     return out
@@ -133,9 +148,11 @@ def against_bank(
 ) -> Tensor:
     """Return D [U, G] of unit rows u [U, T, F] against a packed bank, in the bank's own order."""
     _, slot_len = _sorted_blocks(g_len, _lanes(backend))
-    halves = operand.dtype == torch.int32
-    words = _halves(u, backend) if halves else u.contiguous()
-    return _forward(words, u_len, operand, slot_len, order, gamma, halves, False, backend)
+    parts = 0
+    if operand.dtype == torch.int32:
+        parts = operand.shape[2] // _halves(u[:0], 1, backend).shape[2]
+    words = _halves(u, parts, backend) if parts else u.contiguous()
+    return _forward(words, u_len, operand, slot_len, order, gamma, parts, False, backend)
 
 
 def _sides(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, lanes: int) -> tuple[Tensor, ...]:
@@ -160,8 +177,8 @@ def pairwise(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: f
     x, x_len, other, slot_len, order = _sides(x, y, x_len, y_len, lanes)
     panel = _panels(other, len(slot_len), lanes)
     if y is not None:
-        return _forward(x, x_len, panel, slot_len, order, gamma, False, False, backend)
-    upper = _forward(x, x_len, panel, slot_len, torch.arange(len(x)), gamma, False, True, backend).triu()
+        return _forward(x, x_len, panel, slot_len, order, gamma, 0, False, backend)
+    upper = _forward(x, x_len, panel, slot_len, torch.arange(len(x)), gamma, 0, True, backend).triu()
     back = torch.argsort(order)
     return (upper + upper.triu(1).T)[back][:, back]
 
