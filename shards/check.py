@@ -74,28 +74,13 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def check_config(
-    cfg: DatasetConfig,
-    *,
-    split: LabelSplit | None = None,
-    files: bool = True,
-    missing_list: Path | None = None,
-    forbid_leakage: bool = False,
-    open_world: bool = False,
-) -> CheckReport:
+def check_config(cfg: DatasetConfig, *, files: bool = True, missing_list: Path | None = None) -> CheckReport:
     """Read the data set and look it over; lists that cannot be read become a problem (first bad rows, line numbers)."""
     try:
         ann = load(cfg)
     except UserError as error:
         return CheckReport(dataset=cfg.name, problems=(str(error),))
-    return check_dataset(
-        ann,
-        split=split,
-        files=files,
-        missing_list=missing_list,
-        forbid_leakage=forbid_leakage,
-        open_world=open_world,
-    )
+    return check_dataset(ann, files=files, missing_list=missing_list)
 
 
 def check_dataset(
