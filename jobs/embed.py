@@ -138,4 +138,6 @@ def embed(job: EmbedJob, keys: Sequence[str], pool: Pool, count: Count) -> list[
     """Embed every clip of `keys` into `job.folder`; return one row of numbers per part that was made."""
     rows = chunks(keys, job.cfg.embed.chunk)
     timeout_s = 60 * job.cfg.resources.data_timeout_min
-    return map_parts(Work(worker=Embedder, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count)
+    return map_parts(
+        Work(worker=Embedder, told=job, run=job.run, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count
+    )

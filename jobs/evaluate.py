@@ -102,7 +102,7 @@ def evaluate(
     rows = chunks(list(labels), job.cfg.evaluate.chunk)
     folder = job.folder / PARTS
     timeout_s = 60 * job.cfg.resources.data_timeout_min
-    map_parts(Work(worker=Tester, told=job, folder=folder, pool=pool, timeout_s=timeout_s), rows, count)
+    map_parts(Work(worker=Tester, told=job, run=job.run, folder=folder, pool=pool, timeout_s=timeout_s), rows, count)
     table = read_parts(parts(folder), PART.names)
     truth = pa.array([labels[key] for key in table["key"].to_pylist()], pa.int32())
     table = table.add_column(1, "label", truth)

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from jobs import preempt
 from jobs.config import ResourcesConfig
 from jobs.progress import Count
 from jobs.train import Preempted, uses_gpu
 from shards.types import UserError
 
 MAX_BLOCKS = 2000
+POLL_S = 5.0
+"""Time between two looks for a stop request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +64,7 @@ class Work:
 
     worker: Callable[..., Callable[[dict[str, Any]], dict[str, Any]]]
     told: object
+    run: Path
     folder: Path
     pool: Pool
     timeout_s: float
@@ -96,7 +102,7 @@ def map_parts(work: Work, rows: Sequence[dict[str, Any]], count: Count) -> list[
         return []
     there, results = len(rows) - len(todo), []
     count(there, len(rows))
-    for result in _stream(work, todo):
+    for result in stream(partial(_execute, work, todo), work.timeout_s, work.run):
         results.append(result)
         count(there + len(results), len(rows))
     refused = [str(row["refused"]) for row in results if row.get("refused")]
@@ -107,31 +113,41 @@ def map_parts(work: Work, rows: Sequence[dict[str, Any]], count: Count) -> list[
     return results
 
 
-def _stream(work: Work, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield rows as they are finished, or give up: a Ray Data job that lacks resources waits for ever."""
+def stream(job: Callable[[], Iterator[dict[str, Any]]], timeout_s: float, run: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Ray Data job as they are finished.
+
+    `Preempted` soon after a stop request for the run; `UserError` when no row is finished for `timeout_s`: a job that
+    lacks resources waits for ever.
+    """
     finished: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
 
-    def run() -> None:
+    def work() -> None:
         try:
-            for row in _execute(work, rows):
+            for row in job():
                 finished.put(row)
             finished.put(None)
         except BaseException as error:  # raised where the rows are wanted
             finished.put(error)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=work, daemon=True).start()
+    until = time.monotonic() + timeout_s
     while True:
         try:
-            item = finished.get(timeout=work.timeout_s)
+            item = finished.get(timeout=POLL_S)
         except queue.Empty:
-            raise UserError(
-                f"a Ray Data job has finished no part for {work.timeout_s / 60:g} minutes; give the cluster more CPUs "
-                "or raise resources.data_timeout_min; the same command goes on where it was"
-            ) from None
+            if preempt.requested(run):
+                raise Preempted from None
+            if time.monotonic() > until:
+                raise UserError(
+                    f"a Ray Data job has finished no part for {timeout_s / 60:g} minutes; give the cluster more CPUs "
+                    "or raise resources.data_timeout_min; the same command goes on where it was"
+                ) from None
+            continue
         if isinstance(item, BaseException):
             raise item
         if item is None:
             return
+        until = time.monotonic() + timeout_s
         yield item
 
 

@@ -120,4 +120,6 @@ def score(job: ScoreJob, pool: Pool, count: Count) -> list[dict[str, Any]]:
     """Score the pool into `job.folder`; return one row of numbers per part that was made."""
     rows = [{"part": path.name} for path in parts(job.embeddings)]
     timeout_s = 60 * job.cfg.resources.data_timeout_min
-    return map_parts(Work(worker=Aligner, told=job, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count)
+    return map_parts(
+        Work(worker=Aligner, told=job, run=job.run, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count
+    )

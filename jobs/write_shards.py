@@ -1,10 +1,11 @@
-"""Read the annotations, decode every clip once and write the shards: one Ray task a shard, or all in this process."""
+"""Read the annotations, decode every clip once and write the shards: a Ray Data job, or all in this process."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from finepseudo.artifacts import RunPaths
 from jobs import preempt
 from jobs.config import RunConfig
 from jobs.progress import Reporter
+from jobs.ray_map import stream
 from jobs.train import Preempted
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations, DatasetConfig, write_clips
@@ -21,7 +23,7 @@ from shards.annotations.synthetic_diving import render_part
 from shards.manifest import Manifest
 from shards.store import claim_store
 from shards.types import UserError
-from shards.writer import ShardConfig, ShardPlan, ShardResult, finish, plan_shards, write_shard
+from shards.writer import PlannedClip, ShardPlan, ShardResult, finish, plan_shards, write_shard
 
 IN_PROCESS = 2
 """So few shards are written without a task of their own: starting workers would take longer."""
@@ -78,27 +80,36 @@ def _write(plans: Sequence[ShardPlan], paths: RunPaths, cfg: RunConfig) -> Itera
                 raise Preempted
             yield write_shard(plan, paths.shards, cfg.shards)
         return
-    yield from _write_with_ray(plans, paths, cfg.shards, tasks)
+    yield from _write_with_ray(plans, paths, cfg, tasks)
 
 
-def _write_with_ray(plans: Sequence[ShardPlan], paths: RunPaths, cfg: ShardConfig, tasks: int) -> Iterator[ShardResult]:
-    """Keep `tasks` shards in work; a task whose worker died is run again by Ray, and finds or rewrites its shard."""
-    import ray
+def _write_with_ray(plans: Sequence[ShardPlan], paths: RunPaths, cfg: RunConfig, tasks: int) -> Iterator[ShardResult]:
+    """Write on any node, `tasks` shards at a time; a task whose worker died is run again, and finds or rewrites its."""
+    folder, shards = paths.shards.resolve(), cfg.shards
 
-    @ray.remote(num_cpus=1, max_retries=3)  # type: ignore[untyped-decorator]
-    def task(plan: ShardPlan) -> ShardResult:
-        return write_shard(plan, paths.shards.resolve(), cfg)
+    def write(row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            result = write_shard(_plan(json.loads(row["plan"])), folder, shards)
+        except UserError as error:  # Ray Data keeps only the text of an error's trace
+            return {"result": "", "refused": str(error)}
+        return {"result": json.dumps(asdict(result)), "refused": ""}
 
-    waiting: list[ShardPlan] = list(plans)
-    running: list[Any] = []
-    while waiting or running:
-        if preempt.requested(paths.root):
-            raise Preempted
-        while waiting and len(running) < tasks:
-            running.append(task.remote(waiting.pop(0)))
-        done, running = ray.wait(running, timeout=5)
-        for reference in done:
-            yield ray.get(reference)
+    def job() -> Iterator[dict[str, Any]]:
+        import ray
+        from ray.data import TaskPoolStrategy
+
+        rows = [{"plan": json.dumps(asdict(plan))} for plan in plans]
+        data = ray.data.from_items(rows, override_num_blocks=len(rows))
+        yield from data.map(write, compute=TaskPoolStrategy(size=tasks), num_cpus=1).iter_rows()
+
+    for row in stream(job, 60 * cfg.resources.data_timeout_min, paths.root):
+        if row["refused"]:
+            raise UserError(row["refused"])
+        yield ShardResult(**json.loads(row["result"]))
+
+
+def _plan(values: dict[str, Any]) -> ShardPlan:
+    return ShardPlan(**{**values, "clips": tuple(PlannedClip(**clip) for clip in values["clips"])})
 
 
 def check_quarantine(cfg: RunConfig, path: Path, found: Annotations, say: Callable[[str], None]) -> None:

@@ -77,7 +77,12 @@ def test_a_full_disk_in_a_worker_is_one_line(ray_cluster, tmp_path, how):
         if how == "task":
             ray.get(ray.remote(write).remote())
         work = Work(
-            worker=Writer, told=how, folder=tmp_path / "parts", pool=Pool(actors=1, cpus=1, gpu=False), timeout_s=60
+            worker=Writer,
+            told=how,
+            run=tmp_path,
+            folder=tmp_path / "parts",
+            pool=Pool(actors=1, cpus=1, gpu=False),
+            timeout_s=60,
         )
         map_parts(work, [{"part": str(number)} for number in range(4)], lambda *_: None)
 
