@@ -132,11 +132,11 @@ def stream(job: Callable[[], Iterator[dict[str, Any]]], timeout_s: float, run: P
     threading.Thread(target=work, daemon=True).start()
     until = time.monotonic() + timeout_s
     while True:
+        if preempt.requested(run):
+            raise Preempted
         try:
             item = finished.get(timeout=POLL_S)
         except queue.Empty:
-            if preempt.requested(run):
-                raise Preempted from None
             if time.monotonic() > until:
                 raise UserError(
                     f"a Ray Data job has finished no part for {timeout_s / 60:g} minutes; give the cluster more CPUs "
