@@ -7,15 +7,14 @@ a stop request with code 75 (type the same command again), Ctrl-C with code 130.
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import re
 import sys
 from collections.abc import Sequence
 
+from shards.files import FULL_DISK
 from shards.types import UserError
 
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 STAGES = {
