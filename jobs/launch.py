@@ -23,7 +23,7 @@ from typing import Any
 from finepseudo.artifacts import is_done, write_json, write_text
 from jobs.commands import prepare_folder
 from jobs.config import RunConfig
-from jobs.progress import Reporter, read_lines
+from jobs.progress import Reporter, Tail
 from jobs.stages import Stages
 from shards.types import UserError
 
@@ -180,7 +180,7 @@ def run_here(step: Step) -> None:
 
     if step.name == "report":
         draws = sorted(step.cfg.folder.parent.glob(f"{step.cfg.name}-seed*/metrics.jsonl"))
-        lines = [json.dumps(line) + "\n" for draw in draws for line in read_lines(draw)]
+        lines = [json.dumps(line) + "\n" for draw in draws for line in Tail(draw).new()]
         write_text(step.cfg.folder / "metrics.jsonl", "".join(lines))
     arguments = list(step.arguments) if step.script is None else ["run", *step.arguments]
     if code := main(arguments):
