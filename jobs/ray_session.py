@@ -63,15 +63,14 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
     paths = [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
     folder = None if os.environ.get("RAY_ADDRESS") else _make_folder()
-    import ray  # only now: Ray reads the mode of authentication when it is imported
-
     try:
         _attach(dashboard) if folder is None else _start(folder, dashboard, cpus)
         _quiet_data()
         with _plain_refusals():
             yield
     finally:
-        ray.shutdown()
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -101,16 +100,11 @@ def _make_folder() -> Path:
 
 
 def _runtime(address: str | None) -> dict[str, Any] | None:
-    """Tell every process where its cluster is.
+    """Tell every process where remote stores are, for those of a cluster do not have our environment; and its address.
 
     Ray Train's cleaner looks the cluster up anew when Ray Tune has stopped a trial. Where several Rays run on a machine
     it would give up, and the trial's CPUs would never be free again.
     """
-    return {"env_vars": {"RAY_ADDRESS": address}} if address else None
-
-
-def _runtime_of_attached(address: str | None) -> dict[str, Any] | None:
-    """Tell also where remote stores are: this cluster's processes do not have our environment."""
     told = {name: os.environ[name] for name in STORE_SETTINGS if name in os.environ}
     told |= {"RAY_ADDRESS": address} if address else {}
     return {"env_vars": told} if told else None
@@ -123,12 +117,10 @@ def _attach(dashboard: bool) -> None:
         raise UserError(  # Ray itself would try for minutes
             f"RAY_ADDRESS={address}: nobody answers there; start Ray, or unset RAY_ADDRESS for a local one"
         )
-    import ray
+    import ray  # only now: Ray reads the mode of authentication when it is imported
 
     try:
-        ray.init(
-            runtime_env=_runtime_of_attached(address if dashboard else None), logging_level="ERROR", log_to_driver=False
-        )
+        ray.init(runtime_env=_runtime(address if dashboard else None), logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"RAY_ADDRESS={address}: no Ray answers there ({str(error).splitlines()[0]}); "
