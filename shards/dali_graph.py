@@ -7,8 +7,10 @@ DALI draws no random number: all of them are inputs.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -138,6 +140,7 @@ class ClipGraph:
             exec_async=False,
         )
         pipe.build()
+        _remove_translations()
         return pipe
 
     def _pixels(self, output: _Output) -> Tensor:
@@ -163,6 +166,18 @@ def import_dali() -> ModuleType:
         ) from error
     module: ModuleType = dali
     return module
+
+
+def _remove_translations() -> None:
+    """Remove what DALI translated, which is loaded now, from the system's temporary folder.
+
+    DALI itself leaves the bytecode, and the source too when the process ends by a signal or is a child of Python's.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__autograph_generated_file"):
+            for file in (module.__file__, module.__cached__):
+                if file:
+                    Path(file).unlink(missing_ok=True)
 
 
 def _define(spec: GraphSpec) -> tuple[_Node, ...]:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,3 +173,16 @@ def test_a_failing_run_leaves_a_graph_that_works() -> None:
     for _ in range(2):
         with pytest.raises(RuntimeError):
             encoded.run([broken], [torch.empty(1, T, 3, 24, 24)])
+
+
+def test_building_leaves_no_file_behind(tmp_path: Path) -> None:
+    code = (
+        "import os, torch\n"
+        "from tests.shards.test_dali_graph import Graph, unit\n"
+        "graphs = [Graph(unit(32)), Graph(unit(48))]\n"
+        "os._exit(0 if all(graph.graph.spec.branches for graph in graphs) else 1)\n"  # as a killed worker does
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=environment, check=True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
