@@ -7,16 +7,14 @@ machine neither see nor stop each other.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from jobs.ray_folder import TOKEN, ray_folder
 from jobs.ray_node import answers
 from shards.types import UserError
 
@@ -62,17 +60,15 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     paths = [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
-    folder = None if os.environ.get("RAY_ADDRESS") else _make_folder()
-    try:
-        _attach(dashboard) if folder is None else _start(folder, dashboard, cpus)
-        _quiet_data()
-        with _plain_refusals():
-            yield
-    finally:
-        if "ray" in sys.modules:
-            sys.modules["ray"].shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+    with nullcontext() if os.environ.get("RAY_ADDRESS") else ray_folder() as folder:
+        try:
+            _attach(dashboard) if folder is None else _start(folder, dashboard, cpus)
+            _quiet_data()
+            with _plain_refusals():
+                yield
+        finally:
+            if "ray" in sys.modules:
+                sys.modules["ray"].shutdown()
 
 
 @contextmanager
@@ -87,16 +83,6 @@ def _plain_refusals() -> Iterator[None]:
         if inner is None or inner is error:
             raise
         raise inner from None
-
-
-def _make_folder() -> Path:
-    """Make a short folder for Ray's sockets (paths end at 107 bytes) with this cluster's token in it."""
-    folder = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_urlsafe(24))
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
-    return folder
 
 
 def _runtime(address: str | None) -> dict[str, Any] | None:
@@ -129,7 +115,8 @@ def _attach(dashboard: bool) -> None:
 
 
 def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
-    import ray
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(folder / TOKEN))
+    import ray  # only now, as above
 
     address = None
     if dashboard:
