@@ -26,10 +26,10 @@ from shards.augment import AugmentConfig
 from shards.cache import CacheConfig
 from shards.label_split import SplitConfig
 from shards.order import OrderConfig
+from shards.plans import ShardConfig
 from shards.reader import ReaderConfig
 from shards.sampling import SamplingConfig
 from shards.types import UserError
-from shards.writer import ShardConfig
 
 RECIPES = Path(__file__).parents[1] / "finepseudo" / "recipes"
 

@@ -21,9 +21,10 @@ from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations, DatasetConfig, write_clips
 from shards.annotations.synthetic_diving import render_part
 from shards.manifest import Manifest
+from shards.plans import PlannedClip, ShardPlan, plan_shards
 from shards.store import claim_store
 from shards.types import UserError
-from shards.writer import PlannedClip, ShardPlan, ShardResult, finish, plan_shards, write_shard
+from shards.writer import ShardResult, finish, write_shard
 
 IN_PROCESS = 2
 """So few shards are written without a task of their own: starting workers would take longer."""
