@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PLACE, PREFIX = Path("/tmp"), "fp-"  # noqa: S108 - a short name, and whoever else has it does not matter
-LOCK, TOKEN = "driver.lock", "token"
+PLACE, PREFIX = Path("/tmp"), "fpray-"  # noqa: S108 - short; whoever else's folder has that name is left alone
+TOKEN = "token"  # noqa: S105 - name of a file
 
 
 @contextmanager
@@ -23,8 +23,7 @@ def ray_folder() -> Iterator[Path]:
     """
     _remove_left_overs()
     made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=PLACE))
-    with (made / LOCK).open("wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with _held(made):
         folder = made.rename(made.with_name(made.name.removeprefix(".")))  # only now others look at it
         try:
             token = folder / TOKEN
@@ -36,13 +35,23 @@ def ray_folder() -> Iterator[Path]:
 
 
 def _remove_left_overs() -> None:
-    """Remove folders whose lock nobody holds.
+    """Remove folders of this user that nobody holds."""
+    for folder in PLACE.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # held: in use; not there: another driver was first
+            if folder.lstat().st_uid == os.getuid():
+                with _held(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Lock a folder. OSError when somebody has it.
 
     A lock ends with its process, however that ends, and is seen from other containers, where process ids are others.
     """
-    for folder in PLACE.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # no lock: not one of ours; held: in use; gone: another driver was first
-            if folder.lstat().st_uid == os.getuid():
-                with (folder / LOCK).open("rb") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder, ignore_errors=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
