@@ -198,18 +198,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # before the peers are imported
     say(f"# Alignment engine, gamma {GAMMA}\n")
+    say("## GPU\n")
+    gpu(options.rounds, options.quick)
     some = peers()
     if not native.available():
-        say(f"The compiled backend is missing ({native.why_missing()}): nothing to compare.")
+        say(f"\nThe compiled backend is missing ({native.why_missing()}): nothing to compare.")
         return 1
     load = ", ".join(f"{v:.1f}" for v in os.getloadavg())
-    say(f"Processor: {processor()}. Instruction sets: {', '.join(native.isas())}. torch {torch.__version__}.")
+    say(f"\nProcessor: {processor()}. Instruction sets: {', '.join(native.isas())}. torch {torch.__version__}.")
     say(f"Median (quartiles) of {options.rounds} interleaved rounds, one thread, processor time. Load before: {load}.")
     memory(800 if options.quick else 20_000)
     forward(options.rounds, QUICK_SHAPES if options.quick else SHAPES, some)
     training(options.rounds, 6 if options.quick else 96, some)
-    say("\n## GPU\n")
-    gpu(options.rounds, options.quick)
     return 0
 
 

@@ -27,12 +27,12 @@ def test_a_quick_run_prints_every_section_and_row(
         torch.set_num_threads(threads)
     printed = capsys.readouterr().out
     assert [line for line in printed.splitlines() if line.startswith("## ")] == [
+        "## GPU",
         "## Memory of class_alignability, 800 x 6,000 pairs, 400 classes",
         "## Largest absolute error of D against float64",
         "## Forward: times faster than each peer",
         "## Training step: forward and backward of all 15 pairs of 6 videos, F 128",
         "## Gradient: relative L2 error against float64 (must 1e-5, aim 3e-6)",
-        "## GPU",
     ]
     rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ")]
     for t, f, gallery in alignment.QUICK_SHAPES:

@@ -33,7 +33,7 @@ class Graph:
         cpu = torch.device("cpu")
         self.cfg, self.places = cfg, views * cfg.crops
         self.graph = ClipGraph(
-            GraphSpec(batch_size=batch, threads=1, views=views, augment=cfg, random=random, encoded=False, device=cpu)
+            GraphSpec(batch_size=batch, threads=1, views=views, augment=cfg, random=random, decoder=None, device=cpu)
         )
 
     def run(self, samples: list[Sample]) -> list[torch.Tensor]:
@@ -166,7 +166,7 @@ def test_the_result_does_not_depend_on_the_company_in_the_batch() -> None:
 
 def test_a_failing_run_leaves_a_graph_that_works() -> None:
     spec = GraphSpec(
-        batch_size=2, threads=1, views=1, augment=unit(24), random=False, encoded=True, device=torch.device("cpu")
+        batch_size=2, threads=1, views=1, augment=unit(24), random=False, decoder="cpu", device=torch.device("cpu")
     )
     encoded = ClipGraph(spec)
     broken = replace(sample(SQUARE, [plain()]), data=[np.zeros(100, np.uint8)])
