@@ -12,9 +12,9 @@ from pathlib import Path
 
 from finepseudo.artifacts import RunPaths, begin, is_done
 from jobs import preempt
-from jobs.commands import prepare_folder
 from jobs.config import RunConfig
 from jobs.progress import Reporter
+from jobs.run_folder import record_forced, refuse_other_data, write_config
 from jobs.stages import Stages
 from jobs.train import Preempted
 from jobs.write_shards import data_config
@@ -63,7 +63,7 @@ def _already_done(cfg: RunConfig, root: Path, *, force: bool) -> bool:
     """Make the data folder ready, one part after the other: the first removes what is of another configuration."""
     with (root / ".parts" / "lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        prepare_folder(cfg, force=force)
+        forced = refuse_other_data(cfg, force=force)
         task = Stages(cfg, Reporter(root, tensorboard=False)).data()
         stage = task.stage
         if missing := stage.missing():
@@ -71,5 +71,7 @@ def _already_done(cfg: RunConfig, root: Path, *, force: bool) -> bool:
             raise UserError(f"{missing[0]} is not there; is the path right?")
         if is_done(stage):
             return True
+        record_forced(cfg, forced)
+        write_config(cfg)
         begin(stage)
         return False
