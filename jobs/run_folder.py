@@ -6,8 +6,10 @@ or finds nothing to do leaves it as it is.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,22 +25,58 @@ from shards.types import UserError
 
 Change = tuple[str, Any, Any]
 """Dotted key, what it was, what it is."""
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What flock says on a file system without locks, such as Lustre mounted without `flock`."""
+
+
+class FolderLock:
+    """The lock of a run folder: one command works in it at a time, or any number of `write-shards --part`."""
+
+    def __init__(self, folder: Path, descriptor: int) -> None:
+        self._folder, self._descriptor, self._warned = folder, descriptor, False
+
+    def take(self, *, shared: bool = False, wait: bool = False) -> bool:
+        """Take the lock, or change the kind of it; tell whether it could be had, at once unless it may `wait`."""
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(self._descriptor, kind if wait else kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            if not self._warned:
+                self._warned = True
+                sys.stderr.write(
+                    f"warning: {self._folder}: its file system has no locks ({error.strerror}); "
+                    "nothing keeps two commands from working in it at the same time\n"
+                )
+        return True
+
+    def refuse(self) -> UserError:
+        """Make the error of who finds it taken."""
+        return UserError(f"{self._folder}: another command works in it; wait for its end or use another --name")
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder, made where it is missing: two commands at once would write into each other's stages."""
+def opened_lock(folder: Path) -> Iterator[FolderLock]:
+    """Make the run folder where it is missing and give its lock, which nobody holds yet; it is free at the end."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{folder}: another command works in it; wait for its end or use another --name") from error
-        yield
+        yield FolderLock(folder, descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder alone: two commands at once would write into each other's stages."""
+    with opened_lock(folder) as lock:
+        if not lock.take():
+            raise lock.refuse()
+        yield
 
 
 def write_config(cfg: RunConfig) -> None:

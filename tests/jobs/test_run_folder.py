@@ -1,6 +1,8 @@
 """Who may work in a run folder, and that config.yaml says what ran: a command that is refused changes nothing."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -10,7 +12,7 @@ from jobs.__main__ import main
 from jobs.config import load
 from jobs.progress import Reporter
 from jobs.rounds import COMMANDS, make_plan, run_plan
-from jobs.run_folder import locked
+from jobs.run_folder import locked, opened_lock
 from jobs.stages import Stages
 
 SMALL = ["data.synthetic.train_per_class=3", "data.synthetic.test_per_class=1", "resources.write_tasks=0"]
@@ -113,3 +115,35 @@ def test_two_commands_do_not_work_in_one_folder(tmp_path):
     assert "another command works in it" in done.stderr
     with locked(tmp_path):
         pass
+
+
+def test_a_part_leaves_the_data_of_a_running_command_alone(command, begun):
+    before = contents(begun)
+    with locked(begun):
+        code, said = command("write-shards", "--part", "0/2", "shards.short_side=96")
+    assert (code, "another command works in it" in said) == (2, True)
+    assert contents(begun).items() >= before.items()
+
+
+def test_parts_work_side_by_side_but_not_with_another_configuration_nor_with_a_run(command, begun):
+    with opened_lock(begun) as other_part:
+        assert other_part.take(shared=True)
+        before = contents(begun)
+        code, said = command("write-shards", "--part", "0/99", "shards.short_side=96")
+        assert (code, "parts of another configuration are being written" in said) == (2, True)
+        assert contents(begun).items() >= before.items()
+        assert command("write-shards", "--part", "98/99")[0] == 0
+        code, said = command("split")
+        assert (code, "another command works in it" in said) == (2, True)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_it_goes_on_with_a_warning(number, tmp_path, monkeypatch, capsys):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with locked(tmp_path):
+        said = capsys.readouterr().err
+    assert said.startswith(f"warning: {tmp_path}: its file system has no locks")
+    assert said.count("\n") == 1
