@@ -136,6 +136,12 @@ def _attach(dashboard: bool) -> None:
         ) from error
 
 
+def local_cpus() -> int:
+    """Count the CPUs that a local Ray may use: what Slurm or the scheduler gave this process, not what the host has."""
+    granted = os.environ.get("SLURM_CPUS_ON_NODE")
+    return max(LOCAL_CPUS, int(granted) if granted else len(os.sched_getaffinity(0)))
+
+
 def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
     import ray
 
@@ -147,7 +153,7 @@ def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
     try:
         ray.init(
             address="local",
-            num_cpus=cpus or max(LOCAL_CPUS, os.cpu_count() or 1),
+            num_cpus=cpus or local_cpus(),
             include_dashboard=dashboard,
             object_store_memory=OBJECT_STORE_BYTES,
             runtime_env=_runtime(address),

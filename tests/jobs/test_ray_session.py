@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from jobs.ray_map import Pool, Work, map_parts
-from jobs.ray_session import _free_port, _plain_refusals, ray_session
+from jobs.ray_session import LOCAL_CPUS, _free_port, _plain_refusals, local_cpus, ray_session
 from shards.files import atomic
 from shards.types import UserError
 
@@ -51,6 +51,16 @@ def test_a_port_that_is_taken_is_passed_over():
     first = _free_port()
     with socket.create_server(("", first)):
         assert _free_port() > first
+
+
+@pytest.mark.parametrize(("granted", "count"), [("24", 24), ("1", LOCAL_CPUS), (None, 9)])
+def test_a_local_ray_takes_the_cpus_it_was_given(granted, count, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(9)))
+    monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
+    if granted:
+        monkeypatch.setenv("SLURM_CPUS_ON_NODE", granted)
+    assert local_cpus() == count
 
 
 @pytest.mark.ray
