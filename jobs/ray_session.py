@@ -27,6 +27,8 @@ OBJECT_STORE_BYTES = 400_000_000
 """Object store of a local Ray; Ray's own default is 30 % of the memory."""
 
 _QUIET = {
+    # a thread of Ray Data that is still at work after the end of a session would start a Ray of its own
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
