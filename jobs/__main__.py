@@ -78,7 +78,7 @@ def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dry-run", action="store_true", help="print what would be done and check what can be checked"
     )
-    command.add_argument("--force", action="store_true", help="go on although data or split of the run folder differ")
+    command.add_argument("--force", action="store_true", help="start over what the run folder was made with")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

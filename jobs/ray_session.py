@@ -25,6 +25,8 @@ OBJECT_STORE_BYTES = 400_000_000
 """Object store of a local Ray; Ray's own default is 30 % of the memory."""
 
 _QUIET = {
+    # a thread of Ray Data that is still at work after the end of a session would start a Ray of its own
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
@@ -114,6 +116,12 @@ def _attach(dashboard: bool) -> None:
         ) from error
 
 
+def local_cpus() -> int:
+    """Count the CPUs that a local Ray may use: what Slurm or the scheduler gave this process, not what the host has."""
+    granted = os.environ.get("SLURM_CPUS_ON_NODE")
+    return max(LOCAL_CPUS, int(granted) if granted else len(os.sched_getaffinity(0)))
+
+
 def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(folder / TOKEN))
     import ray  # only now, as above
@@ -126,7 +134,7 @@ def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
     try:
         ray.init(
             address="local",
-            num_cpus=cpus or max(LOCAL_CPUS, os.cpu_count() or 1),
+            num_cpus=cpus or local_cpus(),
             include_dashboard=dashboard,
             object_store_memory=OBJECT_STORE_BYTES,
             runtime_env=_runtime(address),
