@@ -147,7 +147,8 @@ class EvaluateConfig:
     views: int = 10
     # paper, sec 4.2: spatial crops of a clip
     crops: Literal[1, 3] = 3
-    # frames between two frames of a clip; null = the stride of action_input, whole video where that is uniform
+    # frames between two frames of a clip; null = as f_E was trained: the stride of action_input, or, where that is
+    # uniform, one frame of each segment of the video, every view at another place of the segments
     stride: int | None = None
     # videos of one part of the work
     chunk: int = 16
@@ -270,15 +271,13 @@ class RunConfig:
         )
 
     def test_input(self) -> InputConfig:
-        """The views of a test video: evenly spread clips times spatial crops."""
+        """The views of a test video, sampled as f_E was trained: evenly spread clips times spatial crops."""
         sampling, cfg = self.action_input.sampling, self.evaluate
         augment = replace(self.action_input.augment, crops=cfg.crops)
-        if sampling.policy == "groups":
+        if sampling.policy == "uniform" and cfg.stride is None:
             return InputConfig(sampling=replace(sampling, views=cfg.views), augment=augment)
         stride = cfg.stride if cfg.stride is not None else sampling.stride
-        views = replace(sampling, policy="views", views=cfg.views, stride=stride)
-        single = cfg.views == 1 and sampling.policy == "uniform" and cfg.stride is None
-        return InputConfig(sampling=sampling if single else views, augment=augment)
+        return InputConfig(sampling=replace(sampling, policy="views", views=cfg.views, stride=stride), augment=augment)
 
     def labels(self, strategy: StrategyName) -> PseudoLabelConfig:
         """The labelling rule of one strategy."""

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.config import RECIPES, from_yaml, load, parse_override, part, read_recipe, to_yaml
 from jobs.typed import build, merge, plain, set_dotted
+from shards.sampling import frame_indices
 from shards.types import UserError
 
 
@@ -104,6 +106,23 @@ def test_types_are_checked_not_guessed():
     ]:
         with pytest.raises(UserError, match=message):
             build(Outer, values)
+
+
+@pytest.mark.parametrize("name", ["diving48", "finegym99", "finegym288", "finediving", "ssv2"])
+def test_a_test_sees_as_much_of_a_video_as_training(name):
+    cfg = load(name)
+    views = frame_indices(160, cfg.test_input().sampling, None)
+    trained = frame_indices(160, cfg.action_input.sampling, None)
+    assert views.shape == (10, cfg.action_input.sampling.frames)
+    assert ((views[:, -1] - views[:, 0]) == trained[0, -1] - trained[0, 0]).all()
+    assert len(np.unique(views, axis=0)) == 10
+
+
+def test_an_explicit_stride_of_the_test_and_a_dense_encoder_have_clips_of_that_stride():
+    for recipe, overrides, stride in (("diving48", ["evaluate.stride=2"], 2), ("kinetics400", [], 8)):
+        views = frame_indices(160, load(recipe, overrides).test_input().sampling, None)
+        assert (np.diff(views) == stride).all()
+        assert len(views) == 10
 
 
 trees = st.recursive(
