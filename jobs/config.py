@@ -236,6 +236,9 @@ class RunConfig:
             if getattr(self, name).self_train.steps is None:
                 raise ValueError(f"{name}.self_train: set steps, not epochs: every strategy gets the same number")
         self._check_workers()
+        for strategy in self.strategies:
+            if strategy != "supervised":
+                self.labels(strategy)
         if self.pretrain.input.sampling.policy != "gitdl":
             raise ValueError(f"pretrain.input.sampling.policy {self.pretrain.input.sampling.policy!r} must be 'gitdl'")
 

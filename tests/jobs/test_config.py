@@ -118,6 +118,13 @@ def test_a_test_sees_as_much_of_a_video_as_training(name):
     assert len(np.unique(views, axis=0)) == 10
 
 
+def test_the_papers_literal_sum_serves_every_strategy():
+    every = "strategies=[supervised, confidence, uncertainty, verification, collaborative]"
+    cfg = load("smoke", ["pseudo_labels.fuse=sum", "pseudo_labels.theta=1.2", every])
+    bars = {strategy: cfg.labels(strategy).bar for strategy in cfg.strategies[1:]}
+    assert bars == {"confidence": 0.6, "uncertainty": 0.6, "verification": 0.6, "collaborative": 1.2}
+
+
 def test_an_explicit_stride_of_the_test_and_a_dense_encoder_have_clips_of_that_stride():
     for recipe, overrides, stride in (("diving48", ["evaluate.stride=2"], 2), ("kinetics400", [], 8)):
         views = frame_indices(160, load(recipe, overrides).test_input().sampling, None)
