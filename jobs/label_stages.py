@@ -134,7 +134,11 @@ class LabelStages(StageMaker):
             truth=truth,
             classes=classes,
         )
-        names = ("accepted", "coverage", "precision", "precision_A", "precision_E")
+        names = ("accepted", "coverage", "precision", "precision_A", "precision_E", "novel_acceptance")
         self._scalars(tags, {f"pseudo/{name}": float(metrics[name]) for name in names if metrics[name] is not None})
         right = "–" if metrics["precision"] is None else f"{100 * metrics['precision']:.1f} % right"
+        novel = metrics["novel_acceptance"]
+        right += (
+            "" if novel is None else f"; of {metrics['novel']:,} clips of novel classes {100 * novel:.1f} % accepted"
+        )
         self.reporter.say(f"{self._name(folder)}: {metrics['accepted']:,} of {metrics['pool']:,} accepted, {right}")

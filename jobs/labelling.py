@@ -34,10 +34,13 @@ def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Mani
 
 
 def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
-    """Read the true label of every clip, for metrics only, and the class names."""
+    """Read the true label of every clip, for metrics only, and the names of the classes that may be predicted.
+
+    In an open world those are the known classes, and a label beyond them is a novel one.
+    """
     found = read_clips(clips)
     keys, labels = found.clips["key"].to_pylist(), found.clips["label"].to_pylist()
-    return dict(zip(keys, labels, strict=True)), found.classes
+    return dict(zip(keys, labels, strict=True)), found.classes[: found.known]
 
 
 def label_pool_of(
