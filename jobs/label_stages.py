@@ -11,7 +11,7 @@ from finepseudo.checkpoint import save_weights
 from jobs import objectives
 from jobs.config import ALIGNING, StrategyName, part
 from jobs.embed import EmbedJob, embed
-from jobs.labelling import label_pool_of, read_truth
+from jobs.labelling import check_pool, label_pool_of, read_truth
 from jobs.ray_map import plan_pool
 from jobs.score import GALLERY, ScoreJob, Scorer, pack_gallery, score
 from jobs.stage_maker import StageMaker, Task
@@ -44,6 +44,7 @@ class LabelStages(StageMaker):
 
     def _embed(self, seed: int, folder: Path, action: Path, frame: Path | None, tags: Mapping[str, Any]) -> None:
         split = self.split_of(seed)
+        check_pool(split, self.cfg.strategies)  # the split may be older than the strategies
         keys = [*split.keys("labelled"), *(split.keys("unlabelled"))]
         job = EmbedJob(
             cfg=self.cfg,
