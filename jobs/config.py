@@ -35,6 +35,9 @@ RECIPES = Path(__file__).parents[1] / "finepseudo" / "recipes"
 
 StrategyName = Literal["supervised", "confidence", "uncertainty", "verification", "collaborative"]
 
+RGB_STARTS = ("kinetics_sup", "byol", "imagenet_sup")
+"""Starts that were trained on RGB with mean and std taken off; TCLR's saw BGR in [0, 1] as it is."""
+
 ALIGNING: tuple[StrategyName, ...] = ("verification", "collaborative")
 """Strategies whose votes need the alignability encoder in every round."""
 
@@ -241,6 +244,27 @@ class RunConfig:
                 self.labels(strategy)
         if self.pretrain.input.sampling.policy != "gitdl":
             raise ValueError(f"pretrain.input.sampling.policy {self.pretrain.input.sampling.policy!r} must be 'gitdl'")
+        self._check_inputs()
+        if self.pseudo_labels.strategy != PseudoLabelConfig().strategy:
+            raise ValueError(
+                f"pseudo_labels.strategy {self.pseudo_labels.strategy} does nothing in a run: name it in strategies"
+            )
+
+    def _check_inputs(self) -> None:
+        """Refuse frames that no encoder looks at, and pictures that the weights were not trained on."""
+        for name in ("frame_input", "action_input"):
+            sampling: SamplingConfig = getattr(self, name).sampling
+            if sampling.policy not in ("uniform", "dense") or sampling.views != 1:
+                raise ValueError(
+                    f"{name}.sampling: policy {sampling.policy} with {sampling.views} views; an encoder is trained on "
+                    "one clip of a video: policy uniform or dense, views 1 (evaluate.views are those of the test)"
+                )
+        for name, inputs, init in (
+            ("action_input", self.action_input, self.action_encoder.init),
+            ("frame_input", self.frame_input, self.frame_encoder.init),
+            ("pretrain.input", self.pretrain.input, self.frame_encoder.init),
+        ):
+            _check_pictures(f"{name}.augment", inputs.augment, init)
 
     def _check_workers(self) -> None:
         orders = {
@@ -287,6 +311,21 @@ class RunConfig:
         if strategy == "supervised":
             raise ValueError("supervised uses no pseudo-labels")
         return replace(self.pseudo_labels, strategy=strategy)
+
+
+def _check_pictures(name: str, look: AugmentConfig, init: str) -> None:
+    """Refuse a channel order, mean or std that the weights of a start have never seen: it trains, and is worse."""
+    as_it_is = look.mean == (0.0, 0.0, 0.0) and look.std == (1.0, 1.0, 1.0)
+    if init == "tclr" and not (look.channels == "bgr" and as_it_is):
+        wanted = "BGR in [0, 1]: channels bgr, mean [0, 0, 0], std [1, 1, 1]"
+    elif init in RGB_STARTS and (look.channels == "bgr" or not any(look.mean)):
+        wanted = "normalised RGB: channels rgb and the mean and std they were trained with"
+    else:
+        return
+    raise ValueError(
+        f"{name}: channels {look.channels}, mean {list(look.mean)}, std {list(look.std)}; weights of init {init} "
+        f"expect {wanted}"
+    )
 
 
 IDENTITY = ("data", "split")

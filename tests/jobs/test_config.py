@@ -54,12 +54,70 @@ def test_every_recipe_is_valid_and_survives_its_own_yaml(name, tmp_path):
         ("rounds", "write it as section.key=value"),
         ("rounds=[", "the value is no YAML"),
         ("data.lists.tset=x", "lists.tset: no such role"),
+        ("pseudo_labels.strategy=verification", "pseudo_labels.strategy verification does nothing in a run: name it"),
+        (
+            "action_input.sampling={policy: groups, frames: 8, groups: [2, 2, 4]}",
+            "action_input.sampling: policy groups",
+        ),
+        ("frame_input.sampling={policy: gitdl, frames: 16}", "frame_input.sampling: policy gitdl with 1 views"),
+        ("action_input.sampling.views=3", "action_input.sampling: policy uniform with 3 views"),
     ],
 )
 def test_bad_values_are_refused_with_key_and_way_out(override, message):
     with pytest.raises(UserError, match=message) as caught:
         load("smoke", [override])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "pool"),
+    [
+        ("diving48", 1524, 13503),
+        ("finegym99", 2094, 18390),
+        ("finegym288", 2423, 20248),
+        ("finediving", 251, 1999),
+        ("ssv2", 8210, 73453),
+        ("kinetics400", 24000, 216000),
+    ],
+)
+def test_rounds_are_five_epochs_of_labels_and_a_third_of_the_pool(name, labels, pool):
+    cfg = load(name)
+    clips = 5 * (labels + pool * 4558 / 13503)
+    for train, order in (
+        (cfg.frame_stage.self_train, cfg.frame_stage.order),
+        (cfg.action_stage.self_train, cfg.action_stage.self_order),
+    ):
+        assert train.steps * order.batch_size == pytest.approx(clips, rel=0.05)
+    assert cfg.pretrain.input.augment.blur == (0.0 if name.startswith("finegym") else 0.4)
+
+
+RGB = ["action_input.augment.channels=rgb", "action_input.augment.mean=[.43, .39, .38]"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["action_encoder.init=tclr", "action_encoder.layer4=tclr"], None),
+        (["action_encoder.init=kinetics_sup", *RGB], None),
+        (["frame_encoder.init=byol"], None),
+        (
+            ["action_encoder.init=tclr", "action_encoder.layer4=tclr", "action_input.augment.std=[.2, .2, .2]"],
+            r"action_input.augment: channels bgr, .*weights of init tclr expect BGR in \[0, 1\]: channels bgr, mean",
+        ),
+        (["action_encoder.init=tclr", "action_encoder.layer4=tclr", *RGB], "action_input.augment: channels rgb"),
+        (["action_encoder.init=kinetics_sup"], "weights of init kinetics_sup expect normalised RGB: channels rgb"),
+        (["action_encoder.init=kinetics_sup", RGB[0]], r"action_input.augment: channels rgb, mean \[0.0, 0.0, 0.0\]"),
+        (["frame_encoder.init=byol", "frame_input.augment.channels=bgr"], "frame_input.augment: channels bgr"),
+        (["frame_encoder.init=imagenet_sup", "pretrain.input.augment.mean=[0, 0, 0]"], "pretrain.input.augment"),
+    ],
+)
+def test_weights_get_the_pictures_they_were_trained_on(overrides, message):
+    given = [*overrides, f"{overrides[0].split('.')[0]}.weights=/some/file.pt"]
+    if message is None:
+        load("diving48", given)
+        return
+    with pytest.raises(UserError, match=message):
+        load("diving48", given)
 
 
 def test_an_unknown_recipe_names_the_nearest():
