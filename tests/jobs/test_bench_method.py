@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from jobs.bench_method import BenchConfig, RenderedClips, draw_study, main, run_
 from shards.synthetic.config import SyntheticDivingConfig
 from shards.types import UserError
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = BenchConfig(
     data=SyntheticDivingConfig(class_set=("F:S15t", "B:S15p"), train_per_class=4, test_per_class=2),
     labelled_per_class=2,
@@ -85,6 +87,15 @@ def test_study_runs_resumes_and_refuses_other_settings(tmp_path):
     assert "0.125" in run_study(SMALL, [3], out, "the command")
     with pytest.raises(UserError, match="other settings"):
         run_study(dataclasses.replace(SMALL, size=32), [3], out, "the command")
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the stored study is older than the settings and the order of clips: run it anew"
+)
+def test_the_stored_study_can_be_added_to():
+    """Its page prints a command; of a file with other settings that command would refuse to go on."""
+    stored = json.loads((GOLDEN / "bench_method.json").read_text())["settings"]
+    assert stored == json.loads(json.dumps(dataclasses.asdict(BenchConfig())))
 
 
 def test_command_refuses_the_seeds_it_was_tuned_on():
