@@ -123,9 +123,9 @@ def _uniform(n: int, cfg: SamplingConfig, view: int, rng: np.random.Generator | 
     if n < t:
         return _stretched(n, t)
     edges = np.arange(t + 1, dtype=np.int64) * n // t
-    if rng is None:
-        return edges[:-1] + (2 * view + 1) * np.diff(edges) // (2 * cfg.views)
-    return edges[:-1] + (rng.random(t) * np.diff(edges)).astype(np.int64)
+    width = np.diff(edges)
+    inside = (2 * view + 1) * width // (2 * cfg.views) if rng is None else rng.random(t) * width
+    return edges[:-1] + inside.astype(np.int64)
 
 
 def _dense(n: int, cfg: SamplingConfig, rng: np.random.Generator | None) -> FrameIds:

@@ -59,7 +59,7 @@ def test_pseudo_label_metrics_look_truth_up_by_key():
 
 def test_labels_of_novel_classes_are_wrong_and_counted():
     keys, scores, p_e = random_table(clips=30, classes=3)
-    table = label_pool(PseudoLabelConfig(theta=0.4), keys, scores, p_e, np.zeros(30), np.ones(30, bool))
+    table = label_pool(PseudoLabelConfig(theta=0.5), keys, scores, p_e, np.zeros(30), np.ones(30, bool))
     truth = {key: i % 5 for i, key in enumerate(keys)}  # 3 and 4 are novel
     found = pseudo_label_metrics(table, truth, CLASSES)
     rows = table.to_pylist()
