@@ -19,6 +19,7 @@ from finepseudo.frame_encoder import FrameEncoderConfig
 from finepseudo.pseudo_labels import PseudoLabelConfig
 from finepseudo.steps import CrossEntropyConfig
 from finepseudo.temporal_ssl import GitdlConfig
+from jobs.start_pictures import check_pictures
 from jobs.train_loop import TrainConfig
 from jobs.typed import Value, build, merge, nearest, plain, set_dotted
 from shards.annotations.base import DatasetConfig
@@ -34,9 +35,6 @@ from shards.writer import ShardConfig
 RECIPES = Path(__file__).parents[1] / "finepseudo" / "recipes"
 
 StrategyName = Literal["supervised", "confidence", "uncertainty", "verification", "collaborative"]
-
-RGB_STARTS = ("kinetics_sup", "byol", "imagenet_sup")
-"""Starts that were trained on RGB with mean and std taken off; TCLR's saw BGR in [0, 1] as it is."""
 
 ALIGNING: tuple[StrategyName, ...] = ("verification", "collaborative")
 """Strategies whose votes need the alignability encoder in every round."""
@@ -264,7 +262,7 @@ class RunConfig:
             ("frame_input", self.frame_input, self.frame_encoder.init),
             ("pretrain.input", self.pretrain.input, self.frame_encoder.init),
         ):
-            _check_pictures(f"{name}.augment", inputs.augment, init)
+            check_pictures(f"{name}.augment", inputs.augment, init)
 
     def _check_workers(self) -> None:
         orders = {
@@ -311,21 +309,6 @@ class RunConfig:
         if strategy == "supervised":
             raise ValueError("supervised uses no pseudo-labels")
         return replace(self.pseudo_labels, strategy=strategy)
-
-
-def _check_pictures(name: str, look: AugmentConfig, init: str) -> None:
-    """Refuse a channel order, mean or std that the weights of a start have never seen: it trains, and is worse."""
-    as_it_is = look.mean == (0.0, 0.0, 0.0) and look.std == (1.0, 1.0, 1.0)
-    if init == "tclr" and not (look.channels == "bgr" and as_it_is):
-        wanted = "BGR in [0, 1]: channels bgr, mean [0, 0, 0], std [1, 1, 1]"
-    elif init in RGB_STARTS and (look.channels == "bgr" or not any(look.mean)):
-        wanted = "normalised RGB: channels rgb and the mean and std they were trained with"
-    else:
-        return
-    raise ValueError(
-        f"{name}: channels {look.channels}, mean {list(look.mean)}, std {list(look.std)}; weights of init {init} "
-        f"expect {wanted}"
-    )
 
 
 IDENTITY = ("data", "split")
