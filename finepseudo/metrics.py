@@ -66,7 +66,9 @@ def pseudo_label_metrics(table: pa.Table, truth: Mapping[str, int], classes: Seq
 
     precision is that of the accepted labels, precision_A and precision_E those of either encoder's own vote on them;
     None where nothing was accepted or no clip has a true label. Clips whose truth is unknown (-1) count in coverage
-    only. Raises UserError for a key without an entry in `truth`.
+    only. A truth beyond `classes` is a novel class of an open world: a label accepted for it is wrong, and
+    novel_acceptance is the share of such clips that were accepted (None without any).
+    Raises UserError for a key without an entry in `truth`.
     """
     keys = table["key"].to_pylist()
     absent = [key for key in keys if key not in truth]
@@ -77,6 +79,7 @@ def pseudo_label_metrics(table: pa.Table, truth: Mapping[str, int], classes: Seq
     judged = accepted & (true != NO_LABEL)
     votes = {name: table[name].to_numpy(zero_copy_only=False) for name in ("label", "label_A", "label_E")}
     correct = judged & (votes["label"] == true)
+    novel = true >= len(classes)
     return {
         "accepted": int(accepted.sum()),
         "pool": len(keys),
@@ -92,6 +95,8 @@ def pseudo_label_metrics(table: pa.Table, truth: Mapping[str, int], classes: Seq
         ],
         "precision_A": _precision(votes["label_A"], true, judged),
         "precision_E": _precision(votes["label_E"], true, judged),
+        "novel": int(novel.sum()),
+        "novel_acceptance": _fraction((accepted & novel).sum(), novel.sum()),
     }
 
 

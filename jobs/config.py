@@ -19,6 +19,7 @@ from finepseudo.frame_encoder import FrameEncoderConfig
 from finepseudo.pseudo_labels import PseudoLabelConfig
 from finepseudo.steps import CrossEntropyConfig
 from finepseudo.temporal_ssl import GitdlConfig
+from jobs.start_pictures import check_pictures
 from jobs.train_loop import TrainConfig
 from jobs.typed import Value, build, merge, nearest, plain, set_dotted
 from shards.annotations.base import DatasetConfig
@@ -147,7 +148,8 @@ class EvaluateConfig:
     views: int = 10
     # paper, sec 4.2: spatial crops of a clip
     crops: Literal[1, 3] = 3
-    # frames between two frames of a clip; null = the stride of action_input, whole video where that is uniform
+    # frames between two frames of a clip; null = as f_E was trained: the stride of action_input, or, where that is
+    # uniform, one frame of each segment of the video, every view at another place of the segments
     stride: int | None = None
     # videos of one part of the work
     chunk: int = 16
@@ -235,8 +237,32 @@ class RunConfig:
             if getattr(self, name).self_train.steps is None:
                 raise ValueError(f"{name}.self_train: set steps, not epochs: every strategy gets the same number")
         self._check_workers()
+        for strategy in self.strategies:
+            if strategy != "supervised":
+                self.labels(strategy)
         if self.pretrain.input.sampling.policy != "gitdl":
             raise ValueError(f"pretrain.input.sampling.policy {self.pretrain.input.sampling.policy!r} must be 'gitdl'")
+        self._check_inputs()
+        if self.pseudo_labels.strategy != PseudoLabelConfig().strategy:
+            raise ValueError(
+                f"pseudo_labels.strategy {self.pseudo_labels.strategy} does nothing in a run: name it in strategies"
+            )
+
+    def _check_inputs(self) -> None:
+        """Refuse frames that no encoder looks at, and pictures that the weights were not trained on."""
+        for name in ("frame_input", "action_input"):
+            sampling: SamplingConfig = getattr(self, name).sampling
+            if sampling.policy not in ("uniform", "dense") or sampling.views != 1:
+                raise ValueError(
+                    f"{name}.sampling: policy {sampling.policy} with {sampling.views} views; an encoder is trained on "
+                    "one clip of a video: policy uniform or dense, views 1 (evaluate.views are those of the test)"
+                )
+        for name, inputs, init in (
+            ("action_input", self.action_input, self.action_encoder.init),
+            ("frame_input", self.frame_input, self.frame_encoder.init),
+            ("pretrain.input", self.pretrain.input, self.frame_encoder.init),
+        ):
+            check_pictures(f"{name}.augment", inputs.augment, init)
 
     def _check_workers(self) -> None:
         orders = {
@@ -270,15 +296,13 @@ class RunConfig:
         )
 
     def test_input(self) -> InputConfig:
-        """The views of a test video: evenly spread clips times spatial crops."""
+        """The views of a test video, sampled as f_E was trained: evenly spread clips times spatial crops."""
         sampling, cfg = self.action_input.sampling, self.evaluate
         augment = replace(self.action_input.augment, crops=cfg.crops)
-        if sampling.policy == "groups":
+        if sampling.policy == "uniform" and cfg.stride is None:
             return InputConfig(sampling=replace(sampling, views=cfg.views), augment=augment)
         stride = cfg.stride if cfg.stride is not None else sampling.stride
-        views = replace(sampling, policy="views", views=cfg.views, stride=stride)
-        single = cfg.views == 1 and sampling.policy == "uniform" and cfg.stride is None
-        return InputConfig(sampling=sampling if single else views, augment=augment)
+        return InputConfig(sampling=replace(sampling, policy="views", views=cfg.views, stride=stride), augment=augment)
 
     def labels(self, strategy: StrategyName) -> PseudoLabelConfig:
         """The labelling rule of one strategy."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from finepseudo.artifacts import is_done
 from jobs.config import RunConfig
+from jobs.labelling import check_pool
 from jobs.progress import Reporter
 from jobs.rounds import COMMANDS, make_plan
 from jobs.stage_maker import Task
@@ -93,10 +94,10 @@ def weight_problems(cfg: RunConfig) -> Iterator[str]:
 
 
 def split_problems(cfg: RunConfig, found: Annotations) -> Iterator[str]:
-    """Say why the label split of a seed cannot be drawn: roles that do not fit, a class without a labelled clip."""
+    """Say why the label split of a seed cannot be drawn: roles that do not fit, no labels of a class, no pool."""
     for seed in cfg.seeds:
         try:
-            draw_split(found, cfg.split, seed)
+            check_pool(draw_split(found, cfg.split, seed), cfg.strategies)
         except UserError as error:
             yield str(error)
             return

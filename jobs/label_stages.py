@@ -11,7 +11,7 @@ from finepseudo.checkpoint import save_weights
 from jobs import objectives
 from jobs.config import ALIGNING, StrategyName, part
 from jobs.embed import EmbedJob, embed
-from jobs.labelling import label_pool_of, read_truth
+from jobs.labelling import check_pool, label_pool_of, read_truth
 from jobs.ray_map import plan_pool
 from jobs.score import GALLERY, ScoreJob, Scorer, pack_gallery, score
 from jobs.stage_maker import StageMaker, Task
@@ -44,6 +44,7 @@ class LabelStages(StageMaker):
 
     def _embed(self, seed: int, folder: Path, action: Path, frame: Path | None, tags: Mapping[str, Any]) -> None:
         split = self.split_of(seed)
+        check_pool(split, self.cfg.strategies)  # the split may be older than the strategies
         keys = [*split.keys("labelled"), *(split.keys("unlabelled"))]
         job = EmbedJob(
             cfg=self.cfg,
@@ -134,7 +135,11 @@ class LabelStages(StageMaker):
             truth=truth,
             classes=classes,
         )
-        names = ("accepted", "coverage", "precision", "precision_A", "precision_E")
+        names = ("accepted", "coverage", "precision", "precision_A", "precision_E", "novel_acceptance")
         self._scalars(tags, {f"pseudo/{name}": float(metrics[name]) for name in names if metrics[name] is not None})
         right = "–" if metrics["precision"] is None else f"{100 * metrics['precision']:.1f} % right"
+        novel = metrics["novel_acceptance"]
+        right += (
+            "" if novel is None else f"; of {metrics['novel']:,} clips of novel classes {100 * novel:.1f} % accepted"
+        )
         self.reporter.say(f"{self._name(folder)}: {metrics['accepted']:,} of {metrics['pool']:,} accepted, {right}")

@@ -17,27 +17,49 @@ from finepseudo.metrics import pseudo_label_metrics
 from finepseudo.pseudo_labels import PseudoLabelConfig, label_pool
 from jobs.part_files import matrix, parts, read_parts
 from shards.annotations.base import Annotations, read_clips
-from shards.label_split import LabelSplit, SplitConfig, draw_split, split_hash
+from shards.label_split import LabelSplit, SplitConfig, check_coverage, draw_split, split_hash
 from shards.manifest import Manifest
 from shards.types import ItemTable, UserError
 
 
 def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
-    """Draw labels over every annotated clip, so that broken videos do not move the draw, then leave those out."""
+    """Draw labels among the clips that can be read; of published lists leave out the others.
+
+    Clips are ranked by hash, so a broken one gives its place to the next of its class and moves no other label.
+    UserError when a class is left without a label, or no clip with one.
+    """
+    readable = pa.array(manifest.keys, pa.string())
+    if cfg.method != "lists":
+        found = replace(found, clips=found.clips.filter(pc.is_in(found.clips["key"], readable)))
     drawn = draw_split(found, cfg, seed)
-    table = drawn.table.filter(pc.is_in(drawn.table["key"], pa.array(manifest.keys, pa.string())))
+    table = drawn.table.filter(pc.is_in(drawn.table["key"], readable))
     usable = replace(drawn, table=table, sha256=split_hash(table, drawn.classes))
+    if cfg.method == "lists" and not cfg.allow_unseen:
+        check_coverage(usable, dict(zip(*(found.clips[name].to_pylist() for name in ("key", "label")), strict=True)))
     for role in ("labelled", "test"):
         if not usable.keys(role):
             raise UserError(f"split: no usable {role} clip is left; see quarantine.parquet and data.lists")
     return usable
 
 
+def check_pool(split: LabelSplit, strategies: Sequence[str]) -> None:
+    """Raise UserError when strategies that label a pool have none; `supervised` needs none."""
+    labelling = [strategy for strategy in strategies if strategy != "supervised"]
+    if labelling and not split.keys("unlabelled"):
+        raise UserError(
+            f"split: no clip is left unlabelled, and {', '.join(labelling)} label such clips; lower split.ratio, or "
+            "set strategies=[supervised] to train on all labels"
+        )
+
+
 def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
-    """Read the true label of every clip, for metrics only, and the class names."""
+    """Read the true label of every clip, for metrics only, and the names of the classes that may be predicted.
+
+    In an open world those are the known classes, and a label beyond them is a novel one.
+    """
     found = read_clips(clips)
     keys, labels = found.clips["key"].to_pylist(), found.clips["label"].to_pylist()
-    return dict(zip(keys, labels, strict=True)), found.classes
+    return dict(zip(keys, labels, strict=True)), found.classes[: found.known]
 
 
 def label_pool_of(

@@ -17,11 +17,12 @@ from finepseudo.artifacts import RunPaths
 from finepseudo.predict import Exemplars, Predictor, predict_clip
 from jobs.config import ALIGNING, RunConfig, StrategyName, from_yaml
 from jobs.embed import evaluation_reader
+from jobs.labelling import read_truth
 from jobs.objectives import trained_action_encoder, trained_frame_encoder, trained_scorer
 from jobs.part_files import parts, read_embeddings
 from jobs.score import Scorer
 from jobs.train_loop import WEIGHTS
-from shards.annotations.base import Clip, make_annotations, read_clips
+from shards.annotations.base import Clip, make_annotations
 from shards.label_split import read_split
 from shards.plans import plan_shards
 from shards.types import UserError
@@ -55,7 +56,7 @@ def load_predictor(cfg: RunConfig, run: RunPaths) -> Predictor:
     """Load the encoders of the last round of the run's first seed and the labelled embeddings of the same f_A."""
     seed, strategy, number = _newest(cfg, run)
     folder = run.round(seed, strategy if number else None, number)
-    classes = read_clips(run.clips).classes
+    _, classes = read_truth(run.clips)
     labelled = read_split(run.split(seed)).items("labelled")
     truth = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
     keys, embeddings = read_embeddings(parts(folder / "embeddings"), frozenset(labelled.keys))

@@ -10,9 +10,8 @@ from typing import Any
 
 from finepseudo.artifacts import DONE, RunPaths, Stage
 from jobs.config import ALIGNING, RunConfig, StrategyName
-from jobs.labelling import pseudo_items
+from jobs.labelling import pseudo_items, read_truth
 from jobs.progress import Reporter
-from shards.annotations.base import read_clips
 from shards.label_split import LabelSplit, read_split
 from shards.types import ItemTable
 
@@ -52,8 +51,8 @@ class StageMaker:
         return read_split(self.paths.split(seed))
 
     def n_classes(self) -> int:
-        """Count the classes of the data set."""
-        return len(read_clips(self.paths.clips).classes)
+        """Count the outputs of f_E: the classes of the data set, in an open world the known ones."""
+        return len(read_truth(self.paths.clips)[1])
 
     def _items(self, seed: int, strategy: StrategyName | None, number: int) -> ItemTable:
         labelled = self.split_of(seed).items("labelled")

@@ -12,7 +12,7 @@ from finepseudo.report import write_report
 from jobs.config import ALIGNING, StrategyName, part
 from jobs.evaluate import EvaluateJob, evaluate, write_examples
 from jobs.label_stages import LabelStages
-from jobs.labelling import read_truth, usable_split
+from jobs.labelling import check_pool, read_truth, usable_split
 from jobs.ray_map import plan_pool
 from jobs.stage_maker import Task
 from jobs.train_loop import WEIGHTS
@@ -55,6 +55,7 @@ class Stages(TrainStages, LabelStages):
 
     def _draw_split(self, seed: int) -> None:
         drawn = usable_split(read_clips(self.paths.clips), self.cfg.split, seed, Manifest.open(self.paths.shards))
+        check_pool(drawn, self.cfg.strategies)
         write_split(self.paths.split(seed), drawn)
         counts = ", ".join(f"{len(drawn.keys(role)):,} {role}" for role in ("labelled", "unlabelled", "test"))
         self.reporter.say(f"split of seed {seed}: {counts}; sha256 {drawn.sha256[:12]}")

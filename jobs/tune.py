@@ -34,7 +34,7 @@ from jobs.run_folder import locked, record_forced, refuse_other_data
 from jobs.stages import Stages
 from jobs.train import Preempted, TrainJob, fit, uses_gpu
 from jobs.train_loop import WEIGHTS, LoopJob, seed_of, total_steps
-from jobs.typed import build, plain, set_dotted
+from jobs.typed import build, merge, plain, set_dotted
 from shards.order import batches_per_epoch
 from shards.types import ItemTable, UserError
 
@@ -137,11 +137,11 @@ def first_value(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
 
 
 def with_values(cfg: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """Lay dotted values over a configuration."""
-    nested = plain(cfg)
-    for key, value in values.items():
-        set_dotted(nested, key, value)
-    return build(RunConfig, nested)
+    """Lay dotted values over a configuration; a value may be a mapping of keys that are searched together."""
+    over: dict[str, Any] = {}
+    for key, value in sorted(values.items()):  # a section before its keys
+        set_dotted(over, key, value)
+    return build(RunConfig, merge(plain(cfg), over))
 
 
 def hold_out(labelled: ItemTable, share: float, seed: int) -> tuple[ItemTable, list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -128,10 +128,8 @@ def draw_split(ann: Annotations, cfg: SplitConfig, seed: int) -> LabelSplit:
         roles = [_drawn_role(key, role, chosen) for key, role in zip(keys, columns["role"], strict=True)]
     labels = [NO_LABEL if role == "unlabelled" else label for label, role in zip(truth, roles, strict=True)]
     _check_known(keys, roles, labels)
-    if not cfg.allow_unseen:
-        _check_coverage(classes, roles, truth)
     table = pa.table({"key": keys, "role": roles, "label": labels}, schema=SPLIT_SCHEMA)
-    return LabelSplit(
+    split = LabelSplit(
         table=table,
         classes=classes,
         dataset=ann.dataset,
@@ -141,6 +139,9 @@ def draw_split(ann: Annotations, cfg: SplitConfig, seed: int) -> LabelSplit:
         sha256=split_hash(table, classes),
         leakage=_leakage(roles, columns["source"]),
     )
+    if not cfg.allow_unseen:
+        check_coverage(split, dict(zip(keys, truth, strict=True)))
+    return split
 
 
 def split_hash(table: pa.Table, classes: Sequence[str]) -> str:
@@ -238,12 +239,16 @@ def _check_known(keys: Sequence[str], roles: Sequence[str], labels: Sequence[int
         raise UserError(f"{len(bad)} labelled or test clips have no class, first: {', '.join(bad[:_SHOWN])}")
 
 
-def _check_coverage(classes: Sequence[str], roles: Sequence[str], truth: Sequence[int]) -> None:
-    """Every class that occurs needs a labelled clip; classes without any clip (Diving48's 30) do not count."""
-    seen = {label for label, role in zip(truth, roles, strict=True) if role == "labelled"}
-    unseen = sorted(set(truth) - seen - {NO_LABEL})
+def check_coverage(split: LabelSplit, truth: Mapping[str, int]) -> None:
+    """Raise UserError for a known class that has clips but no labelled one; Diving48's 30 has no clip at all.
+
+    truth: key -> true label of every clip of the split, NO_LABEL or a novel class where it is not to be labelled.
+    """
+    known = range(len(split.classes))
+    seen = set(split.items("labelled").labels.tolist())
+    unseen = sorted({label for key in split.table["key"].to_pylist() if (label := truth[key]) in known} - seen)
     if unseen:
-        names = ", ".join(f"{label} {classes[label]}" for label in unseen[:_SHOWN])
+        names = ", ".join(f"{label} {split.classes[label]}" for label in unseen[:_SHOWN])
         raise UserError(
             f"{len(unseen)} classes have clips but no labelled one: {names}; raise split.ratio or split.min_per_class, "
             "add labelled clips, or set split.allow_unseen=true"

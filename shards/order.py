@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
@@ -34,7 +35,8 @@ class OrderConfig:
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     # K of `balanced` (paper, sec 4: at least 2 instances of each sampled class).
     instances_per_class: int = 2
-    # Share of a `balanced` batch's class groups that come from pseudo-labels (open in the paper: half and half).
+    # `balanced`: largest share of pseudo-labelled clips among the draws of a class (open in the paper: half). Where a
+    # class has fewer of them, each of its clips comes equally often, pseudo-labelled or not; 1 = always so.
     pseudo_fraction: float = 0.5
     # Length of an epoch; none = ceil(clips / batch_size).
     batches_per_epoch: int | None = None
@@ -124,7 +126,7 @@ class BatchOrder:
         self.length = batches_per_epoch(items, cfg)
         self._count = len(items)
         self._natural = _natural_length(items, cfg)
-        self._halves = _balanced_halves(items, cfg) if cfg.sampler == "balanced" else ()
+        self._classes = _balanced_classes(items, cfg) if cfg.sampler == "balanced" else ()
 
     def batch(self, epoch: int, index: int) -> Positions:
         """Give the item positions [batch_size] of global batch `index` of `epoch`."""
@@ -158,27 +160,44 @@ class BatchOrder:
 
     def _balanced(self, step: int) -> Positions:
         """Lay out P groups of K clips, those of one class side by side."""
-        k = self.cfg.instances_per_class
+        k, count = self.cfg.instances_per_class, len(self._classes)
+        total = self.cfg.batch_size // k
         groups: list[tuple[int, Positions]] = []
-        for half in self._halves:
-            classes = _draws((self.seed, _CLASSES, half.tag), len(half.classes), half.groups, step)
-            for place, which in enumerate(classes):
-                turn = (step * half.groups + place) // len(half.classes)  # each class comes once a cycle of classes
-                label, clips = half.classes[which]
-                chosen = _draws((self.seed, _CLIPS, half.tag, label), len(clips), k, turn)
-                groups.append((label, clips[chosen]))
+        for place, which in enumerate(_draws((self.seed, _CLASSES, 0), count, total, step)):
+            turn = (step * total + place) // count  # each class comes once a cycle of classes
+            drawn = self._classes[which]
+            groups.append((drawn.label, drawn.clips(self.seed, k, turn)))
         first = {label: place for place, (label, _) in reversed(list(enumerate(groups)))}
         groups.sort(key=lambda group: first[group[0]])
         return np.concatenate([clips for _, clips in groups])
 
 
 @dataclass(frozen=True, slots=True)
-class _Half:
-    """The labelled or the pseudo-labelled side of a balanced batch: its classes [(label, positions)] and its groups."""
+class _Class:
+    """A class of a balanced batch: one pool of clips, or true and pseudo labels apart, of which `share` are pseudo.
 
-    tag: int
-    groups: int
-    classes: list[tuple[int, Positions]]
+    phase: where the class stands in a share of K that is no whole number, so that not all classes round up together.
+    """
+
+    label: int
+    pools: tuple[Positions, ...]
+    share: Fraction
+    phase: Fraction
+
+    def clips(self, seed: int, k: int, turn: int) -> Positions:
+        """Draw the K clips of one turn of the class."""
+        if len(self.pools) == 1:
+            return self.pools[0][_draws((seed, _CLIPS, 0, self.label), len(self.pools[0]), k, turn)]
+        before, after = (math.floor(self.share * k * t + self.phase) for t in (turn, turn + 1))
+        low, pseudo = math.floor(self.share * k), after - before
+        rounded_up = before - turn * low  # turns before this one with a pseudo-label more than `low`
+        nth = rounded_up if pseudo > low else turn - rounded_up
+        sides = [
+            pool[_draws((seed, _CLIPS, tag, self.label, width), len(pool), width, nth)]
+            for tag, (pool, width) in enumerate(zip(self.pools, (k - pseudo, pseudo), strict=True))
+            if width
+        ]
+        return np.concatenate(sides)
 
 
 def _natural_length(items: ItemTable, cfg: OrderConfig) -> int:
@@ -187,39 +206,39 @@ def _natural_length(items: ItemTable, cfg: OrderConfig) -> int:
     return math.ceil(len(items) / cfg.batch_size)
 
 
-def _balanced_halves(items: ItemTable, cfg: OrderConfig) -> tuple[_Half, ...]:
-    """Split the P groups between true and pseudo labels, `pseudo_fraction` of them pseudo where there are any."""
+def _balanced_classes(items: ItemTable, cfg: OrderConfig) -> tuple[_Class, ...]:
+    """Gather the classes of true and pseudo labels, each once: how many labels were accepted moves no class's share.
+
+    A class's clips are one pool unless pseudo-labels are more than `pseudo_fraction` of it. So a single accepted label
+    is seen as often as a true one of its class, and many cannot crowd the true ones out.
+    """
     nameless = int(np.sum(items.labels == NO_LABEL))
     if nameless:
         raise UserError(
             f"order.sampler = balanced needs a label for every clip, {nameless} of {len(items)} have none; "
             "use order.sampler = shuffle for unlabelled clips"
         )
-    total = cfg.batch_size // cfg.instances_per_class
-    sides = [_by_class(items, pseudo=False), _by_class(items, pseudo=True)]
-    share = cfg.pseudo_fraction if sides[1] else 0.0
-    if not sides[0]:
-        share = 1.0
-    pseudo = math.floor(total * share + 0.5)
-    if 0 < share < 1:
-        if total < 2:
-            raise UserError(
-                f"order.batch_size = {cfg.batch_size} holds one group of {cfg.instances_per_class} clips and cannot "
-                f"mix labels and pseudo-labels; use {2 * cfg.instances_per_class} or more, or order.pseudo_fraction = 0"
-            )
-        pseudo = min(max(pseudo, 1), total - 1)
-    counts = (total - pseudo, pseudo)
-    return tuple(_Half(tag, n, side) for tag, (n, side) in enumerate(zip(counts, sides, strict=True)) if n)
+    share = Fraction(str(cfg.pseudo_fraction))
+    true = _by_class(items, pseudo=False)
+    pseudo = _by_class(items, pseudo=True) if share or not true else {}
+    labels, none = sorted(true.keys() | pseudo.keys()), np.empty(0, np.int64)
+    classes = []
+    for place, label in enumerate(labels):
+        sides = true.get(label, none), pseudo.get(label, none)
+        apart = len(sides[0]) > 0 and len(sides[1]) > share * (len(sides[0]) + len(sides[1]))
+        pools = sides if apart else (np.sort(np.concatenate(sides)),)
+        classes.append(_Class(label, pools, share, Fraction(place, len(labels))))
+    return tuple(classes)
 
 
-def _by_class(items: ItemTable, *, pseudo: bool) -> list[tuple[int, Positions]]:
-    """List (label, positions of its items), labels ascending, positions ascending."""
+def _by_class(items: ItemTable, *, pseudo: bool) -> dict[int, Positions]:
+    """Map labels to the positions of their items, ascending."""
     where = np.flatnonzero(items.pseudo == pseudo)
     if not len(where):
-        return []
+        return {}
     where = where[np.argsort(items.labels[where], kind="stable")]
     labels, starts = np.unique(items.labels[where], return_index=True)
-    return [(int(c), part) for c, part in zip(labels, np.split(where, starts[1:]), strict=True)]
+    return dict(zip(labels.tolist(), np.split(where, starts[1:]), strict=True))
 
 
 def _draws(key: tuple[int, ...], n: int, width: int, window: int) -> Positions:

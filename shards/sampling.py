@@ -31,8 +31,8 @@ class SamplingConfig:
     frames: int = 32
     # Step between frames of `dense` and `views` (open in the paper; TCLR: 2).
     stride: int = 1
-    # Test clips of `views` (paper, sec 4: 10); independent draws of `groups` (SeFAR: a weak and a strong one);
-    # 1 for every other policy.
+    # Test clips of `views` and `uniform` (paper, sec 4: 10); independent draws of `groups` (SeFAR: a weak and a strong
+    # one); 1 for every other policy.
     views: int = 1
     # Frames of each group of `groups`, the context group last (SeFAR: [2, 2, 4]); their sum is T.
     groups: tuple[int, ...] = ()
@@ -44,8 +44,11 @@ class SamplingConfig:
         for name in ("frames", "stride", "views"):
             if getattr(self, name) < 1:
                 raise ValueError(f"sampling.{name} = {getattr(self, name)}: must be at least 1")
-        if self.views > 1 and self.policy not in ("views", "groups"):
-            raise ValueError(f"sampling.views = {self.views}: several views need sampling.policy = views or groups")
+        if self.views > 1 and self.policy in ("dense", "gitdl"):
+            raise ValueError(
+                f"sampling.views = {self.views}: several views need sampling.policy = uniform, views or groups, "
+                f"not {self.policy}"
+            )
         if self.policy == "gitdl" and self.frames < MIN_COMMON:
             raise ValueError(f"sampling.frames = {self.frames}: gitdl needs at least {MIN_COMMON}")
         self._check_groups()
@@ -75,7 +78,7 @@ def frame_indices(n_frames: int, cfg: SamplingConfig, rng: np.random.Generator |
         raise ValueError(f"a clip of {n_frames} frames has nothing to sample")
     match cfg.policy:
         case "uniform":
-            return _uniform(n_frames, cfg.frames, rng)[None]
+            return np.stack([_uniform(n_frames, cfg, view, rng) for view in range(cfg.views)])
         case "dense":
             return _dense(n_frames, cfg, rng)[None]
         case "gitdl":
@@ -111,13 +114,18 @@ def _stretched(n: int, t: int) -> FrameIds:
     return np.rint(np.linspace(0, n - 1, t)).astype(np.int64)
 
 
-def _uniform(n: int, t: int, rng: np.random.Generator | None) -> FrameIds:
-    """Take one frame of each of T equal segments: a random one, or the middle one."""
+def _uniform(n: int, cfg: SamplingConfig, view: int, rng: np.random.Generator | None) -> FrameIds:
+    """Take one frame of each of T equal segments: a random one, or, in view v of V, the one at place (v + 1/2) / V.
+
+    Each view of a test spans the whole clip, as in training, and together they cover it.
+    """
+    t = cfg.frames
     if n < t:
         return _stretched(n, t)
     edges = np.arange(t + 1, dtype=np.int64) * n // t
-    inside = np.full(t, 0.5) if rng is None else rng.random(t)
-    return edges[:-1] + (inside * np.diff(edges)).astype(np.int64)
+    width = np.diff(edges)
+    inside = (2 * view + 1) * width // (2 * cfg.views) if rng is None else rng.random(t) * width
+    return edges[:-1] + inside.astype(np.int64)
 
 
 def _dense(n: int, cfg: SamplingConfig, rng: np.random.Generator | None) -> FrameIds:

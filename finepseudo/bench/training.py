@@ -56,24 +56,26 @@ def shuffled(source: ClipSource, rows: Rows, policy: str, size: int, rng: np.ran
 def balanced(
     source: ClipSource, pools: list[tuple[Rows, Rows]], classes: int, per_class: int, rng: np.random.Generator
 ) -> Iterator[ClipBatch]:
-    """Yield `classes` classes x `per_class` clips of each pool (rows, labels), drawn with replacement where it must.
+    """Yield `classes` classes x `per_class` clips, drawn with replacement where it must.
 
-    With true and pseudo-labels as two pools, half of a batch comes from either. A pool that lacks a class, or that is
-    empty, is made up from the first pool, so every batch has the same size.
+    pools: (rows, labels) of the true labels and, where there are any, of the pseudo-labels. Classes come from both.
+    Half of a class's clips are pseudo-labelled where most of its labels are, else each comes equally often: the rule
+    of the balanced order of real runs.
     """
+    present = np.unique(np.concatenate([labels for _, labels in pools]))
+    members = {label: [rows[labels == label] for rows, labels in pools] for label in present.tolist()}
     while True:
-        present = np.unique(pools[0][1])
-        chosen = rng.permutation(present)[:classes]
         rows: list[int] = []
         labels: list[int] = []
-        for label in chosen:
+        for label in rng.permutation(present)[:classes].tolist():
+            sides = members[label]
+            if not 0 < len(sides[0]) < len(sides[-1]):
+                sides = [np.concatenate(sides) if len(sides) > 1 else sides[0]]
             for index in range(per_class):
-                pool_rows, pool_labels = pools[index % len(pools)]
-                members = pool_rows[pool_labels == label]
-                members = members if len(members) else pools[0][0][pools[0][1] == label]
-                free = np.setdiff1d(members, rows)
-                rows.append(int(rng.choice(free if len(free) else members)))
-                labels.append(int(label))
+                side = sides[index % len(sides)]
+                free = np.setdiff1d(side, rows)
+                rows.append(int(rng.choice(free if len(free) else side)))
+                labels.append(label)
         yield source.batch(np.array(rows), np.array(labels), "uniform", rng)
 
 

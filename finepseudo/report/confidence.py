@@ -13,6 +13,7 @@ from finepseudo.report.figures import hue
 from finepseudo.report.reading import Bools, Floats, RunFolder, strategy_title
 from finepseudo.report.tables import LabelColumns, attempt, read_labels, read_predictions
 
+SINGLE_VOTES = ("confidence", "verification")
 THRESHOLDS = {"uncertainty": "pseudo_labels.uncertainty_theta"}  # config key of what p is compared with, else theta
 Tables = dict[int, list[LabelColumns]]  # round -> the pseudo-label tables of all seeds
 
@@ -36,8 +37,10 @@ def scores(run: RunFolder) -> Section:
 
 
 def _threshold(run: RunFolder, strategy: str) -> float | None:
-    value = dict(leaves(run.config)).get(THRESHOLDS.get(strategy, "pseudo_labels.theta"))
-    return float(value) if isinstance(value, float | int) else None
+    """Find what p is compared with; a single vote is held to the mean of a sum (PseudoLabelConfig.bar)."""
+    values, key = dict(leaves(run.config)), THRESHOLDS.get(strategy, "pseudo_labels.theta")
+    value, halved = values.get(key), values.get("pseudo_labels.fuse") == "sum" and strategy in SINGLE_VOTES
+    return float(value) / (2 if halved else 1) if isinstance(value, float | int) else None
 
 
 def _tables(run: RunFolder, name: str) -> Tables:

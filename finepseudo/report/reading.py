@@ -202,6 +202,7 @@ def _read_clips(run: RunFolder) -> None:
     table, about = read
     run.classes = [str(c) for c in about.get("classes", [])]
     run.dataset, run.dataset_version = str(about.get("dataset", "")), str(about.get("version", ""))
+    run.classes = run.classes[: about.get("known")]  # in an open world f_E knows these alone
     run.truth = dict(zip(table["key"].to_pylist(), table["label"].to_pylist(), strict=True))
 
 

@@ -57,6 +57,21 @@ def test_pseudo_label_metrics_look_truth_up_by_key():
         pseudo_label_metrics(table, {}, CLASSES)
 
 
+def test_labels_of_novel_classes_are_wrong_and_counted():
+    keys, scores, p_e = random_table(clips=30, classes=3)
+    table = label_pool(PseudoLabelConfig(theta=0.5), keys, scores, p_e, np.zeros(30), np.ones(30, bool))
+    truth = {key: i % 5 for i, key in enumerate(keys)}  # 3 and 4 are novel
+    found = pseudo_label_metrics(table, truth, CLASSES)
+    rows = table.to_pylist()
+    novel = [row["accepted"] for row in rows if truth[row["key"]] >= 3]
+    assert (found["novel"], found["novel_acceptance"]) == (12, pytest.approx(np.mean(novel)))
+    assert 0 < sum(novel) < 12
+    right = [row["label"] == truth[row["key"]] for row in rows if row["accepted"]]
+    assert found["precision"] == pytest.approx(np.mean(right))
+    assert len(found["per_class"]) == 3
+    assert pseudo_label_metrics(table, dict.fromkeys(keys, 0), CLASSES)["novel_acceptance"] is None
+
+
 def test_precision_is_none_when_nothing_is_accepted():
     table = label_pool(PseudoLabelConfig(), ["a"], np.zeros((1, 3)), np.ones((1, 3)) / 3, [0.0], [True])
     found = pseudo_label_metrics(table, {"a": 0}, CLASSES)

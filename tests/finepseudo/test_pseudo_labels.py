@@ -59,6 +59,15 @@ def test_mean_lets_p_a_veto_and_sum_does_not():
     assert [row["accepted"] for row in wide] == [row["accepted"] for row in label(scores=scores, p_e=p_e)]
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("theta", [0.3, 0.6, 0.9])
+def test_a_sum_against_twice_theta_accepts_what_the_mean_accepts(strategy, theta):
+    _, scores, p_e = random_table(clips=200)
+    by_mean = label(strategy, scores=scores, p_e=p_e, theta=theta)
+    by_sum = label(strategy, scores=scores, p_e=p_e, theta=2 * theta, fuse="sum")
+    assert [row["accepted"] for row in by_sum] == [row["accepted"] for row in by_mean]
+
+
 def test_strategies_of_table_6():
     scores = np.array([[0.9, 0.2], [0.5, 0.2], [0.9, 0.2]])
     p_e = np.array([[0.95, 0.05], [0.95, 0.05], [0.65, 0.35]])

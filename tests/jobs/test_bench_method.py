@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from jobs.bench_method import BenchConfig, RenderedClips, draw_study, main, run_
 from shards.synthetic.config import SyntheticDivingConfig
 from shards.types import UserError
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = BenchConfig(
     data=SyntheticDivingConfig(class_set=("F:S15t", "B:S15p"), train_per_class=4, test_per_class=2),
     labelled_per_class=2,
@@ -60,15 +62,17 @@ def test_evaluation_reads_the_rendered_pixels(study):
     np.testing.assert_allclose(batch.frames[0, 0].permute(0, 2, 3, 1) * 0.25 + 0.5, pictures / 255, atol=1e-6)
 
 
-def test_batches_are_half_pseudo_labelled_where_a_class_has_some(study):
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize(("accepted", "share"), [(1, 1 / 3), (2, 1 / 2), (3, 1 / 2)])
+def test_pseudo_labels_fill_at_most_half_of_a_class_and_move_no_other(study, accepted, share):
     true = (study.labelled, study.labels[study.labelled])
-    pseudo = (study.unlabelled[:1], np.array([0]))
-    batch = next(balanced(study.source, [true, pseudo], 2, 2, rng))
-    drawn = {int(key): label for key, label in zip(batch.keys, batch.labels.tolist(), strict=True)}
-    assert sorted(batch.labels.tolist()) == [0, 0, 1, 1]
-    assert int(study.unlabelled[0]) in drawn
-    assert sum(key in study.labelled for key in drawn) == 3
+    pseudo = (study.unlabelled[:accepted], np.zeros(accepted, np.int64))
+    batches = balanced(study.source, [true, pseudo], 2, 2, np.random.default_rng(0))
+    keys = []
+    for _ in range(60):
+        batch = next(batches)
+        assert sorted(batch.labels.tolist()) == [0, 0, 1, 1]
+        keys += [int(key) for key, label in zip(batch.keys, batch.labels.tolist(), strict=True) if label == 0]
+    assert sum(key in pseudo[0] for key in keys) / len(keys) == pytest.approx(share, abs=0.05 if accepted < 3 else 0)
 
 
 def test_study_runs_resumes_and_refuses_other_settings(tmp_path):
@@ -83,6 +87,15 @@ def test_study_runs_resumes_and_refuses_other_settings(tmp_path):
     assert "0.125" in run_study(SMALL, [3], out, "the command")
     with pytest.raises(UserError, match="other settings"):
         run_study(dataclasses.replace(SMALL, size=32), [3], out, "the command")
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the stored study is older than the settings and the order of clips: run it anew"
+)
+def test_the_stored_study_can_be_added_to():
+    """Its page prints a command; of a file with other settings that command would refuse to go on."""
+    stored = json.loads((GOLDEN / "bench_method.json").read_text())["settings"]
+    assert stored == json.loads(json.dumps(dataclasses.asdict(BenchConfig())))
 
 
 def test_command_refuses_the_seeds_it_was_tuned_on():

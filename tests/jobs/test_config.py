@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.config import RECIPES, from_yaml, load, parse_override, part, read_recipe, to_yaml
 from jobs.typed import build, merge, plain, set_dotted
+from shards.sampling import frame_indices
 from shards.types import UserError
 
 
@@ -52,12 +54,70 @@ def test_every_recipe_is_valid_and_survives_its_own_yaml(name, tmp_path):
         ("rounds", "write it as section.key=value"),
         ("rounds=[", "the value is no YAML"),
         ("data.lists.tset=x", "lists.tset: no such role"),
+        ("pseudo_labels.strategy=verification", "pseudo_labels.strategy verification does nothing in a run: name it"),
+        (
+            "action_input.sampling={policy: groups, frames: 8, groups: [2, 2, 4]}",
+            "action_input.sampling: policy groups",
+        ),
+        ("frame_input.sampling={policy: gitdl, frames: 16}", "frame_input.sampling: policy gitdl with 1 views"),
+        ("action_input.sampling.views=3", "action_input.sampling: policy uniform with 3 views"),
     ],
 )
 def test_bad_values_are_refused_with_key_and_way_out(override, message):
     with pytest.raises(UserError, match=message) as caught:
         load("smoke", [override])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "pool"),
+    [
+        ("diving48", 1524, 13503),
+        ("finegym99", 2094, 18390),
+        ("finegym288", 2423, 20248),
+        ("finediving", 251, 1999),
+        ("ssv2", 8210, 73453),
+        ("kinetics400", 24000, 216000),
+    ],
+)
+def test_rounds_are_five_epochs_of_labels_and_a_third_of_the_pool(name, labels, pool):
+    cfg = load(name)
+    clips = 5 * (labels + pool * 4558 / 13503)
+    for train, order in (
+        (cfg.frame_stage.self_train, cfg.frame_stage.order),
+        (cfg.action_stage.self_train, cfg.action_stage.self_order),
+    ):
+        assert train.steps * order.batch_size == pytest.approx(clips, rel=0.05)
+    assert cfg.pretrain.input.augment.blur == (0.0 if name.startswith("finegym") else 0.4)
+
+
+RGB = ["action_input.augment.channels=rgb", "action_input.augment.mean=[.43, .39, .38]"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["action_encoder.init=tclr", "action_encoder.layer4=tclr"], None),
+        (["action_encoder.init=kinetics_sup", *RGB], None),
+        (["frame_encoder.init=byol"], None),
+        (
+            ["action_encoder.init=tclr", "action_encoder.layer4=tclr", "action_input.augment.std=[.2, .2, .2]"],
+            r"action_input.augment: channels bgr, .*weights of init tclr expect BGR in \[0, 1\]: channels bgr, mean",
+        ),
+        (["action_encoder.init=tclr", "action_encoder.layer4=tclr", *RGB], "action_input.augment: channels rgb"),
+        (["action_encoder.init=kinetics_sup"], "weights of init kinetics_sup expect normalised RGB: channels rgb"),
+        (["action_encoder.init=kinetics_sup", RGB[0]], r"action_input.augment: channels rgb, mean \[0.0, 0.0, 0.0\]"),
+        (["frame_encoder.init=byol", "frame_input.augment.channels=bgr"], "frame_input.augment: channels bgr"),
+        (["frame_encoder.init=imagenet_sup", "pretrain.input.augment.mean=[0, 0, 0]"], "pretrain.input.augment"),
+    ],
+)
+def test_weights_get_the_pictures_they_were_trained_on(overrides, message):
+    given = [*overrides, f"{overrides[0].split('.')[0]}.weights=/some/file.pt"]
+    if message is None:
+        load("diving48", given)
+        return
+    with pytest.raises(UserError, match=message):
+        load("diving48", given)
 
 
 def test_an_unknown_recipe_names_the_nearest():
@@ -104,6 +164,30 @@ def test_types_are_checked_not_guessed():
     ]:
         with pytest.raises(UserError, match=message):
             build(Outer, values)
+
+
+@pytest.mark.parametrize("name", ["diving48", "finegym99", "finegym288", "finediving", "ssv2"])
+def test_a_test_sees_as_much_of_a_video_as_training(name):
+    cfg = load(name)
+    views = frame_indices(160, cfg.test_input().sampling, None)
+    trained = frame_indices(160, cfg.action_input.sampling, None)
+    assert views.shape == (10, cfg.action_input.sampling.frames)
+    assert ((views[:, -1] - views[:, 0]) == trained[0, -1] - trained[0, 0]).all()
+    assert len(np.unique(views, axis=0)) == 10
+
+
+def test_the_papers_literal_sum_serves_every_strategy():
+    every = "strategies=[supervised, confidence, uncertainty, verification, collaborative]"
+    cfg = load("smoke", ["pseudo_labels.fuse=sum", "pseudo_labels.theta=1.2", every])
+    bars = {strategy: cfg.labels(strategy).bar for strategy in cfg.strategies[1:]}
+    assert bars == {"confidence": 0.6, "uncertainty": 0.6, "verification": 0.6, "collaborative": 1.2}
+
+
+def test_an_explicit_stride_of_the_test_and_a_dense_encoder_have_clips_of_that_stride():
+    for recipe, overrides, stride in (("diving48", ["evaluate.stride=2"], 2), ("kinetics400", [], 8)):
+        views = frame_indices(160, load(recipe, overrides).test_input().sampling, None)
+        assert (np.diff(views) == stride).all()
+        assert len(views) == 10
 
 
 trees = st.recursive(

@@ -28,6 +28,21 @@ def items(labels: list[int]) -> ItemTable:
 def test_spaces_fit_the_recipes(path):
     space = read_space(path)
     with_values(load("smoke"), {key: first_value(value) for key, value in space.space.items()})
+    for key, value in space.space.items():
+        for choice in value.get("choice", []):
+            with_values(load("diving48"), {key: choice})
+    low, high = space.space["frame_stage.train.optim.lr"]["loguniform"]
+    assert low < load("diving48").frame_stage.train.optim.lr < high
+    pairs = [(loss["norm"], loss["margin"]) for loss in space.space["frame_stage.loss"]["choice"]]
+    raw = {norm: [margin * (32 if norm == "T" else 1) for n, margin in pairs if n == norm] for norm in ("none", "T")}
+    assert max(raw["T"]) == pytest.approx(max(raw["none"])), "margins of either norm reach as far"
+
+
+def test_keys_searched_together_are_laid_under_single_ones():
+    cfg = load("smoke", ["frame_stage.loss.gamma=0.01"])
+    loss = {"frame_stage.loss.omega": 2.0, "frame_stage.loss": {"norm": "none", "margin": 1.6}}
+    made = with_values(cfg, loss).frame_stage.loss
+    assert (made.omega, made.norm, made.margin, made.gamma) == (2.0, "none", 1.6, 0.01)
 
 
 @pytest.mark.parametrize(

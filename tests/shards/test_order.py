@@ -123,15 +123,81 @@ def test_a_class_with_one_clip_gives_it_twice() -> None:
     assert batch.count(0) == 2
 
 
-@pytest.mark.parametrize(("fraction", "expected"), [(0.5, 8), (0.25, 4), (0.0, 0), (1.0, 16)])
-def test_pseudo_items_take_their_share_of_every_batch(fraction: float, expected: int) -> None:
+def drawn_of(items: ItemTable, cfg: OrderConfig, batches: int) -> Counter[int]:
+    order = BatchOrder(items, cfg, 4)
+    return Counter(p for step in range(batches) for p in order.batch(*divmod(step, order.length)).tolist())
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.5, 4), (0.25, 2), (0.0, 0), (0.75, 6)])
+def test_many_pseudo_items_take_their_share_of_the_classes_that_have_them(fraction: float, expected: int) -> None:
     labels = [i % 6 for i in range(12)] + [i % 3 for i in range(100)]
     pseudo = [False] * 12 + [True] * 100
-    cfg = OrderConfig(batch_size=16, sampler="balanced", pseudo_fraction=fraction)
-    for batch in epoch_of(table(labels, pseudo), cfg, 4, 2):
-        assert sum(pseudo[p] for p in batch) == expected
+    cfg = OrderConfig(batch_size=24, sampler="balanced", instances_per_class=4, pseudo_fraction=fraction)
+    batches = epoch_of(table(labels, pseudo), cfg, 4, 2)
+    for batch in batches:
         runs = groups_of(batch, labels)
-        assert len({label for label, _ in runs}) == len(runs)
+        assert sorted(label for label, _ in runs) == list(range(6))
+        assert all(sum(pseudo[p] for p in where) == (4 * fraction if label < 3 else 0) for label, where in runs)
+        assert all(len(set(where)) == 4 for label, where in runs if fraction == 0.5 and label < 3)
+        assert sum(pseudo[p] for p in batch) == 3 * 4 * fraction == 1.5 * expected
+
+
+@pytest.mark.parametrize(
+    ("classes", "per_class", "accepted"), [(47, 32, 1), (47, 32, 31), (47, 32, 90), (6, 6, 1), (6, 1, 1)]
+)
+@pytest.mark.parametrize("k", [2, 4])
+def test_few_accepted_labels_move_no_class_and_crowd_nobody_out(
+    classes: int, per_class: int, accepted: int, k: int
+) -> None:
+    """As many draws a class whatever is accepted, and a pseudo-labelled clip not oftener than a true one beside it."""
+    labels = [c for c in range(classes) for _ in range(per_class)] + [0] * accepted
+    first = len(labels) - accepted
+    items = table(labels, [i >= first for i in range(len(labels))])
+    batches = 3 * classes * (per_class + accepted)
+    drawn = drawn_of(items, OrderConfig(batch_size=4 * k, sampler="balanced", instances_per_class=k), batches)
+    shares = Counter(labels[p] for p in drawn.elements())
+    assert max(shares.values()) - min(shares.values()) <= 2 * k
+    views = [drawn[p] for p in range(len(labels))]
+    beside = views[:per_class]
+    assert max(views[first:]) <= max(beside) + 1
+    if accepted <= per_class:
+        assert max(views[first:] + beside) - min(views[first:] + beside) <= 1
+    else:
+        assert abs(sum(views[first:]) - sum(beside)) <= k
+
+
+@settings(deadline=None)
+@given(
+    true=st.lists(st.integers(0, 5), min_size=2, max_size=6),
+    accepted=st.lists(st.integers(0, 12), min_size=6, max_size=6),
+    percent=st.integers(1, 100),
+    k=st.integers(2, 4),
+    groups=st.integers(1, 7),
+)
+def test_pseudo_labels_keep_to_their_share_at_any_fraction(
+    true: list[int], accepted: list[int], percent: int, k: int, groups: int
+) -> None:
+    labels = [c for c, n in enumerate(true) for _ in range(n)]
+    first = len(labels)
+    labels += [c for c, n in enumerate(accepted) for _ in range(n)]
+    if not labels:
+        return
+    items = table(labels, [i >= first for i in range(len(labels))])
+    cfg = OrderConfig(batch_size=groups * k, sampler="balanced", instances_per_class=k, pseudo_fraction=percent / 100)
+    drawn = drawn_of(items, cfg, 60)
+    turns = Counter(labels[p] for p in drawn.elements())
+    assert set(turns) <= set(labels)
+    assert max(turns.values()) - min(turns[c] for c in set(labels)) <= 2 * k
+    for label, count in turns.items():
+        own = [p for p in range(len(labels)) if labels[p] == label]
+        pseudo = [p for p in own if p >= first]
+        natural = len(pseudo) / len(own)
+        share = natural if len(pseudo) == len(own) else min(percent / 100, natural)
+        got = sum(drawn[p] for p in pseudo)
+        slack = len(own) if share == natural else 1
+        assert abs(got - share * count) <= slack
+        for side in (pseudo, [p for p in own if p < first]):
+            assert not side or max(drawn[p] for p in side) - min(drawn[p] for p in side) <= 2
 
 
 def test_without_pseudo_items_the_labelled_ones_fill_the_batch_and_the_other_way_round() -> None:
@@ -148,8 +214,6 @@ def test_refusals_name_the_key_and_the_way_out() -> None:
         batches_per_epoch(table([]), OrderConfig())
     with pytest.raises(UserError, match=r"1 of 2 have none"):
         BatchOrder(table([0, -1]), OrderConfig(batch_size=2, sampler="balanced"), 0)
-    with pytest.raises(UserError, match=r"cannot mix"):
-        BatchOrder(table([0, 0], [False, True]), OrderConfig(batch_size=2, sampler="balanced"), 0)
     with pytest.raises(ValueError, match=r"multiple of order.instances_per_class"):
         OrderConfig(batch_size=5, sampler="balanced")
     with pytest.raises(ValueError, match=r"order.sampler = 'sorted'"):

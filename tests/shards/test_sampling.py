@@ -46,6 +46,28 @@ def test_uniform_evaluation_takes_the_middles_and_training_varies() -> None:
     assert len({tuple(frame_indices(40, cfg, rng(s))[0]) for s in range(20)}) > 15
 
 
+@given(n=st.integers(1, 400), t=st.integers(1, 20), views=st.integers(1, 10))
+def test_uniform_views_take_their_place_of_every_segment(n: int, t: int, views: int) -> None:
+    ids = frame_indices(n, SamplingConfig(frames=t, views=views), None)
+    assert ids.shape == (views, t)
+    assert ids.min() >= 0
+    assert ids.max() < n
+    if n < t:
+        return
+    for view in range(views):
+        for i, frame in enumerate(ids[view].tolist()):
+            low, high = i * n // t, (i + 1) * n // t
+            assert frame == low + (2 * view + 1) * (high - low) // (2 * views)
+
+
+def test_uniform_views_span_the_clip_and_differ() -> None:
+    ids = frame_indices(160, SamplingConfig(frames=16, views=10), None)
+    assert (ids[:, -1] - ids[:, 0] == 150).all()
+    assert sorted(ids.ravel().tolist()) == list(range(160))
+    drawn = frame_indices(160, SamplingConfig(frames=16, views=2), rng())
+    assert not np.array_equal(drawn[0], drawn[1])
+
+
 def test_dense_is_centred_in_evaluation_and_reaches_both_ends_in_training() -> None:
     cfg = SamplingConfig(policy="dense", frames=4, stride=2)
     assert frame_indices(17, cfg, None)[0].tolist() == [5, 7, 9, 11]
@@ -95,8 +117,8 @@ def test_a_short_clip_repeats_frames_evenly() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"0 frames"):
         frame_indices(0, SamplingConfig(), None)
-    with pytest.raises(ValueError, match=r"need sampling.policy = views or groups"):
-        SamplingConfig(views=3)
+    with pytest.raises(ValueError, match=r"need sampling.policy = uniform, views or groups, not dense"):
+        SamplingConfig(policy="dense", views=3)
     with pytest.raises(ValueError, match=r"sampling.frames = 3"):
         SamplingConfig(policy="gitdl", frames=3)
     with pytest.raises(ValueError, match=r"sampling.policy"):
