@@ -111,7 +111,8 @@ class R2Plus1D18(nn.Module):
     def features(self, video: Tensor) -> Tensor:
         """Map video [B, 3, T, H, W] to features [B, 512]."""
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(video)))))
-        return x.mean((2, 3, 4))
+        pooled: Tensor = x.mean((2, 3, 4))
+        return pooled
 
 
 class TinyR2Plus1D(nn.Module):

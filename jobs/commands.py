@@ -18,10 +18,10 @@ from jobs.config import RunConfig, load, part, to_yaml
 from jobs.progress import Reporter
 from jobs.ray_session import ray_session
 from jobs.rounds import COMMANDS, TRAINING, Plan, make_plan, run_plan, unfinished
-from jobs.run_folder import locked, record_forced, refuse_other_data
+from jobs.run_folder import changed_keys, locked, record_forced, refuse_other_data
 from jobs.stage_maker import Task
 from jobs.stages import Stages
-from jobs.train import check_room, uses_gpu
+from jobs.train import check_room, share_of_gpus, uses_gpu
 from shards.types import UserError
 
 LIST_ROLES = ("all", "labelled", "unlabelled", "train", "test")
@@ -128,6 +128,8 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
         plan = make_plan(cfg, stages)
         ran = 0
         if todo := unfinished(plan, COMMANDS.get(command)):
+            for key, was, now in changed_keys(cfg):
+                reporter.say(f"{key} was {was} and is {now}: what depends on it is made again")
             record_forced(cfg, forced)
             ran = _run_unfinished(cfg, command, stages, plan, todo)
         if not ran:
@@ -146,17 +148,23 @@ def _run_unfinished(cfg: RunConfig, command: str, stages: Stages, plan: Plan, to
         preempt.clear(cfg.folder)
         preempt.install(cfg.folder)
         write_environment(cfg, version)
-        check_devices(cfg, todo)
+        if gpus := check_devices(cfg, todo):
+            stages.reporter.say(gpus)
         return run_plan(cfg, stages, plan, version, COMMANDS.get(command))
 
 
-def check_devices(cfg: RunConfig, todo: Sequence[Task]) -> None:
-    """Refuse devices that this cluster lacks before anything runs: training may be hours away."""
+def check_devices(cfg: RunConfig, todo: Sequence[Task]) -> str | None:
+    """Refuse devices that this cluster lacks before anything runs: training may be hours away.
+
+    Returns a line on how many GPUs there are and what takes how many of them, None where none is used.
+    """
     left = {task.stage.kind for task in todo}
-    if left & {*TRAINING, "embeddings", "scores", "evaluation"}:
-        gpu = uses_gpu(cfg.resources)
-        if left & TRAINING:
-            check_room(cfg.resources, gpu)
+    if not left & {*TRAINING, "embeddings", "scores", "evaluation"}:
+        return None
+    gpu = uses_gpu(cfg.resources)
+    if left & TRAINING:
+        check_room(cfg.resources, gpu)
+    return share_of_gpus(cfg.resources) if gpu else None
 
 
 def source_version() -> str:

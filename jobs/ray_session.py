@@ -142,6 +142,9 @@ def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
             logging_level="ERROR",
             log_to_driver=False,
         )
+    except Exception as error:  # of many kinds; all of them mean that no Ray has come up
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"Ray does not start on this machine ({reason}); run the same command again") from error
     finally:
         os.environ.pop("RAY_GCS_SERVER_PORT", None)
 

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +89,29 @@ def write_config(cfg: RunConfig) -> None:
 
 def refuse_other_data(cfg: RunConfig, *, force: bool) -> list[Change]:
     """Refuse a run folder whose stages were made from another data set or split; return the changes that are forced."""
-    stored = stored_config(cfg)
-    if stored is None:
-        return []
-    old, new = ({n: flat for s in IDENTITY for n, flat in leaves(plain(getattr(v, s)), s)} for v in (stored, cfg))
-    changes = differences(old, new)
+    changes = [change for change in changed_keys(cfg) if change[0].split(".")[0] in IDENTITY]
     if changes and not force:
         key, was, now = changes[0]
         raise UserError(
             f"{cfg.folder} was made with {key}={was}, now it is {now}; use another --name, or --force to start it over"
         )
     return changes
+
+
+def changed_keys(cfg: RunConfig) -> list[Change]:
+    """List the keys with which the stages of a run folder ran and that now differ; resources change no result."""
+    stored = stored_config(cfg)
+    if stored is None:
+        return []
+    old, new = (
+        {key: flat for name in vars_of(c) for key, flat in leaves(plain(getattr(c, name)), name)} for c in (stored, cfg)
+    )
+    return differences(old, new)
+
+
+def vars_of(cfg: RunConfig) -> list[str]:
+    """Name the sections that say what a run makes, not where and with how many machines."""
+    return [field.name for field in fields(cfg) if field.name not in ("resources", "out", "name")]
 
 
 def record_forced(cfg: RunConfig, changes: Sequence[Change]) -> None:

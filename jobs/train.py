@@ -108,6 +108,16 @@ def check_room(resources: ResourcesConfig, gpu: bool) -> None:
         )
 
 
+def share_of_gpus(resources: ResourcesConfig) -> str:
+    """Say in a line what takes how many of the cluster's GPUs: counts do not follow what an allocation grants."""
+    import ray
+
+    names = ("workers", "embed_actors", "score_actors")
+    counts = ", ".join(f"resources.{name}={getattr(resources, name)}" for name in names)
+    gpus = ray.cluster_resources().get("GPU", 0)
+    return f"{gpus:g} GPUs here; training of one encoder, embedding and scoring take {counts}"
+
+
 def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] = ()) -> None:
     """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can mend."""
     job.loop.folder.mkdir(parents=True, exist_ok=True)

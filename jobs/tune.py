@@ -125,7 +125,8 @@ def _tune(cfg: RunConfig, stages: Stages, base: Plan, folder: Path, space: Space
 def sweep_folder(cfg: RunConfig, path: Path, space: SpaceConfig) -> Path:
     """Name the folder of a sweep by what it searches and from where: another space is another sweep."""
     parts = part(cfg, "data", "split", "frame_encoder", "frame_input", "pretrain", "frame_stage", "seeds")
-    return cfg.folder / "tune" / f"{path.stem}-{sha256_json([plain(space), parts])[:8]}"
+    searched = {name: value for name, value in plain(space).items() if name != "concurrent"}  # it changes speed alone
+    return cfg.folder / "tune" / f"{path.stem}-{sha256_json([searched, parts])[:8]}"
 
 
 def first_value(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds

@@ -4,7 +4,7 @@
 #                the rgb folder of videos): `finepseudo check diving48 data.root=DIR` says what is missing.
 # Usage          sbatch slurm/run_diving48.sh [recipe and overrides]
 #                sbatch slurm/run_diving48.sh data.root=/data/diving48 split.ratio=0.05
-#                sbatch --nodes=1 --gpus-per-node=8 --partition=gpu slurm/run_diving48.sh --recipe finegym99
+#                sbatch --nodes=1 --gpus-per-node=8 --partition=gpu slurm/run_diving48.sh --recipe finegym99 resources.workers=4
 #                bash slurm/run_diving48.sh --dry-run      (the plan, nothing is started)
 # Overrides      before the script: every directive below. Behind it: everything that `finepseudo run` takes; without
 #                --recipe it is diving48. Environment: see slurm/ray_job.sh.

@@ -5,7 +5,7 @@
 #                sbatch slurm/sweep.sh tune_spaces/alignability.yaml --recipe diving48
 #                bash slurm/sweep.sh tune_spaces/alignability.yaml --recipe smoke --dry-run
 # Overrides      before the script: every directive below. Behind it: everything that `finepseudo tune` takes; without
-#                arguments it is the second line above. Environment: see slurm/ray_job.sh.
+#                arguments it is the second line above, without --recipe it is diving48. Environment: see slurm/ray_job.sh.
 # Stop and go on the same line again resumes: finished trials are not run twice, others go on from their checkpoints.
 #
 #SBATCH --job-name=sweep
@@ -26,5 +26,6 @@ here=$(dirname "$0")  # Slurm runs a copy of this file from its own folder: then
 # shellcheck source=slurm/ray_job.sh
 . "$here/ray_job.sh"
 
-if [ "$#" = 0 ] || [ "$*" = --dry-run ]; then set -- tune_spaces/alignability.yaml --recipe diving48 "$@"; fi
+if [ "$#" = 0 ] || [ "$*" = --dry-run ]; then set -- tune_spaces/alignability.yaml "$@"; fi
+case " $* " in *" --recipe"*) ;; *) set -- "$1" --recipe diving48 "${@:2}" ;; esac
 ray_job --dashboard tune "$@"

@@ -32,7 +32,7 @@ def finepseudo(line, cwd, *more):
 
 
 def test_every_command_is_covered():
-    known = {"make", "finepseudo", "sbatch", "bash"}
+    known = {"make", ".", "finepseudo", "sbatch", "bash"}
     assert {shlex.split(line)[0] for line in COMMANDS} == known
 
 
@@ -40,6 +40,12 @@ def test_every_command_is_covered():
 def test_make_target_exists(line):
     done = run("make", "--dry-run", *shlex.split(line)[1:])
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", commands("."))
+def test_the_environment_that_is_activated_is_the_one_that_make_builds(line):
+    built = run("make", "--dry-run", "--always-make", "env").stdout
+    assert f"-m venv {Path(shlex.split(line)[1]).parents[1]}\n" in built
 
 
 @pytest.fixture

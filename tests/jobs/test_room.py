@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from jobs.config import ResourcesConfig
-from jobs.train import check_room, uses_gpu
+from jobs.train import check_room, share_of_gpus, uses_gpu
 from shards.types import UserError
 
 
@@ -30,3 +30,10 @@ def test_what_does_not_fit_is_refused_with_what_would(
         return
     with pytest.raises(UserError, match=refusal):
         check_room(resources, uses_gpu(resources))
+
+
+def test_a_run_says_how_many_gpus_it_takes_of_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 64.0, "GPU": 32.0})
+    said = share_of_gpus(ResourcesConfig(workers=16, embed_actors=8))
+    assert said.startswith("32 GPUs here")
+    assert said.endswith("resources.workers=16, resources.embed_actors=8, resources.score_actors=1")
