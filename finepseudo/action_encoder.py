@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from finepseudo.distributed import Precision, SyncBatchNorm, computed_in, widened
+from finepseudo.pooling import bin_means
 from finepseudo.weights import WeightsRecord, load_into
 
 
@@ -102,7 +103,6 @@ class R2Plus1D18(nn.Module):
         self.layer2 = nn.Sequential(_Block(64, 128, 2), _Block(128, 128, 1))
         self.layer3 = nn.Sequential(_Block(128, 256, 2), _Block(256, 256, 1))
         self.layer4 = nn.Sequential(_Block(256, 512, 2, undivided=layer4 == "tclr"), _Block(512, 512, 1))
-        self.avgpool = nn.AdaptiveAvgPool3d(1)
         self.fc = nn.Linear(512, n_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
@@ -111,8 +111,7 @@ class R2Plus1D18(nn.Module):
     def features(self, video: Tensor) -> Tensor:
         """Map video [B, 3, T, H, W] to features [B, 512]."""
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(video)))))
-        pooled: Tensor = self.avgpool(x)
-        return pooled.flatten(1)
+        return x.mean((2, 3, 4))
 
 
 class TinyR2Plus1D(nn.Module):
@@ -126,13 +125,12 @@ class TinyR2Plus1D(nn.Module):
         widths = (3, 16, 32, 64, 64)
         stages = [_tiny_stage(i, o) for i, o in pairwise(widths)]
         self.stages = nn.Sequential(*stages)
-        self.pool = nn.AdaptiveAvgPool3d((3, 1, 1))
         self.fc = nn.Linear(self.width, n_classes)
 
     def features(self, video: Tensor) -> Tensor:
         """Map video [B, 3, T, H, W] to features [B, 192]: order survives as three bins."""
-        bins: Tensor = self.pool(self.stages(video))
-        return bins.flatten(1)
+        frames: Tensor = self.stages(video).mean((3, 4))
+        return bin_means(frames, 3, 2).flatten(1)
 
 
 def _tiny_stage(inputs: int, outputs: int) -> nn.Sequential:

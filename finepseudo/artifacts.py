@@ -142,6 +142,11 @@ def is_done(stage: Stage) -> bool:
     return set(recorded) == set(present) and all(sha256_file(present[name]) == sha for name, sha in recorded.items())
 
 
+def is_started(stage: Stage) -> bool:
+    """Tell whether a run of exactly this stage was begun and may go on."""
+    return not stage.missing() and _matches(stage.folder / STARTED, stage.key())
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

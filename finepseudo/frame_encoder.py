@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from finepseudo.distributed import Precision, SyncBatchNorm, computed_in, widened
+from finepseudo.pooling import bin_means
 from finepseudo.resnet import ResNet50
 from finepseudo.weights import WeightsRecord, load_into
 
@@ -89,7 +90,7 @@ class TinyImageEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map frames [N, 3, H, W] to features [N, 576]."""
-        return F.adaptive_avg_pool2d(self.stages(frames), 3).flatten(1)
+        return bin_means(bin_means(self.stages(frames), 3, 2), 3, 3).flatten(1)
 
 
 def _tiny_stage(inputs: int, outputs: int) -> nn.Sequential:

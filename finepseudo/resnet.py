@@ -42,7 +42,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """Image encoder: frames to 2048 features by adaptive max pooling. conv1..layer3 never train (CARL's recipe)."""
+    """Image encoder: frames to 2048 features, each the largest over the picture; only layer4 trains (as in CARL)."""
 
     features = 2048
 
@@ -76,7 +76,8 @@ class ResNet50(nn.Module):
         """Map frames [N, 3, H, W] to features [N, 2048]."""
         with torch.no_grad():
             x = torch.cat([self._frozen(part) for part in torch.split(frames, FROZEN_CHUNK)])
-        return F.adaptive_max_pool2d(self.layer4(x), 1).flatten(1)
+        largest: Tensor = self.layer4(x).amax((2, 3))  # pools of torch have no deterministic gradient on a GPU
+        return largest
 
     def _frozen(self, frames: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)

@@ -7,15 +7,14 @@ a stop request with code 75 (type the same command again), Ctrl-C with code 130.
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import re
 import sys
 from collections.abc import Sequence
 
+from shards.files import FULL_DISK
 from shards.types import UserError
 
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 STAGES = {
@@ -79,7 +78,7 @@ def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dry-run", action="store_true", help="print what would be done and check what can be checked"
     )
-    command.add_argument("--force", action="store_true", help="go on although data or split of the run folder differ")
+    command.add_argument("--force", action="store_true", help="start over what the run folder was made with")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,10 +21,9 @@ from pathlib import Path
 import torch
 
 from finepseudo.bench.alignment import processor
-from finepseudo.bench.race import Target, say, table_head, table_row
+from finepseudo.bench.race import Contender, Target, race, say, table_head, table_row
 from shards.bench import large, peers, reading, writing
 from shards.bench.clips import BenchClips, given_clips, make_clips
-from shards.bench.race import Ratio, race, speed
 from shards.types import UserError
 
 SIZE, WIDE = 112, 224
@@ -47,20 +46,24 @@ class Figure:
     unit: str = "{:.2f}"
     smaller: bool = False
 
-    def cells(self, found: Ratio | str) -> list[str]:
-        """Write must, aim, measured, spread and verdict."""
+    def cells(self, found: Sequence[float] | str) -> list[str]:
+        """Write must, aim, measured, spread and verdict: of the rounds, or of why there are none."""
         promised = [self.unit.format(value) for value in (self.target.must, self.target.aim)]
         if isinstance(found, str):
             return [*promised, found, "", ""]
-        measured = self.unit.format(found.median)
-        spread = f"{self.unit.format(found.low)} to {self.unit.format(found.high)}"
-        return [*promised, measured, spread, self.verdict(found.median)]
+        return [*promised, *spread(found, self.unit), self.verdict(statistics.median(found))]
 
     def verdict(self, value: float) -> str:
         """Say which promise a value keeps."""
         if not self.smaller:
             return self.target.verdict(value)
         return Target(must=-self.target.must, aim=-self.target.aim).verdict(-value)
+
+
+def spread(rounds: Sequence[float], unit: str = "{:.2f}") -> list[str]:
+    """Write the median of the rounds, and the smallest and largest."""
+    low, high = unit.format(min(rounds)), unit.format(max(rounds))
+    return [unit.format(statistics.median(rounds)), f"{low} to {high}"]
 
 
 FIGURES = {
@@ -86,7 +89,6 @@ class Extent:
 
 
 QUICK = Extent(rounds=1, clips=4, lengths=(20, 24), rows=2000, resume_at=9000)
-Found = dict[str, Ratio | str]
 
 
 def measure(clips: BenchClips, folder: Path, extent: Extent) -> None:
@@ -103,18 +105,17 @@ def measure(clips: BenchClips, folder: Path, extent: Extent) -> None:
         table_row(name, [f"{1e3 * value:.1f}"])
 
 
-def row(name: str, found: Ratio | str, figure: Figure | None = None) -> None:
+def row(name: str, found: Sequence[float] | str, figure: Figure | None = None) -> None:
     """Print one figure."""
     table_row(name, (figure or FIGURES[name]).cells(found))
 
 
 def _reading(clips: BenchClips, extent: Extent) -> dict[str, float]:
-    seconds = race(reading.contenders(clips.manifest, clips.keys, (SIZE, WIDE)), extent.rounds)
-    row(SPARSE, speed(seconds, "sparse", "raw"))
-    row(READER, speed(seconds, f"reader {SIZE}", "sparse"))
-    wide = speed(seconds, f"reader {WIDE}", "sparse")
-    table_row(READER_WIDE, ["", "", f"{wide.median:.2f}", f"{wide.low:.2f} to {wide.high:.2f}", ""])
-    return _each(seconds, len(clips.keys))
+    found = _raced(reading.contenders(clips.manifest, clips.keys, (SIZE, WIDE)), len(clips.keys), extent)
+    row(SPARSE, found["sparse"].ratios(found["raw"]))
+    row(READER, found[f"reader {SIZE}"].ratios(found["sparse"]))
+    table_row(READER_WIDE, ["", "", *spread(found[f"reader {WIDE}"].ratios(found["sparse"])), ""])
+    return _each(found)
 
 
 def _peers(clips: BenchClips, extent: Extent) -> dict[str, float]:
@@ -133,11 +134,11 @@ def _peers(clips: BenchClips, extent: Extent) -> dict[str, float]:
         if off > 0.1:  # of a standard deviation: other frames or another crop would be far more
             raise UserError(f"{name} reads other pictures than the reader does: they differ by {off:.2f} on average")
         calls[name] = doing(peer)
-    seconds = race(calls, extent.rounds)
+    raced = _raced(calls, len(clips.keys), extent)
     for name in ("OpenCV", "torchcodec", "torchvision"):
-        ratio = speed(seconds, "reader, test clips", name) if name in found else missing[name]
-        row(f"reader / {name} from loose files", ratio, PEER)
-    return _each(seconds, len(clips.keys))
+        ratios = raced["reader, test clips"].ratios(raced[name]) if name in found else missing[name]
+        row(f"reader / {name} from loose files", ratios, PEER)
+    return _each(raced)
 
 
 def _writing(clips: BenchClips, folder: Path, extent: Extent) -> dict[str, float]:
@@ -145,9 +146,9 @@ def _writing(clips: BenchClips, folder: Path, extent: Extent) -> dict[str, float
         row(WRITE, GIVEN)
         return {}
     some = clips.sources.slice(0, 4)
-    seconds = race(writing.contenders(some, folder), extent.rounds)
-    row(WRITE, speed(seconds, "write-shards", "ffmpeg") if "ffmpeg" in seconds else "ffmpeg is not installed")
-    return _each(seconds, some.num_rows)
+    found = _raced(writing.contenders(some, folder), some.num_rows, extent)
+    row(WRITE, found["write-shards"].ratios(found["ffmpeg"]) if "ffmpeg" in found else "ffmpeg is not installed")
+    return _each(found)
 
 
 def _large(clips: BenchClips, folder: Path, extent: Extent) -> None:
@@ -160,12 +161,19 @@ def _large(clips: BenchClips, folder: Path, extent: Extent) -> None:
     where, small = folder / "large", Path(clips.manifest.folder)
     large.write_large(clips.manifest, where, extent.rows)
     found = [large.resume(where, small, extent.resume_at) for _ in range(extent.rounds)]
-    row(names[0], Ratio.of([one.seconds for one in found]), FIGURES[RESUME])
-    row(names[1], Ratio.of([one.megabytes for one in found]), FIGURES[MEMORY])
+    row(names[0], [one.seconds for one in found], FIGURES[RESUME])
+    row(names[1], [one.megabytes for one in found], FIGURES[MEMORY])
 
 
-def _each(seconds: Mapping[str, list[float]], clips: int) -> dict[str, float]:
-    return {name: statistics.median(values) / clips for name, values in seconds.items()}
+def _raced(calls: Mapping[str, Callable[[], object]], clips: int, extent: Extent) -> dict[str, Contender]:
+    """Race calls that all do the same clips."""
+    contenders = {name: Contender(call=call, items=clips) for name, call in calls.items()}
+    race(contenders, extent.rounds)
+    return contenders
+
+
+def _each(raced: Mapping[str, Contender]) -> dict[str, float]:
+    return {name: statistics.median(contender.seconds) for name, contender in raced.items()}
 
 
 def versions() -> str:

@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
-import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 import finepseudo
 import jobs
 import shards
-from finepseudo.artifacts import code_version, environment, is_done, write_json, write_text
+from finepseudo.artifacts import code_version, environment, write_json
 from finepseudo.report import render_text, summary_table
 from jobs import preempt
-from jobs.config import IDENTITY, RunConfig, from_yaml, load, part, to_yaml
+from jobs.config import RunConfig, load, part, to_yaml
 from jobs.progress import Reporter
 from jobs.ray_session import ray_session
-from jobs.rounds import COMMANDS, Plan, make_plan, run_plan
+from jobs.rounds import COMMANDS, TRAINING, Plan, make_plan, run_plan, unfinished
+from jobs.run_folder import locked, record_forced, refuse_other_data
+from jobs.stage_maker import Task
 from jobs.stages import Stages
 from jobs.train import check_room, uses_gpu
-from jobs.typed import Value, plain
 from shards.types import UserError
 
 LIST_ROLES = ("all", "labelled", "unlabelled", "train", "test")
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
-TRAINING = frozenset({"pretrain", "frame_encoder", "action_encoder"})
-"""Kinds of stages that train."""
 NO_RAY = frozenset({"split", "report"})
 """Commands that start no Ray."""
+MAKES_A_RUN = frozenset({"run", "write-shards"})
+"""Commands that may begin a run; the others work in one."""
 
 
 def dispatch(arguments: argparse.Namespace) -> int:
@@ -124,20 +120,16 @@ def _folder_of_lists(folder: Path) -> dict[str, Any]:
 
 def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     """Run all stages (`run`) or those of one command, then print the table where there is a report."""
-    prepare_folder(cfg, force=force)
-    version = source_version()
+    if command not in MAKES_A_RUN and not cfg.folder.is_dir():
+        raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
     with locked(cfg.folder), Reporter(cfg.folder) as reporter:
+        forced = refuse_other_data(cfg, force=force)
         stages = Stages(cfg, reporter)
         plan = make_plan(cfg, stages)
-        if command in NO_RAY:
-            ran = run_plan(cfg, stages, plan, version, COMMANDS[command])
-        else:
-            with ray_session():
-                preempt.clear(cfg.folder)
-                preempt.install(cfg.folder)
-                write_environment(cfg, version)
-                check_devices(cfg, plan, COMMANDS.get(command))
-                ran = run_plan(cfg, stages, plan, version, COMMANDS.get(command))
+        ran = 0
+        if todo := unfinished(plan, COMMANDS.get(command)):
+            record_forced(cfg, forced)
+            ran = _run_unfinished(cfg, command, stages, plan, todo)
         if not ran:
             reporter.say("nothing to do: every stage is done")
         if command in ("run", "report"):
@@ -146,10 +138,21 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     return 0
 
 
-def check_devices(cfg: RunConfig, plan: Plan, kinds: Collection[str] | None) -> None:
+def _run_unfinished(cfg: RunConfig, command: str, stages: Stages, plan: Plan, todo: Sequence[Task]) -> int:
+    version = source_version()
+    if command in NO_RAY:
+        return run_plan(cfg, stages, plan, version, COMMANDS[command])
+    with ray_session():
+        preempt.clear(cfg.folder)
+        preempt.install(cfg.folder)
+        write_environment(cfg, version)
+        check_devices(cfg, todo)
+        return run_plan(cfg, stages, plan, version, COMMANDS.get(command))
+
+
+def check_devices(cfg: RunConfig, todo: Sequence[Task]) -> None:
     """Refuse devices that this cluster lacks before anything runs: training may be hours away."""
-    tasks = [task for group in plan for task in group if kinds is None or task.stage.kind in kinds]
-    left = {task.stage.kind for task in tasks if not is_done(task.stage)}
+    left = {task.stage.kind for task in todo}
     if left & {*TRAINING, "embeddings", "scores", "evaluation"}:
         gpu = uses_gpu(cfg.resources)
         if left & TRAINING:
@@ -159,54 +162,6 @@ def check_devices(cfg: RunConfig, plan: Plan, kinds: Collection[str] | None) -> 
 def source_version() -> str:
     """Identify the code of the three packages."""
     return code_version([Path(str(package.__file__)).parent for package in (shards, finepseudo, jobs)])
-
-
-def prepare_folder(cfg: RunConfig, *, force: bool) -> None:
-    """Make the run folder, or refuse one that was made for another data set or split."""
-    path = cfg.folder / "config.yaml"
-    differing = _differences(path, cfg) if path.exists() else []
-    if differing and not force:
-        key, old, new = differing[0]
-        raise UserError(
-            f"{cfg.folder} was made with {key}={old}, now it is {new}; use another --name, or --force to start it over"
-        )
-    write_text(path, to_yaml(cfg))
-    if differing:
-        forced = [{"key": key, "was": old, "is": new} for key, old, new in differing]
-        write_json(cfg.folder / "forced.json", forced)
-
-
-def _differences(path: Path, cfg: RunConfig) -> list[tuple[str, Any, Any]]:
-    """List the keys (dotted, old, new) of the sections a run folder is made for that differ."""
-    try:
-        stored = from_yaml(path)  # keys that are newer than the folder have their defaults
-    except (OSError, yaml.YAMLError, UserError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be read by this version ({reason}); use another --name") from error
-    old, new = ({n: flat for s in IDENTITY for n, flat in _leaves(plain(getattr(v, s)), s)} for v in (stored, cfg))
-    return [(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-
-
-def _leaves(value: Value, prefix: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, f"{prefix}.{key}")
-    else:
-        yield prefix, value
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder: two commands at the same time would write into each other's stages."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{folder}: another command works in it; wait for its end or use another --name") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def write_environment(cfg: RunConfig, version: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from finepseudo.artifacts import is_done
@@ -29,9 +30,7 @@ def check(cfg: RunConfig) -> int:
     if rendered(cfg):
         _say(f"{cfg.data.name}: rendered when the shards are written; nothing to check")
         return 0
-    found = check_config(cfg.data, missing_list=cfg.folder / "missing.txt")
-    if found.clips:
-        found = replace(found, problems=[*found.problems, *split_problems(cfg, load_annotations(cfg.data))])
+    found = check_config(cfg.data, missing_list=cfg.folder / "missing.txt", look=partial(split_problems, cfg))
     _say(found.render())
     return 0 if found.ok else UserError.exit_code
 

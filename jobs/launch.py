@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from finepseudo.artifacts import is_done, write_json, write_text
-from jobs.commands import prepare_folder
 from jobs.config import RunConfig
-from jobs.progress import Reporter, read_lines
+from jobs.progress import Reporter, Tail
+from jobs.run_folder import refuse_other_data
 from jobs.stages import Stages
 from shards.types import UserError
 
@@ -111,7 +111,8 @@ def launch(cfg: RunConfig, arguments: argparse.Namespace) -> int:
     data = ["--data", arguments.data] if arguments.data else []
     overrides = [text for text in arguments.overrides if not text.startswith("name=")]
     options = shlex.split(arguments.sbatch)
-    steps = make_steps(cfg, arguments.recipe or "smoke", [*data, *overrides], options, arguments.parts)
+    forced = ["--force"] if arguments.force else []  # each job looks for itself whether it may go on
+    steps = make_steps(cfg, arguments.recipe or "smoke", [*data, *overrides, *forced], options, arguments.parts)
     if arguments.cluster == "dry-run" or arguments.dry_run:
         sys.stdout.write("".join(describe(step) + "\n" for step in steps))
         return 0
@@ -155,11 +156,11 @@ def describe(step: Step) -> str:
 def prepare(steps: Sequence[Step], *, force: bool) -> None:
     """Make the run folders and the links between them."""
     main = steps[-1].cfg
-    prepare_folder(main, force=force)
-    (main.folder / "data").mkdir(exist_ok=True)
+    refuse_other_data(main, force=force)
+    (main.folder / "data").mkdir(parents=True, exist_ok=True)
     for step in (step for step in steps if step.name.startswith("seed-")):
-        prepare_folder(step.cfg, force=force)
-        (step.cfg.folder / step.name).mkdir(exist_ok=True)
+        refuse_other_data(step.cfg, force=force)
+        (step.cfg.folder / step.name).mkdir(parents=True, exist_ok=True)
         _link(step.cfg.folder / "data", Path("..") / main.name / "data")
         _link(main.folder / step.name, Path("..") / step.cfg.name / step.name)
 
@@ -180,7 +181,7 @@ def run_here(step: Step) -> None:
 
     if step.name == "report":
         draws = sorted(step.cfg.folder.parent.glob(f"{step.cfg.name}-seed*/metrics.jsonl"))
-        lines = [json.dumps(line) + "\n" for draw in draws for line in read_lines(draw)]
+        lines = [json.dumps(line) + "\n" for draw in draws for line in Tail(draw).new()]
         write_text(step.cfg.folder / "metrics.jsonl", "".join(lines))
     arguments = list(step.arguments) if step.script is None else ["run", *step.arguments]
     if code := main(arguments):

@@ -24,8 +24,9 @@ from jobs.score import Scorer
 from jobs.train_loop import WEIGHTS
 from shards.annotations.base import Clip, make_annotations
 from shards.label_split import read_split
+from shards.plans import plan_shards
 from shards.types import UserError
-from shards.writer import finish, plan_shards, write_shard
+from shards.writer import finish, write_shard
 
 KEY = "video"
 

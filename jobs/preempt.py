@@ -24,15 +24,14 @@ _STOP = "STOP"
 def install(run_dir: Path | str) -> None:
     """Turn the stop signals of this process into `<run_dir>/STOP`.
 
-    Call it in the main thread and after `ray.init`, which takes SIGTERM for itself. A second signal changes nothing.
+    Call it in the main thread and after `ray.init`, which takes SIGTERM for itself. A second signal changes nothing,
+    even while the first is handled: preemption sends USR1 and TERM at once.
     """
     path = Path(run_dir) / _STOP
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        temporary = path.with_name(f".{_STOP}.{os.getpid()}")
-        temporary.write_text(signal.Signals(number).name + "\n")
-        temporary.replace(path)
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))  # one step, and the same when it is done twice
 
     for number in SIGNALS:
         signal.signal(number, stop)

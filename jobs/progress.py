@@ -42,7 +42,7 @@ class Reporter:
         self.console = Console(highlight=False, soft_wrap=True, file=sys.stdout)
         self._lock = threading.Lock()
         self._file = run / "metrics.jsonl"
-        self._seen = {_identity(line) for line in read_lines(self._file)}
+        self._seen = {_identity(line) for line in Tail(self._file).new()}
         self._tensorboard = tensorboard
         self._writers: dict[str, Any] = {}
         columns = (
@@ -88,7 +88,7 @@ class Reporter:
     def forget(self, tags: Mapping[str, Any]) -> None:
         """Drop the lines of a stage that is about to run from its beginning."""
         with self._lock:
-            lines = read_lines(self._file)
+            lines = Tail(self._file).new()
             kept = [line for line in lines if any(line.get(name) != value for name, value in tags.items())]
             if len(kept) != len(lines):
                 write_text(self._file, "".join(json.dumps(line) + "\n" for line in kept))
@@ -207,15 +207,6 @@ class Tail:
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
         return [json.loads(line) for line in whole.splitlines()]
-
-
-def read_lines(log: Path) -> list[dict[str, Any]]:
-    """Read the whole lines of a JSON-lines file; a line still being written is left for the next time."""
-    if not log.exists():
-        return []
-    return [
-        json.loads(line) for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")
-    ]
 
 
 def _identity(line: Mapping[str, Any]) -> tuple[Any, ...]:

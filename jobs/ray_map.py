@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 
@@ -23,6 +23,7 @@ from jobs.progress import Count
 from jobs.train import Preempted, uses_gpu
 from shards.types import UserError
 
+_P = ParamSpec("_P")
 MAX_BLOCKS = 2000
 POLL_S = 5.0
 """Time between two looks for a stop request."""
@@ -70,24 +71,36 @@ class Work:
     timeout_s: float
 
 
+def refusing(answer: Callable[_P, dict[str, Any]]) -> Callable[_P, dict[str, Any]]:
+    """Let what is refused be the row that is answered: Ray Data keeps only the text of an error's trace.
+
+    `stream` raises it again.
+    """
+
+    @wraps(answer)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> dict[str, Any]:
+        try:
+            return answer(*args, **kwargs)
+        except UserError as error:
+            return {"refused": str(error)}
+
+    return call
+
+
 class _Actor:
     """What Ray Data makes. What it is told is small: large things lie in files."""
 
     def __init__(self, work: Work) -> None:
-        self.refused = ""
-        try:
-            self.worker = work.worker(work.told, work.pool)
-        except UserError as error:
-            self.refused = str(error)
+        self._work = work
 
+    @cached_property
+    def _worker(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return self._work.worker(self._work.told, self._work.pool)
+
+    @refusing
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Run the worker; what it refuses becomes its answer, for Ray Data keeps only the text of an error's trace."""
-        if not self.refused:
-            try:
-                return self.worker(row)
-            except UserError as error:
-                self.refused = str(error)
-        return {"part": row["part"], "refused": self.refused}
+        """Run the worker, which is made at the first row: only a row can tell what it refuses."""
+        return self._worker(row)
 
 
 def map_parts(work: Work, rows: Sequence[dict[str, Any]], count: Count) -> list[dict[str, Any]]:
@@ -105,9 +118,6 @@ def map_parts(work: Work, rows: Sequence[dict[str, Any]], count: Count) -> list[
     for result in stream(partial(_execute, work, todo), work.timeout_s, work.run):
         results.append(result)
         count(there + len(results), len(rows))
-    refused = [str(row["refused"]) for row in results if row.get("refused")]
-    if refused:
-        raise UserError(refused[0])
     if any(row.get("stopped") for row in results):
         raise Preempted
     return results
@@ -116,8 +126,8 @@ def map_parts(work: Work, rows: Sequence[dict[str, Any]], count: Count) -> list[
 def stream(job: Callable[[], Iterator[dict[str, Any]]], timeout_s: float, run: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Ray Data job as they are finished.
 
-    `Preempted` soon after a stop request for the run; `UserError` when no row is finished for `timeout_s`: a job that
-    lacks resources waits for ever.
+    `Preempted` soon after a stop request for the run; `UserError` for a row that was refused, and when no row is
+    finished for `timeout_s`: a job that lacks resources waits for ever.
     """
     finished: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
 
@@ -147,6 +157,8 @@ def stream(job: Callable[[], Iterator[dict[str, Any]]], timeout_s: float, run: P
             raise item
         if item is None:
             return
+        if item.get("refused"):
+            raise UserError(str(item["refused"]))
         until = time.monotonic() + timeout_s
         yield item
 

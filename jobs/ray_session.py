@@ -7,16 +7,14 @@ machine neither see nor stop each other.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from jobs.ray_folder import TOKEN, ray_folder
 from jobs.ray_node import answers
 from shards.types import UserError
 
@@ -27,6 +25,8 @@ OBJECT_STORE_BYTES = 400_000_000
 """Object store of a local Ray; Ray's own default is 30 % of the memory."""
 
 _QUIET = {
+    # a thread of Ray Data that is still at work after the end of a session would start a Ray of its own
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
@@ -62,18 +62,15 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     paths = [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
-    folder = None if os.environ.get("RAY_ADDRESS") else _make_folder()
-    import ray  # only now: Ray reads the mode of authentication when it is imported
-
-    try:
-        _attach(dashboard) if folder is None else _start(folder, dashboard, cpus)
-        _quiet_data()
-        with _plain_refusals():
-            yield
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+    with nullcontext() if os.environ.get("RAY_ADDRESS") else ray_folder() as folder:
+        try:
+            _attach(dashboard) if folder is None else _start(folder, dashboard, cpus)
+            _quiet_data()
+            with _plain_refusals():
+                yield
+        finally:
+            if "ray" in sys.modules:
+                sys.modules["ray"].shutdown()
 
 
 @contextmanager
@@ -90,27 +87,12 @@ def _plain_refusals() -> Iterator[None]:
         raise inner from None
 
 
-def _make_folder() -> Path:
-    """Make a short folder for Ray's sockets (paths end at 107 bytes) with this cluster's token in it."""
-    folder = Path(tempfile.mkdtemp(prefix="fp-", dir="/tmp"))
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_urlsafe(24))
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
-    return folder
-
-
 def _runtime(address: str | None) -> dict[str, Any] | None:
-    """Tell every process where its cluster is.
+    """Tell every process where remote stores are, for those of a cluster do not have our environment; and its address.
 
     Ray Train's cleaner looks the cluster up anew when Ray Tune has stopped a trial. Where several Rays run on a machine
     it would give up, and the trial's CPUs would never be free again.
     """
-    return {"env_vars": {"RAY_ADDRESS": address}} if address else None
-
-
-def _runtime_of_attached(address: str | None) -> dict[str, Any] | None:
-    """Tell also where remote stores are: this cluster's processes do not have our environment."""
     told = {name: os.environ[name] for name in STORE_SETTINGS if name in os.environ}
     told |= {"RAY_ADDRESS": address} if address else {}
     return {"env_vars": told} if told else None
@@ -123,12 +105,10 @@ def _attach(dashboard: bool) -> None:
         raise UserError(  # Ray itself would try for minutes
             f"RAY_ADDRESS={address}: nobody answers there; start Ray, or unset RAY_ADDRESS for a local one"
         )
-    import ray
+    import ray  # only now: Ray reads the mode of authentication when it is imported
 
     try:
-        ray.init(
-            runtime_env=_runtime_of_attached(address if dashboard else None), logging_level="ERROR", log_to_driver=False
-        )
+        ray.init(runtime_env=_runtime(address if dashboard else None), logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"RAY_ADDRESS={address}: no Ray answers there ({str(error).splitlines()[0]}); "
@@ -136,8 +116,15 @@ def _attach(dashboard: bool) -> None:
         ) from error
 
 
+def local_cpus() -> int:
+    """Count the CPUs that a local Ray may use: what Slurm or the scheduler gave this process, not what the host has."""
+    granted = os.environ.get("SLURM_CPUS_ON_NODE")
+    return max(LOCAL_CPUS, int(granted) if granted else len(os.sched_getaffinity(0)))
+
+
 def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
-    import ray
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(folder / TOKEN))
+    import ray  # only now, as above
 
     address = None
     if dashboard:
@@ -147,7 +134,7 @@ def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
     try:
         ray.init(
             address="local",
-            num_cpus=cpus or max(LOCAL_CPUS, os.cpu_count() or 1),
+            num_cpus=cpus or local_cpus(),
             include_dashboard=dashboard,
             object_store_memory=OBJECT_STORE_BYTES,
             runtime_env=_runtime(address),

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from finepseudo.artifacts import begin, finish, is_done
 from jobs import preempt
 from jobs.config import ALIGNING, RunConfig, StrategyName
+from jobs.run_folder import write_config
 from jobs.stage_maker import Task
 from jobs.stages import Stages
 from jobs.train import Preempted, uses_gpu
@@ -31,6 +32,8 @@ COMMANDS: dict[str, frozenset[str]] = {
     "report": frozenset({"report"}),
 }
 """Which kinds of stages a command runs; `run` runs all."""
+TRAINING = frozenset({"pretrain", "frame_encoder", "action_encoder"})
+"""Kinds of stages that train."""
 
 
 def make_plan(cfg: RunConfig, stages: Stages) -> Plan:
@@ -77,6 +80,12 @@ def _self_training(cfg: RunConfig, stages: Stages, seed: int, strategy: Strategy
             yield [stages.labels(seed, strategy, number)]
 
 
+def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Task]:
+    """List what is not done, of the given kinds only where given."""
+    tasks = (task for group in plan for task in group if kinds is None or task.stage.kind in kinds)
+    return [task for task in tasks if not is_done(task.stage)]
+
+
 def run_plan(
     cfg: RunConfig, stages: Stages, plan: Plan, code_version: str, kinds: Collection[str] | None = None
 ) -> int:
@@ -99,6 +108,8 @@ def run_plan(
         todo = [task for task in wanted if not is_done(task.stage)]
         if todo and preempt.requested(stages.paths.root):
             raise Preempted
+        if todo:
+            write_config(cfg)
         _run_group(cfg, stages, todo, code_version)
         ran += len(todo)
     if not ready and lacking:

@@ -57,12 +57,11 @@ def pack_gallery(
     return {"embeddings": bank.unit, "labels": bank.labels}
 
 
-def read_gallery(path: Path, n_classes: int, dtype: str) -> AlignmentBank:
-    """Read a packed gallery back, in a dtype of torch."""
+def read_gallery(path: Path, n_classes: int, dtype: str, device: torch.device) -> AlignmentBank:
+    """Read a packed gallery back, in a dtype of torch, onto the device that aligns with it."""
     tensors = load_weights(path)
-    return AlignmentBank(
-        tensors["embeddings"], labels=tensors["labels"], n_classes=n_classes, dtype=getattr(torch, dtype)
-    )
+    embeddings = tensors["embeddings"].to(device)
+    return AlignmentBank(embeddings, labels=tensors["labels"], n_classes=n_classes, dtype=getattr(torch, dtype))
 
 
 class Scorer:
@@ -91,7 +90,7 @@ class Aligner:
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
         self.scorer = trained_scorer(job.cfg, job.frame_weights).to(self.device)
-        self.bank = read_gallery(job.folder / GALLERY, job.n_classes, job.cfg.embed.gallery_dtype)
+        self.bank = read_gallery(job.folder / GALLERY, job.n_classes, job.cfg.embed.gallery_dtype, self.device)
         self.pool_keys = frozenset(read_split(job.split).keys("unlabelled"))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

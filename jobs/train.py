@@ -95,11 +95,16 @@ def check_room(resources: ResourcesConfig, gpu: bool) -> None:
     import ray
 
     have = ray.cluster_resources()
-    cpus = resources.workers * resources.cpus_per_worker
-    if cpus > have.get("CPU", 0) or (gpu and resources.workers > have.get("GPU", 0)):
+    workers, cpus, gpus = resources.workers, have.get("CPU", 0), have.get("GPU", 0)
+    if workers * resources.cpus_per_worker > cpus:
         raise UserError(
-            f"resources: {resources.workers} workers x {resources.cpus_per_worker:g} cpus_per_worker do not fit into "
-            f"this cluster of {have.get('CPU', 0):g} CPUs and {have.get('GPU', 0):g} GPUs; lower one of them"
+            f"resources: {workers} workers x {resources.cpus_per_worker:g} cpus_per_worker do not fit into this "
+            f"cluster of {cpus:g} CPUs; lower one of them"
+        )
+    if gpu and workers > gpus:
+        raise UserError(
+            f"resources: {workers} workers need a GPU each and this cluster has {gpus:g}; use "
+            f"resources.workers={gpus:g}, or resources.device=cpu to train without"
         )
 
 

@@ -24,12 +24,13 @@ import yaml
 
 from finepseudo.artifacts import RunPaths, sha256_json, write_text
 from jobs import objectives, preempt
-from jobs.commands import locked, prepare_folder, source_version, write_environment
+from jobs.commands import source_version, write_environment
 from jobs.config import RunConfig, part
 from jobs.pair_probe import PairProbe
 from jobs.progress import Reporter
 from jobs.ray_session import ray_session
-from jobs.rounds import make_plan, run_plan
+from jobs.rounds import Plan, make_plan, run_plan, unfinished
+from jobs.run_folder import locked, record_forced, refuse_other_data
 from jobs.stages import Stages
 from jobs.train import Preempted, TrainJob, fit, uses_gpu
 from jobs.train_loop import WEIGHTS, LoopJob, seed_of, total_steps
@@ -91,15 +92,26 @@ def tune(cfg: RunConfig, path: Path, *, force: bool = False) -> int:
     space = read_space(path)
     with_values(cfg, {key: first_value(value) for key, value in space.space.items()})  # refuses unknown keys now
     cfg = replace(cfg, seeds=cfg.seeds[:1], strategies=("collaborative",))
-    prepare_folder(cfg, force=force)
-    with locked(cfg.folder), Reporter(cfg.folder) as reporter, ray_session(dashboard=True):
+    with locked(cfg.folder), Reporter(cfg.folder) as reporter:
+        forced = refuse_other_data(cfg, force=force)
+        stages = Stages(cfg, reporter)
+        plan = make_plan(cfg, stages)
+        base = plan if unfinished(plan, BASE_KINDS) else []
+        if base:
+            record_forced(cfg, forced)
+        return _tune(cfg, stages, base, sweep_folder(cfg, path, space), space)
+
+
+def _tune(cfg: RunConfig, stages: Stages, base: Plan, folder: Path, space: SpaceConfig) -> int:
+    """Make what is missing of the base run, then search."""
+    reporter = stages.reporter
+    with ray_session(dashboard=True):
         preempt.clear(cfg.folder)
         preempt.install(cfg.folder)
-        version = source_version()
-        write_environment(cfg, version)
-        stages = Stages(cfg, reporter)
-        run_plan(cfg, stages, make_plan(cfg, stages), version, BASE_KINDS)
-        folder = sweep_folder(cfg, path, space)
+        if base:
+            version = source_version()
+            write_environment(cfg, version)
+            run_plan(cfg, stages, base, version, BASE_KINDS)
         reporter.say(f"sweep: {space.samples} trials in {folder}")
         rows = _search(cfg, space, folder)
         write_results(folder / "results.csv", rows, list(space.space))

@@ -15,15 +15,16 @@ from finepseudo.artifacts import RunPaths
 from jobs import preempt
 from jobs.config import RunConfig
 from jobs.progress import Reporter
-from jobs.ray_map import stream
+from jobs.ray_map import refusing, stream
 from jobs.train import Preempted
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations, DatasetConfig, write_clips
 from shards.annotations.synthetic_diving import render_part
 from shards.manifest import Manifest
+from shards.plans import PlannedClip, ShardPlan, plan_shards
 from shards.store import claim_store
 from shards.types import UserError
-from shards.writer import PlannedClip, ShardPlan, ShardResult, finish, plan_shards, write_shard
+from shards.writer import ShardResult, finish, write_shard
 
 IN_PROCESS = 2
 """So few shards are written without a task of their own: starting workers would take longer."""
@@ -87,12 +88,9 @@ def _write_with_ray(plans: Sequence[ShardPlan], paths: RunPaths, cfg: RunConfig,
     """Write on any node, `tasks` shards at a time; a task whose worker died is run again, and finds or rewrites its."""
     folder, shards = paths.shards.resolve(), cfg.shards
 
+    @refusing
     def write(row: dict[str, Any]) -> dict[str, Any]:
-        try:
-            result = write_shard(_plan(json.loads(row["plan"])), folder, shards)
-        except UserError as error:  # Ray Data keeps only the text of an error's trace
-            return {"result": "", "refused": str(error)}
-        return {"result": json.dumps(asdict(result)), "refused": ""}
+        return {"result": json.dumps(asdict(write_shard(_plan(json.loads(row["plan"])), folder, shards)))}
 
     def job() -> Iterator[dict[str, Any]]:
         import ray
@@ -103,8 +101,6 @@ def _write_with_ray(plans: Sequence[ShardPlan], paths: RunPaths, cfg: RunConfig,
         yield from data.map(write, compute=TaskPoolStrategy(size=tasks), num_cpus=1).iter_rows()
 
     for row in stream(job, 60 * cfg.resources.data_timeout_min, paths.root):
-        if row["refused"]:
-            raise UserError(row["refused"])
         yield ShardResult(**json.loads(row["result"]))
 
 

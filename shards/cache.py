@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from shards.files import TEMPORARY_SUFFIX
+from shards.files import FULL_DISK, TEMPORARY_SUFFIX
 from shards.types import UserError
 
 _log = logging.getLogger(__name__)
 _LOCKS = 64  # entries share lock files: at worst two downloads wait for each other
 _KEEP = 0.9  # a clean-up goes down to this share of the limit, so that not every download needs one
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_NO_ROOM = (*FULL_DISK, errno.EROFS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,7 @@ class Cache:
         try:
             return self.find(name, size) or self._fetched(name, size, fetch)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in _NO_ROOM:
                 raise
             self._usable = False
             _log.warning("%s: %s; shards are read over the network from here on", self.folder, error.strerror)
@@ -114,7 +114,7 @@ class Cache:
             if not os.access(self.folder, os.W_OK):
                 raise PermissionError(errno.EACCES, "permission denied")
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in _NO_ROOM:
                 raise
             raise UserError(
                 f"reading.cache.folder: {self.folder} cannot be made ({error.strerror}); name a folder you may write to"

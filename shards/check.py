@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,13 +74,23 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def check_config(cfg: DatasetConfig, *, files: bool = True, missing_list: Path | None = None) -> CheckReport:
-    """Read the data set and look it over; lists that cannot be read become a problem (first bad rows, line numbers)."""
+def check_config(
+    cfg: DatasetConfig,
+    *,
+    files: bool = True,
+    missing_list: Path | None = None,
+    look: Callable[[Annotations], Iterable[str]] = lambda _: (),
+) -> CheckReport:
+    """Read the data set and look it over; lists that cannot be read become a problem (first bad rows, line numbers).
+
+    look: gives further problems of the clips that were read.
+    """
     try:
         ann = load(cfg)
     except UserError as error:
         return CheckReport(dataset=cfg.name, problems=(str(error),))
-    return check_dataset(ann, files=files, missing_list=missing_list)
+    found = check_dataset(ann, files=files, missing_list=missing_list)
+    return replace(found, problems=[*found.problems, *look(ann)])
 
 
 def check_dataset(

@@ -7,10 +7,12 @@ DALI draws no random number: all of them are inputs.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -52,8 +54,8 @@ class GraphSpec:
     augment: AugmentConfig
     random: bool
     """Training: with the colour, blur and erase steps that the augmentation may take."""
-    encoded: bool
-    """DALI decodes, crops and resizes; else that is done and views are fed."""
+    decoder: Literal["cpu", "mixed"] | None
+    """DALI decodes, on the CPU or on the GPU, crops and resizes; None: that is done and views are fed."""
     device: torch.device
 
     @property
@@ -91,14 +93,14 @@ class ClipGraph:
     def _inputs(self, samples: Sequence[Sample]) -> dict[str, list[npt.NDArray[Any]]]:
         """Name the values of every input node, one a sample."""
         inputs: dict[str, list[npt.NDArray[Any]]] = {}
-        if self.spec.encoded:
+        if self.spec.decoder:
             inputs["clip"] = [s.data[0] for s in samples]
             inputs["ids"] = [s.ids.astype(np.int32) for s in samples]
             for view in range(self.spec.views):
                 inputs[f"order{view}"] = [s.order[view] for s in samples]
         for place in range(self.spec.views * self.spec.augment.crops):
             params = [s.params[place] for s in samples]
-            if self.spec.encoded:
+            if self.spec.decoder:
                 windows = [p.window(s.height, s.width) for p, s in zip(params, samples, strict=True)]
                 inputs[f"start{place}"] = [start.astype(np.float32) for start, _ in windows]
                 inputs[f"end{place}"] = [end.astype(np.float32) for _, end in windows]
@@ -138,6 +140,7 @@ class ClipGraph:
             exec_async=False,
         )
         pipe.build()
+        _remove_translations()
         return pipe
 
     def _pixels(self, output: _Output) -> Tensor:
@@ -165,9 +168,21 @@ def import_dali() -> ModuleType:
     return module
 
 
+def _remove_translations() -> None:
+    """Remove what DALI translated, which is loaded now, from the system's temporary folder.
+
+    DALI itself leaves the bytecode, and the source too when the process ends by a signal or is a child of Python's.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__autograph_generated_file"):
+            for file in (module.__file__, module.__cached__):
+                if file:
+                    Path(file).unlink(missing_ok=True)
+
+
 def _define(spec: GraphSpec) -> tuple[_Node, ...]:
     """Define the graph: the outputs in the order of views x crops."""
-    views = _decoded_views(spec) if spec.encoded else _given_views(spec)
+    views = _decoded_views(spec) if spec.decoder else _given_views(spec)
     return tuple(_view(pixels, spec, place) for place, pixels in enumerate(views))
 
 
@@ -177,9 +192,10 @@ def _decoded_views(spec: GraphSpec) -> list[_Node]:
 
     size, crops = spec.augment.size, spec.augment.crops
     encoded = fn.external_source(name="clip", dtype=types.UINT8, ndim=1)
-    device = "mixed" if spec.device.type == "cuda" else "cpu"
     # pad_mode none: a frame that does not exist is an error; every other mode would invent it
-    clip = fn.decoders.video(encoded, frames=_integers("ids", 1), pad_mode="none", device=device, name="decoder")
+    clip = fn.decoders.video(encoded, frames=_integers("ids", 1), pad_mode="none", device=spec.decoder, name="decoder")
+    if spec.decoder == "cpu" and spec.device.type == "cuda":
+        clip = clip.gpu()
     views = []
     for view in range(spec.views):
         frames = fn.sequence_rearrange(clip, new_order=_integers(f"order{view}", 1))

@@ -11,7 +11,7 @@ import ctypes
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,14 @@ class DecoderChoice:
     @property
     def by_dali(self) -> bool:
         """Say whether DALI takes the encoded bytes."""
-        return self.name != "pyav"
+        return self.dali_device is not None
+
+    @property
+    def dali_device(self) -> Literal["cpu", "mixed"] | None:
+        """Name what DALI decodes on, in its own words; None where PyAV decodes."""
+        if self.name == "pyav":
+            return None
+        return "mixed" if self.name == "dali-gpu" else "cpu"
 
     def __str__(self) -> str:
         """Write it for a log line."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from shards.types import UserError
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""What a write fails with where there is no room: the disk or one's quota is full."""
 _DISK_ERRORS = {
     errno.ENOSPC: "no space is left on the disk; free some or choose another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",

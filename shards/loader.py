@@ -178,7 +178,7 @@ class ClipLoader:
                 views=self.cfg.sampling.count,
                 augment=self.cfg.augment,
                 random=random,
-                encoded=self.decoder.by_dali,
+                decoder=self.decoder.dali_device,
                 device=self.device,
             )
             self._graphs[random] = ClipGraph(spec)

@@ -151,22 +151,29 @@ class Manifest:
         Raises SampleError `shard_unreadable` when the tar vanished, was cut, or its store cannot be reached,
         `hash_mismatch` when these are not the bytes that were written.
         """
-        index = self._position(key)
-        size, offset = int(self._size[index]), int(self._offset[index])
-        shard = int(self._shard[index])
-        try:
-            data = self._tars.read(Extent(shard, offset, size, self._table["sha256"][index].as_py()))
-        except OSError as error:
-            raise SampleError(key, "shard_unreadable", f"{self.shards[shard]}: {error}") from error
-        if len(data) != size:
-            raise SampleError(key, "shard_unreadable", f"{self.shards[shard]} ends inside the clip")
-        if hashlib.sha256(data).hexdigest() != self._table.column("sha256")[index].as_py():
-            raise SampleError(key, "hash_mismatch", f"{self.shards[shard]} was changed; write the shards again")
-        return data
+        clip = self._extent(key)
+        tar = self.shards[clip.shard]
+        for again in (True, False):
+            try:
+                data = self._tars.read(clip)
+            except OSError as error:
+                raise SampleError(key, "shard_unreadable", f"{tar}: {error}") from error
+            if hashlib.sha256(data).hexdigest() == clip.sha256:
+                return data
+            if not (again and self._tars.forget(clip)):
+                break
+        if len(data) != clip.size:
+            raise SampleError(key, "shard_unreadable", f"{tar} ends inside the clip")
+        raise SampleError(key, "hash_mismatch", f"{tar} was changed; write the shards again")
 
     def close(self) -> None:
         """Close the tar files that were opened; reading opens them again."""
         self._tars.close()
+
+    def _extent(self, key: str) -> Extent:
+        index = self._position(key)
+        sha256: str = self._table.column("sha256")[index].as_py()
+        return Extent(int(self._shard[index]), int(self._offset[index]), int(self._size[index]), sha256)
 
     def _find(self, key: str) -> int | None:
         encoded = key.encode()

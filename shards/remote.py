@@ -15,6 +15,7 @@ from typing import Any
 
 import fsspec
 
+from shards.files import FULL_DISK
 from shards.types import SampleError, UserError
 
 CONNECT_S, READ_S, ATTEMPTS = 10, 20, 3
@@ -22,7 +23,6 @@ CONNECT_S, READ_S, ATTEMPTS = 10, 20, 3
 _BROKEN_BODIES = 2  # s3fs: attempts at an answer that broke off, each with the attempts above
 _EXTRA = "pip install 'finepseudo[remote]'"
 _LIBRARIES = {"s3": _EXTRA, "s3a": _EXTRA, "http": _EXTRA, "https": _EXTRA, "gs": "pip install gcsfs"}
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _GONE = (404, 410)
 _CHUNK = 64 << 20
 
@@ -79,7 +79,7 @@ def remote_errors(url: str) -> Iterator[None]:
             raise RemoteError(errno.EIO, one_line(cause or error), url) from error
         raise
     except Exception as error:  # every library has its own kinds, and none of them may end a run
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise
         raise RemoteError(errno.EIO, one_line(error), url) from error
 

@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 
 from shards.folders import open_folder
+from shards.plans import ShardConfig, ShardPlan
 from shards.types import UserError
-from shards.writer import ShardConfig, ShardPlan
 
 CLAIM = "clips.json"
 

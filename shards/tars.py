@@ -7,7 +7,6 @@ by its range, and kept as an entry of its own.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import threading
 import time
@@ -58,6 +57,10 @@ class LocalTars:
         """Read a clip; fewer bytes where the tar ends inside it. OSError when the tar is not there."""
         return os.pread(self._file(clip.shard), clip.size, clip.offset)
 
+    def forget(self, clip: Extent) -> bool:
+        """Say that there is nothing to forget: other bytes than were written are the file's own."""
+        return False
+
     def close(self) -> None:
         """Close the files; reading opens them again."""
         with self._lock:
@@ -87,7 +90,7 @@ class LocalTars:
 
 
 class RemoteTars:
-    """Tars in a remote store, read through the node's cache; a copy with other bytes than written is renewed."""
+    """Tars in a remote store, read through the node's cache."""
 
     def __init__(self, url: str, tars: Sequence[Tar], cfg: CacheConfig, *, scattered: bool) -> None:
         """Decide what is copied: whole tars, unless reads are scattered over more of them than the cache holds."""
@@ -105,7 +108,7 @@ class RemoteTars:
                 errno.EIO, f"the store failed {FAILURES} requests in a row and is not asked for {PAUSE_S:.0f} s"
             )
         try:
-            data = self._checked(clip)
+            data = self._read(clip)
         except RemoteError:
             self._failed += 1
             if self._failed >= FAILURES:
@@ -114,13 +117,11 @@ class RemoteTars:
         self._failed = 0
         return data
 
-    def _checked(self, clip: Extent) -> bytes:
-        data = self._read(clip)
-        if hashlib.sha256(data).hexdigest() == clip.sha256:
-            return data
-        for name in (_tar_entry(self._tars[clip.shard]), _clip_entry(clip)):  # once more without what the cache held
+    def forget(self, clip: Extent) -> bool:
+        """Drop the copies that hold a clip, for bytes that are not those that were written; reading fetches them."""
+        for name in (_tar_entry(self._tars[clip.shard]), _clip_entry(clip)):
             self._cache.drop(name)
-        return self._read(clip)
+        return True
 
     def close(self) -> None:
         """Nothing stays open."""

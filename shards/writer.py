@@ -1,7 +1,8 @@
 """Write clips into reproducible WebDataset tars: same clips and configuration, same bytes, whoever writes them.
 
-plan_shards -> write_shard for each plan, anywhere and in any order -> finish. A shard that is already there, written
-by the same plan from the same files, is left alone. manifest.json is written last: without it there are no shards.
+plan_shards (shards.plans) -> write_shard for each plan, anywhere and in any order -> finish. A shard that is already
+there, written by the same plan from the same files, is left alone. manifest.json is written last: without it there are
+no shards.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,67 +25,15 @@ from webdataset import TarWriter
 from shards.files import TEMPORARY_SUFFIX, atomic, sha256_file, write_bytes
 from shards.folders import Folder, LocalFolder, open_folder
 from shards.manifest import FORMAT, MANIFEST_JSON, MANIFEST_PARQUET, MANIFEST_SCHEMA, STORE, Manifest
-from shards.normalise import PROFILES, NormalisedClip, normalise
-from shards.remote import is_url
-from shards.sources import UNREACHABLE, Sources, identities
+from shards.normalise import NormalisedClip, normalise
+from shards.plans import PlannedClip, ShardConfig, ShardPlan, plan_hash
+from shards.sources import UNREACHABLE, Sources
 from shards.types import SampleError, UserError
 
-WRITER_VERSION = 1
-"""Part of every plan's hash: raise it when the same clips would give other bytes."""
 _ROW_GROUP = 1 << 14  # rows read at once: a rank that opens a large manifest needs little more than its rows
 QUARANTINE = "quarantine.parquet"
 QUARANTINE_SCHEMA = pa.schema([(name, pa.string()) for name in ("key", "path", "reason", "detail")])
 _SHARD_FILE = re.compile(r"shard-\d{6}\.(tar|idx|json)")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardConfig:
-    """How clips are stored."""
-
-    # h264 (GPU decoders, PyAV) | vp9 (DALI's decoder on a CPU) | copy (the files as they are).
-    profile: str = "h264"
-    # Longest short side in pixels; smaller clips keep their size. 256 decodes 7-8x faster than 720p.
-    short_side: int = 256
-    # Clips of one tar: the unit of writing, of retrying and of parallel work.
-    clips_per_shard: int = 256
-    # URL or absolute path of a folder for this data set's tars (s3://bucket/folder); empty = in the run folder.
-    store: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse unknown profiles and sizes."""
-        if self.profile not in PROFILES:
-            raise ValueError(f"shards.profile: {self.profile} is not one of {', '.join(PROFILES)}")
-        if not 48 <= self.short_side <= 4096:
-            raise ValueError(f"shards.short_side: {self.short_side} is outside 48..4096 pixels")
-        if self.clips_per_shard < 1:
-            raise ValueError(f"shards.clips_per_shard: {self.clips_per_shard}; at least 1 is needed")
-        if self.store and not (is_url(self.store) or self.store.startswith("/")):
-            raise ValueError(f"shards.store: {self.store} must be a URL or an absolute path, the same on every node")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedClip:
-    """A clip to be stored: key, source file, window in seconds (None = whole file)."""
-
-    key: str
-    path: str
-    start: float | None = None
-    end: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardPlan:
-    """The clips of one tar, in key order."""
-
-    index: int
-    clips: tuple[PlannedClip, ...]
-    # pictures a second of clips that are folders of pictures
-    frame_rate: float = 25.0
-
-    @property
-    def name(self) -> str:
-        """File name without extension."""
-        return f"shard-{self.index:06d}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,25 +51,6 @@ class ShardResult:
     rows: list[dict[str, Any]]
     quarantine: list[dict[str, str]]
     written: bool = True
-
-
-def plan_shards(clips: pa.Table, cfg: ShardConfig, frame_rate: float = 25.0) -> list[ShardPlan]:
-    """Cut the clip table (columns key, path, start, end), sorted by key, into tars of equal length.
-
-    frame_rate: pictures a second of clips that are folders of pictures.
-    Raises UserError when a key occurs twice: a tar would merge the two clips silently.
-    """
-    rows = sorted(clips.select(["key", "path", "start", "end"]).to_pylist(), key=lambda row: row["key"])
-    doubled = [second["key"] for first, second in pairwise(rows) if first["key"] == second["key"]]
-    if doubled:
-        raise UserError(f"{len(doubled)} keys occur twice in the clip table, first: {doubled[0]}; read the data again")
-    step = cfg.clips_per_shard
-    return [
-        ShardPlan(
-            index=index, clips=tuple(PlannedClip(**row) for row in rows[first : first + step]), frame_rate=frame_rate
-        )
-        for index, first in enumerate(range(0, len(rows), step))
-    ]
 
 
 def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
@@ -227,20 +156,6 @@ def _publish(folder: Path, store: Folder, names: set[str], info: bytes) -> None:
     store.put(folder / MANIFEST_PARQUET, MANIFEST_PARQUET)
     store.write(MANIFEST_JSON, info)
     write_bytes(folder / STORE, json.dumps({"url": str(store)}).encode())
-
-
-def plan_hash(plan: ShardPlan, cfg: ShardConfig) -> str:
-    """Hash the plan, the configuration and what identifies the source files now (size, time of change)."""
-    now = identities([clip.path for clip in plan.clips], plan.frame_rate)
-    text = json.dumps(
-        {
-            "writer": WRITER_VERSION,
-            "profile": cfg.profile,
-            "short_side": cfg.short_side,
-            "clips": [(c.key, c.path, c.start, c.end, *found) for c, found in zip(plan.clips, now, strict=True)],
-        }
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def tar_index(path: Path) -> list[tuple[str, list[tuple[str, int, int, str]]]]:

@@ -63,7 +63,7 @@ def peers() -> dict[str, Peer]:
 
 
 def probe_call(isa: str) -> Contender:
-    """Make the contender that does nothing but multiply-adds; its "pairs" are floating-point operations."""
+    """Make the contender that does nothing but multiply-adds; its items are floating-point operations."""
     library, sink = build.library(isa), torch.tensor([0.999, 1e-3])
     rounds = 4_000_000
     done = int(library.soft_dtw_probe(1, sink.data_ptr())) * rounds
@@ -72,7 +72,7 @@ def probe_call(isa: str) -> Contender:
         library.soft_dtw_probe(rounds, sink.data_ptr())
         return sink
 
-    return Contender(call=call, pairs=done)
+    return Contender(call=call, items=done)
 
 
 def forward_contenders(t: int, f: int, gallery: int, some: dict[str, Peer]) -> dict[str, Contender]:
@@ -80,12 +80,12 @@ def forward_contenders(t: int, f: int, gallery: int, some: dict[str, Peer]) -> d
     g, u = torch.randn(gallery, t, f), torch.randn(max(16, 64 * 720 // max(gallery, 720)), t, f)
     bank, half = AlignmentBank(g), AlignmentBank(g, dtype=torch.bfloat16)
     unit = torch.nn.functional.normalize(u[:1], dim=-1).expand(gallery, t, f)
-    found = {n: Contender(call=partial(peer, unit, bank.unit), pairs=gallery) for n, peer in some.items()}
+    found = {n: Contender(call=partial(peer, unit, bank.unit), items=gallery) for n, peer in some.items()}
     exact = soft_dtw_cdist(u[:1].double(), AlignmentBank(g[:256].double()), GAMMA, backend="torch")[0]
 
     def ours(name: str, backend: str, rows: int, against: AlignmentBank) -> None:
         call = partial(soft_dtw_cdist, u[:rows], against, GAMMA, backend=backend)
-        found[name] = Contender(call=call, pairs=rows * gallery)
+        found[name] = Contender(call=call, items=rows * gallery)
 
     ours("cpu", "cpu", len(u), bank)
     ours("cpu bf16", "cpu", len(u), half)
@@ -153,7 +153,7 @@ def training(rounds: int, batch: int, some: dict[str, Peer]) -> None:
     table_head("T", [f"cpu / {p}" for p in some] + [f"{n}: ms" for n in calls])
     for t in (16, 32):
         x = torch.randn(batch, t, 128)
-        contenders = {n: Contender(call=partial(step, x, c), pairs=1) for n, c in calls.items()}
+        contenders = {n: Contender(call=partial(step, x, c), items=1) for n, c in calls.items()}
         race(contenders, rounds)
         cells = [figure(contenders["cpu"].ratios(contenders[p]), target=TRAIN) for p in some]
         table_row(str(t), cells + [figure([1e3 * s for s in c.seconds]) for c in contenders.values()])
@@ -198,18 +198,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # before the peers are imported
     say(f"# Alignment engine, gamma {GAMMA}\n")
+    say("## GPU\n")
+    gpu(options.rounds, options.quick)
     some = peers()
     if not native.available():
-        say(f"The compiled backend is missing ({native.why_missing()}): nothing to compare.")
+        say(f"\nThe compiled backend is missing ({native.why_missing()}): nothing to compare.")
         return 1
     load = ", ".join(f"{v:.1f}" for v in os.getloadavg())
-    say(f"Processor: {processor()}. Instruction sets: {', '.join(native.isas())}. torch {torch.__version__}.")
+    say(f"\nProcessor: {processor()}. Instruction sets: {', '.join(native.isas())}. torch {torch.__version__}.")
     say(f"Median (quartiles) of {options.rounds} interleaved rounds, one thread, processor time. Load before: {load}.")
     memory(800 if options.quick else 20_000)
     forward(options.rounds, QUICK_SHAPES if options.quick else SHAPES, some)
     training(options.rounds, 6 if options.quick else 96, some)
-    say("\n## GPU\n")
-    gpu(options.rounds, options.quick)
     return 0
 
 

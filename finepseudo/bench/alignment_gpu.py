@@ -53,7 +53,7 @@ def shape_row(t: int, f: int, rounds: int, videos: int) -> None:
         rows = min(videos, 64) if backend == "torch" else videos
         bank = AlignmentBank(g.cuda(), dtype=dtype)
         call = partial(soft_dtw_cdist, u[:rows].cuda(), bank, GAMMA, backend=backend)
-        contenders[name] = Contender(call=call, pairs=rows * len(g), clock=gpu_clock)
+        contenders[name] = Contender(call=call, items=rows * len(g), clock=gpu_clock)
         errors.append((call()[:1, :64].cpu().double() - exact).abs().max().item())
     race(contenders, rounds)
     cells = []

@@ -6,13 +6,12 @@ spread over rounds says how much.
 
 from __future__ import annotations
 
+import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-from torch import Tensor
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,21 +26,26 @@ class Target:
         return "aim" if value >= self.aim else "must" if value >= self.must else "MISSED"
 
 
+def processor_seconds() -> float:
+    """Add up what this process and its finished children have used: waiting for a busy machine does not count."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
 @dataclass(kw_only=True, slots=True)
 class Contender:
-    """One implementation on one workload: a call, the pairs it aligns, seconds a pair in each round."""
+    """One implementation on one workload: a call, what it does (pairs, clips), seconds for one of those each round."""
 
-    call: Callable[[], Tensor]
-    pairs: int
-    clock: Callable[[], float] = time.process_time
-    """Processor time by default: waiting for a busy machine does not count."""
+    call: Callable[[], Any]
+    items: int
+    clock: Callable[[], float] = processor_seconds
     seconds: list[float] = field(default_factory=list)
 
     def run(self) -> None:
         """Time one call."""
         start = self.clock()
         self.call()
-        self.seconds.append((self.clock() - start) / self.pairs)
+        self.seconds.append((self.clock() - start) / self.items)
 
     def ratios(self, peer: Contender) -> list[float]:
         """Return how many times faster than the peer, for each round."""

@@ -19,7 +19,7 @@ class AlignmentBank:
     `dtype` is what unit rows are rounded to, on both sides, before the product; sums and recursion stay float32
     (float64 for float64). Largest error of D for unit rows of F = 128, T = 16 / 32 / 64: float32 2.5e-6 / 8e-6 / 2e-5,
     float16 3e-4 / 6e-4 / 8e-4, bfloat16 4e-3 / 5e-3 / 5e-3 (D itself is 2..60). bfloat16 is the fast one on
-    processors with a bfloat16 dot product.
+    GPUs and on processors with a matrix unit (AMX); without one it may be slower than float32.
     """
 
     def __init__(

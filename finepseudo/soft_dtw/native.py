@@ -89,7 +89,7 @@ def _panels(rows: Tensor, slots: int, lanes: int) -> Tensor:
 HALF_FEATURES = {"amx": 32, "avx512bf16": 2}
 """Instruction sets with a product of bfloat16, and what F is padded to a multiple of for it."""
 SPLIT = 3
-"""A float32 is the sum of so many bfloat16; the matrix unit is faster on those than on float32 there is anything."""
+"""A float32 is the sum of so many bfloat16: six products of those on the matrix unit beat one in float32 elsewhere."""
 SPLIT_FRAMES = 16
 """Galleries of shorter clips leave tiles of the matrix unit partly empty."""
 

@@ -31,15 +31,6 @@ struct Tiles {
 };
 
 constexpr int64_t kTwoTiles = 2 * TILE_ROWS * 16;  // words of u in the two tiles that lie behind each other
-constexpr int64_t kWords = 128;  // of each part are multiplied before the next: their rows of u stay near
-
-// The sum goes on where the words before have left it.
-#define OPEN_TILE(tile, at)   \
-  if (first)                  \
-    _tile_zero(tile);         \
-  else                        \
-    _tile_loadd(tile, at, stride);
-
 // All products that are kept, the smallest first. LOAD_U(p), LOAD_G(p): part p of either side; DOTS: their products.
 #define PRODUCTS              \
   if constexpr (parts == 3) { \
@@ -54,22 +45,20 @@ constexpr int64_t kWords = 128;  // of each part are multiplied before the next:
   }
 
 // dots[32][columns][LANES] of 32 rows of u, [words / 16][parts][32][16], and `used` frames of the panel, each
-// [parts][words][LANES]; a word is two bfloat16. Words first_word to first_word + kWords; two tiles meet two frames.
+// [parts][words][LANES]; a word is two bfloat16. Two tiles meet two frames.
 template <int parts>
-inline void tall_cosines(const float* u, const float* panel, int64_t words, int64_t first_word, int64_t used,
-                         float* dots, int64_t columns) {
+inline void tall_cosines(const float* u, const float* panel, int64_t words, int64_t used, float* dots,
+                         int64_t columns) {
   const int64_t part = words * LANES, frame = parts * part, stride = columns * LANES * 4;
-  const int64_t last_word = std::min(words, first_word + kWords);
-  const bool first = first_word == 0;
   for (int64_t j = 0; j < used; j += 2) {
     const int64_t other = std::min(j + 1, used - 1);
     float *top = dots + j * LANES, *top_other = dots + other * LANES;
     float *low = top + TILE_ROWS * columns * LANES, *low_other = top_other + TILE_ROWS * columns * LANES;
-    OPEN_TILE(0, top)
-    OPEN_TILE(1, top_other)
-    OPEN_TILE(2, low)
-    OPEN_TILE(3, low_other)
-    for (int64_t k = first_word; k < last_word; k += 16) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k = 0; k < words; k += 16) {
       const float *a = u + k / 16 * parts * kTwoTiles, *b = panel + j * frame + k * LANES;
       const float* b_other = panel + other * frame + k * LANES;
 #define LOAD_U(p)                           \
@@ -99,17 +88,15 @@ inline void tall_cosines(const float* u, const float* panel, int64_t words, int6
 
 // The same of 16 rows of u, which meet three frames.
 template <int parts>
-inline void flat_cosines(const float* u, const float* panel, int64_t words, int64_t first_word, int64_t used,
-                         float* dots, int64_t columns) {
+inline void flat_cosines(const float* u, const float* panel, int64_t words, int64_t used, float* dots,
+                         int64_t columns) {
   const int64_t part = words * LANES, frame = parts * part, stride = columns * LANES * 4;
-  const int64_t last_word = std::min(words, first_word + kWords);
-  const bool first = first_word == 0;
   for (int64_t j = 0; j < used; j += 3) {
     const int64_t second = std::min(j + 1, used - 1), third = std::min(j + 2, used - 1);
-    OPEN_TILE(0, dots + j * LANES)
-    OPEN_TILE(1, dots + second * LANES)
-    OPEN_TILE(2, dots + third * LANES)
-    for (int64_t k = first_word; k < last_word; k += 16) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    for (int64_t k = 0; k < words; k += 16) {
       const float *a = u + k / 16 * parts * kTwoTiles, *b = panel + k * LANES;
 #define LOAD_U(p) _tile_loadd(3, a + (p) * kTwoTiles, 64);
 #define LOAD_G(p)                                              \
@@ -131,18 +118,16 @@ inline void flat_cosines(const float* u, const float* panel, int64_t words, int6
   }
 }
 
-#undef OPEN_TILE
 #undef PRODUCTS
 
 // dots[rows][columns][LANES] of up to 32 rows of u and `used` frames of the panel; `words` a multiple of 16.
 template <int parts>
 void tile_cosines(const float* u, const float* panel, int64_t words, int64_t rows, int64_t used, float* dots,
                   int64_t columns) {
-  for (int64_t k = 0; k < words; k += kWords)
-    if (rows > TILE_ROWS)
-      tall_cosines<parts>(u, panel, words, k, used, dots, columns);
-    else
-      flat_cosines<parts>(u, panel, words, k, used, dots, columns);
+  if (rows > TILE_ROWS)
+    tall_cosines<parts>(u, panel, words, used, dots, columns);
+  else
+    flat_cosines<parts>(u, panel, words, used, dots, columns);
 }
 
 }  // namespace

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from shards.files import write_bytes
 from shards.manifest import Manifest
+from shards.plans import ShardConfig, plan_shards
 from shards.synthetic.video import encode
-from shards.writer import ShardConfig, finish, plan_shards, write_shard
+from shards.writer import finish, write_shard
 
 Pictures = npt.NDArray[np.uint8]
 FPS = 25

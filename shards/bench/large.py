@@ -18,9 +18,10 @@ from shards.dali_graph import import_dali
 from shards.files import sha256_file
 from shards.manifest import Manifest
 from shards.order import global_batch
+from shards.plans import ShardConfig
 from shards.reader import ClipReader
 from shards.types import ItemTable
-from shards.writer import ShardConfig, ShardResult, finish
+from shards.writer import ShardResult, finish
 
 ROWS = 240_000
 RESUME_AT = 1_000_000

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from shards.augment import AugmentConfig
-from shards.bench.race import Ratio
 from shards.decode import CLOSED_GOP_PROFILES, decode_frames
 from shards.manifest import Manifest
 from shards.order import OrderConfig
@@ -84,8 +83,11 @@ def exhaust(reader: ClipReader) -> None:
         pass
 
 
-def two_against_one(folder: Path, keys: Sequence[str], size: int, rounds: int) -> Ratio:
-    """Measure clips a second of two reader processes over those of one, by the wall clock; needs two free cores."""
+def two_against_one(folder: Path, keys: Sequence[str], size: int, rounds: int) -> list[float]:
+    """Give clips a second of two reader processes over those of one in each round, by the wall clock.
+
+    Needs two free cores.
+    """
     context = multiprocessing.get_context("spawn")
     lines: list[Connection] = []
     workers = []
@@ -101,7 +103,7 @@ def two_against_one(folder: Path, keys: Sequence[str], size: int, rounds: int) -
         for _ in range(rounds):
             one = _together(lines[:1])
             values.append(2 * one / _together(lines))
-        return Ratio.of(values)
+        return values
     finally:
         for line in lines:
             line.close()  # ends the worker

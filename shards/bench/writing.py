@@ -11,7 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from shards.normalise import GOP
-from shards.writer import ShardConfig, plan_shards, write_shard
+from shards.plans import ShardConfig, plan_shards
+from shards.writer import write_shard
 
 
 def contenders(sources: pa.Table, folder: Path) -> dict[str, Callable[[], None]]:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from finepseudo.bench import alignment
-from finepseudo.bench.race import Contender, Target, figure
 from finepseudo.soft_dtw import native
 
 pytestmark = pytest.mark.skipif(native.why_missing() is not None, reason="the compiled backend is missing")
@@ -28,12 +27,12 @@ def test_a_quick_run_prints_every_section_and_row(
         torch.set_num_threads(threads)
     printed = capsys.readouterr().out
     assert [line for line in printed.splitlines() if line.startswith("## ")] == [
+        "## GPU",
         "## Memory of class_alignability, 800 x 6,000 pairs, 400 classes",
         "## Largest absolute error of D against float64",
         "## Forward: times faster than each peer",
         "## Training step: forward and backward of all 15 pairs of 6 videos, F 128",
         "## Gradient: relative L2 error against float64 (must 1e-5, aim 3e-6)",
-        "## GPU",
     ]
     rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ")]
     for t, f, gallery in alignment.QUICK_SHAPES:
@@ -54,12 +53,3 @@ def test_a_quick_run_prints_every_section_and_row(
         for cell in row[1:3]
         if "e-" in cell
     )
-
-
-def test_a_figure_is_the_median_of_ratios_within_a_round() -> None:
-    ours, peer = (Contender(call=lambda: torch.empty(0), pairs=1) for _ in range(2))
-    ours.seconds, peer.seconds = [1.0, 4.0, 1.0], [10.0, 12.0, 30.0]
-    assert ours.ratios(peer) == [10.0, 3.0, 30.0]
-    assert figure(ours.ratios(peer), target=Target(must=10, aim=20)) == "10.0 (6.5-20.0) must"
-    assert figure([0.5], ".0%", Target(must=0.6, aim=0.85)) == "50% (50%-50%) MISSED"
-    assert Target(must=1, aim=2).verdict(2) == "aim"

@@ -43,6 +43,16 @@ def test_cdist_agrees_with_the_double_loop(backend: str, gamma: float, t: int, s
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("features", [2, 600])
+def test_float32_keeps_its_precision(backend: str, features: int) -> None:
+    """Two features a row: its numbers are large, and no average hides what their product has lost."""
+    u, g = videos(7, 37, features, 1), videos(19, 32, features, 2)
+    exact = soft_dtw_cdist(u, AlignmentBank(g.double()), backend="reference")
+    value = soft_dtw_cdist(u, AlignmentBank(g), backend=backend)
+    torch.testing.assert_close(value.double(), exact, rtol=0, atol=6e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("t", [1, 3, 8, 21])
 def test_gradients_agree_with_the_double_loop(backend: str, symmetric: bool, t: int) -> None:

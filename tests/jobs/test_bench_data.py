@@ -10,7 +10,6 @@ import pytest
 from finepseudo.bench.race import Target
 from jobs.__main__ import main
 from jobs.bench_data import FIGURES, PEER, Figure
-from shards.bench.race import Ratio
 
 
 def cells(page: str) -> dict[str, list[str]]:
@@ -44,8 +43,7 @@ def test_verdicts() -> None:
     more, less = Figure(target=Target(must=0.8, aim=1.0)), Figure(target=Target(must=2, aim=0.5), smaller=True)
     assert [more.verdict(value) for value in (0.79, 0.8, 1.0)] == ["MISSED", "must", "aim"]
     assert [less.verdict(value) for value in (2.1, 2.0, 0.5)] == ["MISSED", "must", "aim"]
-    ratio = Ratio(median=0.9, low=0.7, high=1.2)
-    assert more.cells(ratio) == ["0.80", "1.00", "0.90", "0.70 to 1.20", "must"]
+    assert more.cells([1.2, 0.7, 0.9]) == ["0.80", "1.00", "0.90", "0.70 to 1.20", "must"]
     assert PEER.cells("not installed") == ["1.00", "1.50", "not installed", "", ""]
     assert all(figure.verdict(figure.target.aim) == "aim" for figure in FIGURES.values())
 

@@ -1,14 +1,12 @@
 """The command line: one clear line for bad input, and what needs no Ray."""
 
 import errno
-import subprocess
-import sys
 
 import pytest
 import yaml
 
 from jobs.__main__ import main, split_overrides
-from jobs.commands import data_section, locked, prepare_folder
+from jobs.commands import data_section
 from jobs.config import load
 from jobs.ray_session import _attach
 from shards.types import UserError
@@ -132,29 +130,6 @@ def test_a_dry_run_names_weights_that_are_not_there(capsys, tmp_path):
     weights = ["frame_encoder.init=byol", "frame_encoder.weights=/nowhere.pt"]
     assert main(["run", "--recipe", "diving48", f"out={tmp_path}", "--dry-run", *weights]) == 2
     assert "frame_encoder.weights: /nowhere.pt is not there" in capsys.readouterr().out
-
-
-def test_a_run_folder_belongs_to_one_data_set_and_split(tmp_path):
-    made = load("smoke", [f"out={tmp_path}"])
-    prepare_folder(made, force=False)
-    prepare_folder(load("smoke", [f"out={tmp_path}", "rounds=2"]), force=False)
-    for override, message in [
-        ("split.ratio=0.9", r"smoke was made with split.ratio=0.4, now it is 0.9; use another --name, or --force"),
-        ("data.synthetic.seed=5", "made with data.synthetic.seed=0, now it is 5"),
-    ]:
-        with pytest.raises(UserError, match=message):
-            prepare_folder(load("smoke", [f"out={tmp_path}", override]), force=False)
-    prepare_folder(load("smoke", [f"out={tmp_path}", "split.ratio=0.9"]), force=True)
-    assert "split.ratio" in (tmp_path / "smoke" / "forced.json").read_text()
-
-
-def test_two_commands_do_not_work_in_one_folder(tmp_path):
-    with locked(tmp_path):
-        code = "import sys, pathlib; from jobs.commands import locked\nwith locked(pathlib.Path(sys.argv[1])): pass"
-        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert "another command works in it" in done.stderr
-    with locked(tmp_path):
-        pass
 
 
 def test_lists_of_a_csv_data_set(tmp_path):

@@ -50,3 +50,21 @@ def test_a_process_that_is_told_to_stop_finishes_its_step_and_exits_with_the_cod
     child.terminate()
     out, _ = child.communicate(timeout=20)
     assert (child.returncode, out) == (75, "checkpoint\n")
+
+
+def test_signals_in_any_number_and_order_only_ask_to_stop(tmp_path):
+    """Slurm's warning and preemption send USR1 and TERM at once: the second comes while the first is handled."""
+    program = (
+        "import os, sys\nfrom jobs import preempt\n"
+        "preempt.install(sys.argv[1]); print('ready', flush=True)\n"
+        "sys.stdin.readline(); sys.exit(preempt.EXIT_CODE if preempt.requested(sys.argv[1]) else 1)\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], **pipes)
+    assert child.stdout.readline() == "ready\n"
+    for _ in range(300):
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            child.send_signal(number)
+    _, said = child.communicate("\n", timeout=20)
+    assert (child.returncode, said) == (75, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["STOP"]

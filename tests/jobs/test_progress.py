@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from jobs import progress
-from jobs.progress import Reporter, Tail, read_lines
+from jobs.progress import Reporter, Tail
 from shards.types import UserError
 
 
@@ -49,7 +49,7 @@ def test_followed_lines_are_shown_and_kept_once_also_by_the_next_command(tmp_pat
             if not log.exists():
                 threading.Timer(0.1, write, (log, [line(1), line(2), line(3)])).run()
     said = capsys.readouterr().out
-    assert [each["step"] for each in read_lines(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+    assert [each["step"] for each in Tail(tmp_path / "metrics.jsonl").new()] == [1, 2, 3]
     assert said.count("pretrain step 2/3 loss 1 data-wait 25%") == 1
 
 

@@ -1,12 +1,16 @@
 """What a task refuses reaches the user as it was said, not as Ray's trace."""
 
 import errno
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from jobs.ray_map import Pool, Work, map_parts
-from jobs.ray_session import _free_port, _plain_refusals, ray_session
+from jobs.ray_session import LOCAL_CPUS, _free_port, _plain_refusals, local_cpus, ray_session
 from shards.files import atomic
 from shards.types import UserError
 
@@ -53,6 +57,16 @@ def test_a_port_that_is_taken_is_passed_over():
         assert _free_port() > first
 
 
+@pytest.mark.parametrize(("granted", "count"), [("24", 24), ("1", LOCAL_CPUS), (None, 9)])
+def test_a_local_ray_takes_the_cpus_it_was_given(granted, count, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(9)))
+    monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
+    if granted:
+        monkeypatch.setenv("SLURM_CPUS_ON_NODE", granted)
+    assert local_cpus() == count
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["task", "actor", "row"])
@@ -92,3 +106,31 @@ def test_a_full_disk_in_a_worker_is_one_line(ray_cluster, tmp_path, how):
         str(caught.value) == f"cannot write {tmp_path / 'table'}: no space is left on the disk; free some or choose "
         "another folder"
     )
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_after_a_stop_no_thread_of_ray_data_starts_a_ray_of_its_own(tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; run = Path(sys.argv[1])\n"
+        "from jobs.ray_session import ray_session; from jobs.ray_map import stream; from jobs.train import Preempted\n"
+        "def slow(row): time.sleep(1); return row\n"
+        "def job():\n"
+        "    rows = [{'part': str(number)} for number in range(40)]\n"
+        "    yield from ray.data.from_items(rows, override_num_blocks=40).map(slow).iter_rows()\n"
+        "with ray_session():\n"
+        "    import ray\n"
+        "    try:\n"
+        "        for _ in stream(job, 300, run): (run / 'STOP').touch()\n"
+        "    except Preempted: print('stopped')\n"
+        "for _ in range(40): time.sleep(0.25); assert not ray.is_initialized()\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**clean, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr

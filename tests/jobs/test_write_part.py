@@ -5,7 +5,6 @@ import json
 import pytest
 
 from jobs import preempt
-from jobs.commands import prepare_folder
 from jobs.config import load
 from jobs.progress import Reporter
 from jobs.rounds import COMMANDS, make_plan, run_plan
@@ -26,7 +25,6 @@ def shard_bytes(run):
 
 def finish(cfg):
     """What `write-shards` does, without its Ray."""
-    prepare_folder(cfg, force=False)
     stages = Stages(cfg, Reporter(cfg.folder, tensorboard=False))
     assert run_plan(cfg, stages, make_plan(cfg, stages), "test", COMMANDS["write-shards"]) == 1
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from shards.manifest import Manifest
-from shards.writer import ShardConfig, finish, plan_shards, write_shard
+from shards.plans import ShardConfig, plan_shards
+from shards.writer import finish, write_shard
 
 SIDE = 128
 BITS = 8

@@ -20,10 +20,11 @@ from shards.augment import AugmentConfig
 from shards.decode import decode_frames
 from shards.manifest import Manifest
 from shards.order import OrderConfig
+from shards.plans import ShardConfig, plan_shards
 from shards.reader import ClipReader, ReaderConfig
 from shards.sampling import SamplingConfig
 from shards.types import ItemTable
-from shards.writer import QUARANTINE, ShardConfig, finish, plan_shards, write_shard
+from shards.writer import QUARANTINE, finish, write_shard
 from tests.shards.make_clips import need_data
 from tests.shards.numbered import encode, number, picture
 

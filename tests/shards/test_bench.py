@@ -1,4 +1,4 @@
-"""What the data benchmark measures with: its clips, its races, its large manifest and the peers' pictures."""
+"""What the data benchmark measures with: its clips, its contenders, its large manifest and the peers' pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shards.bench import large, peers, race, reading, writing
+from shards.bench import large, peers, reading, writing
 from shards.bench.clips import BenchClips, given_clips, make_clips, moving_pictures
 from shards.manifest import Manifest
 
@@ -15,30 +15,6 @@ from shards.manifest import Manifest
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> BenchClips:
     return make_clips(tmp_path_factory.mktemp("bench"), 5, (18, 21))
-
-
-def test_contenders_run_in_turn_after_all_are_warm() -> None:
-    calls: list[str] = []
-    seconds = race.race({name: lambda name=name: calls.append(name) for name in "abc"}, 2)
-    assert "".join(calls) == "abcabcabc"
-    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2, "c": 2}
-
-
-def test_processor_time_counts_work_and_children_but_no_waiting() -> None:
-    import subprocess
-    import sys
-    import time
-
-    def child() -> None:
-        subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
-
-    seconds = race.race({"wait": lambda: time.sleep(0.3), "child": child}, 1)
-    assert seconds["wait"][0] < seconds["child"][0]
-
-
-def test_a_ratio_compares_rounds_with_themselves() -> None:
-    found = race.speed({"ours": [1.0, 2.0, 4.0], "peer": [2.0, 2.0, 2.0]}, "ours", "peer")
-    assert (found.median, found.low, found.high) == (1.0, 0.5, 2.0)
 
 
 def test_drawn_clips_move_and_are_stored_as_kinetics_is(clips: BenchClips) -> None:

@@ -17,8 +17,9 @@ import pytest
 
 from shards.files import TEMPORARY_SUFFIX
 from shards.manifest import MANIFEST_JSON, Manifest
+from shards.plans import ShardConfig, plan_shards
 from shards.types import UserError
-from shards.writer import ShardConfig, finish, plan_shards, write_shard
+from shards.writer import finish, write_shard
 from tests.shards.make_clips import write_numbered
 from tests.shards.test_writer import clip_table, contents
 

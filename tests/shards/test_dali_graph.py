@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +33,7 @@ class Graph:
         cpu = torch.device("cpu")
         self.cfg, self.places = cfg, views * cfg.crops
         self.graph = ClipGraph(
-            GraphSpec(batch_size=batch, threads=1, views=views, augment=cfg, random=random, encoded=False, device=cpu)
+            GraphSpec(batch_size=batch, threads=1, views=views, augment=cfg, random=random, decoder=None, device=cpu)
         )
 
     def run(self, samples: list[Sample]) -> list[torch.Tensor]:
@@ -162,10 +166,23 @@ def test_the_result_does_not_depend_on_the_company_in_the_batch() -> None:
 
 def test_a_failing_run_leaves_a_graph_that_works() -> None:
     spec = GraphSpec(
-        batch_size=2, threads=1, views=1, augment=unit(24), random=False, encoded=True, device=torch.device("cpu")
+        batch_size=2, threads=1, views=1, augment=unit(24), random=False, decoder="cpu", device=torch.device("cpu")
     )
     encoded = ClipGraph(spec)
     broken = replace(sample(SQUARE, [plain()]), data=[np.zeros(100, np.uint8)])
     for _ in range(2):
         with pytest.raises(RuntimeError):
             encoded.run([broken], [torch.empty(1, T, 3, 24, 24)])
+
+
+def test_building_leaves_no_file_behind(tmp_path: Path) -> None:
+    code = (
+        "import os, torch\n"
+        "from tests.shards.test_dali_graph import Graph, unit\n"
+        "graphs = [Graph(unit(32)), Graph(unit(48))]\n"
+        "os._exit(0 if all(graph.graph.spec.branches for graph in graphs) else 1)\n"  # as a killed worker does
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=environment, check=True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shards.manifest import Manifest
+from shards.plans import PlannedClip, ShardConfig, ShardPlan
 from shards.types import SampleError, UserError
-from shards.writer import PlannedClip, ShardConfig, ShardPlan, finish, write_shard
+from shards.writer import finish, write_shard
 from tests.shards.hurt import change_rows
 from tests.shards.make_clips import write_numbered
 

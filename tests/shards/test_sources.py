@@ -16,10 +16,11 @@ from shards import remote
 from shards.annotations.base import DatasetConfig, absolute
 from shards.annotations.csv import read as read_csv
 from shards.frames import picture_names
+from shards.plans import ShardConfig, plan_shards
 from shards.presence import missing_paths
 from shards.sources import GONE, identities, plain_path
 from shards.types import SampleError, UserError
-from shards.writer import ShardConfig, plan_shards, write_shard
+from shards.writer import write_shard
 from tests.conftest import use_s3
 from tests.shards.make_clips import numbered_frame, read_numbers, write_numbered
 

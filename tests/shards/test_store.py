@@ -21,10 +21,11 @@ from shards.cache import CacheConfig
 from shards.folders import open_folder
 from shards.manifest import Manifest
 from shards.order import OrderConfig
+from shards.plans import ShardConfig, plan_shards
 from shards.reader import ClipReader
 from shards.store import claim_store
 from shards.types import ItemTable, SampleError, UserError
-from shards.writer import ShardConfig, finish, plan_shards, write_shard
+from shards.writer import finish, write_shard
 from tests.conftest import s3_server, use_s3
 from tests.shards.make_clips import write_numbered
 from tests.shards.test_reader import config

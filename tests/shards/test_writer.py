@@ -12,8 +12,9 @@ import webdataset as wds
 from webdataset import TarWriter
 
 from shards.annotations.base import Clip, make_annotations, sanitise_key
+from shards.plans import ShardConfig, ShardPlan, plan_shards
 from shards.types import UserError
-from shards.writer import ShardConfig, ShardPlan, finish, plan_shards, write_shard
+from shards.writer import finish, write_shard
 from tests.shards.make_clips import need_data, write_numbered
 
 CFG = ShardConfig(clips_per_shard=3)

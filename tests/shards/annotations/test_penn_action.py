@@ -7,8 +7,9 @@ from PIL import Image
 from shards.annotations import load
 from shards.annotations.base import DatasetConfig
 from shards.annotations.penn_action import PHASES, read_phases
+from shards.plans import ShardConfig, plan_shards
 from shards.types import UserError
-from shards.writer import ShardConfig, plan_shards, write_shard
+from shards.writer import write_shard
 
 from .real import counts, row
 
