@@ -104,12 +104,13 @@ def changed_keys(cfg: RunConfig) -> list[Change]:
     if stored is None:
         return []
     old, new = (
-        {key: flat for name in vars_of(c) for key, flat in leaves(plain(getattr(c, name)), name)} for c in (stored, cfg)
+        {key: flat for name in _sections(c) for key, flat in leaves(plain(getattr(c, name)), name)}
+        for c in (stored, cfg)
     )
     return differences(old, new)
 
 
-def vars_of(cfg: RunConfig) -> list[str]:
+def _sections(cfg: RunConfig) -> list[str]:
     """Name the sections that say what a run makes, not where and with how many machines."""
     return [field.name for field in fields(cfg) if field.name not in ("resources", "out", "name")]
 

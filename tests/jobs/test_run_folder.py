@@ -12,7 +12,7 @@ from jobs.__main__ import main
 from jobs.config import load
 from jobs.progress import Reporter
 from jobs.rounds import COMMANDS, make_plan, run_plan
-from jobs.run_folder import locked, opened_lock
+from jobs.run_folder import changed_keys, locked, opened_lock
 from jobs.stages import Stages
 
 SMALL = ["data.synthetic.train_per_class=3", "data.synthetic.test_per_class=1", "resources.write_tasks=0"]
@@ -88,6 +88,13 @@ def test_a_wrong_path_at_the_first_try_does_not_take_the_name(command, tmp_path)
     assert (first[0], "vidoes.csv does not exist" in first[1]) == (2, True)
     assert second[0] == 0, second[1]
     assert "videos.csv" in (tmp_path / "mine" / "config.yaml").read_text()
+
+
+def test_what_changed_since_its_stages_ran_is_known_but_for_resources(tmp_path, begun):
+    before = load("smoke", [f"out={tmp_path}", *SMALL])
+    assert changed_keys(before) == []
+    now = load("smoke", [f"out={tmp_path}", *SMALL, "frame_stage.loss.gamma=0.05", "resources.workers=2"])
+    assert changed_keys(now) == [("frame_stage.loss.gamma", before.frame_stage.loss.gamma, 0.05)]
 
 
 @pytest.mark.parametrize("name", ["report", "split", "train", "evaluate"])
