@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import pytest
-import ray
 
 from jobs.config import ResourcesConfig
 from jobs.train import check_room, share_of_gpus, uses_gpu
 from shards.types import UserError
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What the cluster has. Ray itself stays out: it reads its settings when it is imported, for all tests after."""
+    have: dict[str, float] = {}
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(cluster_resources=lambda: have))
+    return have
 
 
 @pytest.mark.parametrize(
@@ -21,9 +31,9 @@ from shards.types import UserError
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(
-    monkeypatch: pytest.MonkeyPatch, have: dict[str, float], wanted: dict[str, object], refusal: str | None
+    cluster: dict[str, float], have: dict[str, float], wanted: dict[str, object], refusal: str | None
 ) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: have)
+    cluster.update(have)
     resources = ResourcesConfig(**wanted)  # type: ignore[arg-type]
     if refusal is None:
         check_room(resources, uses_gpu(resources))
@@ -32,8 +42,8 @@ def test_what_does_not_fit_is_refused_with_what_would(
         check_room(resources, uses_gpu(resources))
 
 
-def test_a_run_says_how_many_gpus_it_takes_of_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 64.0, "GPU": 32.0})
+def test_a_run_says_how_many_gpus_it_takes_of_how_many(cluster: dict[str, float]) -> None:
+    cluster.update(CPU=64.0, GPU=32.0)
     said = share_of_gpus(ResourcesConfig(workers=16, embed_actors=8))
     assert said.startswith("32 GPUs here")
     assert said.endswith("resources.workers=16, resources.embed_actors=8, resources.score_actors=1")
