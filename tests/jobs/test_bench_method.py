@@ -89,9 +89,6 @@ def test_study_runs_resumes_and_refuses_other_settings(tmp_path):
         run_study(dataclasses.replace(SMALL, size=32), [3], out, "the command")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the stored study is older than the settings and the order of clips: run it anew"
-)
 def test_the_stored_study_can_be_added_to():
     """Its page prints a command; of a file with other settings that command would refuse to go on."""
     stored = json.loads((GOLDEN / "bench_method.json").read_text())["settings"]
