@@ -18,7 +18,7 @@ from jobs.config import RunConfig, load, part, to_yaml
 from jobs.progress import Reporter
 from jobs.ray_session import ray_session
 from jobs.rounds import COMMANDS, TRAINING, Plan, make_plan, run_plan, unfinished
-from jobs.run_folder import changed_keys, locked, record_forced, refuse_other_data
+from jobs.run_folder import locked, record_forced, refuse_other_data
 from jobs.stage_maker import Task
 from jobs.stages import Stages
 from jobs.train import check_room, share_of_gpus, uses_gpu
@@ -123,14 +123,14 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     if command not in MAKES_A_RUN and not cfg.folder.is_dir():
         raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
     with locked(cfg.folder), Reporter(cfg.folder) as reporter:
-        forced = refuse_other_data(cfg, force=force)
+        changes = refuse_other_data(cfg, force=force)
         stages = Stages(cfg, reporter)
         plan = make_plan(cfg, stages)
         ran = 0
         if todo := unfinished(plan, COMMANDS.get(command)):
-            for key, was, now in changed_keys(cfg):
+            for key, was, now in changes:
                 reporter.say(f"{key} was {was} and is {now}: what depends on it is made again")
-            record_forced(cfg, forced)
+            record_forced(cfg, changes)
             ran = _run_unfinished(cfg, command, stages, plan, todo)
         if not ran:
             reporter.say("nothing to do: every stage is done")

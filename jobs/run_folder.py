@@ -88,10 +88,10 @@ def write_config(cfg: RunConfig) -> None:
 
 
 def refuse_other_data(cfg: RunConfig, *, force: bool) -> list[Change]:
-    """Refuse a run folder whose stages were made from another data set or split; return the changes that are forced."""
-    changes = [change for change in changed_keys(cfg) if change[0].split(".")[0] in IDENTITY]
-    if changes and not force:
-        key, was, now = changes[0]
+    """Refuse a run folder whose stages were made from another data set or split; return all keys that changed."""
+    changes = changed_keys(cfg)
+    if not force and (refused := _of_data(changes)):
+        key, was, now = refused[0]
         raise UserError(
             f"{cfg.folder} was made with {key}={was}, now it is {now}; use another --name, or --force to start it over"
         )
@@ -115,9 +115,13 @@ def _sections(cfg: RunConfig) -> list[str]:
     return [field.name for field in fields(cfg) if field.name not in ("resources", "out", "name")]
 
 
+def _of_data(changes: Sequence[Change]) -> list[Change]:
+    return [change for change in changes if change[0].split(".")[0] in IDENTITY]
+
+
 def record_forced(cfg: RunConfig, changes: Sequence[Change]) -> None:
-    """Add to forced.json what is changed with --force."""
-    if changes:
+    """Add to forced.json what of the data and the split is changed, which only --force allows."""
+    if changes := _of_data(changes):
         path = cfg.folder / "forced.json"
         before = read_json(path) if path.exists() else []
         write_json(path, [*before, *({"key": key, "was": was, "is": now} for key, was, now in changes)])

@@ -133,37 +133,18 @@ struct Edge {  // one row of cells
   }
 };
 
-constexpr int64_t kGroup = 4;             // videos of u that meet a piece of a block before the next piece
-constexpr int64_t kPiece = 256 * 1024;    // bytes of it, so that it stays in the second-level cache meanwhile
-constexpr int64_t kPieceFrames = 6;       // and of how many frames it is a multiple: what the products take at once
-
-// Dot products of rows `top` to `top` + chunk_rows of `count` videos from `first` on, each [chunk_rows][columns][LANES].
-void group_dots(const Sides& in, const float* turned, int64_t first, int64_t count, int64_t top, int64_t block,
-                float* dots) {
-  const int64_t chunk = chunk_rows(in), frame = in.words * LANES, used = in.used(block);
-  const int64_t piece = std::max<int64_t>(1, kPiece / (kPieceFrames * frame * 4)) * kPieceFrames;
-  for (int64_t j = 0; j < used; j += piece)
-    for (int64_t v = 0; v < count; ++v)
-      if (in.u_len[first + v] > top)
-        dots_of(in, turned + v * turned_size(in) + top * in.words, in.block_panel(block) + j * frame,
-                std::min(chunk, in.u_len[first + v] - top), std::min(piece, used - j),
-                dots + (v * chunk * in.columns + j) * LANES);
-}
-
-// Leaves the last row of the tables of one block and `count` videos from `first` on in `edges`.
-void table_edges(const Sides& in, const float* turned, int64_t first, int64_t count, int64_t block, float* dots,
-                 std::vector<Edge>& edges) {
-  const int64_t used = in.used(block), chunk = chunk_rows(in);
+// Leaves the last row of the table of one video and one block in `edge`.
+void table_edge(const Sides& in, const float* turned, int64_t video, int64_t block, float* dots, Edge& edge) {
+  const int64_t n = in.u_len[video], used = in.used(block);
   const Vec s = all(static_cast<float>(in.s));
-  for (int64_t v = 0; v < count; ++v) edges[v].clear(used);
-  for (int64_t top = 0; top < *std::max_element(in.u_len + first, in.u_len + first + count); top += chunk) {
-    group_dots(in, turned, first, count, top, block, dots);
-    for (int64_t v = 0; v < count; ++v) {
-      float *m = edges[v].m.get(), *e = edges[v].e.get();
-      const int64_t rows = std::min(chunk, in.u_len[first + v] - top);
-      for (int64_t r = 0; r < rows; r += 4)
-        sweep_rows<false>(std::min<int64_t>(4, rows - r), {m, e, m, e, nullptr, nullptr, 0},
-                          dots + (v * chunk + r) * in.columns * LANES, used, in.columns, top + r == 0, s);
+  edge.clear(used);
+  for (int64_t top = 0; top < n; top += chunk_rows(in)) {
+    const int64_t rows = std::min(chunk_rows(in), n - top);
+    dots_of(in, turned + top * in.words, in.block_panel(block), rows, used, dots);
+    for (int64_t r = 0; r < rows; r += 4) {
+      Rows at{edge.m.get(), edge.e.get(), edge.m.get(), edge.e.get(), nullptr, nullptr, 0};
+      sweep_rows<false>(std::min<int64_t>(4, rows - r), at, dots + r * in.columns * LANES, used, in.columns,
+                        top + r == 0, s);
     }
   }
 }
@@ -178,21 +159,19 @@ constexpr int64_t kSlab = 16;   // videos of u a task turns once
 constexpr int64_t kBlocks = 32;  // and blocks of the gallery it meets with them
 
 void forward_task(const Sides& in, int64_t first_u, int64_t first_block, bool triangle, const int64_t* order,
-                  float* turned, float* dots, std::vector<Edge>& edges, float* out) {
+                  float* turned, float* dots, Edge& edge, float* out) {
   const int64_t last_u = std::min(first_u + kSlab, in.videos), last_block = std::min(first_block + kBlocks, in.blocks);
   const int64_t size = turned_size(in);
   if (triangle && last_block * LANES <= first_u) return;
   for (int64_t u = first_u; u < last_u; ++u) turn(in, u, turned + (u - first_u) * size);
   for (int64_t b = first_block; b < last_block; ++b)
-    for (int64_t u = first_u; u < last_u; u += kGroup) {
+    for (int64_t u = first_u; u < last_u; ++u) {
       if (triangle && (b + 1) * LANES <= u) continue;
-      const int64_t count = std::min(kGroup, last_u - u);
-      table_edges(in, turned + (u - first_u) * size, u, count, b, dots, edges);
-      for (int64_t v = 0; v < count; ++v)
-        for (int64_t lane = 0; lane < LANES && b * LANES + lane < in.gallery; ++lane) {
-          const int64_t slot = b * LANES + lane;
-          out[(u + v) * in.gallery + order[slot]] = distance(in, edges[v], in.g_len[slot] - 1, lane);
-        }
+      table_edge(in, turned + (u - first_u) * size, u, b, dots, edge);
+      for (int64_t lane = 0; lane < LANES && b * LANES + lane < in.gallery; ++lane) {
+        const int64_t slot = b * LANES + lane;
+        out[u * in.gallery + order[slot]] = distance(in, edge, in.g_len[slot] - 1, lane);
+      }
     }
 }
 
@@ -309,14 +288,13 @@ int soft_dtw_forward(const float* u, const int64_t* u_len, int64_t videos, int64
   const Sides in{u, u_len, videos, rows, words, panel, g_len, blocks, columns, gallery, s, parts};
   const int64_t across = (blocks + kBlocks - 1) / kBlocks, down = (videos + kSlab - 1) / kSlab;
   return run_tasks(across * down, threads, [&](const std::function<int64_t()>& next) {
-    Buffer turned = buffer(kSlab * turned_size(in)), dots = buffer(kGroup * chunk_rows(in) * columns * LANES);
-    std::vector<Edge> edges;
-    for (int64_t v = 0; v < kGroup; ++v) edges.emplace_back(columns);
+    Buffer turned = buffer(kSlab * turned_size(in)), dots = buffer(chunk_rows(in) * columns * LANES);
+    Edge edge(columns);
 #if defined(__AMX_BF16__)
     Tiles scope;
 #endif
     for (int64_t t = next(); t >= 0; t = next())
-      forward_task(in, t / across * kSlab, t % across * kBlocks, triangle != 0, order, turned.get(), dots.get(), edges,
+      forward_task(in, t / across * kSlab, t % across * kBlocks, triangle != 0, order, turned.get(), dots.get(), edge,
                    out);
   });
 }

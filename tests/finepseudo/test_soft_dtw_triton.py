@@ -81,11 +81,11 @@ def test_interpreter_agrees_with_the_double_loop() -> None:
 @needs_triton
 def test_machine_code_for_sm_90_spills_nothing(tmp_path: Path) -> None:
     found = json.loads(run("-m", "tests.finepseudo.machine_code", TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path)))
-    most = {"two-stage 16": 48, "two-stage 32": 80, "two-stage 64": 112}
+    most = {"two-stage 16": 48, "two-stage 32": 64, "two-stage 64": 96}
     for name, kernel in found.items():
         assert kernel["stack"] == kernel["spills"] == 0, (name, kernel)
         assert kernel["registers"] <= most.get(name, 255), (name, kernel)
-        assert kernel["instructions"] <= 22, (name, kernel)  # 14 are the recursion itself
+        assert kernel["instructions"] <= 21.5, (name, kernel)  # 14 are the recursion itself
         assert kernel["special"] == 3, (name, kernel)  # two ex2 and one lg2 a cell: no other special-function work
         assert kernel["nan_safe"], (name, kernel)
         assert (kernel["products"] > 0) == name.startswith("fused"), (name, kernel)  # tensor cores
