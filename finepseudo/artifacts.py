@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards import files
+from shards.errors import UserError
 from shards.files import TEMPORARY_SUFFIX, atomic
-from shards.types import UserError
 
 DONE = "DONE.json"
 STARTED = "STARTED.json"

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from shards.errors import UserError
 from shards.files import atomic
-from shards.types import UserError
 
 _MORE = 1 << 22  # bytes; no more than this is left when a write has fallen short
 _NAME = re.compile(r"step-(\d{9})\.pt")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from finepseudo.alignability import AlignabilityScorer
 from finepseudo.soft_dtw import AlignmentBank, class_alignability
-from shards.types import UserError
+from shards.errors import UserError
 
 
 def choose_rows(

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from shards.types import NO_LABEL, UserError
+from shards.errors import UserError
+from shards.types import NO_LABEL
 
 
 def first_rows(keys: Sequence[str]) -> npt.NDArray[np.intp]:

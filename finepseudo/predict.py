@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from finepseudo.soft_dtw import AlignmentBank, soft_alignment, soft_dtw_cdist
-from shards.types import UserError
+from shards.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from shards.types import NO_LABEL, UserError
+from shards.errors import UserError
+from shards.types import NO_LABEL
 
 Strategy = Literal["confidence", "uncertainty", "verification", "collaborative"]
 Floats = npt.NDArray[np.float64]

@@ -27,7 +27,8 @@ from finepseudo.distributed import gather_rows, global_mean, sum_across_ranks, w
 from finepseudo.frame_encoder import FrameEncoder
 from finepseudo.soft_dtw import soft_dtw_pairwise
 from finepseudo.temporal_ssl import GitdlConfig, gitdl_loss
-from shards.types import ClipBatch, UserError
+from shards.errors import UserError
+from shards.types import ClipBatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from shards.errors import UserError
 from shards.files import sha256_file
-from shards.types import UserError
 
 _NESTED = ("state_dict", "model", "model_state_dict")
 

@@ -12,8 +12,8 @@ import re
 import sys
 from collections.abc import Sequence
 
+from shards.errors import UserError
 from shards.files import FULL_DISK
-from shards.types import UserError
 
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 

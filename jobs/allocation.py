@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shards.types import UserError
+from shards.errors import UserError
 
 MB = 1024 * 1024
 DEFAULT_STORE_MB = 2048

@@ -24,7 +24,7 @@ from finepseudo.bench.alignment import processor
 from finepseudo.bench.race import Contender, Target, race, say, table_head, table_row
 from shards.bench import large, peers, reading, writing
 from shards.bench.clips import BenchClips, given_clips, make_clips
-from shards.types import UserError
+from shards.errors import UserError
 
 SIZE, WIDE = 112, 224
 """Sides of the pictures read, pixels: those of f_E, which the figures are promised for, and of f_A."""

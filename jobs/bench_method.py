@@ -18,11 +18,12 @@ from torch.nn import functional as F
 from finepseudo.bench.method import MethodConfig, Study, run_seed
 from finepseudo.bench.table import markdown
 from finepseudo.bench.training import Rows
-from shards.sampling import SamplingConfig, frame_indices
+from shards.errors import UserError
+from shards.read.sampling import SamplingConfig, frame_indices
 from shards.synthetic.config import NUISANCES, SyntheticDivingConfig
 from shards.synthetic.pose import draw_timeline, video_generator
 from shards.synthetic.renderer import render
-from shards.types import ClipBatch, UserError
+from shards.types import ClipBatch
 
 _MEAN, _STD = 0.5, 0.25
 TUNED_ON = range(10)

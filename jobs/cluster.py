@@ -31,8 +31,8 @@ from types import FrameType
 from jobs import ray_node
 from jobs.allocation import Allocation, free_port, local_address, node_address
 from jobs.preempt import EXIT_CODE
+from shards.errors import UserError
 from shards.files import write_bytes
-from shards.types import UserError
 
 POLL_S = 0.3
 WAIT = [sys.executable, "-m", "jobs.cluster"]

@@ -22,7 +22,7 @@ from jobs.run_folder import locked, record_forced, refuse_other_data
 from jobs.stage_maker import Task
 from jobs.stages import Stages
 from jobs.train import check_room, share_of_gpus, uses_gpu
-from shards.types import UserError
+from shards.errors import UserError
 
 LIST_ROLES = ("all", "labelled", "unlabelled", "train", "test")
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")

@@ -22,15 +22,15 @@ from finepseudo.temporal_ssl import GitdlConfig
 from jobs.start_pictures import check_pictures
 from jobs.train_loop import TrainConfig
 from jobs.typed import Value, build, merge, nearest, plain, set_dotted
-from shards.annotations.base import DatasetConfig
-from shards.augment import AugmentConfig
-from shards.cache import CacheConfig
-from shards.label_split import SplitConfig
-from shards.order import OrderConfig
-from shards.plans import ShardConfig
-from shards.reader import ReaderConfig
-from shards.sampling import SamplingConfig
-from shards.types import UserError
+from shards.annotations.config import DatasetConfig
+from shards.errors import UserError
+from shards.read.augment import AugmentConfig
+from shards.read.order import OrderConfig
+from shards.read.reader import ReaderConfig
+from shards.read.sampling import SamplingConfig
+from shards.splits.label_split import SplitConfig
+from shards.storage.cache import CacheConfig
+from shards.write.plans import ShardConfig
 
 RECIPES = Path(__file__).parents[1] / "finepseudo" / "recipes"
 

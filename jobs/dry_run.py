@@ -19,10 +19,10 @@ from jobs.stages import Stages
 from shards.annotations import annotation_files
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations
-from shards.check import check_config
-from shards.label_split import draw_split
-from shards.remote import is_url
-from shards.types import UserError
+from shards.check.dataset import check_config
+from shards.errors import UserError
+from shards.splits.label_split import draw_split
+from shards.storage.remote import is_url
 
 
 def check(cfg: RunConfig) -> int:

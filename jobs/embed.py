@@ -22,9 +22,9 @@ from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
 from jobs.train_loop import seed_of
-from shards.augment import recode
-from shards.manifest import Manifest
-from shards.reader import ClipReader
+from shards.read.augment import recode
+from shards.read.reader import ClipReader
+from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
 
 SCHEMA = pa.schema(

@@ -17,9 +17,10 @@ from finepseudo.metrics import pseudo_label_metrics
 from finepseudo.pseudo_labels import PseudoLabelConfig, label_pool
 from jobs.part_files import matrix, parts, read_parts
 from shards.annotations.base import Annotations, read_clips
-from shards.label_split import LabelSplit, SplitConfig, check_coverage, draw_split, split_hash
-from shards.manifest import Manifest
-from shards.types import ItemTable, UserError
+from shards.errors import UserError
+from shards.splits.label_split import LabelSplit, SplitConfig, check_coverage, draw_split, split_hash
+from shards.storage.manifest import Manifest
+from shards.types import ItemTable
 
 
 def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:

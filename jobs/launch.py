@@ -25,7 +25,7 @@ from jobs.config import RunConfig
 from jobs.progress import Reporter, Tail
 from jobs.run_folder import refuse_other_data
 from jobs.stages import Stages
-from shards.types import UserError
+from shards.errors import UserError
 
 SCRIPTS = Path(__file__).parents[1] / "slurm"
 HELPER_MINUTES = 120

@@ -23,10 +23,10 @@ from jobs.part_files import parts, read_embeddings
 from jobs.score import Scorer
 from jobs.train_loop import WEIGHTS
 from shards.annotations.base import Clip, make_annotations
-from shards.label_split import read_split
-from shards.plans import plan_shards
-from shards.types import UserError
-from shards.writer import finish, write_shard
+from shards.errors import UserError
+from shards.splits.label_split import read_split
+from shards.write.plans import plan_shards
+from shards.write.writer import finish, write_shard
 
 KEY = "video"
 

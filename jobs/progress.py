@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from finepseudo.artifacts import write_text
+from shards.errors import UserError
 from shards.files import append_line
-from shards.types import UserError
 
 POLL_S = 0.5
 SAY_S = 30.0

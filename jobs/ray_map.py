@@ -21,7 +21,7 @@ from jobs import preempt
 from jobs.config import ResourcesConfig
 from jobs.progress import Count
 from jobs.train import Preempted, uses_gpu
-from shards.types import UserError
+from shards.errors import UserError
 
 _P = ParamSpec("_P")
 MAX_BLOCKS = 2000

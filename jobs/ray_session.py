@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs.ray_folder import TOKEN, ray_folder
 from jobs.ray_node import answers
-from shards.types import UserError
+from shards.errors import UserError
 
 LOCAL_CPUS = 4
 """Logical CPUs of a local Ray at least: with 2, actors and read tasks of Ray Data can wait for each other for ever."""

@@ -17,7 +17,7 @@ from jobs.run_folder import write_config
 from jobs.stage_maker import Task
 from jobs.stages import Stages
 from jobs.train import Preempted, uses_gpu
-from shards.types import UserError
+from shards.errors import UserError
 
 Plan = list[list[Task]]
 

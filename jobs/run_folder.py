@@ -21,8 +21,8 @@ import yaml
 from finepseudo.artifacts import DONE, STARTED, RunPaths, read_json, write_json, write_text
 from jobs.config import IDENTITY, RunConfig, from_yaml, to_yaml
 from jobs.typed import Value, plain
+from shards.errors import UserError
 from shards.files import disk_errors
-from shards.types import UserError
 
 Change = tuple[str, Any, Any]
 """Dotted key, what it was, what it is."""

@@ -23,7 +23,7 @@ from jobs.part_files import parts, read_embeddings
 from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.train import prepare_torch
-from shards.label_split import read_split
+from shards.splits.label_split import read_split
 
 GALLERY = "gallery.safetensors"
 SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32()))])

@@ -12,7 +12,7 @@ from finepseudo.artifacts import DONE, RunPaths, Stage
 from jobs.config import ALIGNING, RunConfig, StrategyName
 from jobs.labelling import pseudo_items, read_truth
 from jobs.progress import Reporter
-from shards.label_split import LabelSplit, read_split
+from shards.splits.label_split import LabelSplit, read_split
 from shards.types import ItemTable
 
 

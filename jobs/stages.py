@@ -21,8 +21,8 @@ from jobs.write_shards import data_config, write_data
 from shards.annotations import annotation_files, load
 from shards.annotations.base import read_clips
 from shards.annotations.published_lists import list_files
-from shards.label_split import write_split
-from shards.manifest import Manifest
+from shards.splits.label_split import write_split
+from shards.storage.manifest import Manifest
 
 
 class Stages(TrainStages, LabelStages):

@@ -20,9 +20,10 @@ from torch import nn
 
 from jobs.config import ResourcesConfig
 from jobs.train_loop import CHECKPOINTS, FAILURE, WEIGHTS, Loop, LoopJob, Outcome, any_rank, fail
-from shards.manifest import Manifest
-from shards.reader import ClipReader, ReaderConfig
-from shards.types import ItemTable, UserError
+from shards.errors import UserError
+from shards.read.reader import ClipReader, ReaderConfig
+from shards.storage.manifest import Manifest
+from shards.types import ItemTable
 
 _REFUSED = f"{UserError.__module__}.{UserError.__qualname__}: "  # how the last line of a worker's trace begins
 

@@ -24,8 +24,9 @@ from finepseudo.artifacts import write_text
 from finepseudo.checkpoint import checkpoint_steps, load_state, save_state, save_weights
 from finepseudo.optim import OptimConfig, build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from jobs import preempt
+from shards.errors import UserError
 from shards.files import append_line
-from shards.types import ClipBatch, UserError
+from shards.types import ClipBatch
 
 WEIGHTS = "weights.safetensors"
 CHECKPOINTS = "checkpoints"

@@ -16,7 +16,7 @@ from jobs.config import InputConfig, StrategyName, part
 from jobs.stage_maker import StageMaker, Task
 from jobs.train import TrainJob, fit
 from jobs.train_loop import CHECKPOINTS, FAILURE, LOG, WEIGHTS, LoopJob, TrainConfig, seed_of
-from shards.order import OrderConfig
+from shards.read.order import OrderConfig
 from shards.types import ItemTable
 
 TRAIN_SCRATCH = (CHECKPOINTS, LOG, FAILURE, "ray")

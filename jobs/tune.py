@@ -35,8 +35,9 @@ from jobs.stages import Stages
 from jobs.train import Preempted, TrainJob, fit, uses_gpu
 from jobs.train_loop import WEIGHTS, LoopJob, seed_of, total_steps
 from jobs.typed import build, merge, plain, set_dotted
-from shards.order import batches_per_epoch
-from shards.types import ItemTable, UserError
+from shards.errors import UserError
+from shards.read.order import batches_per_epoch
+from shards.types import ItemTable
 
 METRIC = "tune/average_precision"
 SEARCHES = ("uniform", "loguniform", "quniform", "randint", "choice", "grid_search")
@@ -162,7 +163,7 @@ def hold_out(labelled: ItemTable, share: float, seed: int) -> tuple[ItemTable, l
 def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
     """Describe the training of one trial."""
     paths, seed = RunPaths(cfg.folder), cfg.seeds[0]
-    from shards.label_split import read_split
+    from shards.splits.label_split import read_split
 
     labelled = read_split(paths.split(seed)).items("labelled")
     items, held = hold_out(labelled, space.holdout, seed)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from shards.types import UserError
+from shards.errors import UserError
 
 T = TypeVar("T")
 Value = Any

@@ -18,10 +18,10 @@ from jobs.stages import Stages
 from jobs.train import Preempted
 from jobs.write_shards import data_config
 from shards.annotations import load
-from shards.plans import plan_shards
-from shards.store import claim_store
-from shards.types import UserError
-from shards.writer import write_shard
+from shards.errors import UserError
+from shards.write.plans import plan_shards
+from shards.write.store import claim_store
+from shards.write.writer import write_shard
 
 
 def parse_part(text: str) -> tuple[int, int]:

@@ -18,13 +18,14 @@ from jobs.progress import Reporter
 from jobs.ray_map import refusing, stream
 from jobs.train import Preempted
 from shards.annotations import load as load_annotations
-from shards.annotations.base import Annotations, DatasetConfig, write_clips
+from shards.annotations.base import Annotations, write_clips
+from shards.annotations.config import DatasetConfig
 from shards.annotations.synthetic_diving import render_part
-from shards.manifest import Manifest
-from shards.plans import PlannedClip, ShardPlan, plan_shards
-from shards.store import claim_store
-from shards.types import UserError
-from shards.writer import ShardResult, finish, write_shard
+from shards.errors import UserError
+from shards.storage.manifest import Manifest
+from shards.write.plans import PlannedClip, ShardPlan, plan_shards
+from shards.write.store import claim_store
+from shards.write.writer import ShardResult, finish, write_shard
 
 IN_PROCESS = 2
 """So few shards are written without a task of their own: starting workers would take longer."""

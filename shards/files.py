@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shards.types import UserError
+from shards.errors import UserError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 """What a write fails with where there is no room: the disk or one's quota is full."""

@@ -1,4 +1,4 @@
-"""The words every floor speaks: errors, tables of clips, items to read and batches of frames.
+"""The words every floor speaks: items to read and batches of frames.
 
 Shapes: B clips, V views of a clip, T frames of a view, C colour channels, H and W pixels.
 """
@@ -17,26 +17,6 @@ NO_LABEL = -1
 """Label of a clip whose class training code must not know (unlabelled) or that has none."""
 
 ROLES = ("labelled", "unlabelled", "test")
-
-
-class UserError(Exception):
-    """Bad input: the message says in one line what, where, which rule and what to do.
-
-    The command line prints it and exits with `exit_code`; it never prints a traceback for it.
-    """
-
-    exit_code = 2
-
-
-class SampleError(Exception):
-    """One clip cannot be used. `reason` is a short stable slug, counted and kept in the quarantine table."""
-
-    def __init__(self, key: str, reason: str, detail: str = "") -> None:
-        """Name the clip, why it fails (a slug such as `no_video_stream`) and what the library said."""
-        super().__init__(f"{key}: {reason}" + (f" ({detail})" if detail else ""))
-        self.key = key
-        self.reason = reason
-        self.detail = detail
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,8 @@
-"""One small module a data set; each has `read(cfg) -> Annotations` and `files(cfg)`, the files that it reads."""
+"""One small module a data set; each has `read(cfg) -> Annotations` and `files(cfg)`, the files that it reads.
+
+Beside them: the clip table (`base`), which data set to read (`config`) and what several readers share. May import
+`sources`, `synthetic`, `files` and `errors`; never a split or a shard.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
-from shards.annotations.base import Annotations, DatasetConfig
-from shards.open_world import open_world
-from shards.types import UserError
+from shards.annotations.base import Annotations
+from shards.annotations.config import DatasetConfig
+from shards.annotations.open_world import open_world
+from shards.errors import UserError
 
 DATASETS = (
     "csv",

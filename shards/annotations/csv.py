@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from shards.annotations.base import CLIP_ROLES, Annotations, Clip, DatasetConfig, absolute, make_annotations
-from shards.sources import plain_path
-from shards.types import NO_LABEL, UserError
+from shards.annotations.base import CLIP_ROLES, Annotations, Clip, absolute, make_annotations
+from shards.annotations.config import DatasetConfig
+from shards.errors import UserError
+from shards.sources.sources import plain_path
+from shards.types import NO_LABEL
 
 _HEADER = (
     {"path", "video", "file", "filename", "clip", "video_path", "file_path"},

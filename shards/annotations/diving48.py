@@ -12,8 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from shards.annotations.base import Annotations, Clip, DatasetConfig, absolute, make_annotations
-from shards.types import UserError
+from shards.annotations.base import Annotations, Clip, absolute, make_annotations
+from shards.annotations.config import DatasetConfig
+from shards.errors import UserError
 
 COUNTS = {"train": 15027, "test": 1970}
 """Rows of the V2 lists. The V1 lists, with many wrong labels, have others."""

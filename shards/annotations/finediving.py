@@ -18,11 +18,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
+from shards.annotations.base import Annotations, Clip, make_annotations
+from shards.annotations.config import DatasetConfig
 from shards.annotations.lines import Raw, parse_rows, read_json, videos_folder
 from shards.annotations.phases import phase_table
-from shards.restricted_pickle import load_restricted
-from shards.types import UserError
+from shards.annotations.restricted_pickle import load_restricted
+from shards.errors import UserError
 
 OPTIONS = ("task", "subset")
 COARSE = "FineDiving_coarse_annotation.pkl"

@@ -12,9 +12,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
+from shards.annotations.base import Annotations, Clip, make_annotations
+from shards.annotations.config import DatasetConfig
 from shards.annotations.lines import numbered_lines, parse_lines, parse_rows, videos_folder, whole_number
-from shards.types import UserError
+from shards.errors import UserError
 
 OPTIONS = ("version", "subset", "cut_from")
 SETS: dict[str, tuple[int, ...]] = {

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
+from shards.annotations.base import Annotations, Clip, make_annotations
+from shards.annotations.config import DatasetConfig
 from shards.annotations.lines import parse_lines, split_last, split_number, stem, videos_folder
-from shards.types import UserError
+from shards.errors import UserError
 
 OPTIONS = ("split", "subset")
 N_CLASSES = 51

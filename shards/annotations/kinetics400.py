@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
+from shards.annotations.base import Annotations, Clip, make_annotations
+from shards.annotations.config import DatasetConfig
 from shards.annotations.lines import (
     BadRowsError,
     base_name,
@@ -29,7 +30,7 @@ from shards.annotations.lines import (
     videos_folder,
     whole_number,
 )
-from shards.types import UserError
+from shards.errors import UserError
 
 N_CLASSES = 400
 KNOWN_VIDEOS = {

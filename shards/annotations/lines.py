@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
-from shards.annotations.base import DatasetConfig
-from shards.types import UserError
+from shards.annotations.config import DatasetConfig
+from shards.errors import UserError
 
 T = TypeVar("T")
 Raw: TypeAlias = Any

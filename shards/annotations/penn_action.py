@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
+from shards.annotations.base import Annotations, Clip, make_annotations
+from shards.annotations.config import DatasetConfig
 from shards.annotations.lines import refuse_rows, videos_folder
 from shards.annotations.phases import phase_table
-from shards.types import UserError
+from shards.errors import UserError
 
 PHASES = {
     "baseball_pitch": 4,

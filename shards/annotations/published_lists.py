@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from shards.annotations.base import Annotations, sanitise_key
 from shards.annotations.lines import SHOWN_BAD_ROWS, parse_lines, split_last, stem, whole_number
-from shards.types import UserError
+from shards.errors import UserError
 
 FILES = {
     "labelled": ("train.csv", "train.txt", "labelled.csv", "labeled.csv"),

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
+from shards.annotations.base import Annotations, Clip, make_annotations
+from shards.annotations.config import DatasetConfig
 from shards.annotations.lines import (
     Raw,
     parse_lines,
@@ -20,7 +21,7 @@ from shards.annotations.lines import (
     videos_folder,
     whole_number,
 )
-from shards.types import UserError
+from shards.errors import UserError
 
 OPTIONS = ("version",)
 PREFIX = "something-something-v2-"

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from shards.annotations.base import Annotations, Clip, DatasetConfig, absolute, make_annotations, write_table
+from shards.annotations.base import Annotations, Clip, absolute, make_annotations, write_table
+from shards.annotations.config import DatasetConfig
+from shards.errors import UserError
 from shards.files import write_bytes
 from shards.synthetic.config import NUISANCES, SyntheticDivingConfig
 from shards.synthetic.pose import draw_timeline, video_generator
 from shards.synthetic.renderer import FPS, render
 from shards.synthetic.video import encode
-from shards.types import UserError
 
 RENDERER_VERSION = 1
 """Raise it when the same configuration would give other pictures."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from shards.annotations.base import Annotations, Clip, DatasetConfig, make_annotations
+from shards.annotations.base import Annotations, Clip, make_annotations
+from shards.annotations.config import DatasetConfig
 from shards.annotations.lines import parse_lines, split_number, stem, videos_folder, whole_number
-from shards.types import UserError
+from shards.errors import UserError
 
 OPTIONS = ("split",)
 _VIDEO = re.compile(r"([^/]+)/(v_.+_(g\d{2})_c\d{2})\.avi")

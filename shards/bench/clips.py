@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from shards.files import write_bytes
-from shards.manifest import Manifest
-from shards.plans import ShardConfig, plan_shards
+from shards.storage.manifest import Manifest
 from shards.synthetic.video import encode
-from shards.writer import finish, write_shard
+from shards.write.plans import ShardConfig, plan_shards
+from shards.write.writer import finish, write_shard
 
 Pictures = npt.NDArray[np.uint8]
 FPS = 25

@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 
 from shards.bench.reading import make_reader
-from shards.dali_graph import import_dali
 from shards.files import sha256_file
-from shards.manifest import Manifest
-from shards.order import global_batch
-from shards.plans import ShardConfig
-from shards.reader import ClipReader
+from shards.read.dali_graph import import_dali
+from shards.read.order import global_batch
+from shards.read.reader import ClipReader
+from shards.storage.manifest import Manifest
 from shards.types import ItemTable
-from shards.writer import ShardResult, finish
+from shards.write.plans import ShardConfig
+from shards.write.writer import ShardResult, finish
 
 ROWS = 240_000
 RESUME_AT = 1_000_000

@@ -13,12 +13,12 @@ import av
 import numpy as np
 import torch
 
-from shards.augment import AugmentConfig
-from shards.decode import CLOSED_GOP_PROFILES, decode_frames
-from shards.manifest import Manifest
-from shards.order import OrderConfig
-from shards.reader import ClipReader, ReaderConfig
-from shards.sampling import SamplingConfig
+from shards.read.augment import AugmentConfig
+from shards.read.decode import CLOSED_GOP_PROFILES, decode_frames
+from shards.read.order import OrderConfig
+from shards.read.reader import ClipReader, ReaderConfig
+from shards.read.sampling import SamplingConfig
+from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
 FRAMES = 16

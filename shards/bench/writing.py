@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from shards.normalise import GOP
-from shards.plans import ShardConfig, plan_shards
-from shards.writer import write_shard
+from shards.write.normalise import GOP
+from shards.write.plans import ShardConfig, plan_shards
+from shards.write.writer import write_shard
 
 
 def contenders(sources: pa.Table, folder: Path) -> dict[str, Callable[[], None]]:
@@ -34,7 +34,7 @@ def contenders(sources: pa.Table, folder: Path) -> dict[str, Callable[[], None]]
 
 
 def arguments(source: str, target: Path, short_side: int) -> Sequence[str]:
-    """Ask ffmpeg for the profile h264 of `shards.normalise`, on one thread."""
+    """Ask ffmpeg for the profile h264 of `shards.write.normalise`, on one thread."""
     size = f"scale=w='if(gt(iw,ih),-2,{short_side})':h='if(gt(iw,ih),{short_side},-2)',format=yuv420p"
     return (
         *("-nostdin", "-v", "error", "-y", "-filter_threads", "1", "-threads", "1", "-i", source),

@@ -8,7 +8,7 @@ import pytest
 
 from finepseudo import artifacts
 from finepseudo.artifacts import DONE, STARTED, Stage, begin, finish, is_done, sha256_json, write_json, write_text
-from shards.types import UserError
+from shards.errors import UserError
 
 
 class Killed(BaseException):

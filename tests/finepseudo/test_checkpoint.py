@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from finepseudo.checkpoint import checkpoint_steps, load_state, load_weights, save_state, save_weights
-from shards.types import UserError
+from shards.errors import UserError
 
 
 def test_state_comes_back_bit_for_bit_and_the_newest_are_kept(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from finepseudo.alignability import AlignabilityScorer
 from finepseudo.gallery import build_gallery, choose_rows, class_scores
 from finepseudo.soft_dtw import soft_dtw_pairwise
-from shards.types import UserError
+from shards.errors import UserError
 
 
 def test_rows_are_r_a_class_and_a_function_of_seed_and_round():

@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score
 
 from finepseudo.metrics import average_precision, balanced_pairs, classification_metrics, pseudo_label_metrics
 from finepseudo.pseudo_labels import PseudoLabelConfig, label_pool
-from shards.types import UserError
+from shards.errors import UserError
 from tests.finepseudo.batches import random_table
 
 CLASSES = ["a", "b", "c"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from finepseudo.predict import Exemplars, Predictor, best_aligned, predict_clip
-from shards.types import UserError
+from shards.errors import UserError
 
 CLASSES = ("back", "forward", "inward")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finepseudo.pseudo_labels import PseudoLabelConfig, acceptance_alarm, class_probabilities, label_pool
-from shards.types import UserError
+from shards.errors import UserError
 from tests.finepseudo.batches import random_table
 
 STRATEGIES = ("confidence", "uncertainty", "verification", "collaborative")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from finepseudo.report import render_text, summary_table, write_report
-from shards.types import UserError
+from shards.errors import UserError
 from tests.finepseudo.run_folder_fixture import write_run_folder
 
 TITLES = {"supervised": "Supervised only", "confidence": "Pseudo-label baseline", "collaborative": "FinePseudo"}

@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.steps import AlignabilityObjective
-from shards.types import UserError
+from shards.errors import UserError
 from tests.finepseudo.batches import clip_batch, objective, rows
 
 STAGES = ("gitdl", "alignability", "cross_entropy")

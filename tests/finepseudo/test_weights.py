@@ -10,7 +10,7 @@ from finepseudo.action_encoder import ActionEncoderConfig, R2Plus1D18, build_act
 from finepseudo.frame_encoder import FrameEncoderConfig, build_frame_encoder
 from finepseudo.resnet import ResNet50
 from finepseudo.weights import read_checkpoint
-from shards.types import UserError
+from shards.errors import UserError
 
 
 @pytest.fixture(scope="module")

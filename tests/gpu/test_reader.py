@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from shards.augment import AugmentConfig
-from shards.decode import choose_decoder
-from shards.order import OrderConfig
-from shards.reader import ClipReader, ReaderConfig
-from shards.sampling import SamplingConfig
-from shards.types import ItemTable, UserError
+from shards.errors import UserError
+from shards.read.augment import AugmentConfig
+from shards.read.decode import choose_decoder
+from shards.read.order import OrderConfig
+from shards.read.reader import ClipReader, ReaderConfig
+from shards.read.sampling import SamplingConfig
+from shards.types import ItemTable
 from tests.shards.numbered import number, write
 
 LENGTHS = {f"clip{i}": 20 + 3 * i for i in range(6)}

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from jobs.allocation import MB, Allocation, free_port, host_names, local_address, node_address
-from shards.types import UserError
+from shards.errors import UserError
 
 STEP = {
     "SLURM_JOB_ID": "123456",

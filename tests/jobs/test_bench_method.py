@@ -10,8 +10,8 @@ import pytest
 from finepseudo.bench.method import MethodConfig
 from finepseudo.bench.training import balanced
 from jobs.bench_method import BenchConfig, RenderedClips, draw_study, main, run_study
+from shards.errors import UserError
 from shards.synthetic.config import SyntheticDivingConfig
-from shards.types import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = BenchConfig(

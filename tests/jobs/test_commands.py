@@ -9,7 +9,7 @@ from jobs.__main__ import main, split_overrides
 from jobs.commands import data_section
 from jobs.config import load
 from jobs.ray_session import _attach
-from shards.types import UserError
+from shards.errors import UserError
 
 
 @pytest.mark.parametrize(

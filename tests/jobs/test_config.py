@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from jobs.config import RECIPES, from_yaml, load, parse_override, part, read_recipe, to_yaml
 from jobs.typed import build, merge, plain, set_dotted
-from shards.sampling import frame_indices
-from shards.types import UserError
+from shards.errors import UserError
+from shards.read.sampling import frame_indices
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from jobs.labelling import check_pool, read_truth, usable_split
 from jobs.progress import Reporter
 from jobs.stages import Stages
 from shards.annotations.base import write_clips
-from shards.label_split import SplitConfig, draw_split
-from shards.open_world import OpenWorldConfig, open_world
-from shards.types import UserError
+from shards.annotations.open_world import OpenWorldConfig, open_world
+from shards.errors import UserError
+from shards.splits.label_split import SplitConfig, draw_split
 from tests.shards.helpers import make
 from tests.shards.numbered import write
 

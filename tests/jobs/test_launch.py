@@ -9,7 +9,7 @@ import pytest
 from jobs import launch
 from jobs.__main__ import main
 from jobs.config import load
-from shards.types import UserError
+from shards.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "launch.txt"
 

@@ -12,7 +12,7 @@ from jobs.rounds import COMMANDS, make_plan, run_plan
 from jobs.stage_maker import Task
 from jobs.stages import Stages
 from jobs.train import Preempted
-from shards.types import UserError
+from shards.errors import UserError
 
 ALL = "strategies=[supervised, confidence, uncertainty, verification, collaborative]"
 

@@ -7,7 +7,7 @@ import pytest
 
 from jobs import progress
 from jobs.progress import Reporter, Tail
-from shards.types import UserError
+from shards.errors import UserError
 
 
 def line(step: int, loss: float = 1.0) -> dict[str, object]:

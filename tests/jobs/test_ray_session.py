@@ -11,8 +11,8 @@ import pytest
 
 from jobs.ray_map import Pool, Work, map_parts
 from jobs.ray_session import LOCAL_CPUS, _free_port, _plain_refusals, local_cpus, ray_session
+from shards.errors import UserError
 from shards.files import atomic
-from shards.types import UserError
 
 
 class Wrapped(Exception):

@@ -15,11 +15,12 @@ from jobs.progress import Reporter
 from jobs.stages import Stages
 from jobs.write_part import write_part
 from jobs.write_shards import write_data
-from shards.manifest import Manifest
-from shards.reader import ClipReader
-from shards.types import ItemTable, UserError
+from shards.errors import UserError
+from shards.read.reader import ClipReader
+from shards.storage.manifest import Manifest
+from shards.types import ItemTable
 from tests.shards.make_clips import write_numbered
-from tests.shards.test_sources import frame_folder, pack
+from tests.shards.sources.test_sources import frame_folder, pack
 
 
 @pytest.fixture

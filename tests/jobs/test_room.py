@@ -9,7 +9,7 @@ import pytest
 
 from jobs.config import ResourcesConfig
 from jobs.train import check_room, share_of_gpus, uses_gpu
-from shards.types import UserError
+from shards.errors import UserError
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from jobs.embed import SCHEMA as EMBEDDINGS
 from jobs.progress import Reporter
 from jobs.stages import Stages
 from shards.annotations.base import Annotations, read_clips, write_clips
-from shards.label_split import read_split
+from shards.splits.label_split import read_split
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -16,7 +16,8 @@ from finepseudo.distributed import global_mean
 from finepseudo.optim import OptimConfig
 from finepseudo.steps import StepOutput
 from jobs.train_loop import CHECKPOINTS, FAILURE, LOG, WEIGHTS, Loop, LoopJob, TrainConfig, seed_of
-from shards.types import ClipBatch, UserError
+from shards.errors import UserError
+from shards.types import ClipBatch
 
 CLIPS, BATCH = 24, 8
 

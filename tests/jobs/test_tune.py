@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from jobs.config import load
 from jobs.tune import METRIC, first_value, hold_out, read_space, sweep_folder, with_values, write_results
-from shards.types import ItemTable, UserError
+from shards.errors import UserError
+from shards.types import ItemTable
 
 ROOT = Path(__file__).parents[2]
 SPACES = sorted((ROOT / "tune_spaces").glob("*.yaml"))

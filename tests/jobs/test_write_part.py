@@ -10,7 +10,7 @@ from jobs.progress import Reporter
 from jobs.rounds import COMMANDS, make_plan, run_plan
 from jobs.stages import Stages
 from jobs.write_part import parse_part, write_part
-from shards.types import UserError
+from shards.errors import UserError
 
 SMALL = ["data.synthetic.train_per_class=3", "data.synthetic.test_per_class=1", "shards.clips_per_shard=4"]
 

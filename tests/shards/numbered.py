@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pyarrow as pa
 
-from shards.manifest import Manifest
-from shards.plans import ShardConfig, plan_shards
-from shards.writer import finish, write_shard
+from shards.storage.manifest import Manifest
+from shards.write.plans import ShardConfig, plan_shards
+from shards.write.writer import finish, write_shard
 
 SIDE = 128
 BITS = 8

@@ -2,8 +2,8 @@ import errno
 
 import pytest
 
+from shards.errors import UserError
 from shards.files import append_line, atomic, write_bytes
-from shards.types import UserError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -3,10 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.annotations import load
-from shards.annotations.base import Clip, DatasetConfig, make_annotations, read_clips, sanitise_key, write_clips
-from shards.label_split import SplitConfig, draw_split
-from shards.presence import missing_paths
-from shards.types import UserError
+from shards.annotations.base import Clip, make_annotations, read_clips, sanitise_key, write_clips
+from shards.annotations.config import DatasetConfig
+from shards.errors import UserError
+from shards.sources.presence import missing_paths
+from shards.splits.label_split import SplitConfig, draw_split
 from tests.shards.make_clips import need_data
 
 

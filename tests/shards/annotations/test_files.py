@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from shards.annotations import DATASETS, annotation_files, load
-from shards.annotations.base import DatasetConfig
+from shards.annotations.config import DatasetConfig
 from shards.annotations.published_lists import list_files, read_published
-from shards.types import UserError
+from shards.errors import UserError
 
 from .real import DATA, needs_data, write
 from .test_finediving import _pickles

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.annotations import load
-from shards.annotations.base import DatasetConfig
+from shards.annotations.config import DatasetConfig
 from shards.annotations.finediving import COARSE, FINE, read_phases, read_spot, steps_between
-from shards.types import UserError
+from shards.errors import UserError
 
 from .real import DATA, counts, needs_data, row, write
 

@@ -1,9 +1,9 @@
 import pytest
 
 from shards.annotations import load
-from shards.annotations.base import DatasetConfig
+from shards.annotations.config import DatasetConfig
 from shards.annotations.hmdb51 import parse_row, source_of
-from shards.types import UserError
+from shards.errors import UserError
 
 from .real import DATA, counts, needs_data, row, write
 

@@ -1,9 +1,9 @@
 import pytest
 
 from shards.annotations import load
-from shards.annotations.base import DatasetConfig
+from shards.annotations.config import DatasetConfig
 from shards.annotations.kinetics400 import KNOWN_VIDEOS, read_in_its_order, read_label_map, read_list, video_of
-from shards.types import UserError
+from shards.errors import UserError
 
 from .real import DATA, counts, needs_data, row, write
 

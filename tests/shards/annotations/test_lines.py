@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.annotations.base import DatasetConfig
+from shards.annotations.config import DatasetConfig
 from shards.annotations.lines import (
     numbered_lines,
     parse_lines,
@@ -14,7 +14,7 @@ from shards.annotations.lines import (
     videos_folder,
     whole_number,
 )
-from shards.types import UserError
+from shards.errors import UserError
 
 from .real import write
 

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from shards.annotations import load
-from shards.annotations.base import DatasetConfig
+from shards.annotations.config import DatasetConfig
 from shards.annotations.penn_action import PHASES, read_phases
-from shards.plans import ShardConfig, plan_shards
-from shards.types import UserError
-from shards.writer import write_shard
+from shards.errors import UserError
+from shards.write.plans import ShardConfig, plan_shards
+from shards.write.writer import write_shard
 
 from .real import counts, row
 

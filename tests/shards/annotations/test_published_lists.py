@@ -3,11 +3,12 @@ import logging
 import pytest
 
 from shards.annotations import load
-from shards.annotations.base import DatasetConfig
+from shards.annotations.config import DatasetConfig
+from shards.annotations.open_world import OpenWorldConfig, open_world
 from shards.annotations.published_lists import read_published, roles_from_lists, with_published_lists
-from shards.label_split import SplitConfig, draw_split
-from shards.open_world import OpenWorldConfig, open_world
-from shards.types import NO_LABEL, UserError
+from shards.errors import UserError
+from shards.splits.label_split import SplitConfig, draw_split
+from shards.types import NO_LABEL
 
 from ..helpers import column, make
 from .real import DATA, counts, needs_data, write

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from shards.annotations import load
-from shards.annotations.base import DatasetConfig
+from shards.annotations.config import DatasetConfig
 from shards.annotations.ssv2 import PREFIX, class_of, parse_list_row, parse_record, read_labels
-from shards.types import UserError
+from shards.errors import UserError
 
 from .real import DATA, counts, needs_data, row, write
 

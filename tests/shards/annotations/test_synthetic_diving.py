@@ -9,12 +9,12 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from shards.annotations import load
-from shards.annotations.base import DatasetConfig
+from shards.annotations.config import DatasetConfig
+from shards.errors import UserError
 from shards.synthetic.config import CLASS_SETS, NUISANCES, PROGRAMS, TAKEOFFS, SyntheticDivingConfig, parse_class
 from shards.synthetic.pose import draw_timeline, video_generator
 from shards.synthetic.renderer import FPS, SIZE, render
 from shards.synthetic.video import encode
-from shards.types import UserError
 
 DEFAULT = NUISANCES["default"]
 

@@ -1,9 +1,9 @@
 import pytest
 
 from shards.annotations import load
-from shards.annotations.base import DatasetConfig
+from shards.annotations.config import DatasetConfig
 from shards.annotations.known_counts import KNOWN_COUNTS
-from shards.types import UserError
+from shards.errors import UserError
 
 from .real import DATA, counts, needs_data, row, write
 

@@ -1,0 +1,23 @@
+"""What a user's input and a clip can be refused with."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input: the message says in one line what, where, which rule and what to do.
+
+    The command line prints it and exits with `exit_code`; it never prints a traceback for it.
+    """
+
+    exit_code = 2
+
+
+class SampleError(Exception):
+    """One clip cannot be used. `reason` is a short stable slug, counted and kept in the quarantine table."""
+
+    def __init__(self, key: str, reason: str, detail: str = "") -> None:
+        """Name the clip, why it fails (a slug such as `no_video_stream`) and what the library said."""
+        super().__init__(f"{key}: {reason}" + (f" ({detail})" if detail else ""))
+        self.key = key
+        self.reason = reason
+        self.detail = detail

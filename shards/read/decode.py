@@ -1,0 +1,174 @@
+"""Which decoder reads the clips, and the one that always can: PyAV.
+
+Three ways lead to the same frames and into the same DALI graph (`shards.read.dali_graph`):
+`pyav` decodes here, on the CPU, every codec, and `shards.read.resize` crops and resizes; `dali-cpu` leaves VP8, VP9 and
+MJPEG to DALI's own decoder (it has no other codec on a CPU); `dali-gpu` leaves decoding to the GPU's video engine.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
+
+from shards.errors import SampleError, UserError
+from shards.sources.probe import StrictVideo, open_video
+
+DECODERS = ("auto", "dali-gpu", "dali-cpu", "pyav")
+DALI_CPU_CODECS = frozenset({"vp8", "vp9", "mjpeg"})
+DALI_GPU_CODECS = DALI_CPU_CODECS | {"h264", "hevc", "mpeg4", "av1"}
+CLOSED_GOP_PROFILES = frozenset({"h264", "vp9"})
+"""Shard profiles without B-frames and open groups: decoding may start at any key frame."""
+
+Frames = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderChoice:
+    """The decoder that reads the clips, and why; print it so that a run says how it read."""
+
+    name: str
+    reason: str
+
+    @property
+    def by_dali(self) -> bool:
+        """Say whether DALI takes the encoded bytes."""
+        return self.dali_device is not None
+
+    @property
+    def dali_device(self) -> Literal["cpu", "mixed"] | None:
+        """Name what DALI decodes on, in its own words; None where PyAV decodes."""
+        if self.name == "pyav":
+            return None
+        return "mixed" if self.name == "dali-gpu" else "cpu"
+
+    def __str__(self) -> str:
+        """Write it for a log line."""
+        return f"{self.name} ({self.reason})"
+
+
+def choose_decoder(requested: str, codecs: Iterable[str], device: torch.device) -> DecoderChoice:
+    """Settle `auto`, and refuse what cannot work before anything is built: UserError names codec and alternative."""
+    if requested not in DECODERS:
+        raise UserError(f"decode = {requested}: must be one of {', '.join(DECODERS)}")
+    found = sorted(set(codecs))
+    named = ", ".join(found) or "no clips"
+    if requested == "pyav":
+        return DecoderChoice("pyav", "asked for")
+    if requested == "dali-cpu":
+        _refuse_codecs("dali-cpu", found, DALI_CPU_CODECS, "decode = pyav, or write the shards with profile vp9")
+        return DecoderChoice("dali-cpu", "asked for")
+    if requested == "dali-gpu":
+        if lack := _lacks_gpu_decoder(device):
+            raise UserError(f"decode = dali-gpu: {lack}; use decode = auto or pyav")
+        _refuse_codecs("dali-gpu", found, DALI_GPU_CODECS, "decode = pyav, or write the shards with profile h264")
+        return DecoderChoice("dali-gpu", "asked for")
+    lack = _lacks_gpu_decoder(device)
+    if not lack and DALI_GPU_CODECS.issuperset(found):
+        return DecoderChoice("dali-gpu", f"{named} by the GPU's video engine")
+    if DALI_CPU_CODECS.issuperset(found):
+        return DecoderChoice("dali-cpu", f"{named}; {lack or 'no GPU codec'}")
+    return DecoderChoice(
+        "pyav", f"{named}; {lack or 'no GPU codec'}, DALI on a CPU has {', '.join(sorted(DALI_CPU_CODECS))}"
+    )
+
+
+def decode_frames(key: str, data: bytes, wanted: Sequence[int], *, closed_gops: bool) -> Frames:
+    """Decode the frames with these indices (ascending, no repeats): uint8 RGB [len(wanted), H, W, 3].
+
+    Raises SampleError as `wanted_frames` does.
+    """
+    pictures = wanted_frames(key, data, wanted, closed_gops=closed_gops)
+    first = next(pictures)
+    out = np.empty((len(wanted), *first.shape), np.uint8)
+    out[0] = first
+    for place, picture in enumerate(pictures, start=1):
+        out[place] = picture
+    return out
+
+
+def wanted_frames(key: str, data: bytes, wanted: Sequence[int], *, closed_gops: bool) -> Iterator[Frames]:
+    """Yield the frames with these indices (ascending, no repeats), uint8 RGB [H, W, 3], all of one size.
+
+    Decoding stops after the last wanted frame; with `closed_gops` groups of pictures without one are skipped.
+    Raises SampleError with a reason when the clip does not decode or is shorter than that.
+    """
+    scaler = VideoReformatter()
+    shape: tuple[int, ...] = ()
+    place = 0
+    with open_video(key, io.BytesIO(data), len(data)) as video:
+        walk = _needed_groups(video, wanted) if closed_gops else enumerate(video.frames())
+        for index, frame in walk:
+            if index != wanted[place]:
+                continue
+            picture = np.asarray(scaler.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
+            if picture.shape != (shape or picture.shape):
+                raise SampleError(key, "size_changed", f"frame {index} is {picture.shape}, before {shape}")
+            shape = picture.shape
+            yield picture
+            place += 1
+            if place == len(wanted):
+                return
+    raise SampleError(key, "too_few_frames", f"frame {wanted[place]} is wanted and does not exist")
+
+
+def _needed_groups(video: StrictVideo, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """Decode only groups of pictures that hold a wanted frame, each up to its last one. Needs one frame a packet."""
+    try:
+        for first, packets in _groups(video, wanted[-1]):
+            inside = [w for w in wanted if first <= w < first + len(packets)]
+            if not inside:
+                continue
+            for index, packet in enumerate(packets[: inside[-1] - first + 1], start=first):
+                frames = packet.decode()
+                if len(frames) != 1 or frames[0].is_corrupt:
+                    raise SampleError(video.key, "decode_error", f"{len(frames)} sound frames from packet {index}")
+                yield index, frames[0]
+    except (FFmpegError, ValueError) as error:
+        raise SampleError(video.key, "decode_error", str(error)) from error
+
+
+def _groups(video: StrictVideo, last: int) -> Iterator[tuple[int, list[Any]]]:
+    """Yield (index of the key frame, packets up to the next key frame) as far as frame `last`."""
+    first = 0
+    packets: list[Any] = []
+    for packet in video.container.demux(video.stream):
+        if not packet.size:
+            continue
+        if packet.is_keyframe and packets:
+            yield first, packets
+            first, packets = first + len(packets), []
+            if first > last:
+                return
+        packets.append(packet)
+    if packets:
+        yield first, packets
+
+
+def _refuse_codecs(name: str, found: Sequence[str], known: frozenset[str], way_out: str) -> None:
+    strange = [codec for codec in found if codec not in known]
+    if strange:
+        raise UserError(
+            f"decode = {name} cannot decode {', '.join(strange)} (it has {', '.join(sorted(known))}); use {way_out}"
+        )
+
+
+def _lacks_gpu_decoder(device: torch.device) -> str:
+    """Say what is missing for decoding on the GPU; empty when nothing is."""
+    if device.type != "cuda":
+        return f"the device is {device.type}"
+    if not torch.cuda.is_available():
+        return "no CUDA device is visible"
+    try:
+        ctypes.CDLL("libnvcuvid.so.1")
+    except OSError:
+        return "the driver's video library libnvcuvid.so.1 is missing"
+    return ""

@@ -1,0 +1,85 @@
+"""A folder of numbered pictures, read as a video: the frames in natural order on a constant timeline."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.error import FFmpegError
+
+from shards.errors import SampleError
+from shards.sources.probe import MAX_PIXELS
+
+CODECS = {"jpg": "mjpeg", "jpeg": "mjpeg", "png": "png", "bmp": "bmp", "webp": "webp"}
+"""File ending -> decoder. Other files in a folder are left alone."""
+_SHOWN = 3
+
+
+class FrameFolder:
+    """Pictures of one clip; to the transcoder it looks as an open video does, every error being a SampleError."""
+
+    def __init__(self, key: str, folder: Path, rate: Fraction) -> None:
+        """Find the pictures. SampleError `empty_folder`, or `mixed_names` when they are of more than one series."""
+        self.key, self.rate = key, rate
+        self.files = picture_names(key, [entry.name for entry in os.scandir(folder) if entry.is_file()], str(folder))
+        self.folder = folder
+        self.codec = CODECS[_ending(self.files[0])]
+
+    def frames(self, start: float | None = None) -> Iterator[av.VideoFrame]:
+        """Yield every frame, with `start` (seconds) from the first one that is not before it."""
+        first = max(0, int((start or 0.0) * self.rate) - 1)
+        size: tuple[int, int] | None = None
+        for index, name in list(enumerate(self.files))[first:]:
+            frame = self._decode(name)
+            size = size or (frame.width, frame.height)
+            if (frame.width, frame.height) != size:
+                detail = f"{name} is {frame.width}x{frame.height}, the first picture {size[0]}x{size[1]}"
+                raise SampleError(self.key, "mixed_sizes", detail)
+            frame.pts, frame.time_base = index, 1 / self.rate
+            yield frame
+
+    def time(self, frame: av.VideoFrame, index: int) -> float:
+        """Give the time of a frame in seconds from the first picture."""
+        return float((index if frame.pts is None else frame.pts) / self.rate)
+
+    def _decode(self, name: str) -> av.VideoFrame:
+        """Decode one picture with a decoder of its own: nothing of a bad picture reaches the next."""
+        context = av.CodecContext.create(CODECS[_ending(name)], "r")
+        context.thread_count = 1
+        context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
+        try:
+            data = (self.folder / name).read_bytes()
+            frames = [*context.decode(av.Packet(data)), *context.decode(None)] if data else []
+        except (FFmpegError, ValueError, OSError) as error:
+            raise SampleError(self.key, "decode_error", f"{name}: {error}") from error
+        if len(frames) != 1 or not isinstance(frames[0], av.VideoFrame) or frames[0].is_corrupt:
+            raise SampleError(self.key, "decode_error", f"{name}: no sound picture in {len(data)} bytes")
+        return frames[0]
+
+
+def picture_names(key: str, names: Sequence[str], where: str) -> list[str]:
+    """Pick the pictures among file names and put them in natural order (2 before 10).
+
+    SampleError: `empty_folder`; `mixed_names` when the names differ in more than their numbers, as where optical flow
+    lies beside the frames: nobody can say which of them is the video.
+    """
+    found = sorted((name for name in names if _ending(name) in CODECS and not name.startswith(".")), key=_natural)
+    if not found:
+        raise SampleError(key, "empty_folder", f"{where} holds no {', '.join(CODECS)} file")
+    series = sorted({re.sub(r"\d+", "#", name) for name in found})
+    if len(series) > 1:
+        raise SampleError(key, "mixed_names", f"{where} holds {', '.join(series[:_SHOWN])}; keep one series of them")
+    return found
+
+
+def _ending(name: str) -> str:
+    return name.rpartition(".")[2].lower()
+
+
+def _natural(name: str) -> tuple[list[int], str]:
+    """Order by the numbers in a name. Series are refused, so the text between them is always the same."""
+    return [int(digits) for digits in re.findall(r"\d+", name)], name

@@ -1,0 +1,192 @@
+"""Decode every frame of a clip once, strictly; say in one slug why a clip cannot be used.
+
+What this notices: files that are no video, have no video stream, no frames, are encrypted, cut off, fail to decode or
+decode to far fewer frames than they hold. What no CPU decoder notices: bits flipped inside a picture that still parse.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO
+
+import av
+from av.error import FFmpegError
+
+from shards.errors import SampleError
+
+MAX_PIXELS = 16384 * 8192
+"""Largest picture that is decoded: 16K. A header that asks for more is an attack or damage."""
+MAX_SECONDS = 1800.0
+"""Longest time one clip may take to decode, in seconds of wall time."""
+_NOT_VIDEO = {"tty", "hls", "dash", "concat", "ffmetadata", "srt", "ass", "webvtt"}
+_MISSING_SHARE = 0.1  # real AVI files announce one frame more than they hold
+_SHORT_SHARE = 0.01  # of the duration in a Matroska header
+_FALLBACK_RATE = Fraction(25)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeResult:
+    """What a clip really holds: decoded frames, frames a second, codec and the size of its first picture in pixels."""
+
+    n_frames: int
+    fps: float
+    codec: str
+    width: int
+    height: int
+
+
+class StrictVideo:
+    """An open video stream whose frames are decoded in order, once, every error being a SampleError."""
+
+    def __init__(self, key: str, container: av.container.InputContainer, stream: av.VideoStream, size: int) -> None:
+        """Take an open container and its stream; `size` is the length of the file in bytes."""
+        self.key, self.container, self.stream, self.size = key, container, stream, size
+        self.codec: str = stream.codec_context.name
+        self.rate = _rate(stream)
+        self._packets = 0
+        self._frames = 0
+        self._announced = _matroska_seconds(container, stream)
+        self._end = 0.0
+
+    def frames(self, start: float | None = None) -> Iterator[av.VideoFrame]:
+        """Yield every frame; with `start` (seconds) from the key frame before it, without the count check."""
+        if start:
+            self._seek(start)
+        deadline = time.monotonic() + MAX_SECONDS
+        try:
+            for packet in self.container.demux(self.stream):
+                self._check_packet(packet)
+                for frame in packet.decode():
+                    if frame.is_corrupt:
+                        raise SampleError(self.key, "decode_error", "the decoder marks a frame as corrupt")
+                    if self._announced:
+                        self._end = max(self._end, self.time(frame, self._frames) + float(1 / self.rate))
+                    self._frames += 1
+                    yield frame
+                if time.monotonic() > deadline:
+                    raise SampleError(self.key, "too_slow", f"more than {MAX_SECONDS:.0f} s to decode")
+        except (FFmpegError, ValueError) as error:
+            raise self._failure(error) from error
+        self._check_count(whole=not start)
+
+    def time(self, frame: av.VideoFrame, index: int) -> float:
+        """Give the time of a frame in seconds from the start of the stream."""
+        if frame.pts is None or frame.time_base is None:
+            return float(index / self.rate)
+        return float((frame.pts - (self.stream.start_time or 0)) * frame.time_base)
+
+    def _seek(self, start: float) -> None:
+        offset = int(start / self.stream.time_base) + (self.stream.start_time or 0)
+        try:
+            self.container.seek(offset, stream=self.stream, backward=True)
+        except FFmpegError as error:
+            raise SampleError(self.key, "seek_error", str(error)) from error
+
+    def _check_packet(self, packet: av.Packet) -> None:
+        if packet.has_sidedata("encryption_info"):
+            raise SampleError(self.key, "encrypted", "the stream is encrypted")
+        if packet.size and not packet.is_discard:
+            self._packets += 1
+
+    def _failure(self, error: Exception) -> SampleError:
+        detail = f"after {self._frames} frames: {error}"
+        return SampleError(self.key, "truncated" if self._is_cut() else "decode_error", detail)
+
+    def _check_count(self, *, whole: bool) -> None:
+        if self._frames == 0:
+            raise SampleError(self.key, "no_frames", f"{self._packets} packets, no frame")
+        if self._is_cut():
+            raise SampleError(self.key, "truncated", f"the file ends before its index does, {self._frames} frames read")
+        expected = self._packets
+        if self.container.format.name == "avi":
+            expected = max(expected, self.stream.frames)
+        announced = self._announced
+        if announced and self._end < announced * (1 - _SHORT_SHARE) - 2 / self.rate:
+            raise SampleError(self.key, "truncated", f"the header says {announced:.2f} s, {self._end:.2f} s are there")
+        if whole and self._frames + 1 < expected * (1 - _MISSING_SHARE):
+            raise SampleError(self.key, "frame_count_mismatch", f"{self._frames} frames decoded, {expected} stored")
+
+    def _is_cut(self) -> bool:
+        return any(entry.pos + entry.size > self.size for entry in self.stream.index_entries)
+
+
+@contextmanager
+def open_video(key: str, source: Path | IO[bytes], size: int | None = None) -> Iterator[StrictVideo]:
+    """Open the first video stream of a file, or of bytes in memory (`size` then says how many)."""
+    if isinstance(source, Path):
+        size = _check_file(key, source)
+        source_name: str | IO[bytes] = f"file:{source}"
+    else:
+        source_name = source
+    # Only the file itself may be read: a playlist must not make the decoder open other files or the network.
+    options = {"protocol_whitelist": "file", "err_detect": "explode"}
+    try:
+        container = av.open(source_name, metadata_errors="ignore", container_options=options)
+    except (FFmpegError, ValueError) as error:
+        raise SampleError(key, "not_a_video", str(error)) from error
+    with container:
+        yield _strict(key, container, size or 0)
+
+
+def probe(key: str, path: Path) -> ProbeResult:
+    """Decode the whole clip. Raises SampleError with the reason when it cannot be used."""
+    with open_video(key, path) as video:
+        count, width, height = 0, 0, 0
+        for frame in video.frames():
+            if not count:
+                width, height = frame.width, frame.height
+            count += 1
+        return ProbeResult(n_frames=count, fps=float(video.rate), codec=video.codec, width=width, height=height)
+
+
+def _strict(key: str, container: av.container.InputContainer, size: int) -> StrictVideo:
+    if _NOT_VIDEO & set(container.format.name.split(",")):
+        raise SampleError(key, "not_a_video", f"the file is read as {container.format.name}")
+    if not container.streams.video:
+        raise SampleError(key, "no_video_stream", f"{len(container.streams)} streams, none of them video")
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    if context is None:
+        raise SampleError(key, "unknown_codec", "no decoder for the video stream")
+    context.thread_count = 1
+    context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
+    return StrictVideo(key, container, stream, size)
+
+
+def _check_file(key: str, path: Path) -> int:
+    """Refuse what is missing, empty or no plain file (a pipe would make the decoder wait for ever)."""
+    try:
+        if not path.is_file():
+            raise SampleError(key, "not_a_file" if path.exists() else "missing_file", str(path))
+        size = path.stat().st_size
+    except OSError as error:
+        raise SampleError(key, "unreadable_file", str(error)) from error
+    if size == 0:
+        raise SampleError(key, "empty_file", str(path))
+    return size
+
+
+def _rate(stream: av.VideoStream) -> Fraction:
+    """Frames a second: the average, else the guessed rate; absurd headers fall back to 25."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and Fraction(1, 10) <= rate <= 1000:
+            return Fraction(rate).limit_denominator(1001)
+    return _FALLBACK_RATE
+
+
+def _matroska_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    """Duration that a Matroska or WebM header gives for the video: such files have no index that shows a cut."""
+    if "matroska" not in container.format.name:
+        return None
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if tag:
+        hours, minutes, seconds = tag.groups()
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    alone = len(container.streams) == 1 and container.duration
+    return container.duration / av.time_base if alone else None

@@ -1,0 +1,248 @@
+"""Transcode a clip to the shard profile in memory: the same bytes whatever machine load or number of workers.
+
+Profile h264: mp4, yuv420p, short side at most `short_side`, a key frame every 12 frames, no B-frames, no audio, index
+in front, frames kept one for one on a constant timeline, rotation flags applied to the pixels. Profile vp9: the same in
+webm, for decoders that read no H.264 on a CPU. Profile copy: the file's own bytes, only checked.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from shards.errors import SampleError, UserError
+from shards.sources.frames import FrameFolder
+from shards.sources.probe import StrictVideo, open_video
+
+PROFILES = ("h264", "vp9", "copy")
+MIN_SIDE = 48
+"""Smallest side written, in pixels: hardware decoders refuse smaller pictures."""
+MAX_SIDE = 4096
+GOP = 12
+_SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+_EDGE = 1e-6  # seconds; a frame at exactly `start` is in, one at exactly `end` is out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NormalisedClip:
+    """Encoded bytes and what they hold: true frame count, frames a second, codec, size in pixels, file extension."""
+
+    data: bytes
+    extension: str
+    n_frames: int
+    fps: float
+    codec: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Target:
+    codec: str
+    container: str
+    container_options: dict[str, str]
+    codec_options: dict[str, str]
+
+
+_TARGETS = {
+    "h264": _Target(
+        codec="libx264",
+        container="mp4",
+        container_options={"movflags": "+faststart", "fflags": "+bitexact"},
+        codec_options={
+            "preset": "veryfast",
+            "crf": "20",
+            "flags": "+bitexact",
+            "x264-params": "scenecut=0:open-gop=0",
+        },
+    ),
+    "vp9": _Target(
+        codec="libvpx-vp9",
+        container="webm",
+        container_options={"fflags": "+bitexact"},
+        # No hidden reference frames and no look-ahead: every packet is one shown frame.
+        codec_options={
+            "deadline": "realtime",
+            "cpu-used": "6",
+            "crf": "28",
+            "b": "0",
+            "lag-in-frames": "0",
+            "auto-alt-ref": "0",
+            "flags": "+bitexact",
+        },
+    ),
+}
+
+
+def normalise(
+    key: str,
+    source: Path | FrameFolder,
+    *,
+    profile: str = "h264",
+    short_side: int = 256,
+    start: float | None = None,
+    end: float | None = None,
+) -> NormalisedClip:
+    """Check and transcode one clip, a file or a folder of pictures, or the part with `start <= time < end` in seconds.
+
+    Raises SampleError when the clip cannot be used, UserError when the profile cannot do what is asked.
+    """
+    if profile == "copy":
+        if isinstance(source, FrameFolder):
+            raise UserError(f"{key}: profile copy cannot store the folder {source.folder}; use profile h264 or vp9")
+        if start is not None or end is not None:
+            raise UserError(f"{key}: profile copy cannot cut {start}..{end} s out of {source}; use profile h264 or vp9")
+        return _copy(key, source)
+    with _opened(key, source) as video:
+        data, size, count, rate = _encode(_cut(video, source, start, end), video, _TARGETS[profile], short_side)
+    return _verified(key, data, _TARGETS[profile].container, expected=count, rate=rate, size=size)
+
+
+def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """Even width and height with the short side at most `short_side`; small clips keep their size.
+
+    Only pictures below MIN_SIDE grow, and no side goes over MAX_SIDE.
+    """
+    short = min(width, height)
+    factor = Fraction(max(min(short, short_side), MIN_SIDE), short)
+    return _even(width * factor), _even(height * factor)
+
+
+def _even(side: Fraction) -> int:
+    return min(max(2 * round(side / 2), MIN_SIDE), MAX_SIDE)
+
+
+def _opened(key: str, source: Path | FrameFolder) -> AbstractContextManager[StrictVideo | FrameFolder]:
+    return nullcontext(source) if isinstance(source, FrameFolder) else open_video(key, source)
+
+
+def _cut(
+    video: StrictVideo | FrameFolder, source: Path | FrameFolder, start: float | None, end: float | None
+) -> Iterator[av.VideoFrame]:
+    """Frames inside the window. The decoder goes through the rest of the file only when nothing is cut."""
+    if start is None and end is None:
+        yield from video.frames()
+        return
+    begin = start or 0.0
+    seek = begin if begin and _can_seek(video.key, source, begin) else None
+    for index, frame in enumerate(video.frames(seek)):
+        now = video.time(frame, index)
+        if end is not None and now >= end - _EDGE:
+            return
+        if now >= begin - _EDGE:
+            yield frame
+
+
+def _can_seek(key: str, source: Path | FrameFolder, start: float) -> bool:
+    """Say whether seeking lands before `start`: in transport streams, for one, it may land after it."""
+    if isinstance(source, FrameFolder):
+        return True
+    try:
+        with open_video(key, source) as video:
+            first = next(video.frames(start), None)
+            return first is not None and first.pts is not None and video.time(first, 0) <= start + _EDGE
+    except SampleError:
+        return False  # from the beginning then; what is wrong with the file shows there
+
+
+def _encode(
+    frames: Iterator[av.VideoFrame], video: StrictVideo | FrameFolder, target: _Target, short_side: int
+) -> tuple[bytes, tuple[int, int], int, Fraction]:
+    first = next(frames, None)
+    if first is None:
+        raise SampleError(video.key, "empty_cut", "no frame lies inside start..end")
+    width, height = target_size(first.width, first.height, short_side)
+    turns = round((first.rotation or 0) / 90) % 4
+    size = (height, width) if turns % 2 else (width, height)
+    rate = min(max(video.rate, Fraction(1)), Fraction(240))
+    buffer, scaler, count = io.BytesIO(), VideoReformatter(), 0
+    # The index is moved to the front by reading back what is written so far.
+    with av.open(
+        buffer,
+        "w",
+        format=target.container,
+        container_options=target.container_options,
+        io_open=lambda _url, _flags, _options: io.BytesIO(buffer.getvalue()),
+    ) as output:
+        stream = _add_stream(output, target, size, rate)
+        for count, frame in enumerate(itertools.chain([first], frames), start=1):
+            picture = _picture(scaler, frame, width, height, turns)
+            picture.pts, picture.time_base = count - 1, 1 / rate
+            picture.pict_type = PictureType.NONE  # else the source's key frames would be key frames again
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+    return buffer.getvalue(), size, count, rate
+
+
+def _add_stream(
+    output: av.container.OutputContainer, target: _Target, size: tuple[int, int], rate: Fraction
+) -> av.VideoStream:
+    stream = output.add_stream(target.codec, rate=rate, options=target.codec_options)
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    context.time_base = 1 / rate
+    context.gop_size, context.max_b_frames, context.thread_count = GOP, 0, 1
+    context.color_range, context.colorspace = ColorRange.MPEG, 5  # limited range, BT.601
+    return stream
+
+
+def _picture(scaler: VideoReformatter, frame: av.VideoFrame, width: int, height: int, turns: int) -> av.VideoFrame:
+    """Scale to limited-range BT.601 yuv420p and turn the pixels as the rotation flag asks."""
+    picture = scaler.reformat(
+        frame,
+        width=width,
+        height=height,
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU601,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=_SCALER,
+        threads=1,
+    )
+    if not turns:
+        return picture
+    planes = picture.to_ndarray()  # [H * 3 / 2, W]: Y, then U and V as flat halves
+    luma, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
+    turned = np.concatenate(
+        [np.rot90(luma, turns).reshape(-1), *(np.rot90(plane, turns).reshape(-1) for plane in chroma)]
+    )
+    new_width = height if turns % 2 else width
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(turned.reshape(-1, new_width)), format="yuv420p")
+
+
+def _copy(key: str, path: Path) -> NormalisedClip:
+    with open_video(key, path) as video:
+        count = sum(1 for _ in video.frames())
+        rate = video.rate
+    extension = path.suffix.lstrip(".").lower()
+    if not extension.isalnum() or extension == "json":
+        raise SampleError(key, "bad_extension", f"{path.name} has no usable file extension")
+    return _verified(key, path.read_bytes(), extension, expected=count, rate=rate)
+
+
+def _verified(
+    key: str, data: bytes, extension: str, *, expected: int, rate: Fraction, size: tuple[int, int] | None = None
+) -> NormalisedClip:
+    """Decode the bytes that will be stored once more: readers rely on this frame count."""
+    count, found, codec = 0, (0, 0), ""
+    with open_video(key, io.BytesIO(data), len(data)) as video:
+        codec = video.codec
+        for frame in video.frames():
+            found = found if count else (frame.width, frame.height)
+            count += 1
+    if count != expected or (size is not None and found != size):
+        detail = f"{expected} frames of {size} went in, {count} of {found} came out"
+        raise SampleError(key, "frame_count_mismatch", detail)
+    return NormalisedClip(
+        data=data, extension=extension, n_frames=count, fps=float(rate), codec=codec, width=found[0], height=found[1]
+    )

@@ -1,0 +1,133 @@
+import io
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shards.errors import SampleError, UserError
+from shards.write.normalise import MAX_SIDE, MIN_SIDE, normalise, target_size
+from tests.shards.make_clips import need_data, read_numbers, write_numbered
+
+
+@given(st.integers(1, 9000), st.integers(1, 9000), st.integers(48, 1024))
+def test_target_size_is_even_small_and_never_larger_than_needed(width, height, short_side):
+    new_width, new_height = target_size(width, height, short_side)
+    for side in (new_width, new_height):
+        assert side % 2 == 0
+        assert MIN_SIDE <= side <= MAX_SIDE
+    assert min(new_width, new_height) <= max(short_side + 1, MIN_SIDE)
+    if MIN_SIDE <= min(width, height) <= short_side and max(width, height) <= MAX_SIDE:
+        assert abs(new_width - width) <= 1
+        assert abs(new_height - height) <= 1
+
+
+@pytest.mark.parametrize("profile", ["h264", "vp9"])
+@pytest.mark.parametrize(
+    ("name", "codec"), [("x.mp4", "libx264"), ("x.webm", "libvpx-vp9"), ("x.avi", "mjpeg"), ("x.avi", "mpeg4")]
+)
+def test_every_frame_arrives_once_and_in_order(tmp_path, profile, name, codec):
+    path = write_numbered(tmp_path / name, 40, codec=codec)
+    clip = normalise("x", path, profile=profile)
+    assert read_numbers(io.BytesIO(clip.data)) == list(range(40))
+    assert (clip.n_frames, clip.fps, clip.width, clip.height) == (40, 25.0, 160, 96)
+
+
+def test_profile_of_the_stored_stream(tmp_path):
+    path = write_numbered(tmp_path / "x.mp4", 40, options={"bf": "3", "g": "250"})
+    clip = normalise("x", path)
+    with av.open(io.BytesIO(clip.data)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+        stream = container.streams.video[0]
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        packets = [packet for packet in container.demux(stream) if packet.size]
+    assert [index for index, packet in enumerate(packets) if packet.is_keyframe] == [0, 12, 24, 36]
+    assert all(packet.pts == packet.dts for packet in packets)  # no B-frames: shown in stored order
+    assert clip.data.find(b"moov") < clip.data.find(b"mdat")
+
+
+def test_variable_frame_rate_keeps_every_frame_on_a_constant_timeline(tmp_path):
+    path = write_numbered(tmp_path / "x.mp4", 6, times=[0, 1, 10, 11, 12, 40])
+    clip = normalise("x", path)
+    assert read_numbers(io.BytesIO(clip.data)) == list(range(6))
+    with av.open(io.BytesIO(clip.data)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert np.allclose(np.diff(times), np.diff(times)[0])
+
+
+@settings(deadline=None, max_examples=25)
+@given(first=st.integers(0, 59), length=st.integers(1, 60))
+def test_a_cut_holds_exactly_the_frames_of_its_window(tmp_path_factory, first, length):
+    folder = tmp_path_factory.getbasetemp()
+    path = folder / "long.mp4"
+    if not path.exists():
+        write_numbered(path, 60, options={"g": "20", "bf": "2"})
+    clip = normalise("x", path, start=first / 25, end=(first + length) / 25)
+    assert read_numbers(io.BytesIO(clip.data)) == list(range(first, min(first + length, 60)))
+
+
+def test_a_cut_counts_from_the_first_picture_of_a_transport_stream(tmp_path):
+    path = write_numbered(tmp_path / "x.ts", 50, options={"g": "10", "bf": "0"})
+    assert read_numbers(io.BytesIO(normalise("x", path, start=1.0, end=1.2).data)) == [25, 26, 27, 28, 29]
+
+
+def test_windows_without_a_frame_are_refused(tmp_path):
+    path = write_numbered(tmp_path / "x.mp4", 10)
+    for start, end in ((0.2, 0.2), (5.0, 6.0), (0.3, 0.1)):
+        with pytest.raises(SampleError) as caught:
+            normalise("x", path, start=start, end=end)
+        assert caught.value.reason == "empty_cut"
+
+
+def test_copy_keeps_the_bytes_and_cannot_cut(tmp_path):
+    path = write_numbered(tmp_path / "x.mp4", 9)
+    clip = normalise("x", path, profile="copy")
+    assert clip.data == path.read_bytes()
+    assert (clip.n_frames, clip.extension) == (9, "mp4")
+    with pytest.raises(UserError, match="profile copy cannot cut"):
+        normalise("x", path, profile="copy", end=0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("video_0.mov", (454, 256)),
+        ("video_90.mov", (256, 454)),
+        ("video_180.mov", (454, 256)),
+        ("bitmap.mp4", (48, 48)),
+    ],
+)
+def test_rotation_flags_and_tiny_pictures(name, size):
+    clip = normalise("x", need_data(f"clips/odd/{name}"))
+    assert (clip.width, clip.height) == size
+
+
+def test_rotation_turns_the_pixels_the_right_way():
+    """video_180.mov is stored upside down with a flag; shown rightly, its stored picture is ours turned by 180."""
+    path = need_data("clips/odd/video_180.mov")
+    with av.open(str(path)) as container:
+        stored = next(container.decode(video=0)).reformat(454, 256, "gray").to_ndarray().astype(float)
+    with av.open(io.BytesIO(normalise("x", path).data)) as container:
+        ours = next(container.decode(video=0)).to_ndarray(format="gray").astype(float)
+    assert abs(ours - stored[::-1, ::-1]).mean() < 6 < abs(ours - stored).mean()
+
+
+@pytest.mark.slow
+def test_dali_decodes_vp9_shards_on_a_cpu(tmp_path):
+    pytest.importorskip("nvidia.dali")
+    from nvidia.dali import fn, pipeline_def
+
+    data = normalise("x", write_numbered(tmp_path / "x.mp4", 30), profile="vp9").data
+
+    @pipeline_def(batch_size=1, num_threads=1, device_id=None)
+    def pipeline():
+        encoded = fn.external_source(source=lambda: [np.frombuffer(data, np.uint8)], dtype=None)
+        return fn.decoders.video(encoded, frames=[0, 7, 13, 29, 2], device="cpu")
+
+    from tests.shards.make_clips import read_number
+
+    pipe = pipeline()
+    pipe.build()
+    (video,) = pipe.run()
+    assert [read_number(picture) for picture in video.as_array()[0]] == [0, 7, 13, 29, 2]
