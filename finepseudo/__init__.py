@@ -1,1 +1,14 @@
-"""Floor 2: the method. Tensors and tables in, tensors and tables out; no ray, no tar files."""
+"""Floor 2: the method. Tensors and tables in, tensors and tables out; no ray, no tar files.
+
+Of `shards` it takes errors, types and the way of writing files. On top of each other, each importing only what stands
+below it:
+
+    bench
+    methods | evaluation | report
+    training
+    alignment | encoders
+    soft_dtw | run_folder
+    distributed
+
+`recipes` and `templates` hold data files.
+"""

@@ -11,8 +11,9 @@ from typing import Any
 import finepseudo
 import jobs
 import shards
-from finepseudo.artifacts import code_version, environment, write_json
 from finepseudo.report import render_text, summary_table
+from finepseudo.run_folder.environment import code_version, environment
+from finepseudo.run_folder.files import write_json
 from jobs import preempt
 from jobs.config import RunConfig, load, part, to_yaml
 from jobs.progress import Reporter

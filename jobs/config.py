@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import yaml
 
-from finepseudo.action_encoder import ActionEncoderConfig
-from finepseudo.alignability import AlignabilityConfig, ScorerConfig
-from finepseudo.frame_encoder import FrameEncoderConfig
-from finepseudo.pseudo_labels import PseudoLabelConfig
-from finepseudo.steps import CrossEntropyConfig
-from finepseudo.temporal_ssl import GitdlConfig
+from finepseudo.alignment.gitdl import GitdlConfig
+from finepseudo.alignment.scorer import AlignabilityConfig, ScorerConfig
+from finepseudo.encoders.action_encoder import ActionEncoderConfig
+from finepseudo.encoders.frame_encoder import FrameEncoderConfig
+from finepseudo.methods.pseudo_labels import PseudoLabelConfig
+from finepseudo.training.objectives import CrossEntropyConfig
 from jobs.start_pictures import check_pictures
 from jobs.train_loop import TrainConfig
 from jobs.typed import Value, build, merge, nearest, plain, set_dotted

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from finepseudo.artifacts import is_done
+from finepseudo.run_folder.done import is_done
 from jobs.config import RunConfig
 from jobs.labelling import check_pool
 from jobs.progress import Reporter

@@ -12,8 +12,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from finepseudo.artifacts import write_table
-from finepseudo.frame_encoder import FrameEncoder
+from finepseudo.encoders.frame_encoder import FrameEncoder
+from finepseudo.run_folder.files import write_table
 from jobs import preempt
 from jobs.config import InputConfig, RunConfig
 from jobs.objectives import trained_action_encoder, trained_frame_encoder

@@ -15,8 +15,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from finepseudo.artifacts import write_json, write_table
-from finepseudo.metrics import classification_metrics
+from finepseudo.evaluation.metrics import classification_metrics
+from finepseudo.run_folder.files import write_json, write_table
 from finepseudo.soft_dtw import soft_alignment, soft_dtw_pairwise
 from jobs import preempt
 from jobs.config import RunConfig

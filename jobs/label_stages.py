@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from finepseudo.artifacts import DONE, Stage
-from finepseudo.checkpoint import save_weights
+from finepseudo.run_folder.done import DONE, Stage
+from finepseudo.training.checkpoint import save_weights
 from jobs import objectives
 from jobs.config import ALIGNING, StrategyName, part
 from jobs.embed import EmbedJob, embed

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from finepseudo.artifacts import write_json, write_table
-from finepseudo.metrics import pseudo_label_metrics
-from finepseudo.pseudo_labels import PseudoLabelConfig, label_pool
+from finepseudo.evaluation.metrics import pseudo_label_metrics
+from finepseudo.methods.pseudo_labels import PseudoLabelConfig, label_pool
+from finepseudo.run_folder.files import write_json, write_table
 from jobs.part_files import matrix, parts, read_parts
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from finepseudo.artifacts import is_done, write_json, write_text
+from finepseudo.run_folder.done import is_done
+from finepseudo.run_folder.files import write_json, write_text
 from jobs.config import RunConfig
 from jobs.progress import Reporter, Tail
 from jobs.run_folder import refuse_other_data

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from finepseudo.action_encoder import ActionEncoder, build_action_encoder
-from finepseudo.alignability import AlignabilityScorer
-from finepseudo.checkpoint import load_weights
-from finepseudo.frame_encoder import FrameEncoder, build_frame_encoder
-from finepseudo.steps import AlignabilityObjective, CrossEntropyObjective, GitdlObjective
+from finepseudo.alignment.scorer import AlignabilityScorer
+from finepseudo.encoders.action_encoder import ActionEncoder, build_action_encoder
+from finepseudo.encoders.frame_encoder import FrameEncoder, build_frame_encoder
+from finepseudo.training.checkpoint import load_weights
+from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective
 from jobs.config import RunConfig
 from jobs.train_loop import seed_of
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from finepseudo.distributed import rank
-from finepseudo.metrics import average_precision
+from finepseudo.evaluation.metrics import average_precision
 from finepseudo.soft_dtw import AlignmentBank, soft_dtw_cdist
-from finepseudo.steps import AlignabilityObjective
+from finepseudo.training.objectives import AlignabilityObjective
 from jobs.config import RunConfig
 from jobs.embed import evaluation_reader
 from jobs.score import Scorer

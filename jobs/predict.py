@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from finepseudo.artifacts import RunPaths
-from finepseudo.predict import Exemplars, Predictor, predict_clip
+from finepseudo.evaluation.predict import Exemplars, Predictor, predict_clip
+from finepseudo.run_folder.layout import RunPaths
 from jobs.config import ALIGNING, RunConfig, StrategyName, from_yaml
 from jobs.embed import evaluation_reader
 from jobs.labelling import read_truth

@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from finepseudo.artifacts import write_text
+from finepseudo.run_folder.files import write_text
 from shards.errors import UserError
 from shards.files import append_line
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from finepseudo.artifacts import begin, finish, is_done
+from finepseudo.run_folder.done import begin, finish, is_done
 from jobs import preempt
 from jobs.config import ALIGNING, RunConfig, StrategyName
 from jobs.run_folder import write_config

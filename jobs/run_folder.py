@@ -18,7 +18,9 @@ from typing import Any
 
 import yaml
 
-from finepseudo.artifacts import DONE, STARTED, RunPaths, read_json, write_json, write_text
+from finepseudo.run_folder.done import DONE, STARTED
+from finepseudo.run_folder.files import read_json, write_json, write_text
+from finepseudo.run_folder.layout import RunPaths
 from jobs.config import IDENTITY, RunConfig, from_yaml, to_yaml
 from jobs.typed import Value, plain
 from shards.errors import UserError

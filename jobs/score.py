@@ -11,11 +11,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from finepseudo.alignability import AlignabilityScorer, length_factor
-from finepseudo.artifacts import write_table
-from finepseudo.checkpoint import load_weights
-from finepseudo.gallery import build_gallery
+from finepseudo.alignment.gallery import build_gallery
+from finepseudo.alignment.scorer import AlignabilityScorer, length_factor
+from finepseudo.run_folder.files import write_table
 from finepseudo.soft_dtw import AlignmentBank, class_alignability
+from finepseudo.training.checkpoint import load_weights
 from jobs import preempt
 from jobs.config import RunConfig
 from jobs.objectives import trained_scorer

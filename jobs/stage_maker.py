@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finepseudo.artifacts import DONE, RunPaths, Stage
+from finepseudo.run_folder.done import DONE, Stage
+from finepseudo.run_folder.layout import RunPaths
 from jobs.config import ALIGNING, RunConfig, StrategyName
 from jobs.labelling import pseudo_items, read_truth
 from jobs.progress import Reporter

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from finepseudo.artifacts import DONE, Stage
 from finepseudo.report import write_report
+from finepseudo.run_folder.done import DONE, Stage
 from jobs.config import ALIGNING, StrategyName, part
 from jobs.evaluate import EvaluateJob, evaluate, write_examples
 from jobs.label_stages import LabelStages

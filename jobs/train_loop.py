@@ -20,9 +20,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from finepseudo.artifacts import write_text
-from finepseudo.checkpoint import checkpoint_steps, load_state, save_state, save_weights
-from finepseudo.optim import OptimConfig, build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from finepseudo.run_folder.files import write_text
+from finepseudo.training.checkpoint import checkpoint_steps, load_state, save_state, save_weights
+from finepseudo.training.optim import OptimConfig, build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from jobs import preempt
 from shards.errors import UserError
 from shards.files import append_line
@@ -245,7 +245,9 @@ class Loop:
         """Average the window over its steps and append one line to the stage's log."""
         window, self.window = self.window, _Window()
         names = sorted(window.sums)
-        means = [window.sums[name].item() / window.steps for name in names]  # equal on every rank (finepseudo.steps)
+        means = [
+            window.sums[name].item() / window.steps for name in names
+        ]  # equal on every rank (finepseudo.training.objectives)
         bad = torch.tensor(float(sum(self.reader.bad.values())), device=self.device)
         if self.world > 1:
             dist.all_reduce(bad)

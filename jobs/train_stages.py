@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from finepseudo.artifacts import DONE, Stage
+from finepseudo.run_folder.done import DONE, Stage
 from jobs import objectives
 from jobs.config import InputConfig, StrategyName, part
 from jobs.stage_maker import StageMaker, Task

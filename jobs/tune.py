@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from finepseudo.artifacts import RunPaths, sha256_json, write_text
+from finepseudo.run_folder.files import sha256_json, write_text
+from finepseudo.run_folder.layout import RunPaths
 from jobs import objectives, preempt
 from jobs.commands import source_version, write_environment
 from jobs.config import RunConfig, part

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from finepseudo.artifacts import RunPaths, begin, is_done, is_started
+from finepseudo.run_folder.done import begin, is_done, is_started
+from finepseudo.run_folder.layout import RunPaths
 from jobs import preempt
 from jobs.config import RunConfig
 from jobs.progress import Reporter

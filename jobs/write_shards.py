@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from finepseudo.artifacts import RunPaths
+from finepseudo.run_folder.layout import RunPaths
 from jobs import preempt
 from jobs.config import RunConfig
 from jobs.progress import Reporter

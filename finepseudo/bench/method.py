@@ -14,17 +14,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from finepseudo.action_encoder import ActionEncoder, ActionEncoderConfig, build_action_encoder
-from finepseudo.alignability import AlignabilityConfig, AlignabilityScorer, ScorerConfig
+from finepseudo.alignment.gallery import build_gallery, class_scores
+from finepseudo.alignment.gitdl import GitdlConfig
+from finepseudo.alignment.scorer import AlignabilityConfig, AlignabilityScorer, ScorerConfig
 from finepseudo.bench.training import ClipSource, Rows, balanced, in_chunks, shuffled, train
-from finepseudo.frame_encoder import FrameEncoder, FrameEncoderConfig, build_frame_encoder
-from finepseudo.gallery import build_gallery, class_scores
-from finepseudo.metrics import average_precision, balanced_pairs
-from finepseudo.optim import OptimConfig
-from finepseudo.pseudo_labels import PseudoLabelConfig, Strategy, label_pool
+from finepseudo.encoders.action_encoder import ActionEncoder, ActionEncoderConfig, build_action_encoder
+from finepseudo.encoders.frame_encoder import FrameEncoder, FrameEncoderConfig, build_frame_encoder
+from finepseudo.evaluation.metrics import average_precision, balanced_pairs
+from finepseudo.methods.pseudo_labels import PseudoLabelConfig, Strategy, label_pool
 from finepseudo.soft_dtw import soft_dtw_pairwise
-from finepseudo.steps import AlignabilityObjective, CrossEntropyConfig, CrossEntropyObjective, GitdlObjective
-from finepseudo.temporal_ssl import GitdlConfig
+from finepseudo.training.objectives import (
+    AlignabilityObjective,
+    CrossEntropyConfig,
+    CrossEntropyObjective,
+    GitdlObjective,
+)
+from finepseudo.training.optim import OptimConfig
 from shards.types import ClipBatch
 
 METHODS: tuple[Strategy | None, ...] = (None, "confidence", "collaborative")

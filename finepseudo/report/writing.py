@@ -6,12 +6,12 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from finepseudo.artifacts import write_text
 from finepseudo.report import classes, confidence, provenance, results
 from finepseudo.report.alarms import alarms
 from finepseudo.report.blocks import Page
 from finepseudo.report.reading import RunFolder, read_run
 from finepseudo.report.summary import summary_table
+from finepseudo.run_folder.files import write_text
 
 
 def write_report(run_dir: Path) -> Path:

@@ -3,11 +3,16 @@
 import numpy as np
 import torch
 
-from finepseudo.action_encoder import ActionEncoderConfig, build_action_encoder
-from finepseudo.alignability import AlignabilityConfig, AlignabilityScorer
-from finepseudo.frame_encoder import FrameEncoderConfig, build_frame_encoder
-from finepseudo.steps import AlignabilityObjective, CrossEntropyConfig, CrossEntropyObjective, GitdlObjective
-from finepseudo.temporal_ssl import GitdlConfig
+from finepseudo.alignment.gitdl import GitdlConfig
+from finepseudo.alignment.scorer import AlignabilityConfig, AlignabilityScorer
+from finepseudo.encoders.action_encoder import ActionEncoderConfig, build_action_encoder
+from finepseudo.encoders.frame_encoder import FrameEncoderConfig, build_frame_encoder
+from finepseudo.training.objectives import (
+    AlignabilityObjective,
+    CrossEntropyConfig,
+    CrossEntropyObjective,
+    GitdlObjective,
+)
 from shards.types import ClipBatch
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from finepseudo.checkpoint import load_weights
+from finepseudo.training.checkpoint import load_weights
 from jobs.__main__ import main
 
 pytestmark = [

@@ -2,9 +2,9 @@
 
 import torch
 
-from finepseudo.action_encoder import ActionEncoderConfig, build_action_encoder
-from finepseudo.checkpoint import save_weights
-from finepseudo.frame_encoder import FrameEncoderConfig, build_frame_encoder
+from finepseudo.encoders.action_encoder import ActionEncoderConfig, build_action_encoder
+from finepseudo.encoders.frame_encoder import FrameEncoderConfig, build_frame_encoder
+from finepseudo.training.checkpoint import save_weights
 from jobs import objectives
 from jobs.config import load
 

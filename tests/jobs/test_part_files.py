@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finepseudo.artifacts import write_table
+from finepseudo.run_folder.files import write_table
 from jobs.embed import to_table
 from jobs.labelling import _scores_of
 from jobs.part_files import chunks, matrix, parts, read_embeddings

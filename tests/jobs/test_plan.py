@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from finepseudo.artifacts import DONE, begin, finish, is_done, write_json
+from finepseudo.run_folder.done import DONE, begin, finish, is_done
+from finepseudo.run_folder.files import write_json
 from jobs.config import load
 from jobs.progress import Reporter
 from jobs.rounds import COMMANDS, make_plan, run_plan

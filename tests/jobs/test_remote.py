@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from finepseudo.artifacts import RunPaths, hash_outputs
+from finepseudo.run_folder.done import hash_outputs
+from finepseudo.run_folder.layout import RunPaths
 from jobs.config import load
 from jobs.embed import evaluation_reader
 from jobs.predict import _single_shard

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from finepseudo.artifacts import is_done
-from finepseudo.checkpoint import load_weights
+from finepseudo.run_folder.done import is_done
+from finepseudo.training.checkpoint import load_weights
 from jobs.__main__ import main
 from jobs.config import load
 from jobs.embed import SCHEMA as EMBEDDINGS

@@ -11,10 +11,10 @@ import torch
 from torch import multiprocessing, nn
 from torch.nn import functional as F
 
-from finepseudo.checkpoint import checkpoint_steps, load_weights
 from finepseudo.distributed import global_mean
-from finepseudo.optim import OptimConfig
-from finepseudo.steps import StepOutput
+from finepseudo.training.checkpoint import checkpoint_steps, load_weights
+from finepseudo.training.objectives import StepOutput
+from finepseudo.training.optim import OptimConfig
 from jobs.train_loop import CHECKPOINTS, FAILURE, LOG, WEIGHTS, Loop, LoopJob, TrainConfig, seed_of
 from shards.errors import UserError
 from shards.types import ClipBatch

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finepseudo.artifacts import RunPaths
+from finepseudo.run_folder.layout import RunPaths
 from jobs import preempt
 from jobs.config import load
 from jobs.progress import Reporter

@@ -1,0 +1,154 @@
+"""One training step a stage: modules that take a ClipBatch and return the loss of the global batch. No loop, no I/O.
+
+Wrap them in DistributedDataParallel; finepseudo/distributed.py explains why its mean of gradients is then the gradient
+of the whole batch. Clips with `valid` False are left out before the network sees them, so they touch neither losses nor
+batch statistics; a rank may hold no valid clip at all. Dropout draws from torch's generator: seed it a step for
+repeatable runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from finepseudo.alignment.gitdl import GitdlConfig, gitdl_loss
+from finepseudo.alignment.scorer import (
+    AlignabilityConfig,
+    AlignabilityScorer,
+    Pairs,
+    length_factor,
+    score_loss,
+    triplet_loss,
+)
+from finepseudo.distributed import gather_rows, global_mean, sum_across_ranks, widened
+from finepseudo.encoders.action_encoder import ActionEncoder
+from finepseudo.encoders.frame_encoder import FrameEncoder
+from finepseudo.soft_dtw import soft_dtw_pairwise
+from shards.errors import UserError
+from shards.types import ClipBatch
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """Loss of the global batch (a scalar with gradient) and named scalars without; equal on every rank."""
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+
+
+class GitdlObjective(nn.Module):
+    """Pre-training of f_A (eq. 9): view 0 is the sparse global clip, view 1 the dense local one. No labels are read."""
+
+    def __init__(self, encoder: FrameEncoder, cfg: GitdlConfig) -> None:
+        """Train `encoder` and its projection head."""
+        super().__init__()
+        self.encoder = encoder
+        self.encoder.projector.requires_grad_(True)
+        self.cfg = cfg
+
+    def forward(self, batch: ClipBatch) -> StepOutput:
+        """Compute L_GITDL of batch.frames [B, 2, T, C, H, W], the mean over clips with two or more shared frames."""
+        if batch.frames.shape[1] != 2:
+            raise UserError(f"GITDL needs 2 views a clip, got {batch.frames.shape[1]}; set sampling policy gitdl")
+        frames, ids = batch.frames[batch.valid], batch.frame_ids[batch.valid]
+        clips = len(frames)
+        projected = self.encoder.project(self.encoder(torch.cat([frames[:, 0], frames[:, 1]])))
+        loss, shared, found = gitdl_loss(projected[:clips], projected[clips:], ids[:, 0], ids[:, 1], self.cfg)
+        usable = shared > 1
+        mean = global_mean(loss, usable)
+        metrics = {
+            "train/loss": mean.detach(),
+            "train/shared_frames": global_mean(shared.float(), torch.ones_like(usable)),
+            "train/retrieval": global_mean(found, usable),
+        }
+        return StepOutput(mean, metrics)
+
+
+class AlignabilityObjective(nn.Module):
+    """Metric learning of f_A and f_S: L_AV = L_AT + omega L_Score (eq. 5) over all pairs of the global batch."""
+
+    def __init__(self, encoder: FrameEncoder, scorer: AlignabilityScorer, cfg: AlignabilityConfig) -> None:
+        """Train `encoder` (freeze its image encoder first, as the paper does) and `scorer`; the head g rests."""
+        super().__init__()
+        self.encoder = encoder
+        self.encoder.projector.requires_grad_(False)
+        self.scorer = scorer
+        self.cfg = cfg
+
+    def forward(self, batch: ClipBatch) -> StepOutput:
+        """Embed view 0 of this rank's clips, gather all ranks' embeddings with gradients, mine every pair."""
+        embeddings = gather_rows(self.encoder(batch.frames[batch.valid, 0]))
+        labels = gather_rows(batch.labels[batch.valid])
+        if len(embeddings) == 0:  # every clip of every rank failed: no pair, zero loss, zero gradients
+            distances = embeddings.new_zeros(0, 0) + embeddings.sum()
+        else:
+            distances = soft_dtw_pairwise(embeddings, gamma=self.cfg.gamma)
+        return self.losses(distances, labels, embeddings.shape[1])
+
+    def losses(self, distances: Tensor, labels: Tensor, length: int) -> StepOutput:
+        """L_AV of raw soft-DTW distances [B, B] of clips with labels [B] (negative = none) and `length` frames."""
+        pairs = Pairs.of(labels, torch.ones_like(labels, dtype=torch.bool))
+        scaled = distances / length_factor(length, self.cfg.norm)
+        triplet, mined, active = triplet_loss(scaled, pairs, self.cfg.margin, self.cfg.mining)
+        fed = distances / length_factor(length, self.scorer.cfg.norm)
+        known = pairs.same | pairs.different
+        if self.training:
+            self.scorer.observe(fed[known])
+        logits = self.scorer.logits(fed)
+        negatives = mined if bool(mined.any()) else pairs.different  # all easy: keep f_S calibrated on every pair
+        score = score_loss(logits, pairs.same, negatives)
+        loss = self.cfg.triplet_weight * triplet + self.cfg.omega * score
+        metrics = {
+            "train/loss": loss,
+            "train/triplet": triplet,
+            "train/score": score,
+            "train/active": active,
+            "train/same": _mean(logits.sigmoid(), pairs.same),
+            "train/different": _mean(logits.sigmoid(), pairs.different),
+        }
+        return StepOutput(loss, {name: value.detach() for name, value in metrics.items()})
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    return torch.where(where, values, torch.zeros_like(values)).sum() / where.sum().clamp(min=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrossEntropyConfig:
+    """Constants of eq. (6)."""
+
+    # paper, eq. (6): none
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a share outside its range."""
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing {self.label_smoothing} must lie in [0, 1)")
+
+
+class CrossEntropyObjective(nn.Module):
+    """Training of f_E by cross-entropy (eq. 6) on true and pseudo-labels alike."""
+
+    def __init__(self, encoder: ActionEncoder, cfg: CrossEntropyConfig) -> None:
+        """Train `encoder`."""
+        super().__init__()
+        self.encoder = encoder
+        self.cfg = cfg
+
+    def forward(self, batch: ClipBatch) -> StepOutput:
+        """Compute L_CE of view 0, the mean over all valid labelled clips of every rank."""
+        used = batch.valid & (batch.labels >= 0)
+        labels = batch.labels[used]
+        logits = widened(self.encoder(batch.frames[used, 0]))
+        counted = torch.ones_like(labels, dtype=torch.bool)
+        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.cfg.label_smoothing)
+        loss = global_mean(losses, counted)
+        metrics = {
+            "train/loss": loss.detach(),
+            "train/accuracy": global_mean((logits.argmax(-1) == labels).float(), counted).detach(),
+            "train/clips": sum_across_ranks(counted.sum().float()),
+        }
+        return StepOutput(loss, metrics)

@@ -1,0 +1,123 @@
+"""f_A: shapes, unit vectors, what is frozen, torchvision's names, stretched positions."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from finepseudo.encoders.frame_encoder import FrameEncoderConfig, build_frame_encoder, positions
+from finepseudo.encoders.resnet import ResNet50
+
+
+def fingerprint(module):
+    lines = sorted(f"{name} {tuple(value.shape)}" for name, value in module.state_dict().items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def vtn():
+    torch.manual_seed(0)
+    return build_frame_encoder(FrameEncoderConfig())
+
+
+def statistics(module):
+    return {name: value.clone() for name, value in module.named_buffers()}
+
+
+def moved(before, module):
+    return {name for name, value in module.named_buffers() if not torch.equal(before[name], value)}
+
+
+def test_resnet_has_torchvisions_names_and_shapes():
+    # taken from torchvision 0.28 resnet50 less its fc, where eval outputs were equal bit for bit
+    resnet = ResNet50()
+    assert fingerprint(resnet) == "c1f7fd3808aa49e7afb0ec26ebebafda398d447a68e9547c34a3d6fc8945c74c"
+    assert sum(p.numel() for p in resnet.parameters()) == 25_557_032 - 2048 * 1000 - 1000
+
+
+def test_vtn_is_carls_size_and_embeds_unit_vectors(vtn):
+    above = sum(p.numel() for n, p in vtn.named_parameters() if not n.startswith(("image.", "projector.")))
+    assert round(above / 1e6, 2) == 3.85
+    vtn.eval()
+    with torch.no_grad():
+        out = vtn(torch.rand(2, 3, 3, 32, 32))
+        projected = vtn.project(out)
+    assert out.shape == projected.shape == (2, 3, 128)
+    for value in (out, projected):
+        torch.testing.assert_close(value.norm(dim=-1), torch.ones(2, 3))
+
+
+def test_vtn_trains_layer4_only_until_frozen_whole(vtn):
+    vtn.train()
+    before = statistics(vtn.image)
+    vtn(torch.rand(2, 3, 3, 32, 32)).sum().backward()
+    assert {name.split(".")[0] for name in moved(before, vtn.image)} == {"layer4"}
+    assert {n.split(".")[0] for n, p in vtn.image.named_parameters() if p.grad is not None} == {"layer4"}
+    vtn.freeze_image_encoder()
+    vtn.zero_grad()
+    vtn.train()
+    before = statistics(vtn.image)
+    vtn(torch.rand(2, 3, 3, 32, 32)).sum().backward()
+    assert moved(before, vtn.image) == set()
+    assert all(p.grad is None for p in vtn.image.parameters())
+    assert all(p.grad is not None for p in vtn.temporal.parameters())
+
+
+def test_tiny_freezes_its_statistics_too():
+    encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny"))
+    encoder.freeze_image_encoder()
+    encoder.train()
+    before = statistics(encoder.image)
+    out = encoder(torch.rand(2, 4, 3, 24, 24))
+    assert out.shape == (2, 4, 64) and out.requires_grad
+    assert moved(before, encoder.image) == set()
+
+
+def test_positions_are_stretched_onto_the_training_length():
+    angle = 19 / 9 * np.array([0, 4, 9])
+    got = positions(10, 4, 20)[[0, 4, 9]].numpy()
+    np.testing.assert_allclose(got[:, 0], np.sin(angle), atol=1e-5)
+    np.testing.assert_allclose(got[:, 3], np.cos(angle / 100), atol=1e-5)
+    torch.testing.assert_close(positions(20, 8, 20)[-1], positions(7, 8, 20)[-1])
+
+
+def test_embedding_knows_its_place_and_its_neighbours():
+    torch.manual_seed(1)
+    encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny")).eval()
+    frames = torch.rand(1, 6, 3, 24, 24)
+    with torch.no_grad():
+        plain, other = encoder(frames), encoder(torch.cat([frames[:, :5], torch.rand(1, 1, 3, 24, 24)], 1))
+        assert (plain[:, 0] - other[:, 0]).abs().max() > 1e-4
+        torch.testing.assert_close(encoder(torch.cat([frames, frames.flip(1)]))[:1], plain)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"width": 100}, "multiple of 2 x heads"),
+        ({"init": "byol"}, "init byol with weights None"),
+        ({"weights": "x.pt"}, "init random with weights x.pt"),
+        ({"variant": "tiny", "init": "byol", "weights": "x.pt"}, "needs variant vtn"),
+        ({"dropout": 1.0}, r"\[0, 1\)"),
+        ({"train_length": 1}, "at least 2"),
+    ],
+)
+def test_config_refuses(options, words):
+    with pytest.raises(ValueError, match=words):
+        FrameEncoderConfig(**options)
+
+
+def test_bf16_is_the_encoder_alone_and_close_to_fp32():
+    frames = torch.rand(3, 5, 3, 24, 24)
+    out = {}
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(2)
+        encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny", precision=precision, dropout=0.0))
+        out[precision] = encoder(frames)
+        encoder.project(out[precision]).sum().backward()
+        assert {p.grad.dtype for p in encoder.parameters()} == {torch.float32}
+        assert {b.dtype for b in statistics(encoder).values()} <= {torch.float32, torch.int64}
+    assert out["bf16"].dtype == torch.float32
+    torch.testing.assert_close(out["bf16"].norm(dim=-1), torch.ones(3, 5))
+    assert 1e-5 < (out["bf16"] - out["fp32"]).abs().max() < 0.05

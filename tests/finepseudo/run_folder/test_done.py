@@ -1,0 +1,106 @@
+"""DONE records: a kill at any write is never taken for done, and changed inputs undo a stage."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from finepseudo.run_folder.done import DONE, STARTED, Stage, begin, finish, is_done
+from finepseudo.run_folder.files import write_text
+from shards.errors import UserError
+from tests.finepseudo.run_folder.test_files import Killed
+
+
+def first(folder: Path, **config: object) -> Stage:
+    return Stage(
+        kind="first", folder=folder / "first", config=config, inputs={}, outputs=("out-*.txt",), scratch=("tmp",)
+    )
+
+
+def second(folder: Path, **config: object) -> Stage:
+    inputs = {"first": folder / "first" / DONE}
+    return Stage(kind="second", folder=folder / "second", config=config, inputs=inputs, outputs=("out.txt",))
+
+
+def run(stage: Stage, name: str, text: str) -> None:
+    begin(stage)
+    write_text(stage.folder / name, text)
+    finish(stage, wall_s=1.0, code_version="x")
+
+
+def test_a_stage_is_done_until_config_inputs_or_outputs_change(tmp_path):
+    run(first(tmp_path, lr=1), "out-1.txt", "one")
+    run(second(tmp_path), "out.txt", "two")
+    assert is_done(first(tmp_path, lr=1))
+    assert is_done(second(tmp_path))
+    assert not is_done(first(tmp_path, lr=2))
+    assert not is_done(second(tmp_path, gamma=1))
+
+    (tmp_path / "first" / "out-1.txt").write_text("ONE")
+    assert not is_done(first(tmp_path, lr=1))
+
+
+def test_an_output_more_or_less_undoes_the_stage(tmp_path):
+    run(first(tmp_path), "out-1.txt", "one")
+    (tmp_path / "first" / "out-2.txt").write_text("stranger")
+    assert not is_done(first(tmp_path))
+    (tmp_path / "first" / "out-2.txt").unlink()
+    assert is_done(first(tmp_path))
+    (tmp_path / "first" / "out-1.txt").unlink()
+    assert not is_done(first(tmp_path))
+
+
+def test_the_same_output_made_again_leaves_later_stages_done(tmp_path):
+    run(first(tmp_path, lr=1), "out-1.txt", "one")
+    run(second(tmp_path), "out.txt", "two")
+    run(first(tmp_path, lr=2), "out-1.txt", "one")
+    assert is_done(second(tmp_path))
+    run(first(tmp_path, lr=3), "out-1.txt", "other")
+    assert not is_done(second(tmp_path))
+
+
+def test_a_started_stage_goes_on_only_with_the_same_key(tmp_path):
+    stage = first(tmp_path, lr=1)
+    assert not begin(stage)
+    (stage.folder / "tmp").mkdir()
+    (stage.folder / "tmp" / "checkpoint").write_text("x")
+    assert begin(stage), "the same stage goes on"
+    assert (stage.folder / "tmp" / "checkpoint").exists()
+
+    assert not begin(first(tmp_path, lr=2)), "another configuration starts over"
+    assert not (stage.folder / "tmp").exists()
+
+
+def test_old_outputs_are_gone_before_an_undone_stage_runs(tmp_path):
+    run(first(tmp_path, lr=1), "out-1.txt", "one")
+    begin(first(tmp_path, lr=2))
+    assert [path.name for path in (tmp_path / "first").iterdir()] == [STARTED]
+
+
+@pytest.mark.parametrize("fails_at", range(3))
+def test_a_kill_at_any_write_of_a_stage_is_never_taken_for_done(tmp_path, monkeypatch, fails_at):
+    """Kill at the n-th rename of: STARTED, the output, DONE. Then the same stage runs again to the same record."""
+    calls = 0
+    real = os.replace
+
+    def replace(source, target):
+        nonlocal calls
+        calls += 1
+        if calls == fails_at + 1:
+            raise Killed
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(Killed):
+        run(first(tmp_path), "out-1.txt", "one")
+    monkeypatch.undo()
+    assert not is_done(first(tmp_path))
+    run(first(tmp_path), "out-1.txt", "one")
+    assert is_done(first(tmp_path))
+    assert not [path for path in (tmp_path / "first").iterdir() if path.name.endswith(".tmp")]
+
+
+def test_a_stage_without_its_output_is_refused(tmp_path):
+    begin(first(tmp_path))
+    with pytest.raises(UserError, match=r"first ended without out-\*\.txt"):
+        finish(first(tmp_path), wall_s=0, code_version="x")

@@ -1,0 +1,47 @@
+"""The learning rate is a pure function of the step; f_S learns faster; frozen weights stay out."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from finepseudo.training.optim import OptimConfig, build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from tests.finepseudo.batches import objective
+
+
+def test_warm_up_then_cosine():
+    cfg = OptimConfig(lr=1.0, warmup_epochs=2)
+    rates = [learning_rate(cfg, step, 100, 5) for step in range(100)]
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rates[10] == 1.0 and rates[55] == pytest.approx(0.5)
+    assert all(a >= b for a, b in pairwise(rates[10:])) and 0 < rates[-1] < 0.01
+
+
+def test_warm_up_leaves_half_of_a_short_stage():
+    cfg = OptimConfig(lr=1.0)
+    assert learning_rate(cfg, 3, 8, 100) == 1.0
+    assert learning_rate(cfg, 0, 1, 1) == 1.0
+
+
+def test_groups():
+    module = objective("alignability")
+    module.encoder.freeze_image_encoder()
+    optimizer = build_optimizer(module, OptimConfig(lr=0.5))
+    set_learning_rate(optimizer, 0.1)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.5]
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in module.parameters() if p.requires_grad}
+    assert not held & {id(p) for p in module.encoder.image.parameters()}
+    assert len(build_optimizer(objective("cross_entropy"), OptimConfig()).param_groups) == 1
+
+
+def test_clipping():
+    parameter = torch.nn.Parameter(torch.zeros(4))
+    parameter.grad = torch.full((4,), 50.0)
+    assert clip_gradients([parameter], OptimConfig()) == 100
+    assert parameter.grad.norm() == pytest.approx(10, rel=1e-5)
+
+
+def test_constants_are_checked():
+    with pytest.raises(ValueError, match="lr"):
+        OptimConfig(lr=0.0)
