@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.config import load
+from jobs.config.recipes import load
 from tests.shards.make_clips import need_data, write_numbered
 
 REPOSITORY = Path(__file__).parents[1]

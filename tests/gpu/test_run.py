@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from finepseudo.training.checkpoint import load_weights
-from jobs.__main__ import main
+from jobs.cli.main import main
 
 pytestmark = [
     pytest.mark.gpu,

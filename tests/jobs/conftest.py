@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobs import preempt
+from jobs.cluster import preempt
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    from jobs.ray_session import ray_session
+    from jobs.cluster.session import ray_session
 
     before = {number: signal.getsignal(number) for number in preempt.SIGNALS}
     with ray_session():

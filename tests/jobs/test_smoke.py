@@ -16,11 +16,11 @@ import pytest
 
 from finepseudo.run_folder.done import is_done
 from finepseudo.training.checkpoint import load_weights
-from jobs.__main__ import main
-from jobs.config import load
-from jobs.embed import SCHEMA as EMBEDDINGS
+from jobs.cli.main import main
+from jobs.config.recipes import load
+from jobs.pipeline.stages.stages import Stages
 from jobs.progress import Reporter
-from jobs.stages import Stages
+from jobs.workers.embed import SCHEMA as EMBEDDINGS
 from shards.annotations.base import Annotations, read_clips, write_clips
 from shards.splits.label_split import read_split
 

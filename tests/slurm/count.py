@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from jobs import preempt
+from jobs.cluster import preempt
 
 run, steps = Path(sys.argv[1]), int(sys.argv[2])
 preempt.clear(run)

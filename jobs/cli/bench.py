@@ -1,0 +1,20 @@
+"""`finepseudo bench WHAT`: the figures of the project, measured on the user's machine against peers in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def bench(what: str, options: Sequence[str]) -> int:
+    """Run one benchmark; what follows its name on the command line are its own options."""
+    if what == "method":
+        from jobs.bench import method
+
+        return method.main(options)
+    if what == "data":
+        from jobs.bench import data
+
+        return data.main(options)
+    from finepseudo.bench import alignment
+
+    return alignment.main(options)

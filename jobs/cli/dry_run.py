@@ -1,0 +1,173 @@
+"""`--dry-run` and `check`: what would run, on what, how large it is; and all that can be checked without running."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from finepseudo.run_folder.done import is_done
+from jobs.config.run import RunConfig
+from jobs.pipeline.plan import COMMANDS, make_plan
+from jobs.pipeline.stages.stage_maker import Task
+from jobs.pipeline.stages.stages import Stages
+from jobs.progress import Reporter
+from jobs.workers.labelling import check_pool
+from shards.annotations import annotation_files
+from shards.annotations import load as load_annotations
+from shards.annotations.base import Annotations
+from shards.check.dataset import check_config
+from shards.errors import UserError
+from shards.splits.label_split import draw_split
+from shards.storage.remote import is_url
+
+
+def check(cfg: RunConfig) -> int:
+    """Look over annotations and videos; 0 when nothing has to be mended, else 2."""
+    if rendered(cfg):
+        _say(f"{cfg.data.name}: rendered when the shards are written; nothing to check")
+        return 0
+    found = check_config(cfg.data, missing_list=cfg.folder / "missing.txt", look=partial(split_problems, cfg))
+    _say(found.render())
+    return 0 if found.ok else UserError.exit_code
+
+
+def dry_run(cfg: RunConfig, command: str) -> int:
+    """Print the plan of a command; 0 when nothing that could be checked is wrong, else 2."""
+    problems = list(weight_problems(cfg))
+    found, note = read_annotations(cfg)
+    if found is None and note.startswith("PROBLEM"):
+        problems.append(note.removeprefix("PROBLEM "))
+        note = f"{cfg.data.name}: cannot be read, see below"
+    _say(f"run folder  {cfg.folder}")
+    _say(f"data        {note}")
+    if found is not None:
+        refused = list(split_problems(cfg, found))
+        problems += refused
+        if not refused:
+            _say("\n".join(measure(cfg, found).lines(cfg)))
+    _say("\n".join(resource_lines(cfg)))
+    _say("stages      (groups in order; those of one line may run side by side)")
+    for line in plan_lines(cfg, command):
+        _say(line)
+    for problem in problems:
+        _say(f"PROBLEM {problem}")
+    return UserError.exit_code if problems else 0
+
+
+def rendered(cfg: RunConfig) -> bool:
+    """Tell whether the videos are made by the run itself."""
+    return cfg.data.name == "synthetic_diving"
+
+
+def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
+    """Read the annotation files where they are; else say what could not be checked."""
+    if rendered(cfg):
+        made = cfg.data.synthetic
+        return None, (
+            f"{cfg.data.name}: {len(made.class_names)} classes, {made.train_per_class} training and "
+            f"{made.test_per_class} test videos each, rendered by the run"
+        )
+    here = [Path(cfg.data.root).expanduser()] if cfg.data.root else annotation_files(cfg.data)
+    absent = [path for path in here if not path.exists()]
+    if absent and cfg.data.name != "csv":
+        return None, f"{cfg.data.name}: {absent[0]} is not here; lists and videos are not checked (set data.root)"
+    try:
+        found = load_annotations(cfg.data)
+    except UserError as error:
+        return None, f"PROBLEM {error}"
+    paths = found.clips["path"].to_pylist()  # what lies behind a URL is not asked for here
+    missing = sum(not Path(path).exists() for path in paths if not is_url(path))
+    note = f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip()
+    return found, note + (f"; {missing:,} videos are not here (`finepseudo check` lists them)" if missing else "")
+
+
+def weight_problems(cfg: RunConfig) -> Iterator[str]:
+    """Name weights files that are not there."""
+    for name in ("frame_encoder", "action_encoder"):
+        path = getattr(cfg, name).weights
+        if path and not Path(path).is_file():
+            yield f"{name}.weights: {path} is not there; give the path of a checkpoint, or leave it empty"
+
+
+def split_problems(cfg: RunConfig, found: Annotations) -> Iterator[str]:
+    """Say why the label split of a seed cannot be drawn: roles that do not fit, no labels of a class, no pool."""
+    for seed in cfg.seeds:
+        try:
+            check_pool(draw_split(found, cfg.split, seed), cfg.strategies)
+        except UserError as error:
+            yield str(error)
+            return
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """How large the parts of a run are."""
+
+    labelled: int
+    unlabelled: int
+    test: int
+    gallery: int
+    shards: int
+
+    def lines(self, cfg: RunConfig) -> list[str]:
+        """Write the sizes as plain lines."""
+        frames, width = cfg.frame_input.sampling.frames, cfg.frame_encoder.size("embedding")
+        gigabytes = 4e-9 * (self.labelled + self.unlabelled) * frames * width
+        views = cfg.evaluate.views * cfg.evaluate.crops
+        roles = f"{self.labelled:,} labelled, {self.unlabelled:,} unlabelled, {self.test:,} test"
+        product = f"{self.unlabelled:,} clips x {self.gallery:,} in the gallery, {frames} x {frames} frames"
+        return [
+            f"split       {roles} (seed {cfg.seeds[0]})",
+            f"shards      {self.shards:,} tars of up to {cfg.shards.clips_per_shard} clips, {cfg.shards.profile}"
+            + (f", in {cfg.shards.store}" if cfg.shards.store else ""),
+            f"alignment   {self.unlabelled * self.gallery:,} soft-DTW distances a round ({product})",
+            f"embeddings  {gigabytes:.2f} GB a round",
+            f"test        {self.test * views:,} views a strategy and seed",
+        ]
+
+
+def measure(cfg: RunConfig, found: Annotations) -> Size:
+    """Count what the first seed's split makes of the annotations."""
+    split = draw_split(found, cfg.split, cfg.seeds[0])
+    labelled = split.items("labelled")
+    per_class = Counter(labelled.labels.tolist())
+    return Size(
+        labelled=len(labelled),
+        unlabelled=len(split.keys("unlabelled")),
+        test=len(split.keys("test")),
+        gallery=sum(min(cfg.embed.gallery_per_class, n) for n in per_class.values()),
+        shards=-(-found.clips.num_rows // cfg.shards.clips_per_shard),
+    )
+
+
+def resource_lines(cfg: RunConfig) -> list[str]:
+    """Write what each job takes."""
+    taken = cfg.resources
+    return [
+        f"training    {taken.workers} workers an encoder, {taken.cpus_per_worker:g} CPUs each, device {taken.device}, "
+        f"side by side: {taken.parallel_encoders}",
+        f"mapping     {taken.embed_actors} embedding and {taken.score_actors} alignment actors; "
+        f"{taken.write_tasks} shards written at a time",
+    ]
+
+
+def plan_lines(cfg: RunConfig, command: str) -> Iterator[str]:
+    """List the stages of a command with their state."""
+    with Reporter(cfg.folder, tensorboard=False) as reporter:
+        for group in make_plan(cfg, Stages(cfg, reporter)):
+            wanted = [task for task in group if command not in COMMANDS or task.stage.kind in COMMANDS[command]]
+            if wanted:
+                yield "  " + "   ".join(f"{state(task):5} {task.name}" for task in wanted)
+
+
+def state(task: Task) -> str:
+    """Say where a stage stands: done, or to do."""
+    return "done" if is_done(task.stage) else "to do"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")

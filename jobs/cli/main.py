@@ -1,0 +1,59 @@
+"""The command line: `finepseudo <command>` = `python -m jobs <command>`.
+
+One way to say everything: a recipe, then `section.key=value` for what differs. Bad input ends with one line and code 2,
+a stop request with code 75 (type the same command again), Ctrl-C with code 130.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from jobs.cli.parser import parser
+from shards.errors import UserError
+from shards.files import FULL_DISK
+
+OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    rest, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
+    arguments = parser().parse_args(rest)
+    arguments.overrides = [*getattr(arguments, "set", ()), *overrides]
+    from jobs.cli.commands import dispatch
+    from jobs.cluster.preempt import Preempted
+
+    try:
+        return dispatch(arguments, main)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except BrokenPipeError:  # `| head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        sys.stderr.write(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}; make room\n")
+        return UserError.exit_code
+    except Preempted:
+        from jobs.cluster.preempt import EXIT_CODE
+
+        sys.stderr.write("stopped on request; everything done is on disk; the same command goes on\n")
+        return EXIT_CODE
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on\n")
+        return 130
+
+
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Take `section.key=value` out of the arguments, wherever they stand."""
+    rest: list[str] = []
+    overrides: list[str] = []
+    for place, argument in enumerate(argv):
+        is_value = place > 0 and argv[place - 1] == "--set"
+        (overrides if OVERRIDE.match(argument) and not is_value else rest).append(argument)
+    return rest, overrides

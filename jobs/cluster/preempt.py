@@ -1,0 +1,51 @@
+"""Stop at an agreed step: a signal becomes the file `<run folder>/STOP`, which every worker of the run can see.
+
+The driver installs the handlers; the training loop asks `requested` at step boundaries on rank 0 and broadcasts the
+answer, so that all ranks write the same checkpoint; the driver then exits with `EXIT_CODE`. The Slurm scripts requeue
+a job only for that code, and the requeued job continues because resume is the default.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+
+EXIT_CODE = 75
+"""EX_TEMPFAIL of sysexits.h: stopped on request, everything done so far is on disk, run the same command again."""
+
+SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
+"""USR1: Slurm's warning (`--signal=B:USR1@120`); USR2: submitit's; TERM: preemption or `scancel`."""
+
+_STOP = "STOP"
+
+
+def install(run_dir: Path | str) -> None:
+    """Turn the stop signals of this process into `<run_dir>/STOP`.
+
+    Call it in the main thread and after `ray.init`, which takes SIGTERM for itself. A second signal changes nothing,
+    even while the first is handled: preemption sends USR1 and TERM at once.
+    """
+    path = Path(run_dir) / _STOP
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))  # one step, and the same when it is done twice
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
+
+
+def requested(run_dir: Path | str) -> bool:
+    """Tell whether somebody asked this run to stop at the next step boundary."""
+    return (Path(run_dir) / _STOP).exists()
+
+
+def clear(run_dir: Path | str) -> None:
+    """Forget an earlier request; the driver calls it once when a run starts or continues."""
+    (Path(run_dir) / _STOP).unlink(missing_ok=True)
+
+
+class Preempted(Exception):  # noqa: N818 - not an error
+    """Asked to stop; everything done so far is on disk."""

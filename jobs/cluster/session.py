@@ -1,0 +1,172 @@
+"""One Ray for the life of a command: attach to the cluster that is there, or start a local one and end it.
+
+A local Ray gets its own short temporary folder and its own token, so that runs of several users or of one user on one
+machine neither see nor stop each other.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from jobs.cluster.ray_node import answers
+from jobs.cluster.temp_folder import TOKEN, ray_folder
+from shards.errors import UserError
+
+LOCAL_CPUS = 4
+"""Logical CPUs of a local Ray at least: with 2, actors and read tasks of Ray Data can wait for each other for ever."""
+
+OBJECT_STORE_BYTES = 400_000_000
+"""Object store of a local Ray; Ray's own default is 30 % of the memory."""
+
+_QUIET = {
+    # a thread of Ray Data that is still at work after the end of a session would start a Ray of its own
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started",  # two encoders start at the same time
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+}
+
+STORE_SETTINGS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+    "FSSPEC_S3_ENDPOINT_URL",
+)
+"""Where a remote store is, for workers of a cluster that was started without it. Secrets are not among them: Ray shows
+these values to everybody who may look at the cluster, and the nodes have their own (role, profile, job environment)."""
+
+
+@contextmanager
+def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator[None]:
+    """Give the block a running Ray; `RAY_ADDRESS` decides whether it is a cluster's or our own.
+
+    Inside another such block it is that block's Ray.
+    """
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        with _plain_refusals():
+            yield
+        return
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    paths = [str(Path(__file__).parents[2]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
+    with nullcontext() if os.environ.get("RAY_ADDRESS") else ray_folder() as folder:
+        try:
+            _attach(dashboard) if folder is None else _start(folder, dashboard, cpus)
+            _quiet_data()
+            with _plain_refusals():
+                yield
+        finally:
+            if "ray" in sys.modules:
+                sys.modules["ray"].shutdown()
+
+
+@contextmanager
+def _plain_refusals() -> Iterator[None]:
+    """Raise what a task, actor or worker has refused as it was raised there, not as the trace that Ray makes of it."""
+    try:
+        yield
+    except Exception as error:
+        inner: BaseException | None = error
+        while inner is not None and (not isinstance(inner, UserError) or hasattr(inner, "cause")):
+            inner = getattr(inner, "cause", None) or inner.__cause__
+        if inner is None or inner is error:
+            raise
+        raise inner from None
+
+
+def _runtime(address: str | None) -> dict[str, Any] | None:
+    """Tell every process where remote stores are, for those of a cluster do not have our environment; and its address.
+
+    Ray Train's cleaner looks the cluster up anew when Ray Tune has stopped a trial. Where several Rays run on a machine
+    it would give up, and the trial's CPUs would never be free again.
+    """
+    told = {name: os.environ[name] for name in STORE_SETTINGS if name in os.environ}
+    told |= {"RAY_ADDRESS": address} if address else {}
+    return {"env_vars": told} if told else None
+
+
+def _attach(dashboard: bool) -> None:
+    address = os.environ["RAY_ADDRESS"]
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host and not answers(host, int(port)):
+        raise UserError(  # Ray itself would try for minutes
+            f"RAY_ADDRESS={address}: nobody answers there; start Ray, or unset RAY_ADDRESS for a local one"
+        )
+    import ray  # only now: Ray reads the mode of authentication when it is imported
+
+    try:
+        ray.init(runtime_env=_runtime(address if dashboard else None), logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"RAY_ADDRESS={address}: no Ray answers there ({str(error).splitlines()[0]}); "
+            "start it, or unset RAY_ADDRESS for a local one"
+        ) from error
+
+
+def local_cpus() -> int:
+    """Count the CPUs that a local Ray may use: what Slurm or the scheduler gave this process, not what the host has."""
+    granted = os.environ.get("SLURM_CPUS_ON_NODE")
+    return max(LOCAL_CPUS, int(granted) if granted else len(os.sched_getaffinity(0)))
+
+
+def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(folder / TOKEN))
+    import ray  # only now, as above
+
+    address = None
+    if dashboard:
+        port = _free_port()
+        os.environ["RAY_GCS_SERVER_PORT"] = str(port)
+        address = f"{ray.util.get_node_ip_address()}:{port}"
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus or local_cpus(),
+            include_dashboard=dashboard,
+            object_store_memory=OBJECT_STORE_BYTES,
+            runtime_env=_runtime(address),
+            _temp_dir=str(folder),
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+    except Exception as error:  # of many kinds; all of them mean that no Ray has come up
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"Ray does not start on this machine ({reason}); run the same command again") from error
+    finally:
+        os.environ.pop("RAY_GCS_SERVER_PORT", None)
+
+
+def _free_port() -> int:
+    """Find a port below the ones that the system hands out and above those of Ray's workers."""
+    for port in range(20000 + os.getpid() % 10000, 32000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port
+    raise UserError("no free port between 20000 and 32000; is another program using them all?")
+
+
+def _quiet_data() -> None:
+    import logging
+
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)

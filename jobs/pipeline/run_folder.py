@@ -1,0 +1,161 @@
+"""The run folder: who works in it, for which data it was made, and with what its stages ran.
+
+One rule: config.yaml is written, atomically and under the lock, when a stage is about to run. A command that is refused
+or finds nothing to do leaves it as it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finepseudo.run_folder.done import DONE, STARTED
+from finepseudo.run_folder.files import read_json, write_json, write_text
+from finepseudo.run_folder.layout import RunPaths
+from jobs.config.build import Value, plain
+from jobs.config.recipes import from_yaml, to_yaml
+from jobs.config.run import IDENTITY, RunConfig
+from shards.errors import UserError
+from shards.files import disk_errors
+
+Change = tuple[str, Any, Any]
+"""Dotted key, what it was, what it is."""
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What flock says on a file system without locks, such as Lustre mounted without `flock`."""
+
+
+class FolderLock:
+    """The lock of a run folder: one command works in it at a time, or any number of `write-shards --part`."""
+
+    def __init__(self, folder: Path, descriptor: int) -> None:
+        self._folder, self._descriptor, self._warned = folder, descriptor, False
+
+    def take(self, *, shared: bool = False, wait: bool = False) -> bool:
+        """Take the lock, or change the kind of it; tell whether it could be had, at once unless it may `wait`."""
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(self._descriptor, kind if wait else kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            if not self._warned:
+                self._warned = True
+                sys.stderr.write(
+                    f"warning: {self._folder}: its file system has no locks ({error.strerror}); "
+                    "nothing keeps two commands from working in it at the same time\n"
+                )
+        return True
+
+    def refuse(self) -> UserError:
+        """Make the error of who finds it taken."""
+        return UserError(f"{self._folder}: another command works in it; wait for its end or use another --name")
+
+
+@contextmanager
+def opened_lock(folder: Path) -> Iterator[FolderLock]:
+    """Make the run folder where it is missing and give its lock, which nobody holds yet; it is free at the end."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        yield FolderLock(folder, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder alone: two commands at once would write into each other's stages."""
+    with opened_lock(folder) as lock:
+        if not lock.take():
+            raise lock.refuse()
+        yield
+
+
+def write_config(cfg: RunConfig) -> None:
+    """Write what the stage that is about to run runs with."""
+    path, text = RunPaths(cfg.folder).config, to_yaml(cfg)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+def refuse_other_data(cfg: RunConfig, *, force: bool) -> list[Change]:
+    """Refuse a run folder whose stages were made from another data set or split; return all keys that changed."""
+    changes = changed_keys(cfg)
+    if not force and (refused := _of_data(changes)):
+        key, was, now = refused[0]
+        raise UserError(
+            f"{cfg.folder} was made with {key}={was}, now it is {now}; use another --name, or --force to start it over"
+        )
+    return changes
+
+
+def changed_keys(cfg: RunConfig) -> list[Change]:
+    """List the keys with which the stages of a run folder ran and that now differ; resources change no result."""
+    stored = stored_config(cfg)
+    if stored is None:
+        return []
+    old, new = (
+        {key: flat for name in _sections(c) for key, flat in leaves(plain(getattr(c, name)), name)}
+        for c in (stored, cfg)
+    )
+    return differences(old, new)
+
+
+def _sections(cfg: RunConfig) -> list[str]:
+    """Name the sections that say what a run makes, not where and with how many machines."""
+    return [field.name for field in fields(cfg) if field.name not in ("resources", "out", "name")]
+
+
+def _of_data(changes: Sequence[Change]) -> list[Change]:
+    return [change for change in changes if change[0].split(".")[0] in IDENTITY]
+
+
+def record_forced(cfg: RunConfig, changes: Sequence[Change]) -> None:
+    """Add to forced.json what of the data and the split is changed, which only --force allows."""
+    if changes := _of_data(changes):
+        path = cfg.folder / "forced.json"
+        before = read_json(path) if path.exists() else []
+        write_json(path, [*before, *({"key": key, "was": was, "is": now} for key, was, now in changes)])
+
+
+def stored_config(cfg: RunConfig) -> RunConfig | None:
+    """Read what the stages of a run folder ran with; None where none has begun."""
+    path = RunPaths(cfg.folder).config
+    if not path.exists() or not _has_begun(cfg.folder):
+        return None
+    try:
+        return from_yaml(path)  # keys that are newer than the folder have their defaults
+    except (OSError, yaml.YAMLError, UserError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read by this version ({reason}); use another --name") from error
+
+
+def _has_begun(folder: Path) -> bool:
+    """Tell whether a stage has left its record; a launch links folders of stages."""
+    return any({DONE, STARTED} & set(names) for _, _, names in os.walk(folder, followlinks=True))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """List the keys of two flat mappings that differ."""
+    return [(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+
+
+def leaves(value: Value, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Walk through nested mappings: dotted key, value."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from leaves(item, f"{prefix}.{key}")
+    else:
+        yield prefix, value

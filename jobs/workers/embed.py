@@ -1,0 +1,144 @@
+"""Embed the labelled and the unlabelled clips of a split with both encoders, one pass, one part file per chunk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from finepseudo.encoders.frame_encoder import FrameEncoder
+from finepseudo.run_folder.files import write_table
+from jobs.cluster import preempt
+from jobs.config.run import RunConfig
+from jobs.config.sections import InputConfig
+from jobs.progress import Count
+from jobs.workers.map_parts import Pool, Work, device_of, map_parts
+from jobs.workers.models import trained_action_encoder, trained_frame_encoder
+from jobs.workers.part_files import chunks
+from jobs.workers.train import prepare_torch
+from jobs.workers.train_loop import seed_of
+from shards.read.augment import recode
+from shards.read.reader import ClipReader
+from shards.storage.manifest import Manifest
+from shards.types import ClipBatch, ItemTable
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("embedding", pa.list_(pa.float32())),
+        ("T", pa.int32()),
+        ("F", pa.int32()),
+        ("p_E", pa.list_(pa.float32())),
+        ("uncertainty", pa.float32()),
+        ("valid", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedJob:
+    """What every actor is told. `frame_weights` None leaves f_A out."""
+
+    cfg: RunConfig
+    run: Path
+    folder: Path
+    shards: Path
+    n_classes: int
+    seed: int
+    action_weights: Path
+    frame_weights: Path | None
+
+
+def evaluation_reader(cfg: RunConfig, shards: Path, inputs: InputConfig, device: torch.device) -> ClipReader:
+    """Make a reader that is asked for clips by key."""
+    manifest, reading = Manifest.open(shards, cfg.reading.cache), cfg.reader(inputs)
+    if device.type == "cpu" and reading.decode == "dali-gpu":  # a driver without a GPU looks at a few clips itself
+        reading = replace(reading, decode="auto")
+    return ClipReader(manifest, ItemTable.unlabelled(manifest.keys), reading, seed=0, device=device)
+
+
+def same_pictures(one: InputConfig, other: InputConfig) -> bool:
+    """Tell whether two encoders see the same frames and crops of a clip, so that one decoding serves both."""
+    a, b = one.augment, other.augment
+    return one.sampling == other.sampling and (a.size, a.crops) == (b.size, b.crops)
+
+
+class Embedder:
+    """One actor: both encoders and their readers, loaded once."""
+
+    def __init__(self, job: EmbedJob, pool: Pool) -> None:
+        """Load the encoders."""
+        prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
+        self.job, self.device = job, device_of(pool)
+        cfg = job.cfg
+        self.action = trained_action_encoder(cfg, job.action_weights, job.n_classes).to(self.device)
+        self.action_reader = evaluation_reader(cfg, job.shards, cfg.action_input, self.device)
+        self.frame = None
+        if job.frame_weights is not None:
+            self.frame = trained_frame_encoder(cfg, job.frame_weights).to(self.device)
+            self.shared = same_pictures(cfg.action_input, cfg.frame_input)
+            if not self.shared:
+                self.frame_reader = evaluation_reader(cfg, job.shards, cfg.frame_input, self.device)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Embed the clips of one row and write its part file."""
+        answer = {"part": row["part"], "clips": 0, "seconds": 0.0, "bad": 0, "stopped": False}
+        if preempt.requested(self.job.run):
+            return {**answer, "stopped": True}
+        started = time.perf_counter()
+        table = self._table([str(key) for key in row["keys"]])
+        write_table(self.job.folder / row["part"], table)
+        bad = table.num_rows - sum(table["valid"].to_pylist())
+        return {**answer, "clips": table.num_rows, "bad": bad, "seconds": time.perf_counter() - started}
+
+    @torch.inference_mode()
+    def _table(self, keys: list[str]) -> pa.Table:
+        size = self.job.cfg.embed.batch
+        votes, embedded = [], []
+        for batch in self.action_reader.batches(keys, size):
+            votes.append(self._vote(batch))
+            if self.frame is not None and self.shared:
+                inputs = self.job.cfg.action_input.augment, self.job.cfg.frame_input.augment
+                embedded.append(self._embed(self.frame, replace(batch, frames=recode(batch.frames, *inputs))))
+        p_e, uncertainty, valid = (torch.cat(column) for column in zip(*votes, strict=True))
+        embeddings = None
+        if self.frame is not None:
+            if not self.shared:
+                embedded = [self._embed(self.frame, batch) for batch in self.frame_reader.batches(keys, size)]
+            embeddings, readable = (torch.cat(column) for column in zip(*embedded, strict=True))
+            valid = valid & readable
+        return to_table(keys, embeddings, p_e, uncertainty, valid)
+
+    def _vote(self, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
+        p_e, spread = self.action.predict(batch.frames[:, 0].to(self.device), seed_of(self.job.seed, "dropout masks"))
+        return p_e.float().cpu(), spread.float().cpu(), batch.valid.cpu()
+
+    def _embed(self, frame: FrameEncoder, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        return frame(batch.frames[:, 0].to(self.device)).float().cpu(), batch.valid.cpu()
+
+
+def to_table(
+    keys: Sequence[str], embeddings: Tensor | None, p_e: Tensor, uncertainty: Tensor, valid: Tensor
+) -> pa.Table:
+    """Lay out one part: embeddings [N, T, F] or None, p_e [N, C], uncertainty [N], valid bool [N]."""
+    n = len(keys)
+    t, f = (embeddings.shape[1], embeddings.shape[2]) if embeddings is not None else (0, 0)
+    flat = [row.flatten().numpy() for row in embeddings] if embeddings is not None else [[]] * n
+    p_e = torch.where(valid[:, None], p_e, torch.zeros_like(p_e))
+    columns = [list(keys), flat, [t] * n, [f] * n, [row.numpy() for row in p_e], uncertainty.numpy(), valid.numpy()]
+    return pa.table([pa.array(c, type=field.type) for c, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+
+
+def embed(job: EmbedJob, keys: Sequence[str], pool: Pool, count: Count) -> list[dict[str, Any]]:
+    """Embed every clip of `keys` into `job.folder`; return one row of numbers per part that was made."""
+    rows = chunks(keys, job.cfg.embed.chunk)
+    timeout_s = 60 * job.cfg.resources.data_timeout_min
+    return map_parts(
+        Work(worker=Embedder, told=job, run=job.run, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count
+    )

@@ -1,0 +1,158 @@
+"""Test with f_E alone: many views of a video, softmax averaged (paper, sec 4.2); and two aligned pairs to look at."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from finepseudo.evaluation.metrics import classification_metrics
+from finepseudo.run_folder.files import write_json, write_table
+from finepseudo.soft_dtw import soft_alignment, soft_dtw_pairwise
+from jobs.cluster import preempt
+from jobs.config.run import RunConfig
+from jobs.progress import Count
+from jobs.workers.embed import evaluation_reader
+from jobs.workers.map_parts import Pool, Work, device_of, map_parts
+from jobs.workers.models import trained_action_encoder, trained_frame_encoder, trained_scorer
+from jobs.workers.part_files import chunks, matrix, parts, read_parts
+from jobs.workers.score import Scorer
+from jobs.workers.train import prepare_torch
+from shards.files import atomic
+
+PART = pa.schema([("key", pa.string()), ("prediction", pa.int32()), ("p", pa.list_(pa.float32()))])
+VIEWS_AT_ONCE = 16
+PARTS = "parts"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateJob:
+    """What every actor is told."""
+
+    cfg: RunConfig
+    run: Path
+    folder: Path
+    shards: Path
+    n_classes: int
+    action_weights: Path
+
+
+class Tester:
+    """One actor: f_E and its reader, loaded once."""
+
+    def __init__(self, job: EvaluateJob, pool: Pool) -> None:
+        """Load the encoder."""
+        prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
+        self.job, self.device = job, device_of(pool)
+        self.encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes).to(self.device)
+        self.reader = evaluation_reader(job.cfg, job.shards, job.cfg.test_input(), self.device)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Predict the videos of one row and write its part file."""
+        answer = {"part": row["part"], "clips": 0, "seconds": 0.0, "stopped": False}
+        if preempt.requested(self.job.run):
+            return {**answer, "stopped": True}
+        started, keys = time.perf_counter(), [str(key) for key in row["keys"]]
+        table = self._table(keys)
+        write_table(self.job.folder / PARTS / row["part"], table)
+        return {**answer, "clips": len(keys), "seconds": time.perf_counter() - started}
+
+    @torch.inference_mode()
+    def _table(self, keys: list[str]) -> pa.Table:
+        rows: list[npt.NDArray[np.float32]] = []
+        for batch in self.reader.batches(keys, self.job.cfg.evaluate.batch):
+            found = np.stack([self._predict(views) for views in batch.frames])
+            found[~batch.valid.cpu().numpy()] = np.nan  # counted as invalid, never as a prediction
+            rows.append(found)
+        p = np.concatenate(rows)
+        top = np.where(np.isfinite(p).all(1), np.nan_to_num(p).argmax(1), -1)
+        return pa.table(
+            [pa.array(c, type=f.type) for c, f in zip([keys, top, list(p)], PART, strict=True)], schema=PART
+        )
+
+    def _predict(self, views: Tensor) -> npt.NDArray[np.float32]:
+        """Average the softmax of the views [V, T, C, H, W] of one video: [C]."""
+        p = torch.cat([self.encoder(part.to(self.device)).softmax(-1) for part in torch.split(views, VIEWS_AT_ONCE)])
+        result: npt.NDArray[np.float32] = p.double().mean(0).float().cpu().numpy()
+        return result
+
+
+def evaluate(
+    job: EvaluateJob,
+    labels: dict[str, int],
+    classes: Sequence[str],
+    pool: Pool,
+    *,
+    about: dict[str, Any],
+    count: Count,
+) -> dict[str, Any]:
+    """Test one trained f_E on the clips of `labels` (key -> true label).
+
+    Writes predictions.parquet and metrics.json (`about` first) and returns the metrics.
+    """
+    rows = chunks(list(labels), job.cfg.evaluate.chunk)
+    folder = job.folder / PARTS
+    timeout_s = 60 * job.cfg.resources.data_timeout_min
+    map_parts(Work(worker=Tester, told=job, run=job.run, folder=folder, pool=pool, timeout_s=timeout_s), rows, count)
+    table = read_parts(parts(folder), PART.names)
+    truth = pa.array([labels[key] for key in table["key"].to_pylist()], pa.int32())
+    table = table.add_column(1, "label", truth)
+    write_table(job.folder / "predictions.parquet", table)
+    metrics = classification_metrics(table["key"].to_pylist(), table["label"].to_pylist(), matrix(table["p"]), classes)
+    metrics = {**about, **metrics}
+    write_json(job.folder / "metrics.json", metrics)
+    shutil.rmtree(folder)
+    return metrics
+
+
+def choose_pairs(labels: dict[str, int]) -> dict[str, tuple[str, str]]:
+    """Choose the first two test clips of the first class that has two, and a clip of the next class."""
+    by_class: dict[int, list[str]] = {}
+    for key in sorted(labels):
+        by_class.setdefault(labels[key], []).append(key)
+    several = [label for label in sorted(by_class) if len(by_class[label]) > 1]
+    if not several or len(by_class) < 2:
+        return {}
+    first, second = by_class[several[0]][:2]
+    other = next(by_class[label][0] for label in sorted(by_class) if label != several[0])
+    return {"same": (first, second), "different": (first, other)}
+
+
+@torch.inference_mode()
+def write_examples(cfg: RunConfig, shards: Path, labels: dict[str, int], frame_weights: Path, path: Path) -> None:
+    """Align one pair of one class and one of two classes with f_A and write cost, alignment and frames (npz)."""
+    encoder, scorer = trained_frame_encoder(cfg, frame_weights), trained_scorer(cfg, frame_weights)
+    pairs = choose_pairs(labels)
+    reader = evaluation_reader(cfg, shards, cfg.frame_input, torch.device("cpu"))
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for tag, keys in pairs.items():
+        batch = reader.read(keys)
+        u, v = encoder(batch.frames[:, 0]).float()
+        gamma = cfg.frame_stage.loss.gamma
+        distance = soft_dtw_pairwise(u[None], v[None], gamma=gamma)
+        cost, alignment = soft_alignment(u, v, gamma)
+        arrays[f"{tag}_cost"], arrays[f"{tag}_alignment"] = cost.numpy(), alignment.numpy()
+        for side, frames in zip("uv", batch.frames[:, 0], strict=True):
+            arrays[f"{tag}_frames_{side}"] = to_pictures(frames, cfg)
+        arrays[f"{tag}_keys"] = np.array(keys)
+        arrays[f"{tag}_distance"] = distance.squeeze().numpy()
+        arrays[f"{tag}_score"] = Scorer(scorer, len(u))(distance).squeeze().numpy()
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def to_pictures(frames: Tensor, cfg: RunConfig) -> npt.NDArray[np.uint8]:
+    """Undo the normalisation of frames [T, C, H, W]: uint8 [T, H, W, 3] in RGB."""
+    look = cfg.frame_input.augment
+    mean, std = (torch.tensor(values)[:, None, None] for values in (look.mean, look.std))
+    pictures = ((frames.cpu() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return pictures[..., ::-1] if look.channels == "bgr" else pictures

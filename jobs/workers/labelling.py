@@ -1,0 +1,117 @@
+"""Tables between the jobs: the usable split, pseudo-labels of a pool, training items with pseudo-labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from finepseudo.evaluation.metrics import pseudo_label_metrics
+from finepseudo.methods.pseudo_labels import PseudoLabelConfig, label_pool
+from finepseudo.run_folder.files import write_json, write_table
+from jobs.workers.part_files import matrix, parts, read_parts
+from shards.annotations.base import Annotations, read_clips
+from shards.errors import UserError
+from shards.splits.label_split import LabelSplit, SplitConfig, check_coverage, draw_split, split_hash
+from shards.storage.manifest import Manifest
+from shards.types import ItemTable
+
+
+def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
+    """Draw labels among the clips that can be read; of published lists leave out the others.
+
+    Clips are ranked by hash, so a broken one gives its place to the next of its class and moves no other label.
+    UserError when a class is left without a label, or no clip with one.
+    """
+    readable = pa.array(manifest.keys, pa.string())
+    if cfg.method != "lists":
+        found = replace(found, clips=found.clips.filter(pc.is_in(found.clips["key"], readable)))
+    drawn = draw_split(found, cfg, seed)
+    table = drawn.table.filter(pc.is_in(drawn.table["key"], readable))
+    usable = replace(drawn, table=table, sha256=split_hash(table, drawn.classes))
+    if cfg.method == "lists" and not cfg.allow_unseen:
+        check_coverage(usable, dict(zip(*(found.clips[name].to_pylist() for name in ("key", "label")), strict=True)))
+    for role in ("labelled", "test"):
+        if not usable.keys(role):
+            raise UserError(f"split: no usable {role} clip is left; see quarantine.parquet and data.lists")
+    return usable
+
+
+def check_pool(split: LabelSplit, strategies: Sequence[str]) -> None:
+    """Raise UserError when strategies that label a pool have none; `supervised` needs none."""
+    labelling = [strategy for strategy in strategies if strategy != "supervised"]
+    if labelling and not split.keys("unlabelled"):
+        raise UserError(
+            f"split: no clip is left unlabelled, and {', '.join(labelling)} label such clips; lower split.ratio, or "
+            "set strategies=[supervised] to train on all labels"
+        )
+
+
+def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
+    """Read the true label of every clip, for metrics only, and the names of the classes that may be predicted.
+
+    In an open world those are the known classes, and a label beyond them is a novel one.
+    """
+    found = read_clips(clips)
+    keys, labels = found.clips["key"].to_pylist(), found.clips["label"].to_pylist()
+    return dict(zip(keys, labels, strict=True)), found.classes[: found.known]
+
+
+def label_pool_of(
+    cfg: PseudoLabelConfig,
+    folder: Path,
+    *,
+    embeddings: Path,
+    scores: Path | None,
+    pool: frozenset[str],
+    truth: Mapping[str, int],
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    """Write pseudo_labels.parquet and pseudo_metrics.json of one strategy; return the metrics."""
+    table = read_parts(parts(embeddings), ["key", "p_E", "uncertainty", "valid"])
+    table = table.filter(pc.is_in(table["key"], pa.array(sorted(pool), pa.string())))
+    keys = table["key"].to_pylist()
+    given = None if scores is None else _scores_of(scores, keys, len(classes))
+    labelled = label_pool(
+        cfg,
+        keys,
+        given,
+        matrix(table["p_E"]),
+        table["uncertainty"].to_numpy(),
+        table["valid"].to_numpy(),
+    )
+    write_table(folder / "pseudo_labels.parquet", labelled)
+    metrics = pseudo_label_metrics(labelled, truth, classes)
+    write_json(folder / "pseudo_metrics.json", metrics)
+    return metrics
+
+
+def _scores_of(folder: Path, keys: Sequence[str], n_classes: int) -> np.ndarray[Any, Any]:
+    """Look up the class scores [N, C] of `keys`; clips that could not be read have zeros (and are not valid)."""
+    table = read_parts(parts(folder), ["key", "scores"])
+    places = pc.index_in(pa.array(keys, pa.string()), table["key"].combine_chunks()).to_numpy(zero_copy_only=False)
+    found = ~np.isnan(places)
+    scores = np.zeros((len(keys), n_classes), np.float32)
+    scores[found] = matrix(table["scores"])[places[found].astype(np.int64)]
+    return scores
+
+
+def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:
+    """Put the accepted pseudo-labels behind the labelled clips; replaced each round, never accumulated."""
+    table = pq.read_table(path, columns=["key", "label", "accepted"])
+    table = table.filter(table["accepted"])
+    known = frozenset(labelled.keys)
+    both = [key for key in table["key"].to_pylist() if key in known]
+    if both:
+        raise UserError(f"{path}: {both[0]} is a labelled clip and has a pseudo-label; was the split changed by hand?")
+    return ItemTable(
+        keys=[*labelled.keys, *table["key"].to_pylist()],
+        labels=np.concatenate([labelled.labels, table["label"].to_numpy().astype(np.int32)]),
+        pseudo=np.concatenate([labelled.pseudo, np.ones(table.num_rows, np.bool_)]),
+    )

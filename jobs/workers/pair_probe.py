@@ -1,0 +1,65 @@
+"""Pair verification on held-out labelled clips, measured while f_A is training; what a sweep is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from finepseudo.distributed import rank
+from finepseudo.evaluation.metrics import average_precision
+from finepseudo.soft_dtw import AlignmentBank, soft_dtw_cdist
+from finepseudo.training.objectives import AlignabilityObjective
+from jobs.config.run import RunConfig
+from jobs.workers.embed import evaluation_reader
+from jobs.workers.score import Scorer
+from shards.types import ItemTable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairProbe:
+    """Average precision of S over the pairs of a held-out clip with any other labelled clip, same class = relevant."""
+
+    cfg: RunConfig
+    shards: Path
+    labelled: ItemTable
+    held: frozenset[str]
+
+    def __call__(self, objective: nn.Module, step: int) -> dict[str, float]:
+        """Measure on rank 0 and report to Ray Train on every rank, as its barrier wants."""
+        import ray.train
+
+        values = self.measure(objective) if rank() == 0 else {}
+        ray.train.report({**values, "step": step})
+        return values
+
+    @torch.no_grad()
+    def measure(self, objective: nn.Module) -> dict[str, float]:
+        """Embed the labelled clips with the objective's encoder and score the pairs."""
+        if not isinstance(objective, AlignabilityObjective):
+            raise TypeError(f"{type(objective).__name__} has no alignability encoder")
+        keys, embeddings = self._embed(objective)
+        truth = dict(zip(self.labelled.keys, self.labelled.labels.tolist(), strict=True))
+        labels = np.array([truth[key] for key in keys])
+        held = np.array([key in self.held for key in keys])
+        bank = AlignmentBank(embeddings)
+        distances = soft_dtw_cdist(embeddings[torch.from_numpy(held)], bank, self.cfg.frame_stage.loss.gamma)
+        scores = Scorer(objective.scorer, embeddings.shape[1])(distances.to(embeddings.device)).cpu().numpy()
+        wanted = np.ones_like(scores, dtype=bool)
+        wanted[np.arange(int(held.sum())), np.flatnonzero(held)] = False  # a clip with itself is no pair
+        same = labels[held][:, None] == labels[None, :]
+        return {"tune/average_precision": average_precision(scores[wanted], same[wanted])}
+
+    def _embed(self, objective: AlignabilityObjective) -> tuple[list[str], Tensor]:
+        device = next(objective.parameters()).device
+        reader = evaluation_reader(self.cfg, self.shards, self.cfg.frame_input, device)
+        keys: list[str] = []
+        parts: list[Tensor] = []
+        for batch in reader.batches(sorted(self.labelled.keys), self.cfg.embed.batch):
+            keys += [key for key, valid in zip(batch.keys, batch.valid.tolist(), strict=True) if valid]
+            frames = batch.frames[batch.valid.to(batch.frames.device), 0]
+            parts.append(objective.encoder(frames.to(device)).float())
+        return keys, torch.cat(parts)

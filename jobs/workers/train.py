@@ -1,0 +1,131 @@
+"""One distributed training job: any objective on N workers under Ray Train.
+
+Checkpoints are our own, in the stage's folder: Ray registers a reported checkpoint only when its controller next looks,
+and a worker killed in between would lose it. Ray starts the group, restarts it after a lost worker, and each rank goes
+on from the newest checkpoint on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from jobs.cluster.preempt import Preempted
+from jobs.cluster.resources import check_room, uses_gpu
+from jobs.config.sections import ResourcesConfig
+from jobs.workers.train_loop import CHECKPOINTS, FAILURE, WEIGHTS, Loop, LoopJob, Outcome, any_rank, fail
+from shards.errors import UserError
+from shards.read.reader import ClipReader, ReaderConfig
+from shards.storage.manifest import Manifest
+from shards.types import ItemTable
+
+_REFUSED = f"{UserError.__module__}.{UserError.__qualname__}: "  # how the last line of a worker's trace begins
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainJob:
+    """What every worker of one training job is told."""
+
+    loop: LoopJob
+    shards: Path
+    items: ItemTable
+    reader: ReaderConfig
+    # makes the objective; the same on every rank
+    objective: Callable[[], nn.Module]
+    threads: int
+    deterministic: bool
+
+
+def prepare_torch(threads: int, deterministic: bool) -> None:
+    """Set the threads of this process and, where asked for, torch's deterministic algorithms."""
+    torch.set_num_threads(threads)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+def train_rank(job: TrainJob, rank: int, world: int, device: torch.device) -> Outcome:
+    """Train one rank; with world > 1 the process group stands already."""
+    prepare_torch(job.threads, job.deterministic)
+    loop, problem = None, ""
+    try:
+        manifest = Manifest.open(job.shards, job.reader.cache, scattered=not job.reader.order.shard_window)
+        reader = ClipReader(manifest, job.items, job.reader, seed=job.loop.seed, rank=rank, world=world, device=device)
+        loop = (job.objective(), reader)
+    except UserError as error:
+        problem = str(error)
+    if any_rank([bool(problem)], device)[0] or loop is None:  # before any rank waits for another
+        return fail(job.loop, problem)
+    return Loop(job.loop, *loop, device=device).run()
+
+
+def _worker(told: dict[str, Any]) -> str:
+    import ray.train
+    import ray.train.torch
+
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device()
+    return train_rank(told["job"], context.get_world_rank(), context.get_world_size(), device)
+
+
+def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] = ()) -> None:
+    """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can mend."""
+    job.loop.folder.mkdir(parents=True, exist_ok=True)
+    (job.loop.folder / FAILURE).unlink(missing_ok=True)
+    outcome = _fit(job, resources, callbacks)
+    if outcome == "preempted":
+        raise Preempted
+    if outcome == "failed" or not (job.loop.folder / WEIGHTS).exists():
+        reason = job.loop.folder / FAILURE
+        told = outcome.partition(_REFUSED)[2] or f"training failed: {outcome}"
+        raise UserError(reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: {told}")
+    for name in (CHECKPOINTS, "ray"):
+        shutil.rmtree(job.loop.folder / name, ignore_errors=True)
+
+
+def _fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object]) -> str:
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    gpu = uses_gpu(resources)
+    check_room(resources, gpu)
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo", timeout_s=1800),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": resources.cpus_per_worker, **({"GPU": 1} if gpu else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"{job.loop.stage.replace('/', '-')}-{uuid.uuid4().hex[:8]}",
+            storage_path=str(job.loop.folder.resolve() / "ray"),
+            callbacks=list(callbacks),
+            failure_config=ray.train.FailureConfig(max_failures=resources.max_failures, controller_failure_limit=3),
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(job.threads)}},
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    try:
+        return str(trainer.fit().return_value)
+    except ray.train.ControllerError as error:
+        raise UserError(
+            f"{job.loop.stage}: Ray Train could not run {resources.workers} workers: {_first_line(error)}"
+        ) from error
+    except ray.train.TrainingFailedError as error:
+        return _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

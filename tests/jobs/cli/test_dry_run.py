@@ -1,0 +1,28 @@
+"""What `--dry-run` and `check` find without running anything."""
+
+import pytest
+
+from jobs.cli.main import main
+from tests.jobs.cli.test_commands import ROLES, lists
+
+
+def test_check_lists_the_missing_files(capsys, tmp_path):
+    assert main(["check", *lists(tmp_path / "in", **ROLES)]) == 2
+    assert "PROBLEM 4 paths are missing: " in capsys.readouterr().out
+    listed = (tmp_path / "in" / "runs" / "smoke" / "missing.txt").read_text()
+    assert listed == "".join(f"{tmp_path}/in/{name}.mp4\n" for name in "abcd")
+
+
+@pytest.mark.parametrize("recipe", ["smoke", "demo", "diving48", "kinetics400"])
+def test_a_dry_run_prints_the_plan_without_data_or_ray(recipe, capsys, tmp_path):
+    assert main(["run", "--recipe", recipe, f"out={tmp_path}", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "seed-0/collaborative/round-01/action_encoder" in said
+    assert "training" in said
+    assert list(tmp_path.iterdir()) == [], "nothing is written"
+
+
+def test_a_dry_run_names_weights_that_are_not_there(capsys, tmp_path):
+    weights = ["frame_encoder.init=byol", "frame_encoder.weights=/nowhere.pt"]
+    assert main(["run", "--recipe", "diving48", f"out={tmp_path}", "--dry-run", *weights]) == 2
+    assert "frame_encoder.weights: /nowhere.pt is not there" in capsys.readouterr().out

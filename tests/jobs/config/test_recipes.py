@@ -1,0 +1,43 @@
+"""Recipes, their bases and what the command line lays over them."""
+
+import pytest
+
+from jobs.config.recipes import RECIPES, from_yaml, load, parse_override, read_recipe, to_yaml
+from shards.errors import UserError
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_every_recipe_is_valid_and_survives_its_own_yaml(name, tmp_path):
+    cfg = load(name)
+    (tmp_path / "config.yaml").write_text(to_yaml(cfg))
+    assert from_yaml(tmp_path / "config.yaml") == cfg
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'smoke'"):
+        load("smokey")
+
+
+def test_bases_are_laid_over_each_other_and_may_not_come_back(tmp_path):
+    (tmp_path / "a.yaml").write_text("base: smoke\nrounds: 3\n")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\nsplit: {ratio: 0.5}\n")
+    values = read_recipe(str(tmp_path / "b.yaml"))
+    assert values["rounds"] == 3
+    assert values["split"]["ratio"] == 0.5
+    assert values["data"]["name"] == "synthetic_diving"
+
+    (tmp_path / "a.yaml").write_text("base: b.yaml\n")
+    with pytest.raises(UserError, match="comes back to itself: a -> b -> a"):
+        read_recipe(str(tmp_path / "a.yaml"))
+
+
+def test_overrides_win_over_the_recipe_and_yaml_11_floats_are_floats():
+    cfg = load("smoke", ["frame_stage.train.optim.lr=3e-4", "seeds=[4, 5]", "frame_encoder.heads=null"])
+    assert cfg.frame_stage.train.optim.lr == 3e-4
+    assert cfg.seeds == (4, 5)
+    assert cfg.frame_encoder.heads is None
+
+
+def test_an_override_needs_a_key():
+    assert parse_override("a.b=[1, x]") == ("a.b", [1, "x"])
+    assert parse_override("a=") == ("a", None)

@@ -1,0 +1,92 @@
+"""What the configuration of a run refuses, hashes and derives."""
+
+import numpy as np
+import pytest
+
+from jobs.config.recipes import load
+from jobs.config.run import part
+from shards.errors import UserError
+from shards.read.sampling import frame_indices
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("nme=x", r"unknown key 'nme'; did you mean 'name'\?"),
+        ("frame_stage.loss.margn=1", r"unknown key 'frame_stage.loss.margn'; did you mean 'margin'\?"),
+        ("frame_stage.loss.margin=wide", "frame_stage.loss.margin: float is needed, got 'wide'"),
+        ("seeds=1", "seeds: a list is needed"),
+        ("strategies=[colaborative]", "'colaborative' is not one of"),
+        ("pseudo_labels.theta=1.5", "theta 1.5 must lie in"),
+        ("resources.workers=3", "is no multiple of resources.workers 3"),
+        ("action_stage.self_train={epochs: 3}", "action_stage.self_train: set steps, not epochs"),
+        ("pretrain.train.epochs=3", "pretrain.train: steps 12 and epochs 3: set exactly one of them"),
+        ("name=a/b", "must be a plain folder name"),
+        ("rounds", "write it as section.key=value"),
+        ("rounds=[", "the value is no YAML"),
+        ("data.lists.tset=x", "lists.tset: no such role"),
+        ("pseudo_labels.strategy=verification", "pseudo_labels.strategy verification does nothing in a run: name it"),
+        (
+            "action_input.sampling={policy: groups, frames: 8, groups: [2, 2, 4]}",
+            "action_input.sampling: policy groups",
+        ),
+        ("frame_input.sampling={policy: gitdl, frames: 16}", "frame_input.sampling: policy gitdl with 1 views"),
+        ("action_input.sampling.views=3", "action_input.sampling: policy uniform with 3 views"),
+    ],
+)
+def test_bad_values_are_refused_with_key_and_way_out(override, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load("smoke", [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "pool"),
+    [
+        ("diving48", 1524, 13503),
+        ("finegym99", 2094, 18390),
+        ("finegym288", 2423, 20248),
+        ("finediving", 251, 1999),
+        ("ssv2", 8210, 73453),
+        ("kinetics400", 24000, 216000),
+    ],
+)
+def test_rounds_are_five_epochs_of_labels_and_a_third_of_the_pool(name, labels, pool):
+    cfg = load(name)
+    clips = 5 * (labels + pool * 4558 / 13503)
+    for train, order in (
+        (cfg.frame_stage.self_train, cfg.frame_stage.order),
+        (cfg.action_stage.self_train, cfg.action_stage.self_order),
+    ):
+        assert train.steps * order.batch_size == pytest.approx(clips, rel=0.05)
+    assert cfg.pretrain.input.augment.blur == (0.0 if name.startswith("finegym") else 0.4)
+
+
+def test_silent_keys_do_not_reach_the_hash():
+    base, other = load("smoke"), load("smoke", ["pretrain.train.log_every=1", "pretrain.train.checkpoint_every=1"])
+    assert part(base, "pretrain") == part(other, "pretrain")
+    assert part(base, "pretrain") != part(load("smoke", ["pretrain.loss.tau=0.2"]), "pretrain")
+
+
+@pytest.mark.parametrize("name", ["diving48", "finegym99", "finegym288", "finediving", "ssv2"])
+def test_a_test_sees_as_much_of_a_video_as_training(name):
+    cfg = load(name)
+    views = frame_indices(160, cfg.test_input().sampling, None)
+    trained = frame_indices(160, cfg.action_input.sampling, None)
+    assert views.shape == (10, cfg.action_input.sampling.frames)
+    assert ((views[:, -1] - views[:, 0]) == trained[0, -1] - trained[0, 0]).all()
+    assert len(np.unique(views, axis=0)) == 10
+
+
+def test_the_papers_literal_sum_serves_every_strategy():
+    every = "strategies=[supervised, confidence, uncertainty, verification, collaborative]"
+    cfg = load("smoke", ["pseudo_labels.fuse=sum", "pseudo_labels.theta=1.2", every])
+    bars = {strategy: cfg.labels(strategy).bar for strategy in cfg.strategies[1:]}
+    assert bars == {"confidence": 0.6, "uncertainty": 0.6, "verification": 0.6, "collaborative": 1.2}
+
+
+def test_an_explicit_stride_of_the_test_and_a_dense_encoder_have_clips_of_that_stride():
+    for recipe, overrides, stride in (("diving48", ["evaluate.stride=2"], 2), ("kinetics400", [], 8)):
+        views = frame_indices(160, load(recipe, overrides).test_input().sampling, None)
+        assert (np.diff(views) == stride).all()
+        assert len(views) == 10

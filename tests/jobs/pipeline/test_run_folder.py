@@ -1,0 +1,160 @@
+"""Who may work in a run folder, and that config.yaml says what ran: a command that is refused changes nothing."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jobs.cli.main import main
+from jobs.config.recipes import load
+from jobs.pipeline.plan import COMMANDS, make_plan
+from jobs.pipeline.run_folder import changed_keys, locked, opened_lock
+from jobs.pipeline.runner import run_plan
+from jobs.pipeline.stages.stages import Stages
+from jobs.progress import Reporter
+
+SMALL = ["data.synthetic.train_per_class=3", "data.synthetic.test_per_class=1", "resources.write_tasks=0"]
+
+
+@pytest.fixture
+def command(tmp_path, capsys):
+    def run(*argv):
+        code = main([*argv, f"out={tmp_path}", *SMALL])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A run whose data stage has begun, with the configuration it began with."""
+    cfg = load("smoke", [f"out={tmp_path}", *SMALL])
+    stages = Stages(cfg, Reporter(cfg.folder, tensorboard=False))
+    plan = make_plan(cfg, stages)
+    object.__setattr__(plan[0][0], "action", lambda: 1 / 0)  # killed in the middle
+    with pytest.raises(ZeroDivisionError):
+        run_plan(cfg, stages, plan, "code", COMMANDS["write-shards"])
+    return cfg.folder
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_what_ran_is_written_when_a_stage_begins_and_not_before(command, begun):
+    text = (begun / "config.yaml").read_text()
+    assert "write_tasks: 0" in text
+    before = contents(begun)
+    code, said = command("split", "rounds=7")
+    assert code == 2
+    assert "needs" in said
+    assert command("report", "evaluate.views=3")[0] == 2
+    assert contents(begun) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("split.ratio=0.9", "smoke was made with split.ratio=0.4, now it is 0.9; use another --name, or --force"),
+        ("data.synthetic.seed=5", "made with data.synthetic.seed=0, now it is 5"),
+    ],
+)
+@pytest.mark.parametrize("name", ["run", "split", "report", "write-shards"])
+def test_a_run_folder_belongs_to_one_data_set_and_split(command, begun, name, override, message):
+    before = contents(begun)
+    code, said = command(name, override)
+    assert code == 2
+    assert message in said
+    assert contents(begun) == before
+
+
+def test_another_command_at_work_is_not_disturbed(command, begun):
+    before = contents(begun)
+    with locked(begun):
+        code, said = command("split", "rounds=7")
+        assert (code, "another command works in it" in said) == (2, True)
+        assert contents(begun) == before
+
+
+def test_a_wrong_path_at_the_first_try_does_not_take_the_name(command, tmp_path):
+    (tmp_path / "videos.csv").write_text("a.mp4,0\n")
+    first, second = (
+        command("write-shards", "--data", f"csv:{tmp_path}/{name}.csv", "--name", "mine", "--part", "0/1")
+        for name in ("vidoes", "videos")
+    )
+    assert (first[0], "vidoes.csv does not exist" in first[1]) == (2, True)
+    assert second[0] == 0, second[1]
+    assert "videos.csv" in (tmp_path / "mine" / "config.yaml").read_text()
+
+
+def test_what_changed_since_its_stages_ran_is_known_but_for_resources(tmp_path, begun):
+    before = load("smoke", [f"out={tmp_path}", *SMALL])
+    assert changed_keys(before) == []
+    now = load("smoke", [f"out={tmp_path}", *SMALL, "frame_stage.loss.gamma=0.05", "resources.workers=2"])
+    assert changed_keys(now) == [("frame_stage.loss.gamma", before.frame_stage.loss.gamma, 0.05)]
+
+
+@pytest.mark.parametrize("name", ["report", "split", "train", "evaluate"])
+def test_a_mistyped_name_leaves_no_folder(command, tmp_path, name):
+    code, said = command(name, "--name", "typo")
+    assert code == 2
+    assert f"{name}: {tmp_path}/typo: no such run" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_forced_is_recorded_when_it_runs(tmp_path, begun):
+    from jobs.pipeline.run_folder import record_forced, refuse_other_data
+
+    for ratio in (0.9, 0.8):
+        cfg = load("smoke", [f"out={tmp_path}", *SMALL, f"split.ratio={ratio}"])
+        record_forced(cfg, refuse_other_data(cfg, force=True))
+    forced = json.loads((begun / "forced.json").read_text())
+    assert forced == [{"key": "split.ratio", "was": 0.4, "is": ratio} for ratio in (0.9, 0.8)]
+
+
+def test_two_commands_do_not_work_in_one_folder(tmp_path):
+    with locked(tmp_path):
+        code = (
+            "import sys, pathlib; from jobs.pipeline.run_folder import locked\n"
+            "with locked(pathlib.Path(sys.argv[1])): pass"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "another command works in it" in done.stderr
+    with locked(tmp_path):
+        pass
+
+
+def test_a_part_leaves_the_data_of_a_running_command_alone(command, begun):
+    before = contents(begun)
+    with locked(begun):
+        code, said = command("write-shards", "--part", "0/2", "shards.short_side=96")
+    assert (code, "another command works in it" in said) == (2, True)
+    assert contents(begun).items() >= before.items()
+
+
+def test_parts_work_side_by_side_but_not_with_another_configuration_nor_with_a_run(command, begun):
+    with opened_lock(begun) as other_part:
+        assert other_part.take(shared=True)
+        before = contents(begun)
+        code, said = command("write-shards", "--part", "0/99", "shards.short_side=96")
+        assert (code, "parts of another configuration are being written" in said) == (2, True)
+        assert contents(begun).items() >= before.items()
+        assert command("write-shards", "--part", "98/99")[0] == 0
+        code, said = command("split")
+        assert (code, "another command works in it" in said) == (2, True)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_it_goes_on_with_a_warning(number, tmp_path, monkeypatch, capsys):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with locked(tmp_path):
+        said = capsys.readouterr().err
+    assert said.startswith(f"warning: {tmp_path}: its file system has no locks")
+    assert said.count("\n") == 1

@@ -1,0 +1,204 @@
+"""The training loop on one rank and on two: resume, refusal of what is not finite, stop requests, the log."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from torch import multiprocessing, nn
+from torch.nn import functional as F
+
+from finepseudo.distributed import global_mean
+from finepseudo.training.checkpoint import checkpoint_steps, load_weights
+from finepseudo.training.objectives import StepOutput
+from finepseudo.training.optim import OptimConfig
+from jobs.config.training import TrainConfig
+from jobs.workers.train_loop import CHECKPOINTS, FAILURE, LOG, WEIGHTS, Loop, LoopJob, seed_of
+from shards.errors import UserError
+from shards.types import ClipBatch
+
+CLIPS, BATCH = 24, 8
+
+
+class Objective(nn.Module):
+    """Least squares with dropout, so that generator state matters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.dropout = nn.Linear(4, 1), nn.Dropout(0.5)
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, batch):
+        x = batch.frames.flatten(1)[:, :4]
+        loss = global_mean(
+            F.mse_loss(self.layer(self.dropout(x))[:, 0], batch.labels.float(), reduction="none"), batch.valid
+        )
+        return StepOutput(loss, {"train/loss": loss.detach()})
+
+
+@dataclass
+class Reader:
+    """Batches that are a function of (epoch, index); `poison` makes one of them not finite, `refuse` fails on one."""
+
+    rank: int = 0
+    world: int = 1
+    poison: tuple[int, int] | None = None
+    refuse: tuple[int, int] | None = None
+    bad: Counter = field(default_factory=Counter)
+    batches_per_epoch: int = CLIPS // BATCH
+
+    def epoch(self, epoch, start=0):
+        for index in range(start, self.batches_per_epoch):
+            if (epoch, index) == self.refuse:
+                raise UserError("3 of 24 clips cannot be decoded")
+            generator = torch.Generator().manual_seed(100 * epoch + index)
+            frames = torch.randn(BATCH, 1, 1, 1, 2, 2, generator=generator)
+            if (epoch, index) == self.poison:
+                frames[0] = torch.nan
+            mine = slice(self.rank * BATCH // self.world, (self.rank + 1) * BATCH // self.world)
+            yield batch_of(frames[mine])
+
+
+def batch_of(frames):
+    n = len(frames)
+    return ClipBatch(
+        keys=tuple(map(str, range(n))),
+        frames=frames,
+        frame_ids=torch.zeros(n, 1, 1, dtype=torch.int64),
+        n_frames=torch.ones(n, dtype=torch.int64),
+        labels=torch.ones(n, dtype=torch.int64),
+        pseudo=torch.zeros(n, dtype=torch.bool),
+        valid=torch.ones(n, dtype=torch.bool),
+    )
+
+
+def job(folder: Path, steps: int = 10, **values) -> LoopJob:
+    (folder / "stage").mkdir(parents=True, exist_ok=True)
+    optim = OptimConfig(lr=0.05, warmup_epochs=1)
+    train = TrainConfig(steps=steps, optim=optim, checkpoint_every=2, log_every=3)
+    return LoopJob(
+        run=folder, folder=folder / "stage", stage="stage", train=train, seed=7, tags={"stage": "s"}, **values
+    )
+
+
+def run(folder: Path, reader: Reader | None = None, **values) -> str:
+    return Loop(job(folder, **values), Objective(), reader or Reader(), device=torch.device("cpu")).run()
+
+
+def log_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "stage" / LOG).read_text().splitlines()]
+
+
+def same_weights(one: Path, two: Path) -> bool:
+    a, b = (load_weights(folder / "stage" / WEIGHTS) for folder in (one, two))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 5, 9])
+def test_a_killed_run_goes_on_to_the_same_weights_and_the_same_log(tmp_path, monkeypatch, step):
+    assert run(tmp_path / "whole") == "done"
+
+    real = Loop._train_step
+
+    def train_step(self, batch, waited):
+        if self.step == step:
+            raise Killed
+        return real(self, batch, waited)
+
+    monkeypatch.setattr(Loop, "_train_step", train_step)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed")
+    monkeypatch.undo()
+    assert run(tmp_path / "killed") == "done"
+    assert same_weights(tmp_path / "whole", tmp_path / "killed")
+    losses = [[(line["step"], line["train/loss"]) for line in log_of(tmp_path / f)] for f in ("whole", "killed")]
+    assert losses[0] == losses[1]
+
+
+def test_a_stop_request_ends_with_a_checkpoint_and_the_next_run_goes_on(tmp_path):
+    assert run(tmp_path / "whole") == "done"
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    (stopped / "STOP").touch()
+    assert run(stopped) == "preempted"
+    assert checkpoint_steps(stopped / "stage" / CHECKPOINTS) == [0]
+    (stopped / "STOP").unlink()
+    assert run(stopped) == "done"
+    assert same_weights(tmp_path / "whole", stopped)
+
+
+def test_a_loss_that_is_not_finite_changes_no_weight(tmp_path):
+    assert run(tmp_path / "clean", steps=4) == "done"
+    assert run(tmp_path / "bad", Reader(poison=(1, 1))) == "failed"
+    reason = (tmp_path / "bad" / "stage" / FAILURE).read_text()
+    assert "step 5: loss nan" in reason
+    assert "lower the learning rate" in reason
+    assert not (tmp_path / "bad" / "stage" / WEIGHTS).exists()
+
+
+def test_what_a_reader_refuses_is_the_reason(tmp_path):
+    assert run(tmp_path, Reader(refuse=(0, 1))) == "failed"
+    assert "3 of 24 clips" in (tmp_path / "stage" / FAILURE).read_text()
+
+
+def test_the_log_names_what_the_report_reads(tmp_path):
+    run(tmp_path)
+    lines = log_of(tmp_path)
+    assert [line["step"] for line in lines] == [3, 6, 9, 10]
+    assert {"time", "stage", "epoch", "train/loss", "train/lr", "data/wait_fraction", "data/bad_clips"} <= lines[
+        0
+    ].keys()
+    assert all(0 <= line["data/wait_fraction"] <= 1 for line in lines)
+
+
+def test_parts_of_a_schedule_join(tmp_path):
+    """Two parts of five steps have the rates of one part of ten."""
+    run(tmp_path / "one", steps=9)
+    rates = {line["step"]: line["train/lr"] for line in log_of(tmp_path / "one")}
+    run(tmp_path / "two", steps=3, part=1, parts=3)
+    assert log_of(tmp_path / "two")[0]["train/lr"] == pytest.approx(rates[6])
+
+
+def test_seeds_are_the_same_everywhere():
+    assert seed_of(1, "stage", 3) == int(hashlib.sha256(b"1/stage/3").hexdigest()[:16], 16) // 2
+    assert len({seed_of(s, t, r) for s in range(5) for t in range(5) for r in range(2)}) == 50
+
+
+def _rank(rank: int, folder: Path, port: int) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    reader = Reader(rank=rank, world=2)
+    objective = Objective()
+    objective.dropout = nn.Identity()
+    assert Loop(job(folder / "two"), objective, reader, device=torch.device("cpu")).run() == "done"
+    reader = Reader(rank=rank, world=2, refuse=(1, 0) if rank else None)
+    assert Loop(job(folder / "refused"), Objective(), reader, device=torch.device("cpu")).run() == "failed"
+    reader = Reader(rank=rank, world=2, poison=(1, 0))  # the first clip of the batch is rank 0's
+    assert Loop(job(folder / "poison"), Objective(), reader, device=torch.device("cpu")).run() == "failed"
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_ranks_train_as_one_and_fail_together(tmp_path):
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    multiprocessing.spawn(_rank, (tmp_path, port), nprocs=2)
+    objective = Objective()
+    objective.dropout = nn.Identity()
+    Loop(job(tmp_path / "one"), objective, Reader(), device=torch.device("cpu")).run()
+    one, two = (load_weights(tmp_path / name / "stage" / WEIGHTS) for name in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-5, atol=1e-6)
+    assert "3 of 24 clips" in (tmp_path / "refused" / "stage" / FAILURE).read_text()
+    assert "not finite" in (tmp_path / "poison" / "stage" / FAILURE).read_text()
