@@ -4,43 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shards.settings import Settings, setting
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OptimConfig:
+class OptimConfig(Settings):
     """Adam and its schedule within one stage."""
 
-    # open in the paper (stripped): 1e-4 as CARL, TCC, TimeBalance and SEVERE; sweep 3e-5 .. 1e-3
-    lr: float = 1e-4
-    # open in the paper: CARL's
-    weight_decay: float = 1e-5
-    # open in the paper: CARL's bound on the gradient norm
-    clip_norm: float = 10.0
-    # paper, sec 4.2: linear warm-up, in epochs of the stage
-    warmup_epochs: float = 5.0
-    # open in the paper: f_S, a handful of weights behind a standardised input, learns this much faster
-    scorer_lr_factor: float = 5.0
-    # open in the paper: self-training rounds run at this fraction of lr
-    self_training_factor: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Refuse constants outside their range."""
-        for name in ("lr", "clip_norm", "scorer_lr_factor", "self_training_factor"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} {getattr(self, name)} must be positive")
-        if self.weight_decay < 0 or self.warmup_epochs < 0:
-            raise ValueError(
-                f"weight_decay {self.weight_decay}, warmup_epochs {self.warmup_epochs} must not be negative"
-            )
+    lr: float = setting(
+        1e-4,
+        "learning rate after warm-up; sweep 3e-5 .. 1e-3",
+        source="open in the paper (stripped); 1e-4 as CARL, TCC, TimeBalance and SEVERE",
+        above=0,
+    )
+    weight_decay: float = setting(1e-5, "weight decay", source="open in the paper; CARL's", at_least=0)
+    clip_norm: float = setting(10.0, "bound on the gradient norm", source="open in the paper; CARL's", above=0)
+    warmup_epochs: float = setting(
+        5.0, "linear warm-up, in epochs of the stage, at most half of it", source="paper, sec 4.2", at_least=0
+    )
+    scorer_lr_factor: float = setting(
+        5.0,
+        "multiple of lr for f_S: a handful of weights behind a standardised input learns this much faster",
+        source="open in the paper",
+        above=0,
+    )
+    self_training_factor: float = setting(
+        0.1, "fraction of lr that self-training rounds run at", source="open in the paper", above=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CrossEntropyConfig:
+class CrossEntropyConfig(Settings):
     """Constants of eq. (6)."""
 
-    # paper, eq. (6): none
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse a share outside its range."""
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing {self.label_smoothing} must lie in [0, 1)")
+    label_smoothing: float = setting(0.0, "label smoothing", source="paper, eq. (6): none", at_least=0, below=1)

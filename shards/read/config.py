@@ -2,81 +2,99 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
+from shards.settings import BadSetting, Settings, section, setting
 from shards.storage.config import CacheConfig
 
 Triple = tuple[float, float, float]
 
-
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-
-
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+
+MIN_COMMON = 4
+"""Frames that the global and the local clip of `gitdl` share at least."""
+
+Decode = Literal["auto", "dali-gpu", "dali-cpu", "pyav"]
+DECODE_HELP = "auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AugmentConfig:
+class AugmentConfig(Settings):
     """What happens to a view between decoding and the encoder. The field defaults leave training views unjittered."""
 
-    # Side of the square output in pixels (open in the paper: 224 for f_A, 112 for f_E).
-    size: int = 224
-    # Range of the crop's share of the picture area (CARL: .8-1).
-    scale: tuple[float, float] = (0.8, 1.0)
-    # Range of the crop's width / height (CARL).
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    # Probability of a left-right flip (CARL: .5; set 0 where left and right make classes).
-    flip: float = 0.5
-    # Probability of the colour jitter (CARL: .8).
-    jitter: float = 0.0
-    # Colour jitter: brightness factor in 1 +- this (CARL: .8).
-    brightness: float = 0.8
-    # Colour jitter: contrast factor in 1 +- this, around mid-grey (CARL: .8).
-    contrast: float = 0.8
-    # Colour jitter: saturation factor in 1 +- this (CARL: .8).
-    saturation: float = 0.8
-    # Colour jitter: hue turn in +- this, in turns (CARL: .2).
-    hue: float = 0.2
-    # Probability of a grey picture (CARL: .2).
-    gray: float = 0.0
-    # Probability of a Gaussian blur (CARL: .5 inside the jitter; off on FineGym).
-    blur: float = 0.0
-    # Range of the blur's width in output pixels (CARL: .1-2).
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    # Probability of one erased rectangle (TCLR fine-tuning: .25).
-    erase: float = 0.0
-    # Range of the erased share of the picture (open in the paper).
-    erase_area: tuple[float, float] = (0.02, 0.2)
-    # Evaluation: 1 = centre crop, 3 = both ends and the centre of the long side (paper, sec 4: 3 spatial crops).
-    crops: Literal[1, 3] = 1
-    # Subtracted per output channel, for pixels in [0, 1], in the order of `channels`.
-    mean: Triple = IMAGENET_MEAN
-    # Divided by per output channel, in the order of `channels`.
-    std: Triple = IMAGENET_STD
-    # Channel order of the output (TCLR's published weights expect bgr in [0, 1] without mean and std).
-    channels: Literal["rgb", "bgr"] = "rgb"
+    size: int = setting(
+        224, "side of the square output in pixels", source="open in the paper: 224 for f_A, 112 for f_E", at_least=1
+    )
+    scale: tuple[float, float] = setting(
+        (0.8, 1.0), "range of the crop's share of the image area", source="CARL", above=0, at_most=1
+    )
+    ratio: tuple[float, float] = setting((3 / 4, 4 / 3), "range of the crop's width / height", source="CARL", above=0)
+    flip: float = setting(
+        0.5,
+        "probability of a left-right flip; set 0 where left and right make classes",
+        source="CARL: .5",
+        at_least=0,
+        at_most=1,
+    )
+    jitter: float = setting(0.0, "probability of the colour jitter", source="CARL: .8", at_least=0, at_most=1)
+    brightness: float = setting(
+        0.8, "colour jitter: brightness factor in 1 +- this", source="CARL: .8", at_least=0, at_most=1
+    )
+    contrast: float = setting(
+        0.8, "colour jitter: contrast factor in 1 +- this, around mid-grey", source="CARL: .8", at_least=0, at_most=1
+    )
+    saturation: float = setting(
+        0.8, "colour jitter: saturation factor in 1 +- this", source="CARL: .8", at_least=0, at_most=1
+    )
+    hue: float = setting(
+        0.2, "colour jitter: hue turn in +- this, in turns", source="CARL: .2", at_least=0, at_most=0.5
+    )
+    gray: float = setting(0.0, "probability of a grey image", source="CARL: .2", at_least=0, at_most=1)
+    blur: float = setting(
+        0.0,
+        "probability of a Gaussian blur",
+        source="CARL: .5 inside the jitter; off on FineGym",
+        at_least=0,
+        at_most=1,
+    )
+    blur_sigma: tuple[float, float] = setting(
+        (0.1, 2.0), "range of the blur's width in output pixels", source="CARL: .1-2", above=0
+    )
+    erase: float = setting(
+        0.0, "probability of one erased rectangle", source="TCLR fine-tuning: .25", at_least=0, at_most=1
+    )
+    erase_area: tuple[float, float] = setting(
+        (0.02, 0.2), "range of the erased share of the image", source="open in the paper", above=0, at_most=1
+    )
+    crops: Literal[1, 3] = setting(
+        1,
+        "evaluation: 1 = centre crop, 3 = both ends and the centre of the long side; set by evaluate.crops in a run",
+        source="paper, sec 4: 3 spatial crops",
+    )
+    mean: Triple = setting(
+        IMAGENET_MEAN,
+        "subtracted per output channel, for pixels in [0, 1], in the order of `channels`",
+        source="ImageNet's",
+        at_least=0,
+        at_most=1,
+    )
+    std: Triple = setting(
+        IMAGENET_STD, "divided by per output channel, in the order of `channels`", source="ImageNet's", above=0
+    )
+    channels: Literal["rgb", "bgr"] = setting(
+        "rgb",
+        "channel order of the output",
+        source="TCLR's published weights expect bgr in [0, 1] without mean and std",
+    )
 
-    def __post_init__(self) -> None:
-        """Refuse values outside their ranges."""
-        if self.size < 1:
-            raise ValueError(f"augment.size = {self.size}: must be at least 1 pixel")
-        if self.crops not in (1, 3):
-            raise ValueError(f"augment.crops = {self.crops}: must be 1 or 3")
-        if self.channels not in ("rgb", "bgr"):
-            raise ValueError(f"augment.channels = {self.channels!r}: must be rgb or bgr")
-        for name in ("flip", "jitter", "gray", "blur", "erase"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a probability in [0, 1]")
-        for name in ("brightness", "contrast", "saturation"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "in [0, 1]")
-        _check("hue", self.hue, 0 <= self.hue <= 0.5, "in [0, 0.5] turns")
-        for name in ("scale", "erase_area"):
+    def check(self) -> None:
+        """Refuse ranges that run backwards."""
+        for name in ("scale", "ratio", "blur_sigma", "erase_area"):
             low, high = getattr(self, name)
-            _check(name, (low, high), 0 < low <= high <= 1, "0 < low <= high <= 1")
-        for name in ("ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            _check(name, (low, high), 0 < low <= high, "0 < low <= high")
-        _check("std", self.std, min(self.std) > 0, "three numbers above 0")
+            if low > high:
+                raise BadSetting(name, (low, high), "the first number must not exceed the second; swap them")
 
     @classmethod
     def carl_ssl(cls, *, size: int = 224, blur: float = 0.4) -> AugmentConfig:
@@ -118,95 +136,41 @@ def _check(name: str, value: object, ok: bool, rule: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OrderConfig:
-    """How clips are gathered into global batches."""
-
-    # Clips in a global batch, over all ranks (paper, sec 4: 96 for metric learning; open in the paper elsewhere).
-    batch_size: int = 32
-    # `shuffle`: every clip once an epoch; `balanced`: P classes x K clips (paper, sec 4: the sub-sampler).
-    sampler: Literal["shuffle", "balanced"] = "shuffle"
-    # K of `balanced` (paper, sec 4: at least 2 instances of each sampled class).
-    instances_per_class: int = 2
-    # `balanced`: largest share of pseudo-labelled clips among the draws of a class (open in the paper: half). Where a
-    # class has fewer of them, each of its clips comes equally often, pseudo-labelled or not; 1 = always so.
-    pseudo_fraction: float = 0.5
-    # Length of an epoch; none = ceil(clips / batch_size).
-    batches_per_epoch: int | None = None
-    # `shuffle` goes through so many shards at a time; 0 = all at once. For remote shards that no node's cache holds:
-    # whole tars are then read one after the other. A batch mixes only the clips of its window.
-    shard_window: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse batches that cannot be laid out."""
-        if self.batch_size < 1:
-            raise ValueError(f"order.batch_size = {self.batch_size}: must be at least 1")
-        if self.sampler not in ("shuffle", "balanced"):
-            raise ValueError(f"order.sampler = {self.sampler!r}: must be shuffle or balanced")
-        if not 0 <= self.pseudo_fraction <= 1:
-            raise ValueError(f"order.pseudo_fraction = {self.pseudo_fraction}: must lie in [0, 1]")
-        if self.batches_per_epoch is not None and self.batches_per_epoch < 1:
-            raise ValueError(f"order.batches_per_epoch = {self.batches_per_epoch}: must be at least 1 (or null)")
-        if self.shard_window < 0 or (self.shard_window and self.sampler == "balanced"):
-            raise ValueError(
-                f"order.shard_window = {self.shard_window}: 0 or more, and only with order.sampler shuffle"
-            )
-        if self.sampler == "balanced":
-            if self.instances_per_class < 2:
-                raise ValueError(f"order.instances_per_class = {self.instances_per_class}: a class needs 2 or more")
-            if self.batch_size % self.instances_per_class:
-                raise ValueError(
-                    f"order.batch_size = {self.batch_size}: must be a multiple of order.instances_per_class = "
-                    f"{self.instances_per_class} when order.sampler is balanced"
-                )
-
-
-MIN_COMMON = 4
-"""Frames that the global and the local clip of `gitdl` share at least."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingConfig:
+class SamplingConfig(Settings):
     """How frames are picked from a clip."""
 
-    # `uniform`: one frame of each of T equal segments; `dense`: T frames at a stride; `gitdl`: a sparse global and a
-    # dense local clip (paper, supplement: GITDL); `views`: evenly placed test clips (paper, sec 4: 10 clips); `groups`:
-    # fine groups and a context group of frames, interleaved over the clip (SeFAR: dual-level temporal elements).
-    policy: Literal["uniform", "dense", "gitdl", "views", "groups"] = "uniform"
-    # T, frames of a view (open in the paper: 32 for f_A, 16 for f_E).
-    frames: int = 32
-    # Step between frames of `dense` and `views` (open in the paper; TCLR: 2).
-    stride: int = 1
-    # Test clips of `views` and `uniform` (paper, sec 4: 10); independent draws of `groups` (SeFAR: a weak and a strong
-    # one); 1 for every other policy.
-    views: int = 1
-    # Frames of each group of `groups`, the context group last (SeFAR: [2, 2, 4]); their sum is T.
-    groups: tuple[int, ...] = ()
+    policy: Literal["uniform", "dense", "gitdl", "views", "groups"] = setting(
+        "uniform",
+        "uniform: one frame of each of T equal segments | dense: T frames at a stride | gitdl: a sparse global and a "
+        "dense local clip | views: evenly placed test clips | groups: fine groups and a context group of frames, "
+        "interleaved over the clip",
+        source="paper, supplement (gitdl) and sec 4 (views); SeFAR: dual-level temporal elements (groups)",
+    )
+    frames: int = setting(32, "T, frames of a view", source="open in the paper: 32 for f_A, 16 for f_E", at_least=1)
+    stride: int = setting(1, "step between frames of dense and views", source="open in the paper; TCLR: 2", at_least=1)
+    views: int = setting(
+        1,
+        "test clips of views and uniform; independent draws of groups (a weak and a strong one); 1 for other policies",
+        source="paper, sec 4: 10; SeFAR: 2 draws",
+        at_least=1,
+    )
+    groups: tuple[int, ...] = setting(
+        (),
+        "frames of each group of policy groups, the context group last; their sum is T",
+        source="SeFAR: [2, 2, 4]",
+        at_least=1,
+    )
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse combinations without a meaning."""
-        if self.policy not in ("uniform", "dense", "gitdl", "views", "groups"):
-            raise ValueError(f"sampling.policy = {self.policy!r}: must be uniform, dense, gitdl, views or groups")
-        for name in ("frames", "stride", "views"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"sampling.{name} = {getattr(self, name)}: must be at least 1")
         if self.views > 1 and self.policy in ("dense", "gitdl"):
-            raise ValueError(
-                f"sampling.views = {self.views}: several views need sampling.policy = uniform, views or groups, "
-                f"not {self.policy}"
-            )
+            raise BadSetting("views", self.views, f"policy {self.policy} has 1; set policy uniform, views or groups")
         if self.policy == "gitdl" and self.frames < MIN_COMMON:
-            raise ValueError(f"sampling.frames = {self.frames}: gitdl needs at least {MIN_COMMON}")
-        self._check_groups()
-
-    def _check_groups(self) -> None:
-        shown = list(self.groups)
-        if (self.policy == "groups") != bool(shown):
-            raise ValueError(f"sampling.groups = {shown}: goes with sampling.policy = groups, and only with it")
-        if shown and (min(shown) < 1 or sum(shown) != self.frames):
-            raise ValueError(
-                f"sampling.groups = {shown}: groups of 1 frame or more that add up to sampling.frames = {self.frames} "
-                "are needed"
-            )
+            raise BadSetting("frames", self.frames, f"must be at least {MIN_COMMON} with policy gitdl")
+        if (self.policy == "groups") != bool(self.groups):
+            raise BadSetting("groups", self.groups, "goes with policy groups, and only with it; change one of them")
+        if self.groups and sum(self.groups) != self.frames:
+            raise BadSetting("groups", self.groups, f"must add up to frames, {self.frames}; change one of them")
 
     @property
     def count(self) -> int:
@@ -215,34 +179,69 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReaderConfig:
+class OrderConfig(Settings):
+    """How clips are gathered into global batches."""
+
+    batch_size: int = setting(
+        32,
+        "clips in a global batch, over all ranks",
+        source="paper, sec 4: 96 for metric learning; open in the paper elsewhere",
+        at_least=1,
+    )
+    sampler: Literal["shuffle", "balanced"] = setting(
+        "shuffle",
+        "shuffle: every clip once an epoch | balanced: P classes x K clips",
+        source="paper, sec 4: the sub-sampler",
+    )
+    instances_per_class: int = setting(
+        2, "K of balanced", source="paper, sec 4: at least 2 instances of each sampled class", at_least=1
+    )
+    pseudo_fraction: float = setting(
+        0.5,
+        "balanced: largest share of pseudo-labelled clips among the draws of a class; where a class has fewer of them, "
+        "each of its clips comes equally often, pseudo-labelled or not; 1 = always so",
+        source="open in the paper: half",
+        at_least=0,
+        at_most=1,
+    )
+    batches_per_epoch: int | None = setting(None, "length of an epoch; null = ceil(clips / batch_size)", at_least=1)
+    shard_window: int = setting(
+        0,
+        "shuffle goes through so many shards at a time; 0 = all at once; for remote shards that no node's cache holds: "
+        "whole tars are then read one after the other, and a batch mixes only the clips of its window",
+        at_least=0,
+    )
+
+    def check(self) -> None:
+        """Refuse batches that cannot be laid out."""
+        if self.sampler != "balanced":
+            return
+        if self.shard_window:
+            raise BadSetting("shard_window", self.shard_window, "needs sampler shuffle, not balanced; set one of them")
+        if self.instances_per_class < 2:
+            raise BadSetting("instances_per_class", self.instances_per_class, "must be at least 2 with balanced")
+        if self.batch_size % self.instances_per_class:
+            rule = f"must be a multiple of instances_per_class, {self.instances_per_class}, with sampler balanced"
+            raise BadSetting("batch_size", self.batch_size, rule)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReaderConfig(Settings):
     """Everything about reading one stream of clips."""
 
-    # Global batches: sampler, size, epoch length.
-    order: OrderConfig = field(default_factory=OrderConfig)
-    # Frames of a view and views of a clip.
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    # From a frame to the encoder's input.
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    # auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV.
-    decode: Literal["auto", "dali-gpu", "dali-cpu", "pyav"] = "auto"
-    # Threads that decode and transform.
-    threads: int = 2
-    # Batches prepared ahead in the background; 0 = each when it is asked for.
-    prefetch: int = 2
-    # Share of failing clips among this reader's items over which it stops with the list.
-    max_bad_fraction: float = 0.02
-    # Copies of remote shards on this node.
-    cache: CacheConfig = field(default_factory=CacheConfig)
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
-        if self.threads < 1:
-            raise ValueError(f"reader.threads = {self.threads}: must be at least 1")
-        if self.prefetch < 0:
-            raise ValueError(f"reader.prefetch = {self.prefetch}: must be 0 or more")
-        if not 0 <= self.max_bad_fraction <= 1:
-            raise ValueError(f"reader.max_bad_fraction = {self.max_bad_fraction}: must lie in [0, 1]")
+    order: OrderConfig = section(OrderConfig, "global batches: sampler, size, epoch length")
+    sampling: SamplingConfig = section(SamplingConfig, "frames of a view and views of a clip")
+    augment: AugmentConfig = section(AugmentConfig, "from a frame to the encoder's input")
+    decode: Decode = setting("auto", DECODE_HELP)
+    threads: int = setting(2, "threads that decode and transform", at_least=1)
+    prefetch: int = setting(2, "batches prepared ahead in the background; 0 = each when it is asked for", at_least=0)
+    max_bad_fraction: float = setting(
+        0.02,
+        "share of failing clips among this reader's items over which it stops with the list",
+        at_least=0,
+        at_most=1,
+    )
+    cache: CacheConfig = section(CacheConfig, "copies of remote shards on this node")
 
     @property
     def views(self) -> int:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shards.settings import Settings, setting
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CacheConfig:
+class CacheConfig(Settings):
     """Where copies of remote shards are kept on each node; local shards need none."""
 
-    # Folder on the node's own disk; empty = in the system's temporary folder. All processes of a node share it.
-    folder: str = ""
-    # Largest size of the folder in gigabytes; 0 = keep nothing.
-    gigabytes: float = 50.0
-
-    def __post_init__(self) -> None:
-        """Refuse negative sizes."""
-        if self.gigabytes < 0:
-            raise ValueError(f"cache.gigabytes = {self.gigabytes}: must be 0 or more")
+    folder: str = setting(
+        "",
+        "folder on the node's own disk, shared by all processes of a node; empty = in the system's temporary folder",
+    )
+    gigabytes: float = setting(50.0, "largest size of the folder; 0 = keep nothing", at_least=0)
 
     @property
     def limit(self) -> int:

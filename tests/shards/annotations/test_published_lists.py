@@ -94,7 +94,7 @@ def test_a_folder_without_lists_and_an_open_world_are_refused(tmp_path):
     write(tmp_path / "train.csv", "a0.mp4 0\n")
     with pytest.raises(UserError, match="novel"):
         with_published_lists(open_world(_toy(), OpenWorldConfig(known=1)), tmp_path)
-    with pytest.raises(ValueError, match=r"split\.lists"):
+    with pytest.raises(ValueError, match=r"lists = .* needs split\.method lists"):
         SplitConfig(lists="x")
 
 

@@ -312,5 +312,5 @@ def test_no_bucket_and_no_permission_are_one_line(tmp_path, table, bucket):
     plan = plan_shards(table, CFG)[0]
     with pytest.raises(UserError, match=r"s3://no-such-bucket/x/.*cannot be written: there is no such bucket"):
         write_shard(plan, tmp_path, replace(CFG, store="s3://no-such-bucket/x"))
-    with pytest.raises(ValueError, match=r"shards\.store: some/folder must be a URL or an absolute path"):
+    with pytest.raises(ValueError, match=r"store = some/folder: must be a URL or an absolute path"):
         replace(CFG, store="some/folder")
