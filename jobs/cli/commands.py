@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.config.recipes import load, to_yaml
+from jobs.config.keys import described, explained_yaml
+from jobs.config.recipes import load
 from jobs.config.run import RunConfig
+from jobs.config.schema import recipe_schema
 from shards.errors import UserError
 
 LIST_ROLES = ("all", "labelled", "unlabelled", "train", "test")
@@ -22,9 +25,13 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
         from jobs.cli.bench import bench
 
         return bench(arguments.what, arguments.options)
+    if arguments.command == "schema":
+        sys.stdout.write(json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n")
+        return 0
     cfg = configure(arguments)
-    if arguments.print_config:
-        sys.stdout.write(to_yaml(cfg))
+    if arguments.command == "keys" or arguments.print_config:
+        section = arguments.section if arguments.command == "keys" else ""
+        sys.stdout.write(explained_yaml(cfg) if arguments.print_config else described(cfg, section))
         return 0
     if arguments.dry_run and arguments.command != "launch":
         from jobs.cli.dry_run import dry_run

@@ -47,6 +47,10 @@ def parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="classify one video with a trained run and show what it aligns with")
     predict.add_argument("video", help="a video file")
     _common(predict)
+    keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
+    keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
+    _common(keys)
+    commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
     return main_parser
 
 
@@ -61,7 +65,9 @@ def _common(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--data", help="csv:<list or folder>, or csv:labelled=..,unlabelled=..,test=..")
     command.add_argument("--name", help="folder of the run below `out` (default: the recipe's name)")
-    command.add_argument("--print-config", action="store_true", help="print every key with its value and stop")
+    command.add_argument(
+        "--print-config", action="store_true", help="print every key with its value, help and source, and stop"
+    )
     command.add_argument(
         "--dry-run", action="store_true", help="print what would be done and check what can be checked"
     )

@@ -87,7 +87,7 @@ def test_common_frames_pairs_first_places():
 
 
 def test_constants_are_checked():
-    with pytest.raises(ValueError, match="mu = 1.0"):
+    with pytest.raises(ValueError, match=r"mu = 1\.0"):
         GitdlConfig(mu=1.0)
     with pytest.raises(ValueError, match="must be above 0"):
         GitdlConfig(sigma=0.0)

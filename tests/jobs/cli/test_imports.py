@@ -38,6 +38,8 @@ def loaded(*command: str) -> tuple[int, set[str]]:
         (["run", "--dry-run", "nme=x"], 2),
         (["tune", "space.yaml", "rounds=-1"], 2),
         (["run", "--recipe", "diving48", "--print-config"], 0),
+        (["keys", "embed"], 0),
+        (["schema"], 0),
     ],
 )
 def test_the_command_line_starts_without_tensors_tables_and_clusters(command, code):
