@@ -101,7 +101,8 @@ def bare_step(model: nn.Module, clips: torch.Tensor, precision: Precision) -> Ca
         with torch.autocast(clips.device.type, torch.bfloat16, enabled=precision == "bf16"):
             logits = model(clips)
         optimiser.zero_grad(set_to_none=True)
-        nn.functional.cross_entropy(logits.float(), labels).backward()
+        loss = nn.functional.cross_entropy(logits.float(), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return step

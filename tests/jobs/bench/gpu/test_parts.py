@@ -1,4 +1,4 @@
-"""The GPU bench rehearsed without a GPU: every part at its smallest size, its limits, its refusals. No time is judged."""
+"""The GPU bench rehearsed without a GPU: every part at its smallest size, limits, refusals. No time is judged."""
 
 from __future__ import annotations
 
