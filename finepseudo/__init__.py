@@ -9,6 +9,7 @@ below it:
     alignment | encoders
     soft_dtw | run_folder
     distributed
+    precision
 
 `recipes` and `templates` hold data files.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shards.read.augment import AugmentConfig
+from shards.read.config import AugmentConfig
 
 RGB_STARTS = ("kinetics_sup", "byol", "imagenet_sup")
 """Starts that were trained on RGB with mean and std taken off; TCLR's saw BGR in [0, 1] as it is."""

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from finepseudo.encoders.action_encoder import ActionEncoderConfig
-from finepseudo.encoders.frame_encoder import FrameEncoderConfig
-from finepseudo.methods.pseudo_labels import PseudoLabelConfig
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.methods.config import PseudoLabelConfig
 from jobs.config.build import Value, plain
 from jobs.config.expected_input import check_pictures
 from jobs.config.sections import (
@@ -27,11 +26,9 @@ from jobs.config.sections import (
     StrategyName,
 )
 from shards.annotations.config import DatasetConfig
-from shards.read.order import OrderConfig
-from shards.read.reader import ReaderConfig
-from shards.read.sampling import SamplingConfig
-from shards.splits.label_split import SplitConfig
-from shards.write.plans import ShardConfig
+from shards.read.config import OrderConfig, ReaderConfig, SamplingConfig
+from shards.splits.config import SplitConfig
+from shards.write.config import ShardConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from finepseudo.alignment.gitdl import GitdlConfig
-from finepseudo.alignment.scorer import AlignabilityConfig, ScorerConfig
-from finepseudo.training.objectives import CrossEntropyConfig
+from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig, ScorerConfig
+from finepseudo.training.config import CrossEntropyConfig
 from jobs.config.training import TrainConfig
-from shards.read.augment import AugmentConfig
-from shards.read.order import OrderConfig
-from shards.read.sampling import SamplingConfig
-from shards.storage.cache import CacheConfig
+from shards.read.config import AugmentConfig, OrderConfig, SamplingConfig
+from shards.storage.config import CacheConfig
 
 StrategyName = Literal["supervised", "confidence", "uncertainty", "verification", "collaborative"]
 

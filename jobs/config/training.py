@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from finepseudo.training.optim import OptimConfig
+from finepseudo.training.config import OptimConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finepseudo.alignment.gitdl import GitdlConfig, common_frames, gitdl_loss, normalised_times
+from finepseudo.alignment.config import GitdlConfig
+from finepseudo.alignment.gitdl import common_frames, gitdl_loss, normalised_times
 
 
 def unit(rng, *shape):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from finepseudo.encoders.action_encoder import ActionEncoderConfig, R2Plus1D18, build_action_encoder
+from finepseudo.encoders.action_encoder import R2Plus1D18, build_action_encoder
+from finepseudo.encoders.config import ActionEncoderConfig
 from tests.finepseudo.encoders.test_frame_encoder import fingerprint
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from finepseudo.encoders.frame_encoder import FrameEncoderConfig, build_frame_encoder, positions
+from finepseudo.encoders.config import FrameEncoderConfig
+from finepseudo.encoders.frame_encoder import build_frame_encoder, positions
 from finepseudo.encoders.resnet import ResNet50
 
 

@@ -5,7 +5,8 @@ import logging
 import numpy as np
 import pytest
 
-from finepseudo.methods.pseudo_labels import PseudoLabelConfig, acceptance_alarm, class_probabilities, label_pool
+from finepseudo.methods.config import PseudoLabelConfig
+from finepseudo.methods.pseudo_labels import acceptance_alarm, class_probabilities, label_pool
 from shards.errors import UserError
 from tests.finepseudo.batches import random_table
 

@@ -3,11 +3,12 @@ import logging
 import pytest
 
 from shards.annotations import load
-from shards.annotations.config import DatasetConfig
-from shards.annotations.open_world import OpenWorldConfig, open_world
+from shards.annotations.config import DatasetConfig, OpenWorldConfig
+from shards.annotations.open_world import open_world
 from shards.annotations.published_lists import read_published, roles_from_lists, with_published_lists
 from shards.errors import UserError
-from shards.splits.label_split import SplitConfig, draw_split
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import draw_split
 from shards.types import NO_LABEL
 
 from ..helpers import column, make

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.read.augment import AugmentConfig, draw
+from shards.read.augment import draw
+from shards.read.config import AugmentConfig
 
 
 def rng(seed: int = 0) -> np.random.Generator:

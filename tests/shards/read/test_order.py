@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.errors import UserError
-from shards.read.order import (
-    PADDING,
-    BatchOrder,
-    OrderConfig,
-    batches_per_epoch,
-    global_batch,
-    rank_slice,
-    windowed_order,
-)
+from shards.read.config import OrderConfig
+from shards.read.order import PADDING, BatchOrder, batches_per_epoch, global_batch, rank_slice, windowed_order
 from shards.types import ItemTable
 
 

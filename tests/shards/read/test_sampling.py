@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.read.sampling import SamplingConfig, frame_indices
+from shards.read.config import SamplingConfig
+from shards.read.sampling import frame_indices
 
 POLICIES = st.sampled_from(["uniform", "dense", "gitdl", "views"])
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.read.sampling import SamplingConfig, frame_indices, group_slots
+from shards.read.config import SamplingConfig
+from shards.read.sampling import frame_indices, group_slots
 
 GROUPS = st.lists(st.integers(1, 8), min_size=1, max_size=5)
 

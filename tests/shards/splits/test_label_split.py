@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from shards.annotations.base import Clip, make_annotations
 from shards.errors import UserError
-from shards.splits.label_split import SplitConfig, draw_split, read_split, write_split
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import draw_split, read_split, write_split
 
 
 def dataset(counts, *, test=1, shuffle=0, extra=()):

@@ -17,14 +17,15 @@ import pyarrow as pa
 import pytest
 
 from shards.errors import SampleError, UserError
-from shards.read.order import OrderConfig
+from shards.read.config import OrderConfig
 from shards.read.reader import ClipReader
 from shards.storage import remote
-from shards.storage.cache import CacheConfig
+from shards.storage.config import CacheConfig
 from shards.storage.folders import open_folder
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
-from shards.write.plans import ShardConfig, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import plan_shards
 from shards.write.store import claim_store
 from shards.write.writer import finish, write_shard
 from tests.conftest import s3_server, use_s3

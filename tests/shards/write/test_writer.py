@@ -13,7 +13,8 @@ from webdataset import TarWriter
 
 from shards.annotations.base import Clip, make_annotations, sanitise_key
 from shards.errors import UserError
-from shards.write.plans import ShardConfig, ShardPlan, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import ShardPlan, plan_shards
 from shards.write.writer import finish, write_shard
 from tests.shards.make_clips import need_data, write_numbered
 
