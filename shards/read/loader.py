@@ -16,6 +16,7 @@ from shards.read.augment import draw
 from shards.read.config import ReaderConfig
 from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, import_dali
 from shards.read.decode import CLOSED_GOP_PROFILES, choose_decoder, wanted_frames
+from shards.read.faults import DecodeError, judged
 from shards.read.resize import views_of
 from shards.read.sampling import frame_indices
 from shards.storage.manifest import Manifest
@@ -64,8 +65,14 @@ class ClipLoader:
         self._graph_lock = threading.Lock()
 
     def load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> ClipBatch:
-        """Decode and transform the requested clips into a batch of `size` slots."""
-        batch = self._empty(size, requests)
+        """Decode and transform the requested clips into a batch of `size` slots.
+
+        UserError when memory does not suffice or too many clips fail.
+        """
+        try:
+            batch = self._empty(size, requests)
+        except torch.OutOfMemoryError as error:
+            raise judged(error, self.device) from error
         for begin in range(0, len(requests), self.chunk):
             self._fill(batch, requests[begin : begin + self.chunk], pool)
         batch.frames[~batch.valid.to(self.device)] = 0
@@ -96,21 +103,14 @@ class ClipLoader:
             graph = self._graph(random=random)
             try:
                 graph.run([clip.sample for clip in clips], [frames[clip.request.slot] for clip in clips])
-            except RuntimeError as error:
-                if not self.decoder.by_dali:
-                    raise
+            except DecodeError as error:
                 if len(clips) == 1:
-                    self._record(clips[0].request.key, error)
+                    key = clips[0].request.key
+                    self.failures[key] = SampleError(key, "decode_error", str(error) or self.decoder.name)
                     return []
             else:
                 return clips
         return [good for clip in clips for good in self._transform([clip], frames, random=random)]
-
-    def _record(self, key: str, error: RuntimeError) -> None:
-        """Note the clip that DALI could not decode, with the line of its message that says most."""
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = [line for line in lines if not line.startswith(("Critical error", "Current pipeline", "C++ context"))]
-        self.failures[key] = SampleError(key, "decode_error", told[-1] if told else self.decoder.name)
 
     def _prepare(self, request: Request) -> Sample | SampleError:
         """Draw a clip's frames and parameters, read it, and decode it unless DALI does."""
