@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shards.annotations.base import CLIP_ROLES
 from shards.annotations.open_world import OpenWorldConfig
+from shards.annotations.roles import LIST_ROLES, ROLE_RULE
 from shards.synthetic.config import SyntheticDivingConfig
 
 
@@ -21,10 +21,10 @@ class DatasetConfig:
     root: str = ""
     # Folder or URL of the videos; empty = rgb (diving48), frames (penn_action), root (csv) or videos below root.
     videos: str = ""
-    # List files by role. csv: `all` (role in an optional third column), or labelled, unlabelled, train, test;
+    # List files by role. csv: `all` (role in a column of its own, or none), or labelled, unlabelled, train, test, val;
     # kinetics400: train and test, empty = train.csv and val.csv below root.
     lists: Mapping[str, str] = field(default_factory=dict)
-    # csv: file with one class name a line, index = line; empty = the sorted names found in the lists.
+    # csv: file with one class name a line, index = line or the number beside it; empty = the names found in the lists.
     # kinetics400: the label map of the lists, where the lists do not tell it themselves.
     classes: str = ""
     # finegym: v1.0 | v1.1 of the training list; ssv2: v2 | mini; empty = v1.1, v2.
@@ -49,7 +49,6 @@ class DatasetConfig:
         """Refuse roles that no list file can have, and frame rates that no video has."""
         if not 1 <= self.frame_rate <= 240:
             raise ValueError(f"frame_rate: {self.frame_rate} is outside 1..240 pictures a second")
-        allowed = ("all", *CLIP_ROLES)
         for role in self.lists:
-            if role not in allowed:
-                raise ValueError(f"lists.{role}: no such role; a list file is one of {', '.join(allowed)}")
+            if role not in ("all", *LIST_ROLES):
+                raise ValueError(f"lists.{role}: no such role; a list file is one of all, {ROLE_RULE}")
