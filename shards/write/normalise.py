@@ -1,8 +1,9 @@
 """Transcode a clip to the shard profile in memory: the same bytes whatever machine load or number of workers.
 
 Profile h264: mp4, yuv420p, short side at most `short_side`, a key frame every 12 frames, no B-frames, no audio, index
-in front, frames kept one for one on a constant timeline, rotation flags applied to the pixels. Profile vp9: the same in
-webm, for decoders that read no H.264 on a CPU. Profile copy: the file's own bytes, only checked.
+in front, frames kept one for one on a constant timeline, the display matrix applied to the pixels. Profile vp9: the
+same in webm, for decoders that read no H.264 on a CPU. Profile copy: the file's own bytes, only checked; a file that is
+to be turned or mirrored, or holds more than one video stream, is stored as with h264, since readers would differ on it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from shards.errors import SampleError, UserError
 from shards.sources.frames import FrameFolder
+from shards.sources.orientation import Orientation, orientation
 from shards.sources.probe import StrictVideo, open_video
 
 PROFILES = ("h264", "vp9", "copy")
@@ -102,7 +104,10 @@ def normalise(
             raise UserError(f"{key}: profile copy cannot store the folder {source.folder}; use profile h264 or vp9")
         if start is not None or end is not None:
             raise UserError(f"{key}: profile copy cannot cut {start}..{end} s out of {source}; use profile h264 or vp9")
-        return _copy(key, source)
+        copied = _copy(key, source)
+        if copied is not None:
+            return copied
+        profile = "h264"
     with _opened(key, source) as video:
         data, size, count, rate = _encode(_cut(video, source, start, end), video, _TARGETS[profile], short_side)
     return _verified(key, data, _TARGETS[profile].container, expected=count, rate=rate, size=size)
@@ -162,8 +167,8 @@ def _encode(
     if first is None:
         raise SampleError(video.key, "empty_cut", "no frame lies inside start..end")
     width, height = target_size(first.width, first.height, short_side)
-    turns = round((first.rotation or 0) / 90) % 4
-    size = (height, width) if turns % 2 else (width, height)
+    turn = orientation(first)
+    size = (height, width) if turn.transpose else (width, height)
     rate = min(max(video.rate, Fraction(1)), Fraction(240))
     buffer, scaler, count = io.BytesIO(), VideoReformatter(), 0
     # The index is moved to the front by reading back what is written so far.
@@ -176,7 +181,7 @@ def _encode(
     ) as output:
         stream = _add_stream(output, target, size, rate)
         for count, frame in enumerate(itertools.chain([first], frames), start=1):
-            picture = _picture(scaler, frame, width, height, turns)
+            picture = _picture(scaler, frame, width, height, turn)
             picture.pts, picture.time_base = count - 1, 1 / rate
             picture.pict_type = PictureType.NONE  # else the source's key frames would be key frames again
             output.mux(stream.encode(picture))
@@ -197,8 +202,10 @@ def _add_stream(
     return stream
 
 
-def _picture(scaler: VideoReformatter, frame: av.VideoFrame, width: int, height: int, turns: int) -> av.VideoFrame:
-    """Scale to limited-range BT.601 yuv420p and turn the pixels as the rotation flag asks."""
+def _picture(
+    scaler: VideoReformatter, frame: av.VideoFrame, width: int, height: int, turn: Orientation
+) -> av.VideoFrame:
+    """Scale to limited-range BT.601 yuv420p and turn or mirror the pixels as the display matrix asks."""
     picture = scaler.reformat(
         frame,
         width=width,
@@ -209,20 +216,22 @@ def _picture(scaler: VideoReformatter, frame: av.VideoFrame, width: int, height:
         interpolation=_SCALER,
         threads=1,
     )
-    if not turns:
+    if turn.upright:
         return picture
     planes = picture.to_ndarray()  # [H * 3 / 2, W]: Y, then U and V as flat halves
     luma, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
-    turned = np.concatenate(
-        [np.rot90(luma, turns).reshape(-1), *(np.rot90(plane, turns).reshape(-1) for plane in chroma)]
-    )
-    new_width = height if turns % 2 else width
+    turned = np.concatenate([turn.apply(plane).reshape(-1) for plane in (luma, *chroma)])
+    new_width = height if turn.transpose else width
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(turned.reshape(-1, new_width)), format="yuv420p")
 
 
-def _copy(key: str, path: Path) -> NormalisedClip:
+def _copy(key: str, path: Path) -> NormalisedClip | None:
+    """Take the bytes of a file that every reader shows alike: upright, with a single video stream; None for others."""
     with open_video(key, path) as video:
-        count = sum(1 for _ in video.frames())
+        frames = video.frames()
+        if len(video.container.streams.video) > 1 or not orientation(next(frames)).upright:
+            return None
+        count = 1 + sum(1 for _ in frames)
         rate = video.rate
     extension = path.suffix.lstrip(".").lower()
     if not extension.isalnum() or extension == "json":

@@ -14,7 +14,7 @@ from shards.sources.sources import identities
 from shards.storage.remote import is_url
 from shards.write.normalise import PROFILES
 
-WRITER_VERSION = 1
+WRITER_VERSION = 2
 """Part of every plan's hash: raise it when the same clips would give other bytes."""
 
 
