@@ -40,6 +40,8 @@ class DatasetConfig:
     cut_from: str = "element"
     # Pictures a second of clips that are folders of pictures (their files do not tell; broadcast video has 25).
     frame_rate: float = 25.0
+    # Which files of such a folder are its frames, where others lie beside them (img_*.jpg); empty = all images.
+    frame_files: str = ""
     # Known and novel classes; the default is the closed world.
     open_world: OpenWorldConfig = field(default_factory=OpenWorldConfig)
     # synthetic_diving: which dives to render.

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from shards.errors import SampleError, UserError
 from shards.sources.frames import FrameFolder
 from shards.sources.orientation import Orientation, orientation
-from shards.sources.probe import StrictVideo, open_video
+from shards.sources.probe import open_video
+from shards.sources.window import Video, opened, window_frames
 
 PROFILES = ("h264", "vp9", "copy")
 MIN_SIDE = 48
@@ -32,12 +32,14 @@ MIN_SIDE = 48
 MAX_SIDE = 4096
 GOP = 12
 _SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-_EDGE = 1e-6  # seconds; a frame at exactly `start` is in, one at exactly `end` is out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NormalisedClip:
-    """Encoded bytes and what they hold: true frame count, frames a second, codec, size in pixels, file extension."""
+    """Encoded bytes and what they hold: true frame count, frames a second, codec, size in pixels, file extension.
+
+    remarks: slug -> detail of what is odd with a clip that is stored all the same: `cut_past_end`, `one_frame`.
+    """
 
     data: bytes
     extension: str
@@ -46,6 +48,7 @@ class NormalisedClip:
     codec: str
     width: int
     height: int
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,9 +111,12 @@ def normalise(
         if copied is not None:
             return copied
         profile = "h264"
-    with _opened(key, source) as video:
-        data, size, count, rate = _encode(_cut(video, source, start, end), video, _TARGETS[profile], short_side)
-    return _verified(key, data, _TARGETS[profile].container, expected=count, rate=rate, size=size)
+    remarks: dict[str, str] = {}
+    with opened(key, source) as video:
+        frames = window_frames(video, source, start, end, remarks)
+        data, size, count, rate = _encode(frames, video, _TARGETS[profile], short_side)
+    clip = _verified(key, data, _TARGETS[profile].container, expected=count, rate=rate, size=size)
+    return replace(clip, remarks=remarks)
 
 
 def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -127,41 +133,8 @@ def _even(side: Fraction) -> int:
     return min(max(2 * round(side / 2), MIN_SIDE), MAX_SIDE)
 
 
-def _opened(key: str, source: Path | FrameFolder) -> AbstractContextManager[StrictVideo | FrameFolder]:
-    return nullcontext(source) if isinstance(source, FrameFolder) else open_video(key, source)
-
-
-def _cut(
-    video: StrictVideo | FrameFolder, source: Path | FrameFolder, start: float | None, end: float | None
-) -> Iterator[av.VideoFrame]:
-    """Frames inside the window. The decoder goes through the rest of the file only when nothing is cut."""
-    if start is None and end is None:
-        yield from video.frames()
-        return
-    begin = start or 0.0
-    seek = begin if begin and _can_seek(video.key, source, begin) else None
-    for index, frame in enumerate(video.frames(seek)):
-        now = video.time(frame, index)
-        if end is not None and now >= end - _EDGE:
-            return
-        if now >= begin - _EDGE:
-            yield frame
-
-
-def _can_seek(key: str, source: Path | FrameFolder, start: float) -> bool:
-    """Say whether seeking lands before `start`: in transport streams, for one, it may land after it."""
-    if isinstance(source, FrameFolder):
-        return True
-    try:
-        with open_video(key, source) as video:
-            first = next(video.frames(start), None)
-            return first is not None and first.pts is not None and video.time(first, 0) <= start + _EDGE
-    except SampleError:
-        return False  # from the beginning then; what is wrong with the file shows there
-
-
 def _encode(
-    frames: Iterator[av.VideoFrame], video: StrictVideo | FrameFolder, target: _Target, short_side: int
+    frames: Iterator[av.VideoFrame], video: Video, target: _Target, short_side: int
 ) -> tuple[bytes, tuple[int, int], int, Fraction]:
     first = next(frames, None)
     if first is None:
@@ -227,8 +200,9 @@ def _picture(
 
 def _copy(key: str, path: Path) -> NormalisedClip | None:
     """Take the bytes of a file that every reader shows alike: upright, with a single video stream; None for others."""
+    remarks: dict[str, str] = {}
     with open_video(key, path) as video:
-        frames = video.frames()
+        frames = window_frames(video, path, None, None, remarks)
         if len(video.container.streams.video) > 1 or not orientation(next(frames)).upright:
             return None
         count = 1 + sum(1 for _ in frames)
@@ -236,7 +210,7 @@ def _copy(key: str, path: Path) -> NormalisedClip | None:
     extension = path.suffix.lstrip(".").lower()
     if not extension.isalnum() or extension == "json":
         raise SampleError(key, "bad_extension", f"{path.name} has no usable file extension")
-    return _verified(key, path.read_bytes(), extension, expected=count, rate=rate)
+    return replace(_verified(key, path.read_bytes(), extension, expected=count, rate=rate), remarks=remarks)
 
 
 def _verified(
@@ -253,5 +227,11 @@ def _verified(
         detail = f"{expected} frames of {size} went in, {count} of {found} came out"
         raise SampleError(key, "frame_count_mismatch", detail)
     return NormalisedClip(
-        data=data, extension=extension, n_frames=count, fps=float(rate), codec=codec, width=found[0], height=found[1]
+        data=data,
+        extension=extension,
+        n_frames=count,
+        fps=float(rate),
+        codec=codec,
+        width=found[0],
+        height=found[1],
     )

@@ -72,6 +72,20 @@ def test_a_cut_counts_from_the_first_picture_of_a_transport_stream(tmp_path):
     assert read_numbers(io.BytesIO(normalise("x", path, start=1.0, end=1.2).data)) == [25, 26, 27, 28, 29]
 
 
+def test_a_window_past_the_end_of_its_file_is_remarked_on(tmp_path):
+    path = write_numbered(tmp_path / "x.mp4", 25, fps=25)
+    assert normalise("x", path, start=0.4, end=1.04).remarks == {}
+    clip = normalise("x", path, start=0.4, end=3)
+    assert clip.remarks == {"cut_past_end": "the window ends at 3.00 s, the file at 1.00 s"}
+    assert clip.n_frames == 15
+
+
+@pytest.mark.parametrize("profile", ["h264", "copy"])
+def test_a_video_of_one_frame_is_remarked_on(tmp_path, profile):
+    path = write_numbered(tmp_path / "x.mp4", 1)
+    assert list(normalise("x", path, profile=profile).remarks) == ["one_frame"]
+
+
 def test_windows_without_a_frame_are_refused(tmp_path):
     path = write_numbered(tmp_path / "x.mp4", 10)
     for start, end in ((0.2, 0.2), (5.0, 6.0), (0.3, 0.1)):
