@@ -53,7 +53,7 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
         case "check":
             from jobs.cli.dry_run import check
 
-            return check(cfg)
+            return check(cfg, arguments.decode)
         case "launch":
             from jobs.submit.launch import launch
 

@@ -25,12 +25,18 @@ from shards.splits.label_split import draw_split
 from shards.storage.remote import is_url
 
 
-def check(cfg: RunConfig) -> int:
-    """Look over annotations and videos; 0 when nothing has to be mended, else 2."""
+def check(cfg: RunConfig, decode: int | None) -> int:
+    """Look over annotations and videos, decode some (None = all); 0 when nothing has to be fixed, else 2."""
     if rendered(cfg):
         _say(f"{cfg.data.name}: rendered when the shards are written; nothing to check")
         return 0
-    found = check_config(cfg.data, missing_list=cfg.folder / "missing.txt", look=partial(split_problems, cfg))
+    found = check_config(
+        cfg.data,
+        missing_list=cfg.folder / "missing.txt",
+        look=partial(split_problems, cfg),
+        decode=decode,
+        max_bad_fraction=cfg.reading.max_bad_fraction,
+    )
     _say(found.render())
     return 0 if found.ok else UserError.exit_code
 
@@ -82,6 +88,7 @@ def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
     paths = found.clips["path"].to_pylist()  # what lies behind a URL is not asked for here
     missing = sum(not Path(path).exists() for path in paths if not is_url(path))
     note = f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip()
+    note += "".join(f"\n            note: {remark}" for remark in found.remarks)
     return found, note + (f"; {missing:,} videos are not here (`finepseudo check` lists them)" if missing else "")
 
 
