@@ -38,6 +38,8 @@ def check(cfg: RunConfig, decode: int | None) -> int:
         max_bad_fraction=cfg.reading.max_bad_fraction,
     )
     _say(found.render())
+    if found.clips and not found.problems:
+        _say(measure(cfg, load_annotations(cfg.data)).lines(cfg)[0])
     return 0 if found.ok else UserError.exit_code
 
 
@@ -119,6 +121,7 @@ class Size:
     test: int
     gallery: int
     shards: int
+    method: str
 
     def lines(self, cfg: RunConfig) -> list[str]:
         """Write the sizes as plain lines."""
@@ -128,7 +131,7 @@ class Size:
         roles = f"{self.labelled:,} labelled, {self.unlabelled:,} unlabelled, {self.test:,} test"
         product = f"{self.unlabelled:,} clips x {self.gallery:,} in the gallery, {frames} x {frames} frames"
         return [
-            f"split       {roles} (seed {cfg.seeds[0]})",
+            f"split       {roles} ({self.method}; seed {cfg.seeds[0]})",
             f"shards      {self.shards:,} tars of up to {cfg.shards.clips_per_shard} clips, {cfg.shards.profile}"
             + (f", in {cfg.shards.store}" if cfg.shards.store else ""),
             f"alignment   {self.unlabelled * self.gallery:,} soft-DTW distances a round ({product})",
@@ -147,6 +150,7 @@ def measure(cfg: RunConfig, found: Annotations) -> Size:
         unlabelled=len(split.keys("unlabelled")),
         test=len(split.keys("test")),
         gallery=sum(min(cfg.embed.gallery_per_class, n) for n in per_class.values()),
+        method=split.method,
         shards=-(-found.clips.num_rows // cfg.shards.clips_per_shard),
     )
 
