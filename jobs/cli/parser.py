@@ -37,6 +37,13 @@ def parser() -> argparse.ArgumentParser:
     _common(launch)
     check = commands.add_parser("check", help="look over annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
+    check.add_argument(
+        "--decode",
+        type=_clips,
+        default=32,
+        metavar="N|all",
+        help="open and decode so many videos, spread over the data set (default: 32; 0 = none)",
+    )
     _common(check)
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
@@ -52,6 +59,15 @@ def parser() -> argparse.ArgumentParser:
     _common(keys)
     commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
     return main_parser
+
+
+def _clips(text: str) -> int | None:
+    """Read a number of clips; None is all of them."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor `all`")
+    return int(text)
 
 
 def _common(command: argparse.ArgumentParser) -> None:
