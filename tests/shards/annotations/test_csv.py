@@ -113,7 +113,7 @@ def test_missing_lists_and_roles(tmp_path):
         load(DatasetConfig(name="csv"))
     with pytest.raises(ValueError, match=r"lists\.val = .*: no such role"):
         DatasetConfig(name="csv", lists={"val": "x"})
-    with pytest.raises(UserError, match="ucf is not a data set"):
+    with pytest.raises(UserError, match="name = ucf: must be one of csv"):
         load(DatasetConfig(name="ucf"))
 
 
