@@ -1,4 +1,4 @@
-"""From arguments to a command. What a command needs is imported when it runs: a wrong key is told without torch."""
+"""From arguments to a command; what a command needs is imported when it runs: errors of keys come without torch."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ def parser() -> argparse.ArgumentParser:
         prog="finepseudo", description="Semi-supervised fine-grained action recognition.", allow_abbrev=False
     )
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, about in STAGES.items():
-        _common(commands.add_parser(name, help=about, description=about.capitalize() + ".", allow_abbrev=False))
+    for name, text in STAGES.items():
+        _common(commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False))
     commands.choices["write-shards"].add_argument(
         "--part", metavar="i/n", help="write only every n-th shard, from i on"
     )
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
     launch.add_argument("--parts", type=int, help="array tasks that write shards (default: 16)")
     _common(launch)
-    check = commands.add_parser("check", help="look over annotations and videos before anything is trained")
+    check = commands.add_parser("check", help="check annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
     check.add_argument(
         "--decode",

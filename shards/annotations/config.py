@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from shards.annotations.roles import LIST_ROLES, ROLE_RULE
 from shards.settings import BadSetting, Settings, needed, section, setting
 from shards.synthetic.config import SyntheticDivingConfig
 
+<<<<<<< HEAD
+=======
+DataName = Literal[
+    "csv",
+    "diving48",
+    "finediving",
+    "finegym",
+    "hmdb51",
+    "kinetics400",
+    "penn_action",
+    "ssv2",
+    "synthetic_diving",
+    "ucf101",
+]
+CLIP_ROLES = ("train", "test", "labelled", "unlabelled")
+
+>>>>>>> config
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenWorldConfig(Settings):
@@ -40,7 +58,7 @@ class OpenWorldConfig(Settings):
 class DatasetConfig(Settings):
     """Which data set to read and where its files are."""
 
-    name: str = needed("name of the reader: a module of shards.annotations")
+    name: DataName = needed("the data set: its module in shards.annotations")
     root: str = setting(
         "",
         "folder of the annotation files; paths in lists are relative to it; synthetic_diving renders into it; csv: "
@@ -69,7 +87,7 @@ class DatasetConfig(Settings):
     )
     task: str = setting("", "finediving: action (52 dive numbers) | subaction (29 step types); empty = action")
     split: int = setting(1, "ucf101, hmdb51: official split 1, 2 or 3", at_least=1, at_most=3)
-    cut_from: str = setting(
+    cut_from: Literal["element", "event", "video"] = setting(
         "element",
         "finegym: what the video files are: element (already cut) | event | video (elements are cut out of them)",
     )
