@@ -25,13 +25,8 @@ from shards.splits.label_split import draw_split
 from shards.storage.remote import is_url
 
 
-<<<<<<< HEAD
 def check(cfg: RunConfig, decode: int | None) -> int:
-    """Look over annotations and videos, decode some (None = all); 0 when nothing has to be fixed, else 2."""
-=======
-def check(cfg: RunConfig) -> int:
-    """Check annotations and videos; 0 when nothing has to be fixed, else 2."""
->>>>>>> config
+    """Check annotations and videos, decode some (None = all); 0 when nothing has to be fixed, else 2."""
     if rendered(cfg):
         _say(f"{cfg.data.name}: rendered when the shards are written; nothing to check")
         return 0

@@ -10,8 +10,6 @@ from shards.annotations.roles import LIST_ROLES, ROLE_RULE
 from shards.settings import BadSetting, Settings, needed, section, setting
 from shards.synthetic.config import SyntheticDivingConfig
 
-<<<<<<< HEAD
-=======
 DataName = Literal[
     "csv",
     "diving48",
@@ -24,9 +22,7 @@ DataName = Literal[
     "synthetic_diving",
     "ucf101",
 ]
-CLIP_ROLES = ("train", "test", "labelled", "unlabelled")
 
->>>>>>> config
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenWorldConfig(Settings):

@@ -281,15 +281,9 @@ def test_missing_lists_and_roles(tmp_path):
         load(DatasetConfig(name="csv", root=str(tmp_path), lists={"all": "nope.txt"}))
     with pytest.raises(UserError, match="csv needs a list file"):
         load(DatasetConfig(name="csv"))
-<<<<<<< HEAD
     with pytest.raises(ValueError, match=r"lists\.vla = .*: no such role"):
         DatasetConfig(name="csv", lists={"vla": "x"})
-    with pytest.raises(UserError, match="ucf is not a data set"):
-=======
-    with pytest.raises(ValueError, match=r"lists\.val = .*: no such role"):
-        DatasetConfig(name="csv", lists={"val": "x"})
     with pytest.raises(UserError, match="name = ucf: must be one of csv"):
->>>>>>> config
         load(DatasetConfig(name="ucf"))
 
 
