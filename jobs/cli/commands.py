@@ -5,21 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from finepseudo.report import render_text, summary_table
+from finepseudo.run_folder.layout import REPORT, RunPaths
 from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
 from jobs.cluster.session import ray_session
-from jobs.config.recipes import load, to_yaml
+from jobs.config.build import build, plain, set_dotted
+from jobs.config.recipes import load, parse_override, to_yaml
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import COMMANDS, TRAINING, Plan, make_plan, unfinished
+from jobs.pipeline.plan import COMMANDS, Plan, make_plan, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
-from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
+from jobs.pipeline.run_folder import differing, locked, read_config, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
-from jobs.pipeline.stages.stage_maker import Task
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.survey import loss_lines, survey
 from jobs.progress import Reporter
 from shards.errors import UserError
 
@@ -28,7 +31,9 @@ LIST_SUFFIXES = (".csv", ".tsv", ".txt")
 NO_RAY = frozenset({"split", "report"})
 """Commands that start no Ray."""
 MAKES_A_RUN = frozenset({"run", "write-shards"})
-"""Commands that may begin a run; the others work in one."""
+"""Commands that may begin a run, and write its config.yaml."""
+WORKS_IN_A_RUN = frozenset({*COMMANDS, "predict"}) - MAKES_A_RUN
+"""Commands that work in a run as it was made."""
 
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
@@ -36,7 +41,7 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
     if arguments.command == "bench":
         from jobs.cli.bench import bench
 
-        return bench(arguments.what, arguments.options)
+        return bench(arguments.what, arguments.options, arguments.overrides)
     cfg = configure(arguments)
     if arguments.print_config:
         sys.stdout.write(to_yaml(cfg))
@@ -44,7 +49,7 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
     if arguments.dry_run and arguments.command != "launch":
         from jobs.cli.dry_run import dry_run
 
-        return dry_run(cfg, arguments.command)
+        return dry_run(cfg, arguments.command, force=arguments.force)
     return _run_command(cfg, arguments, main)
 
 
@@ -75,14 +80,38 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
 
 
 def configure(arguments: argparse.Namespace) -> RunConfig:
-    """Make the configuration that the command line describes."""
+    """Make the configuration that the command line describes.
+
+    A command that works in a run reads what that run was made with; what its line says otherwise is refused.
+    """
     extra: dict[str, Any] = {}
     if arguments.data:
         extra.update(data_section(arguments.data))
     if arguments.name:
         extra["name"] = arguments.name
-    recipe = arguments.recipe or getattr(arguments, "target", None) or "smoke"
-    return load(recipe, arguments.overrides, extra)
+    recipe = arguments.recipe or getattr(arguments, "target", None)
+    asked = load(recipe or "smoke", arguments.overrides, extra)
+    if arguments.command in WORKS_IN_A_RUN and RunPaths(asked.folder).config.is_file():
+        return of_folder(asked, arguments.command, arguments.overrides, said=bool(recipe or arguments.data))
+    return asked
+
+
+def of_folder(asked: RunConfig, command: str, overrides: Sequence[str], *, said: bool) -> RunConfig:
+    """Give the configuration of an existing run, where it is and on the machines that the command line says.
+
+    said: it names a recipe or lists too, which must be what the run was made with, as its overrides must.
+    """
+    made = read_config(asked.folder)
+    here = plain(replace(made, name=asked.name, out=asked.out))
+    for text in overrides:
+        set_dotted(here, *parse_override(text))
+    found = build(RunConfig, here)
+    for key, was, now in differing(made, asked if said else found):
+        raise UserError(
+            f"{command}: {asked.folder} was made with {key}={was}, now it is {now}; `finepseudo run` takes a changed "
+            "key and makes again what depends on it, or use another --name"
+        )
+    return found
 
 
 def data_section(text: str) -> dict[str, Any]:
@@ -123,44 +152,47 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
         raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
     with locked(cfg.folder), Reporter(cfg.folder) as reporter:
         changes = refuse_other_data(cfg, force=force)
-        stages = Stages(cfg, reporter)
-        plan = make_plan(cfg, stages)
+        context = Run(cfg, reporter)
+        plan = make_plan(context)
         ran = 0
         if todo := unfinished(plan, COMMANDS.get(command)):
             for key, was, now in changes:
                 reporter.say(f"{key} was {was} and is {now}: what depends on it is made again")
+            for line in loss_lines(survey(plan, COMMANDS.get(command))):
+                reporter.say(line)
             record_forced(cfg, changes)
-            ran = _run_unfinished(cfg, command, stages, plan, todo)
+            ran = _run_unfinished(context, command, plan, todo)
         if not ran:
             reporter.say("nothing to do: every stage is done")
         if command in ("run", "report"):
             reporter.say(render_text(summary_table(cfg.folder)))
-            reporter.say(f"report: {cfg.folder / 'report.html'}")
+            reporter.say(f"report: {context.paths.root / REPORT}")
     return 0
 
 
-def _run_unfinished(cfg: RunConfig, command: str, stages: Stages, plan: Plan, todo: Sequence[Task]) -> int:
-    version = source_version()
+def _run_unfinished(run: Run, command: str, plan: Plan, todo: Sequence[Stage]) -> int:
+    version, kinds, cfg = source_version(), COMMANDS.get(command), run.cfg
+    write = command in MAKES_A_RUN
     if command in NO_RAY:
-        return run_plan(cfg, stages, plan, version, COMMANDS[command])
+        return run_plan(run, plan, version, kinds, write=write)
     with ray_session():
         preempt.clear(cfg.folder)
         preempt.install(cfg.folder)
         write_environment(cfg, version)
         if gpus := check_devices(cfg, todo):
-            stages.reporter.say(gpus)
-        return run_plan(cfg, stages, plan, version, COMMANDS.get(command))
+            run.reporter.say(gpus)
+        return run_plan(run, plan, version, kinds, write=write)
 
 
-def check_devices(cfg: RunConfig, todo: Sequence[Task]) -> str | None:
+def check_devices(cfg: RunConfig, todo: Sequence[Stage]) -> str | None:
     """Refuse devices that this cluster lacks before anything runs: training may be hours away.
 
     Returns a line on how many GPUs there are and what takes how many of them, None where none is used.
     """
-    left = {task.stage.kind for task in todo}
-    if not left & {*TRAINING, "embeddings", "scores", "evaluation"}:
+    left = {stage.resources for stage in todo}
+    if not left & {"training", "mapping"}:
         return None
     gpu = uses_gpu(cfg.resources)
-    if left & TRAINING:
+    if "training" in left:
         check_room(cfg.resources, gpu)
     return share_of_gpus(cfg.resources) if gpu else None

@@ -5,31 +5,31 @@ Every key is checked, and each stage hashes the part of it that its results depe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from finepseudo.encoders.action_encoder import ActionEncoderConfig
 from finepseudo.encoders.frame_encoder import FrameEncoderConfig
-from finepseudo.methods.pseudo_labels import PseudoLabelConfig
-from jobs.config.build import Value, plain
+from finepseudo.methods.base import LABELLED, AnyMethod, Stream, TrainAction, flat
+from finepseudo.methods.table import METHODS, MethodsConfig, settings
+from jobs.config.build import Value, nearest, plain
 from jobs.config.expected_input import check_pictures
 from jobs.config.sections import (
     ActionStageConfig,
     EmbedConfig,
     EvaluateConfig,
     FrameStageConfig,
-    InputConfig,
     PretrainConfig,
     ReadingConfig,
     ResourcesConfig,
-    StrategyName,
 )
 from shards.annotations.config import DatasetConfig
 from shards.read.order import OrderConfig
 from shards.read.reader import ReaderConfig
 from shards.read.sampling import SamplingConfig
+from shards.read.views import ViewConfig
 from shards.splits.label_split import SplitConfig
 from shards.write.plans import ShardConfig
 
@@ -45,7 +45,7 @@ class RunConfig:
     # label draws; paper: the mean over 3
     seeds: tuple[int, ...] = (0, 1, 2)
     # rows of the result table
-    strategies: tuple[StrategyName, ...] = ("supervised", "confidence", "collaborative")
+    methods: tuple[str, ...] = ("supervised", "pseudo_label", "finepseudo")
     # paper, sec 4.2: self-training rounds
     rounds: int = 10
     # bit-for-bit repeatable runs on the same device
@@ -56,13 +56,14 @@ class RunConfig:
     reading: ReadingConfig = field(default_factory=ReadingConfig)
     frame_encoder: FrameEncoderConfig = field(default_factory=FrameEncoderConfig)
     action_encoder: ActionEncoderConfig = field(default_factory=ActionEncoderConfig)
-    frame_input: InputConfig = field(default_factory=InputConfig)
-    action_input: InputConfig = field(default_factory=InputConfig)
+    frame_input: ViewConfig = field(default_factory=ViewConfig)
+    action_input: ViewConfig = field(default_factory=ViewConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     frame_stage: FrameStageConfig = field(default_factory=FrameStageConfig)
     action_stage: ActionStageConfig = field(default_factory=ActionStageConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)
-    pseudo_labels: PseudoLabelConfig = field(default_factory=PseudoLabelConfig)
+    # keys of each method
+    method: MethodsConfig = field(default_factory=MethodsConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
 
@@ -70,22 +71,18 @@ class RunConfig:
         """Refuse what no single section can see."""
         if not self.name or Path(self.name).name != self.name:
             raise ValueError(f"name {self.name!r} must be a plain folder name; the folder above it is `out`")
-        if self.rounds < 0 or not self.seeds or not self.strategies:
-            raise ValueError(f"rounds {self.rounds} must not be negative, seeds and strategies not empty")
+        if self.rounds < 0 or not self.seeds or not self.methods:
+            raise ValueError(f"rounds {self.rounds} must not be negative, seeds and methods not empty")
+        for name in self.methods:
+            if name not in METHODS:
+                raise ValueError(f"methods: no method is called {name!r}; {nearest(name, list(METHODS))}")
         for name in ("frame_stage", "action_stage"):
             if getattr(self, name).self_train.steps is None:
-                raise ValueError(f"{name}.self_train: set steps, not epochs: every strategy gets the same number")
+                raise ValueError(f"{name}.self_train: set steps, not epochs: every method gets the same number")
         self._check_workers()
-        for strategy in self.strategies:
-            if strategy != "supervised":
-                self.labels(strategy)
         if self.pretrain.input.sampling.policy != "gitdl":
             raise ValueError(f"pretrain.input.sampling.policy {self.pretrain.input.sampling.policy!r} must be 'gitdl'")
         self._check_inputs()
-        if self.pseudo_labels.strategy != PseudoLabelConfig().strategy:
-            raise ValueError(
-                f"pseudo_labels.strategy {self.pseudo_labels.strategy} does nothing in a run: name it in strategies"
-            )
 
     def _check_inputs(self) -> None:
         """Refuse frames that no encoder looks at, and pictures that the weights were not trained on."""
@@ -115,13 +112,43 @@ class RunConfig:
                 raise ValueError(
                     f"{name}.batch_size {order.batch_size} is no multiple of resources.workers {self.resources.workers}"
                 )
+        for method in (METHODS[name] for name in self.methods):
+            for request in flat(method.plan(settings(self.method, method.name), self.rounds, self.embed.last_round)):
+                if isinstance(request, TrainAction):
+                    self.streams_of(method, request)
 
     @property
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.out) / self.name
 
-    def reader(self, inputs: InputConfig, order: OrderConfig | None = None) -> ReaderConfig:
+    def streams_of(self, method: AnyMethod | None, request: TrainAction) -> list[tuple[Stream, ReaderConfig]]:
+        """The streams that a training of f_E reads, each with what its reader needs; the first one leads.
+
+        Labelled clips come in the stage's order, `share` of its batch; other streams go through their clips shuffled.
+        """
+        streams: tuple[Stream, ...] = (Stream(name=LABELLED, role="labelled", views=(self.action_input,)),)
+        if method is not None:
+            streams = method.trained_streams(settings(self.method, method.name), request, self.action_input)
+        order = self.action_stage.self_order if request.number else self.action_stage.order
+        return [(stream, self._stream_reader(stream, order)) for stream in streams]
+
+    def _stream_reader(self, stream: Stream, order: OrderConfig) -> ReaderConfig:
+        size = round(stream.share * order.batch_size)
+        if stream.role != "labelled":
+            order = OrderConfig(batch_size=max(size, 1), shard_window=order.shard_window)
+        elif stream.share != 1:
+            order = replace(order, batch_size=size)
+        if order.batch_size % self.resources.workers:
+            raise ValueError(
+                f"stream {stream.name}: {stream.share:g} x the labelled batch are {order.batch_size} clips, no "
+                f"multiple of resources.workers {self.resources.workers}; change the share or action_stage.self_order"
+            )
+        if len(stream.views) != 1:
+            raise ValueError(f"stream {stream.name}: {len(stream.views)} views of a clip; a reader makes one")
+        return self.reader(stream.views[0], order)
+
+    def reader(self, inputs: ViewConfig, order: OrderConfig | None = None) -> ReaderConfig:
         """Put together what a clip reader needs to know."""
         return ReaderConfig(
             order=order or OrderConfig(),
@@ -134,41 +161,47 @@ class RunConfig:
             cache=self.reading.cache,
         )
 
-    def test_input(self) -> InputConfig:
+    def test_input(self) -> ViewConfig:
         """The views of a test video, sampled as f_E was trained: evenly spread clips times spatial crops."""
         sampling, cfg = self.action_input.sampling, self.evaluate
         augment = replace(self.action_input.augment, crops=cfg.crops)
         if sampling.policy == "uniform" and cfg.stride is None:
-            return InputConfig(sampling=replace(sampling, views=cfg.views), augment=augment)
+            return ViewConfig(sampling=replace(sampling, views=cfg.views), augment=augment)
         stride = cfg.stride if cfg.stride is not None else sampling.stride
-        return InputConfig(sampling=replace(sampling, policy="views", views=cfg.views, stride=stride), augment=augment)
-
-    def labels(self, strategy: StrategyName) -> PseudoLabelConfig:
-        """The labelling rule of one strategy."""
-        if strategy == "supervised":
-            raise ValueError("supervised uses no pseudo-labels")
-        return replace(self.pseudo_labels, strategy=strategy)
+        return ViewConfig(sampling=replace(sampling, policy="views", views=cfg.views, stride=stride), augment=augment)
 
 
-IDENTITY = ("data", "split")
+IDENTITY = ("data", "split", "shards")
 """Sections that a run folder is made for: another value needs another folder."""
 
 SILENT = {"threads", "prefetch", "log_every", "checkpoint_every"}
 """Keys that change no result: left out of every hash."""
 
 
-def part(cfg: RunConfig, *sections: str) -> dict[str, Any]:
-    """The part of the configuration (dotted names) a stage depends on, as plain values without the silent keys."""
-    values: dict[str, Any] = {}
-    for section in sections:
+def flat_part(cfg: RunConfig, read: Iterable[str], without: Iterable[str] = ()) -> dict[str, Any]:
+    """Give what a stage reads of the configuration: dotted key -> plain value, without the silent keys.
+
+    read: keys or whole sections; without: keys or sections in them that it does not read.
+    """
+    left_out = tuple(without)
+    found: dict[str, Any] = {}
+    for name in read:
         value: Any = cfg
-        for name in section.split("."):
-            value = getattr(value, name)
-        values[section] = _without(plain(value))
-    return values
+        for step in name.split("."):
+            value = getattr(value, step)
+        found |= {key: leaf for key, leaf in leaves(plain(value), name) if not _below(key, left_out)}
+    return found
 
 
-def _without(value: Value) -> Value:
+def leaves(value: Value, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Walk through nested mappings: dotted key, value; silent keys are passed over."""
     if isinstance(value, Mapping):
-        return {key: _without(item) for key, item in value.items() if key not in SILENT}
-    return value
+        for key, item in value.items():
+            if key not in SILENT:
+                yield from leaves(item, f"{prefix}.{key}")
+    else:
+        yield prefix, value
+
+
+def _below(key: str, sections: Iterable[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in sections)

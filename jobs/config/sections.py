@@ -12,22 +12,8 @@ from jobs.config.training import TrainConfig
 from shards.read.augment import AugmentConfig
 from shards.read.order import OrderConfig
 from shards.read.sampling import SamplingConfig
+from shards.read.views import ViewConfig
 from shards.storage.cache import CacheConfig
-
-StrategyName = Literal["supervised", "confidence", "uncertainty", "verification", "collaborative"]
-
-ALIGNING: tuple[StrategyName, ...] = ("verification", "collaborative")
-"""Strategies whose votes need the alignability encoder in every round."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InputConfig:
-    """What one encoder sees of a clip."""
-
-    # which frames
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    # crop, flip, colour, normalisation
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +41,8 @@ class PretrainConfig:
     # open in the paper: 32 clips a batch
     order: OrderConfig = field(default_factory=OrderConfig)
     # two views of a clip; open in the paper: CARL's augmentation
-    input: InputConfig = field(
-        default_factory=lambda: InputConfig(sampling=SamplingConfig(policy="gitdl"), augment=AugmentConfig.carl_ssl())
+    input: ViewConfig = field(
+        default_factory=lambda: ViewConfig(sampling=SamplingConfig(policy="gitdl"), augment=AugmentConfig.carl_ssl())
     )
     # eq. (9)
     loss: GitdlConfig = field(default_factory=GitdlConfig)
@@ -88,7 +74,7 @@ class ActionStageConfig:
 
     # paper, sec 4.2: 100 epochs on the labelled clips
     train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=100))
-    # steps of one self-training round, the same for every strategy
+    # steps of one self-training round, the same for every method
     self_train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=900))
     # open in the paper: 32 clips a batch
     order: OrderConfig = field(default_factory=OrderConfig)

@@ -11,7 +11,7 @@ from finepseudo.training.optim import OptimConfig
 class TrainConfig:
     """How long one stage is trained and how. Exactly one of `steps` and `epochs`."""
 
-    # optimiser steps; self-training needs them so that every strategy gets the same number
+    # optimiser steps; self-training needs them so that every method gets the same number
     steps: int | None = None
     # passes over the training clips; paper, sec 4.2: 100 for pre-training and for the labelled stage
     epochs: int | None = None

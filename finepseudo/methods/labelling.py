@@ -1,0 +1,131 @@
+"""From the numbers of a pool to its table of pseudo-labels: what every vote has in common.
+
+Shapes: N unlabelled clips, C classes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from finepseudo.methods.base import AnyMethod, Bools, Floats, MethodConfig, Pool, Votes
+from shards.errors import UserError
+from shards.types import NO_LABEL
+
+_LOG = logging.getLogger(__name__)
+
+
+def label_pool(  # noqa: PLR0917
+    method: AnyMethod,
+    cfg: MethodConfig,
+    keys: Sequence[str],
+    scores: npt.ArrayLike | None,
+    p_E: npt.ArrayLike,
+    uncertainty: npt.ArrayLike,
+    valid: npt.ArrayLike,
+) -> pa.Table:
+    """Label a pool by a method's vote and keep every number behind each decision, one row a clip, sorted by key.
+
+    scores [N, C] = mean S a class (None where the method needs none), p_E [N, C], uncertainty [N], valid bool [N].
+    Rows that are not valid are kept, unaccepted, with label -1. Warns when nothing is accepted. Raises UserError for
+    repeated keys, tables of different length, or a method without the numbers it needs.
+    """
+    usable, p_e = np.asarray(valid, dtype=bool), np.asarray(p_E, dtype=np.float64)
+    spread = np.asarray(uncertainty, dtype=np.float64)
+    score = None if scores is None else np.asarray(scores, dtype=np.float64)
+    _check_shapes(keys, score, p_e, spread, usable)
+    order = np.argsort(np.asarray(keys, dtype=str), kind="stable")
+    pool = Pool(
+        usable[order],
+        None if score is None else np.where(usable[:, None], score, 0.0)[order],
+        np.where(usable[:, None], p_e, 0.0)[order],
+        spread[order],
+    )
+    ordered = [keys[i] for i in order]
+    _check_values(method, ordered, pool)
+    if method.vote is None:
+        raise ValueError(f"{method.name} labels no pool")
+    table = _table(ordered, pool, method.vote(cfg, pool))
+    if (alarm := acceptance_alarm(method, table)) is not None:
+        _LOG.warning("%s", alarm)
+    return table
+
+
+def _check_shapes(keys: Sequence[str], score: Floats | None, p_e: Floats, spread: Floats, usable: Bools) -> None:
+    if not len(keys) == len(p_e) == len(spread) == len(usable) or (score is not None and score.shape != p_e.shape):
+        shapes = f"{len(keys)} keys, p_E {p_e.shape}, scores {None if score is None else score.shape}"
+        raise UserError(f"pseudo-labels: tables differ ({shapes}); score the same clips with both encoders")
+
+
+def _check_values(method: AnyMethod, keys: Sequence[str], pool: Pool) -> None:
+    repeated = sorted({a for a, b in pairwise(keys) if a == b})
+    if repeated:
+        raise UserError(
+            f"pseudo-labels: {len(repeated)} keys occur twice, first {repeated[0]}; de-duplicate the scores"
+        )
+    if pool.score is None and method.aligns:
+        raise UserError(f"pseudo-labels: {method.name} needs alignability scores; run the score stage first")
+    if not (np.isfinite(pool.p_e).all() and (pool.score is None or np.isfinite(pool.score).all())):
+        raise UserError(
+            "pseudo-labels: NaN or infinity in the scores of valid clips; an encoder diverged, lower its lr"
+        )
+
+
+def _table(keys: Sequence[str], pool: Pool, votes: Votes) -> pa.Table:
+    """Assemble the columns; without scores theirs are NaN, empty or -1."""
+    p_a, label = votes.p_a, votes.p.argmax(axis=1)
+    shown = np.full((len(keys), 1), np.nan) if p_a is None else np.where(pool.usable[:, None], p_a, 0.0)
+    score_max = np.full(len(keys), np.nan) if pool.score is None else pool.score.max(axis=1)
+    columns = {
+        "key": pa.array(keys, pa.string()),
+        "label": _labels(label, pool.usable),
+        "accepted": pa.array(pool.usable & votes.accepted),
+        "confidence": _floats(np.where(pool.usable, votes.confidence, 0.0)),
+        "p_A_max": _floats(shown.max(axis=1)),
+        "p_E_max": _floats(pool.p_e.max(axis=1)),
+        "label_A": _labels(shown.argmax(axis=1), pool.usable & (p_a is not None)),
+        "label_E": _labels(pool.p_e.argmax(axis=1), pool.usable),
+        "score_max": _floats(score_max),
+        "p_A": _lists(shown[:, : 0 if p_a is None else None]),
+        "p_E": _lists(pool.p_e),
+        "p": _lists(np.where(pool.usable[:, None], votes.p, 0.0)),
+        "uncertainty": _floats(pool.spread),
+        "valid": pa.array(pool.usable),
+    }
+    return pa.table(columns)
+
+
+def _labels(label: npt.NDArray[np.integer], usable: Bools) -> pa.Array:
+    return pa.array(np.where(usable, label, NO_LABEL).astype(np.int32))
+
+
+def _floats(values: npt.NDArray[np.floating]) -> pa.Array:
+    return pa.array(values.astype(np.float32))
+
+
+def _lists(values: Floats) -> pa.Array:
+    flat = pa.array(values.astype(np.float32).ravel())
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    return pa.ListArray.from_arrays(offsets, flat)
+
+
+def acceptance_alarm(method: AnyMethod, table: pa.Table) -> str | None:
+    """Return a line that says why no label was accepted, or None if some were. Training never falls back silently."""
+    if any(table["accepted"].to_pylist()) or table.num_rows == 0:
+        return None
+    seen = {name: [v for v in table[f"{name}_max"].to_pylist() if np.isfinite(v)] for name in ("p_A", "p_E")}
+    highest = ", ".join(f"highest {name} {max(values):.3f}" for name, values in seen.items() if values)
+    why = "near-uniform p_A means that f_S collapsed or the classes are many; " if seen["p_A"] else ""
+    return (
+        f"no pseudo-label accepted of {table.num_rows} clips: {highest or 'no valid clip'}; "
+        f"{why}train longer, or lower {_advice(method)}"
+    )
+
+
+def _advice(method: AnyMethod) -> str:
+    return f"method.{method.name}.{method.threshold}" if method.threshold else f"the thresholds of method.{method.name}"
