@@ -34,7 +34,7 @@ class ActionEncoderConfig:
     precision: Precision = "fp32"
     # open in the paper; dropout before the last layer, the source of chance of MC-dropout (UPS trains with .3)
     dropout: float = 0.3
-    # UPS: passes of MC-dropout for the strategy `uncertainty`
+    # UPS: passes of MC-dropout for the method `ups`
     mc_passes: int = 10
 
     def __post_init__(self) -> None:

@@ -112,6 +112,23 @@ def test_one_actor_and_two_make_the_same_tables(whole, tmp_path):
             assert pq.read_table(part).equals(pq.read_table(copy / "seed-0/round-00" / name / part.name))
 
 
+def test_one_video_is_predicted_by_a_run_of_any_method(whole, tmp_path, capsys):
+    """With f_A and without: a run whose only method is `supervised` has no embeddings."""
+    video = next((whole / "data" / "videos").rglob("*.mp4"))
+    line = ["predict", str(video), "--name", "smoke"]
+    assert main([*line, f"out={whole.parent}"]) == 0
+    assert "best-aligned labelled clips" in capsys.readouterr().out
+    copy = tmp_path / "smoke"
+    gone = shutil.ignore_patterns("embeddings", "scores", "frame_encoder", "pretrain", "finepseudo")
+    shutil.copytree(whole, copy, ignore=gone)
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("- finepseudo\n", ""))
+    assert main([*line, f"out={tmp_path}"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "most likely classes"
+    assert len(said) == 5
+
+
 def test_labels_of_unlabelled_clips_reach_no_training(whole, tmp_path):
     """Garbage in the clip table behind the split changes no weight and no pseudo-label."""
     copy = tmp_path / "smoke"
