@@ -1,4 +1,6 @@
-"""What the methods differ in: how two votes become pseudo-labels.
+"""The methods: one file each, listed in `table`. `base` is the contract, `rounds` the plans, `voting` shared votes.
 
-May import `training` and everything below it; never `evaluation`, `report` or a benchmark.
+A method's file is read by the command line and by the report, so nothing at its top imports torch: an objective is
+built by a function, which imports what it trains with. May import `training` and everything below it, and of
+`shards.read` what a stream asks for; never `evaluation`, `report` or a benchmark.
 """

@@ -6,17 +6,22 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from finepseudo.run_folder.layout import RunPaths
+from jobs.config.build import build, plain, set_dotted
 from jobs.config.keys import described, explained_yaml
-from jobs.config.recipes import load
+from jobs.config.recipes import load, parse_override
 from jobs.config.run import RunConfig
 from jobs.config.schema import recipe_schema
 from shards.errors import UserError
 
 LIST_ROLES = ("all", "labelled", "unlabelled", "train", "test")
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
+WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict"})
+"""Commands that work in a run as it was made."""
 
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
@@ -24,7 +29,7 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
     if arguments.command == "bench":
         from jobs.cli.bench import bench
 
-        return bench(arguments.what, arguments.options)
+        return bench(arguments.what, arguments.options, arguments.overrides)
     if arguments.command == "schema":
         sys.stdout.write(json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n")
         return 0
@@ -36,7 +41,7 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
     if arguments.dry_run and arguments.command != "launch":
         from jobs.cli.dry_run import dry_run
 
-        return dry_run(cfg, arguments.command)
+        return dry_run(cfg, arguments.command, force=arguments.force)
     return _run_command(cfg, arguments, main)
 
 
@@ -69,14 +74,40 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
 
 
 def configure(arguments: argparse.Namespace) -> RunConfig:
-    """Make the configuration that the command line describes."""
+    """Make the configuration that the command line describes.
+
+    A command that works in a run reads what that run was made with; what its line says otherwise is refused.
+    """
     extra: dict[str, Any] = {}
     if arguments.data:
         extra.update(data_section(arguments.data))
     if arguments.name:
         extra["name"] = arguments.name
-    recipe = arguments.recipe or getattr(arguments, "target", None) or "smoke"
-    return load(recipe, arguments.overrides, extra)
+    recipe = arguments.recipe or getattr(arguments, "target", None)
+    asked = load(recipe or "smoke", arguments.overrides, extra)
+    if arguments.command in WORKS_IN_A_RUN and RunPaths(asked.folder).config.is_file():
+        return of_folder(asked, arguments.command, arguments.overrides, said=bool(recipe or arguments.data))
+    return asked
+
+
+def of_folder(asked: RunConfig, command: str, overrides: Sequence[str], *, said: bool) -> RunConfig:
+    """Give the configuration of an existing run, where it is and on the machines that the command line says.
+
+    said: it names a recipe or lists too, which must be what the run was made with, as its overrides must.
+    """
+    from jobs.pipeline.run_folder import differing, read_config
+
+    made = read_config(asked.folder)
+    here = plain(replace(made, name=asked.name, out=asked.out))
+    for text in overrides:
+        set_dotted(here, *parse_override(text))
+    found = build(RunConfig, here)
+    for key, was, now in differing(made, asked if said else found):
+        raise UserError(
+            f"{command}: {asked.folder} was made with {key}={was}, now it is {now}; `finepseudo run` takes a changed "
+            "key and makes again what depends on it, or use another --name"
+        )
+    return found
 
 
 def data_section(text: str) -> dict[str, Any]:
