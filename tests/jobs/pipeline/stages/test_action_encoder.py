@@ -103,7 +103,7 @@ def test_a_share_that_workers_cannot_divide_is_refused_when_the_recipe_is_loaded
         return (*streams(cfg, request, view)[:1], Stream(name="pool", role="unlabelled", views=(view,), share=1.6))
 
     monkeypatch.setitem(METHODS, "supervised", replace(METHODS["supervised"], streams=uneven))
-    with pytest.raises(UserError, match=r"stream pool: 1.6 x the labelled batch are 13 clips, no multiple of"):
+    with pytest.raises(UserError, match=r"batch_size = 8: makes 13 clips of stream pool \(1.6 for each labelled one\)"):
         load("smoke", ["methods=[supervised]", "resources.workers=2"])
     load("smoke", ["methods=[supervised]", "resources.workers=1"])
 
