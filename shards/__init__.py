@@ -10,5 +10,5 @@ On top of each other, each importing only what stands below it:
     storage | synthetic
     files
     types
-    errors
+    errors | settings
 """

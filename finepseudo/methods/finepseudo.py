@@ -7,25 +7,28 @@ from typing import Literal
 
 from finepseudo.methods.base import Method, MethodConfig, Pool, Votes
 from finepseudo.methods.rounds import align_and_train
-from finepseudo.methods.voting import check_share, class_probabilities, scores_of
+from finepseudo.methods.voting import class_probabilities, scores_of
+from shards.settings import BadSetting, setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinePseudoConfig(MethodConfig):
     """Keys of `finepseudo`."""
 
-    # paper, sec 4.2: temperature of the non-parametric classifier
-    tau: float = 0.1
-    # paper, sec 4.2: confidence threshold, on the scale that `fuse` gives
-    theta: float = 0.6
-    # open in the paper (prints a sum): mean of p_A and p_E; a sum against theta is the mean against theta / 2
-    fuse: Literal["mean", "sum"] = "mean"
+    tau: float = setting(0.1, "temperature of the non-parametric classifier", source="paper, sec 4.2", above=0)
+    theta: float = setting(
+        0.6, "confidence threshold, on the scale that `fuse` gives", source="paper, sec 4.2", at_least=0, below=2
+    )
+    fuse: Literal["mean", "sum"] = setting(
+        "mean",
+        "mean or sum of p_A and p_E; a sum against theta is the mean against theta / 2",
+        source="open in the paper (prints a sum)",
+    )
 
-    def __post_init__(self) -> None:
-        """Refuse constants outside their range."""
-        if self.tau <= 0:
-            raise ValueError(f"tau {self.tau} must be positive")
-        check_share(f"fuse {self.fuse}: theta", self.theta, 2.0 if self.fuse == "sum" else 1.0)
+    def check(self) -> None:
+        """Refuse a threshold that no mean exceeds."""
+        if self.fuse == "mean" and self.theta >= 1:
+            raise BadSetting("theta", self.theta, "must be in [0, 1) with fuse mean; lower it, or set fuse sum")
 
 
 def vote(cfg: FinePseudoConfig, pool: Pool) -> Votes:

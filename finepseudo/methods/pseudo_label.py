@@ -6,19 +6,16 @@ from dataclasses import dataclass
 
 from finepseudo.methods.base import Method, MethodConfig, Pool, Votes
 from finepseudo.methods.rounds import label_and_train
-from finepseudo.methods.voting import check_share
+from shards.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PseudoLabelConfig(MethodConfig):
     """Keys of `pseudo_label`."""
 
-    # FinePseudo, sec 4.2: confidence above which a label is kept
-    theta: float = 0.6
-
-    def __post_init__(self) -> None:
-        """Refuse a threshold outside its range."""
-        check_share("theta", self.theta)
+    theta: float = setting(
+        0.6, "confidence of f_E above which a label is kept", source="FinePseudo, sec 4.2", at_least=0, below=1
+    )
 
 
 def vote(cfg: PseudoLabelConfig, pool: Pool) -> Votes:

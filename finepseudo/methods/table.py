@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field, make_dataclass
+from dataclasses import make_dataclass
 from typing import TYPE_CHECKING, Any
 
 from finepseudo.methods.base import AnyMethod, MethodConfig
@@ -12,6 +12,7 @@ from finepseudo.methods.pseudo_label import PSEUDO_LABEL
 from finepseudo.methods.supervised import SUPERVISED
 from finepseudo.methods.ups import UPS
 from finepseudo.methods.verification import VERIFICATION
+from shards.settings import Settings, section
 
 METHODS: dict[str, AnyMethod] = {
     method.name: method for method in (SUPERVISED, PSEUDO_LABEL, UPS, VERIFICATION, FINEPSEUDO)
@@ -23,7 +24,7 @@ REFERENCE = SUPERVISED.name
 
 if TYPE_CHECKING:
 
-    class MethodsConfig:
+    class MethodsConfig(Settings):
         """A section for each method, by name."""
 
         def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 else:
     MethodsConfig = make_dataclass(
         "MethodsConfig",
-        [(name, method.config, field(default_factory=method.config)) for name, method in METHODS.items()],
+        [(name, made.config, section(made.config, f"{made.title}: {made.paper}")) for name, made in METHODS.items()],
+        bases=(Settings,),
         frozen=True,
         kw_only=True,
         slots=True,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from finepseudo.methods.base import Floats, Pool
+if TYPE_CHECKING:
+    from finepseudo.methods.base import Floats, Pool
 
 
 def class_probabilities(scores: Floats, tau: float) -> Floats:
     """Eq. (8) of FinePseudo: p_A = softmax(S / tau) over the classes; scores [N, C] -> [N, C]."""
+    import numpy as np
+
     shifted = (scores - scores.max(axis=1, keepdims=True, initial=-np.inf)) / tau
     powers = np.exp(shifted)
     result: Floats = powers / powers.sum(axis=1, keepdims=True)
@@ -20,9 +23,3 @@ def scores_of(pool: Pool) -> Floats:
     if pool.score is None:
         raise ValueError("this vote needs class-wise alignability; its Label request must say scores=True")
     return pool.score
-
-
-def check_share(name: str, value: float, top: float = 1.0) -> None:
-    """Refuse a threshold outside [0, top)."""
-    if not 0 <= value < top:
-        raise ValueError(f"{name} {value} must lie in [0, {top:g})")

@@ -1,38 +1,25 @@
-"""What each command does with its arguments."""
+"""From arguments to a command. What a command needs is imported when it runs: a wrong key is told without torch."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from finepseudo.report import render_text, summary_table
-from finepseudo.run_folder.layout import REPORT, RunPaths
-from jobs.cluster import preempt
-from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
-from jobs.cluster.session import ray_session
-from jobs.config.build import build, plain, set_dotted
-from jobs.config.recipes import load, parse_override, to_yaml
+from finepseudo.run_folder.layout import RunPaths
+from jobs.cli.parser import MAKES_A_RUN, STAGES
+from jobs.config.keys import described, explained_yaml
+from jobs.config.recipes import load
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import COMMANDS, Plan, make_plan, unfinished
-from jobs.pipeline.provenance import source_version, write_environment
-from jobs.pipeline.run_folder import differing, locked, read_config, record_forced, refuse_other_data
-from jobs.pipeline.runner import run_plan
-from jobs.pipeline.stages.base import Run, Stage
-from jobs.pipeline.survey import loss_lines, survey
-from jobs.progress import Reporter
+from jobs.config.schema import recipe_schema
 from shards.errors import UserError
 
 LIST_ROLES = ("all", "labelled", "unlabelled", "train", "test")
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
-NO_RAY = frozenset({"split", "report"})
-"""Commands that start no Ray."""
-MAKES_A_RUN = frozenset({"run", "write-shards"})
-"""Commands that may begin a run, and write its config.yaml."""
-WORKS_IN_A_RUN = frozenset({*COMMANDS, "predict"}) - MAKES_A_RUN
+WORKS_IN_A_RUN = frozenset({*STAGES, "predict"}) - MAKES_A_RUN
 """Commands that work in a run as it was made."""
 
 
@@ -42,9 +29,13 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
         from jobs.cli.bench import bench
 
         return bench(arguments.what, arguments.options, arguments.overrides)
+    if arguments.command == "schema":
+        sys.stdout.write(json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n")
+        return 0
     cfg = configure(arguments)
-    if arguments.print_config:
-        sys.stdout.write(to_yaml(cfg))
+    if arguments.command == "keys" or arguments.print_config:
+        section = arguments.section if arguments.command == "keys" else ""
+        sys.stdout.write(explained_yaml(cfg) if arguments.print_config else described(cfg, section))
         return 0
     if arguments.dry_run and arguments.command != "launch":
         from jobs.cli.dry_run import dry_run
@@ -76,6 +67,8 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
 
             return predict(cfg, Path(arguments.video))
         case _:
+            from jobs.cli.run import run
+
             return run(cfg, arguments.command, force=arguments.force)
 
 
@@ -92,26 +85,10 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
     recipe = arguments.recipe or getattr(arguments, "target", None)
     asked = load(recipe or "smoke", arguments.overrides, extra)
     if arguments.command in WORKS_IN_A_RUN and RunPaths(asked.folder).config.is_file():
+        from jobs.cli.in_folder import of_folder
+
         return of_folder(asked, arguments.command, arguments.overrides, said=bool(recipe or arguments.data))
     return asked
-
-
-def of_folder(asked: RunConfig, command: str, overrides: Sequence[str], *, said: bool) -> RunConfig:
-    """Give the configuration of an existing run, where it is and on the machines that the command line says.
-
-    said: it names a recipe or lists too, which must be what the run was made with, as its overrides must.
-    """
-    made = read_config(asked.folder)
-    here = plain(replace(made, name=asked.name, out=asked.out))
-    for text in overrides:
-        set_dotted(here, *parse_override(text))
-    found = build(RunConfig, here)
-    for key, was, now in differing(made, asked if said else found):
-        raise UserError(
-            f"{command}: {asked.folder} was made with {key}={was}, now it is {now}; `finepseudo run` takes a changed "
-            "key and makes again what depends on it, or use another --name"
-        )
-    return found
 
 
 def data_section(text: str) -> dict[str, Any]:
@@ -144,55 +121,3 @@ def _folder_of_lists(folder: Path) -> dict[str, Any]:
         )
     classes = {"classes": str(folder / "classes.txt")} if (folder / "classes.txt").is_file() else {}
     return {"root": str(folder), "lists": lists, **classes}
-
-
-def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
-    """Run all stages (`run`) or those of one command, then print the table where there is a report."""
-    if command not in MAKES_A_RUN and not cfg.folder.is_dir():
-        raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
-    with locked(cfg.folder), Reporter(cfg.folder) as reporter:
-        changes = refuse_other_data(cfg, force=force)
-        context = Run(cfg, reporter)
-        plan = make_plan(context)
-        ran = 0
-        if todo := unfinished(plan, COMMANDS.get(command)):
-            for key, was, now in changes:
-                reporter.say(f"{key} was {was} and is {now}: what depends on it is made again")
-            for line in loss_lines(survey(plan, COMMANDS.get(command))):
-                reporter.say(line)
-            record_forced(cfg, changes)
-            ran = _run_unfinished(context, command, plan, todo)
-        if not ran:
-            reporter.say("nothing to do: every stage is done")
-        if command in ("run", "report"):
-            reporter.say(render_text(summary_table(cfg.folder)))
-            reporter.say(f"report: {context.paths.root / REPORT}")
-    return 0
-
-
-def _run_unfinished(run: Run, command: str, plan: Plan, todo: Sequence[Stage]) -> int:
-    version, kinds, cfg = source_version(), COMMANDS.get(command), run.cfg
-    write = command in MAKES_A_RUN
-    if command in NO_RAY:
-        return run_plan(run, plan, version, kinds, write=write)
-    with ray_session():
-        preempt.clear(cfg.folder)
-        preempt.install(cfg.folder)
-        write_environment(cfg, version)
-        if gpus := check_devices(cfg, todo):
-            run.reporter.say(gpus)
-        return run_plan(run, plan, version, kinds, write=write)
-
-
-def check_devices(cfg: RunConfig, todo: Sequence[Stage]) -> str | None:
-    """Refuse devices that this cluster lacks before anything runs: training may be hours away.
-
-    Returns a line on how many GPUs there are and what takes how many of them, None where none is used.
-    """
-    left = {stage.resources for stage in todo}
-    if not left & {"training", "mapping"}:
-        return None
-    gpu = uses_gpu(cfg.resources)
-    if "training" in left:
-        check_room(cfg.resources, gpu)
-    return share_of_gpus(cfg.resources) if gpu else None

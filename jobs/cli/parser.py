@@ -15,6 +15,8 @@ STAGES = {
     "evaluate": "test the action encoder of the last round",
     "report": "write report.html of a run and print its table",
 }
+MAKES_A_RUN = frozenset({"run", "write-shards"})
+"""Commands that may begin a run, and write its config.yaml."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,12 +43,16 @@ def parser() -> argparse.ArgumentParser:
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     _common(tune)
-    bench = commands.add_parser("bench", help="measure: method (does it work), alignment and data (how fast)")
-    bench.add_argument("what", choices=("method", "alignment", "data"))
+    bench = commands.add_parser("bench", help="measure: method (does it work), alignment, data and gpu (how fast)")
+    bench.add_argument("what", choices=("method", "alignment", "data", "gpu"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
     predict = commands.add_parser("predict", help="classify one video with a trained run and show what it aligns with")
     predict.add_argument("video", help="a video file")
     _common(predict)
+    keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
+    keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
+    _common(keys)
+    commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
     return main_parser
 
 
@@ -61,7 +67,9 @@ def _common(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--data", help="csv:<list or folder>, or csv:labelled=..,unlabelled=..,test=..")
     command.add_argument("--name", help="folder of the run below `out` (default: the recipe's name)")
-    command.add_argument("--print-config", action="store_true", help="print every key with its value and stop")
+    command.add_argument(
+        "--print-config", action="store_true", help="print every key with its value, help and source, and stop"
+    )
     command.add_argument(
         "--dry-run", action="store_true", help="print what would be done and check what can be checked"
     )

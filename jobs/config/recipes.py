@@ -79,4 +79,7 @@ def from_yaml(path: Path) -> RunConfig:
     """Read back the configuration of a run folder."""
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     refuse_old_words(values)
-    return build(RunConfig, values, str(path))
+    try:
+        return build(RunConfig, values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error

@@ -21,7 +21,8 @@ from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
 from jobs.workers.part_files import matrix, parts, read_parts
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError
-from shards.splits.label_split import LabelSplit, SplitConfig, check_coverage, draw_split, split_hash
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import LabelSplit, check_coverage, draw_split, split_hash
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 

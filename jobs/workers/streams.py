@@ -17,7 +17,8 @@ import torch
 
 from jobs.workers.train_loop import seed_of
 from shards.errors import UserError
-from shards.read.reader import ClipReader, ReaderConfig
+from shards.read.config import ReaderConfig
+from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
 

@@ -10,11 +10,13 @@ import importlib
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from shards.annotations.base import Annotations
 from shards.annotations.config import DatasetConfig
-from shards.annotations.open_world import open_world
 from shards.errors import UserError
+
+if TYPE_CHECKING:  # the settings beside it must load without tables
+    from shards.annotations.base import Annotations
 
 DATASETS = (
     "csv",
@@ -36,6 +38,8 @@ SPECIAL_OPTIONS = ("version", "subset", "task", "split", "cut_from")
 
 def load(cfg: DatasetConfig) -> Annotations:
     """Read the data set that `cfg.name` names: its module is `shards.annotations.<name>`."""
+    from shards.annotations.open_world import open_world
+
     module = _module(cfg)
     _refuse_unused(cfg, getattr(module, "OPTIONS", ()))
     annotations: Annotations = module.read(cfg)

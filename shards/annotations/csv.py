@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from shards.annotations.base import CLIP_ROLES, Annotations, Clip, absolute, make_annotations
-from shards.annotations.config import DatasetConfig
+from shards.annotations.base import Annotations, Clip, absolute, make_annotations
+from shards.annotations.config import CLIP_ROLES, DatasetConfig
 from shards.errors import UserError
 from shards.sources.sources import plain_path
 from shards.types import NO_LABEL

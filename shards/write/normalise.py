@@ -24,7 +24,6 @@ from shards.errors import SampleError, UserError
 from shards.sources.frames import FrameFolder
 from shards.sources.probe import StrictVideo, open_video
 
-PROFILES = ("h264", "vp9", "copy")
 MIN_SIDE = 48
 """Smallest side written, in pixels: hardware decoders refuse smaller pictures."""
 MAX_SIDE = 4096

@@ -134,7 +134,7 @@ def test_refusals():
         label_pool(FINEPSEUDO, cfg, keys, scores * np.nan, p_e, zero, ones)
     with pytest.raises(UserError, match="MC-dropout"):
         label_pool(METHODS["ups"], METHODS["ups"].config(), keys, scores, p_e, zero * np.nan, ones)
-    with pytest.raises(ValueError, match="theta 1"):
+    with pytest.raises(ValueError, match="theta = 1"):
         FinePseudoConfig(theta=1.0)
     assert FinePseudoConfig(theta=1.2, fuse="sum").theta == 1.2
 

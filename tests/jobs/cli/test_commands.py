@@ -13,8 +13,8 @@ from shards.errors import UserError
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["run", "nme=x"], "unknown key 'nme'; did you mean 'name'?"),
-        (["run", "--recipe", "smok"], "did you mean 'smoke'?"),
+        (["run", "nme=x"], "nme: unknown key; did you mean name?"),
+        (["run", "--recipe", "smok"], "did you mean smoke?"),
         (["run", "--data", "csv:/nowhere/list.csv", "--dry-run"], "/nowhere/list.csv"),
         (["run", "--data", "json:x"], "write csv:LIST"),
         (["tune", "/nowhere.yaml"], "space /nowhere.yaml: cannot be read"),

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from finepseudo.encoders.action_encoder import ActionEncoderConfig, build_action_encoder
-from finepseudo.encoders.frame_encoder import FrameEncoderConfig, build_frame_encoder
+from finepseudo.encoders.action_encoder import build_action_encoder
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.encoders.frame_encoder import build_frame_encoder
 from finepseudo.methods.base import TrainAction
 from finepseudo.methods.table import METHODS
 from finepseudo.training.checkpoint import save_weights

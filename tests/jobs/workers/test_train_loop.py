@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from finepseudo.distributed import global_mean
 from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, WEIGHTS
 from finepseudo.training.checkpoint import checkpoint_steps, load_weights
+from finepseudo.training.config import OptimConfig
 from finepseudo.training.objectives import Objective, StepOutput, single
-from finepseudo.training.optim import OptimConfig
 from jobs.config.training import TrainConfig
 from jobs.workers.streams import Streams
 from jobs.workers.train_loop import Loop, LoopJob, seed_of

@@ -77,9 +77,7 @@ def made(monkeypatch):
 
     method = replace(METHODS["supervised"], streams=streams, objective=objective, tested="teacher", pool=True)
     monkeypatch.setitem(METHODS, "supervised", method)
-    monkeypatch.setattr(
-        "jobs.pipeline.stages.training.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu"))
-    )
+    monkeypatch.setattr("jobs.pipeline.stages.training.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
     return built
 
 
@@ -105,7 +103,7 @@ def test_a_share_that_workers_cannot_divide_is_refused_when_the_recipe_is_loaded
         return (*streams(cfg, request, view)[:1], Stream(name="pool", role="unlabelled", views=(view,), share=1.6))
 
     monkeypatch.setitem(METHODS, "supervised", replace(METHODS["supervised"], streams=uneven))
-    with pytest.raises(UserError, match=r"stream pool: 1.6 x the labelled batch are 13 clips, no multiple of"):
+    with pytest.raises(UserError, match=r"self_order.batch_size = 8: makes 13 clips of stream pool \(1.6 for each"):
         load("smoke", ["methods=[supervised]", "resources.workers=2"])
     load("smoke", ["methods=[supervised]", "resources.workers=1"])
 
