@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from finepseudo.methods.base import Method, MethodConfig, Pool, Votes
 from finepseudo.methods.rounds import label_and_train
 from shards.errors import UserError
@@ -22,6 +20,8 @@ class UpsConfig(MethodConfig):
 
 def vote(cfg: UpsConfig, pool: Pool) -> Votes:
     """Keep what f_E is sure of in every pass."""
+    import numpy as np
+
     if not np.isfinite(pool.spread[pool.usable]).all():
         raise UserError("pseudo-labels: ups needs the spread of MC-dropout for every valid clip")
     votes = Votes(pool.p_e, pool.usable)

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +85,8 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
     recipe = arguments.recipe or getattr(arguments, "target", None)
     asked = load(recipe or "smoke", arguments.overrides, extra)
     if arguments.command in WORKS_IN_A_RUN and RunPaths(asked.folder).config.is_file():
+        from jobs.cli.in_folder import of_folder
+
         return of_folder(asked, arguments.command, arguments.overrides, said=bool(recipe or arguments.data))
     return asked
 

@@ -133,7 +133,8 @@ class RunConfig(Settings):
         return [(stream, self._stream_reader(stream, order)) for stream in streams]
 
     def _stream_reader(self, stream: Stream, order: OrderConfig) -> ReaderConfig:
-        size = round(stream.share * order.batch_size)
+        labelled = order.batch_size
+        size = round(stream.share * labelled)
         if stream.role != "labelled":
             order = OrderConfig(batch_size=max(size, 1), shard_window=order.shard_window)
         elif stream.share != 1:
@@ -145,7 +146,9 @@ class RunConfig(Settings):
             )
             raise BadSetting("action_stage.self_order.batch_size", self.action_stage.self_order.batch_size, rule)
         if len(stream.views) != 1:
-            raise ValueError(f"stream {stream.name}: {len(stream.views)} views of a clip; a reader makes one")
+            raise BadSetting(
+                "methods", list(self.methods), f"stream {stream.name} has {len(stream.views)} views, not one"
+            )
         return self.reader(stream.views[0], order)
 
     def reader(self, inputs: ViewConfig, order: OrderConfig | None = None) -> ReaderConfig:

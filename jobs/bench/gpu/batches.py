@@ -49,7 +49,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class FixedReader:
-    """Stands where the clip reader stands and gives one batch again and again: what the loop itself costs."""
+    """Stands where the streams stand and gives one batch again and again: what the loop itself costs."""
 
     batch: ClipBatch
     batches_per_epoch: int
