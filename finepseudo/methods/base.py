@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from shards.settings import Settings
 
-from shards.settings import Settings
-
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from finepseudo.encoders.action_encoder import ActionEncoder
     from finepseudo.training.config import CrossEntropyConfig
     from finepseudo.training.objectives import Objective
     from shards.read.config import ViewConfig
+
+    Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
 
 Role = Literal["labelled", "unlabelled", "all"]
 Hue = Literal["grey", "orange", "sky", "green", "blue", "purple", "red"]

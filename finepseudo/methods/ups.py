@@ -14,7 +14,9 @@ from shards.settings import setting
 class UpsConfig(MethodConfig):
     """Keys of `ups`. The passes of MC-dropout are action_encoder.mc_passes."""
 
-    theta: float = setting(0.7, "least confidence of a positive label", source="UPS", at_least=0, at_most=1)
+    theta: float = setting(
+        0.7, "least confidence of a positive label", source="UPS (Rizve et al., ICLR 2021)", at_least=0, at_most=1
+    )
     kappa: float = setting(0.05, "its standard deviation over the passes must be below this", source="UPS", above=0)
 
 

@@ -15,7 +15,11 @@ class VerificationConfig(MethodConfig):
     """Keys of `verification`."""
 
     theta: float = setting(
-        0.6, "confidence of f_E above which a label is looked at", source="FinePseudo, sec 4.2", at_least=0, below=1
+        0.6,
+        "confidence of f_E above which a label is looked at",
+        source="FinePseudo, sec 4.2",
+        at_least=0,
+        below=1,
     )
     score_theta: float = setting(
         0.6,
