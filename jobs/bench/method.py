@@ -23,7 +23,7 @@ from shards.read.sampling import SamplingConfig, frame_indices
 from shards.synthetic.config import NUISANCES, SyntheticDivingConfig
 from shards.synthetic.pose import draw_timeline, video_generator
 from shards.synthetic.renderer import render
-from shards.types import ClipBatch
+from shards.types import ClipBatch, only_view
 
 _MEAN, _STD = 0.5, 0.25
 TUNED_ON = range(10)
@@ -73,8 +73,7 @@ class RenderedClips:
             pixels = _augment(pixels, rng)
         return ClipBatch(
             keys=tuple(f"{row:08d}" for row in rows),
-            frames=(pixels - _MEAN) / _STD,
-            frame_ids=torch.from_numpy(ids),
+            views=only_view((pixels - _MEAN) / _STD, torch.from_numpy(ids)),
             n_frames=torch.tensor([len(self.videos[row]) for row in rows]),
             labels=torch.from_numpy(labels.astype(np.int64)),
             pseudo=torch.zeros(len(rows), dtype=torch.bool),

@@ -45,8 +45,8 @@ def predict(cfg: RunConfig, video: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="finepseudo-") as folder:
         shards = _single_shard(made, video, Path(folder))
         device = torch.device("cpu")
-        views = evaluation_reader(made, shards, made.test_input(), device).read([KEY])
-        frames = evaluation_reader(made, shards, made.frame_input, device).read([KEY])
+        views = evaluation_reader(made, shards, [made.test_input().view()], device).read([KEY])
+        frames = evaluation_reader(made, shards, [made.frame_input.view()], device).read([KEY])
     if not (bool(views.valid.all()) and bool(frames.valid.all())):
         raise UserError(f"predict: {video}: its frames cannot be decoded")
     prediction = predict_clip(predictor, views.frames[0], frames.frames[0, 0])

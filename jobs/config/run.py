@@ -30,6 +30,7 @@ from shards.annotations.config import DatasetConfig
 from shards.read.order import OrderConfig
 from shards.read.reader import ReaderConfig
 from shards.read.sampling import SamplingConfig
+from shards.read.views import ViewConfig
 from shards.splits.label_split import SplitConfig
 from shards.write.plans import ShardConfig
 
@@ -121,12 +122,11 @@ class RunConfig:
         """The run folder."""
         return Path(self.out) / self.name
 
-    def reader(self, inputs: InputConfig, order: OrderConfig | None = None) -> ReaderConfig:
+    def reader(self, *views: ViewConfig, order: OrderConfig | None = None) -> ReaderConfig:
         """Put together what a clip reader needs to know."""
         return ReaderConfig(
             order=order or OrderConfig(),
-            sampling=inputs.sampling,
-            augment=inputs.augment,
+            views=views,
             decode=self.reading.decode,
             threads=self.reading.threads,
             prefetch=self.reading.prefetch,

@@ -12,7 +12,9 @@ from jobs.config.training import TrainConfig
 from shards.read.augment import AugmentConfig
 from shards.read.order import OrderConfig
 from shards.read.sampling import SamplingConfig
+from shards.read.views import ViewConfig
 from shards.storage.cache import CacheConfig
+from shards.types import ONLY
 
 StrategyName = Literal["supervised", "confidence", "uncertainty", "verification", "collaborative"]
 
@@ -28,6 +30,10 @@ class InputConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     # crop, flip, colour, normalisation
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def view(self, name: str = ONLY) -> ViewConfig:
+        """Make it a view of a stream."""
+        return ViewConfig(name=name, sampling=self.sampling, augment=self.augment)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -192,7 +192,7 @@ def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
         loop=loop,
         shards=paths.shards.resolve(),
         items=items,
-        reader=cfg.reader(cfg.frame_input, stage.order),
+        reader=cfg.reader(cfg.frame_input.view(), order=stage.order),
         objective=partial(models.alignability, cfg, seed, weights),
         threads=cfg.resources.threads,
         deterministic=cfg.deterministic,

@@ -18,6 +18,7 @@ from shards.read.decode import CLOSED_GOP_PROFILES, decode_frames
 from shards.read.order import OrderConfig
 from shards.read.reader import ClipReader, ReaderConfig
 from shards.read.sampling import SamplingConfig
+from shards.read.views import ViewConfig
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
@@ -31,8 +32,7 @@ def make_reader(manifest: Manifest, keys: Sequence[str], size: int, *, train: bo
     augment = AugmentConfig.metric(size=size) if train else AugmentConfig.evaluation(size=size)
     cfg = ReaderConfig(
         order=OrderConfig(batch_size=BATCH),
-        sampling=SamplingConfig(frames=FRAMES),
-        augment=augment,
+        views=(ViewConfig(sampling=SamplingConfig(frames=FRAMES), augment=augment),),
         decode="pyav",
         threads=1,
         prefetch=0,

@@ -25,6 +25,7 @@ from shards.read.augment import AugmentConfig
 from shards.read.order import OrderConfig
 from shards.read.reader import ClipReader, ReaderConfig
 from shards.read.sampling import SamplingConfig
+from shards.read.views import ViewConfig
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
@@ -62,8 +63,7 @@ def _items(manifest: Manifest) -> ItemTable:
 def _config(decode: str, frames: int, side: int, batch: int, threads: int) -> ReaderConfig:
     return ReaderConfig(
         order=OrderConfig(batch_size=batch),
-        sampling=SamplingConfig(policy="uniform", frames=frames),
-        augment=AugmentConfig(size=side),
+        views=(ViewConfig(sampling=SamplingConfig(policy="uniform", frames=frames), augment=AugmentConfig(size=side)),),
         decode=decode,  # type: ignore[arg-type]
         threads=threads,
         prefetch=4,

@@ -142,7 +142,7 @@ class TrainStages(StageMaker):
             loop=loop,
             shards=self.paths.shards.resolve(),
             items=items,
-            reader=cfg.reader(inputs, order),
+            reader=cfg.reader(inputs.view(), order=order),
             objective=objective,
             threads=cfg.resources.threads,
             deterministic=cfg.deterministic,

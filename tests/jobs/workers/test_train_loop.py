@@ -18,7 +18,7 @@ from finepseudo.training.optim import OptimConfig
 from jobs.config.training import TrainConfig
 from jobs.workers.train_loop import CHECKPOINTS, FAILURE, LOG, WEIGHTS, Loop, LoopJob, seed_of
 from shards.errors import UserError
-from shards.types import ClipBatch
+from shards.types import ClipBatch, only_view
 
 CLIPS, BATCH = 24, 8
 
@@ -67,8 +67,7 @@ def batch_of(frames):
     n = len(frames)
     return ClipBatch(
         keys=tuple(map(str, range(n))),
-        frames=frames,
-        frame_ids=torch.zeros(n, 1, 1, dtype=torch.int64),
+        views=only_view(frames, torch.zeros(n, 1, 1, dtype=torch.int64)),
         n_frames=torch.ones(n, dtype=torch.int64),
         labels=torch.ones(n, dtype=torch.int64),
         pseudo=torch.zeros(n, dtype=torch.bool),

@@ -20,6 +20,7 @@ from shards.read.augment import AugmentConfig
 from shards.read.order import OrderConfig
 from shards.read.reader import ClipReader, ReaderConfig
 from shards.read.sampling import SamplingConfig
+from shards.read.views import ViewConfig
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
 from tests.shards.hurt import change_rows
@@ -27,6 +28,7 @@ from tests.shards.numbered import number, shard, write
 
 LENGTHS = {f"clip{i:02d}": (18, 25, 36, 5, 40, 31, 29)[i % 7] for i in range(14)}
 KEYS = list(LENGTHS)
+EIGHT = SamplingConfig(frames=8)
 STILL = AugmentConfig(size=64, scale=(1, 1), ratio=(1, 1), flip=0, mean=(0, 0, 0), std=(1, 1, 1))
 REAL = Path(__file__).parents[4] / "shared" / "data" / "clips"
 
@@ -52,9 +54,15 @@ def items(keys: Sequence[str] = KEYS) -> ItemTable:
     return ItemTable(keys=keys, labels=np.arange(n, dtype=np.int32) % 5, pseudo=np.arange(n) % 2 == 1)
 
 
-def config(batch: int = 4, sampler: str = "shuffle", **changes: Any) -> ReaderConfig:
+def config(
+    batch: int = 4,
+    sampler: str = "shuffle",
+    sampling: SamplingConfig = EIGHT,
+    augment: AugmentConfig = STILL,
+    **changes: Any,
+) -> ReaderConfig:
     order = OrderConfig(batch_size=batch, sampler=sampler)  # type: ignore[arg-type]
-    return replace(ReaderConfig(order=order, sampling=SamplingConfig(frames=8), augment=STILL), **changes)
+    return ReaderConfig(order=order, **{"views": (ViewConfig(sampling=sampling, augment=augment),), **changes})
 
 
 def numbers(frames: torch.Tensor, row: int = 0) -> list[int]:

@@ -21,6 +21,7 @@ from shards.read.decode import decode_frames
 from shards.read.order import OrderConfig
 from shards.read.reader import ClipReader, ReaderConfig
 from shards.read.sampling import SamplingConfig
+from shards.read.views import ViewConfig
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 from shards.write.plans import ShardConfig, plan_shards
@@ -186,7 +187,8 @@ def test_every_clip_has_its_own_pictures_under_its_own_label(annotations: Annota
     labels = dict(zip(*(annotations.clips[name].to_pylist() for name in ("key", "label")), strict=True))
     keys = manifest.keys
     items = ItemTable(keys=keys, labels=np.array([labels[k] for k in keys], np.int32), pseudo=np.zeros(len(keys), bool))
-    cfg = ReaderConfig(order=OrderConfig(batch_size=8), sampling=SamplingConfig(frames=4), augment=PLAIN)
+    view = ViewConfig(sampling=SamplingConfig(frames=4), augment=PLAIN)
+    cfg = ReaderConfig(order=OrderConfig(batch_size=8), views=(view,))
     seen = []
     for batch in ClipReader(manifest, items, cfg, seed=1).epoch(0):
         for slot, key in enumerate(batch.keys):
