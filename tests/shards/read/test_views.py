@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from shards.read.views import ViewConfig, draw_views, group_views
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
 from tests.shards.numbered import number, write
+from tests.shards.read.test_reader import damage
 
 LENGTHS = {f"clip{i}": (18, 5, 40, 1, 31, 29)[i] for i in range(6)}
 KEYS = list(LENGTHS)
@@ -158,6 +160,16 @@ def test_views_share_random_numbers_where_they_name_each_other() -> None:
     assert any(jittered)  # its own colours on the other's crop
     alone, _ = draw_views((WEAK, replace(STRONG, frames_as="weak")), 60, (1, 2))
     assert np.array_equal(alone.ids, weak.ids)
+
+
+def test_a_bad_clip_is_masked_in_every_view(manifest: Manifest, tmp_path: Path) -> None:
+    hurt = damage(manifest, tmp_path / "bad", [KEYS[2]])
+    for sound, batch in zip(both(manifest, WEAK, STRONG), both(hurt, WEAK, STRONG), strict=True):
+        for slot, key in enumerate(batch.keys):
+            assert batch.valid[slot] == (key not in ("", KEYS[2]))
+            for name, view in batch.views.items():
+                expected = sound.views[name].frames[slot] if batch.valid[slot] else torch.zeros(())
+                assert (view.frames[slot] == expected).all()
 
 
 def test_a_list_of_views_that_does_not_fit_is_refused() -> None:
