@@ -8,8 +8,6 @@ is the identity on its argument.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -18,6 +16,7 @@ from torch.nn import functional as F
 
 from finepseudo.batch_norm import BatchNormAcrossRanks as _BatchNormAcrossRanks
 from finepseudo.batch_norm import Running
+from finepseudo.precision import Precision
 
 
 def world_size() -> int:
@@ -33,9 +32,6 @@ def rank() -> int:
 def widened(x: Tensor) -> Tensor:
     """Return x in float32, or in float64 if it came so: what sums and losses are computed in."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-Precision = Literal["fp32", "bf16"]
 
 
 def computed_in(precision: Precision, device: torch.device) -> torch.autocast:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # tables and plans speak these words too, and need no torch
+    import torch
+    from torch import Tensor
 
 NO_LABEL = -1
 """Label of a clip whose class training code must not know (unlabelled) or that has none."""
-
-ONLY = "clip"
-"""Name of the view of a stream that has a single one."""
 
 ROLES = ("labelled", "unlabelled", "test")
 
@@ -59,7 +59,7 @@ class View:
 
 def only_view(frames: Tensor, frame_ids: Tensor) -> dict[str, View]:
     """Make the views of a batch that has a single one."""
-    return {ONLY: View(frames, frame_ids)}
+    return {"only": View(frames, frame_ids)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,8 +23,8 @@ from jobs.workers.part_files import chunks
 from jobs.workers.train import prepare_torch
 from jobs.workers.train_loop import seed_of
 from shards.read.augment import recode
+from shards.read.config import ViewConfig
 from shards.read.reader import ClipReader
-from shards.read.views import ViewConfig
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
 

@@ -18,7 +18,8 @@ import pyarrow as pa
 from shards.files import write_bytes
 from shards.storage.manifest import Manifest
 from shards.synthetic.video import encode
-from shards.write.plans import ShardConfig, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import plan_shards
 from shards.write.writer import finish, write_shard
 
 Pictures = npt.NDArray[np.uint8]

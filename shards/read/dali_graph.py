@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from shards.errors import UserError
-from shards.read.augment import AugmentConfig, AugmentParams
+from shards.read.augment import AugmentParams
+from shards.read.config import AugmentConfig
 from shards.read.faults import judged
 
 _Node = Any  # DALI has no type annotations

@@ -5,56 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from shards.errors import SampleError, UserError
+from shards.read.config import ReaderConfig, ViewConfig
 from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, at_places, import_dali
 from shards.read.decode import CLOSED_GOP_PROFILES, choose_decoder, wanted_frames
 from shards.read.faults import DecodeError, judged
-from shards.read.order import OrderConfig
 from shards.read.resize import views_of
-from shards.read.views import DrawnView, ViewConfig, check_views, draw_views
-from shards.storage.cache import CacheConfig
+from shards.read.views import DrawnView, draw_views
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, View
 
 MIN_BAD_CLIPS = 3
 """A run never stops for fewer failing clips than this, however small the data set."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReaderConfig:
-    """Everything about reading one stream of clips."""
-
-    # Global batches: sampler, size, epoch length.
-    order: OrderConfig = field(default_factory=OrderConfig)
-    # What is seen of a clip, all of it from one decode.
-    views: tuple[ViewConfig, ...] = (ViewConfig(),)
-    # auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV.
-    decode: Literal["auto", "dali-gpu", "dali-cpu", "pyav"] = "auto"
-    # Threads that decode and transform.
-    threads: int = 2
-    # Batches prepared ahead in the background; 0 = each when it is asked for.
-    prefetch: int = 2
-    # Share of failing clips among this reader's items over which it stops with the list.
-    max_bad_fraction: float = 0.02
-    # Copies of remote shards on this node.
-    cache: CacheConfig = field(default_factory=CacheConfig)
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range and views that do not go together."""
-        check_views(self.views)
-        if self.threads < 1:
-            raise ValueError(f"reader.threads = {self.threads}: must be at least 1")
-        if self.prefetch < 0:
-            raise ValueError(f"reader.prefetch = {self.prefetch}: must be 0 or more")
-        if not 0 <= self.max_bad_fraction <= 1:
-            raise ValueError(f"reader.max_bad_fraction = {self.max_bad_fraction}: must lie in [0, 1]")
 
 
 @dataclass(frozen=True, slots=True)

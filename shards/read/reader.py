@@ -15,13 +15,12 @@ from typing import TypeVar
 import torch
 
 from shards.errors import UserError
+from shards.read.config import ReaderConfig
 from shards.read.decode import DecoderChoice
-from shards.read.loader import ClipLoader, ReaderConfig, Request
+from shards.read.loader import ClipLoader, Request
 from shards.read.order import PADDING, BatchOrder, rank_slice, rank_slots
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
-
-__all__ = ["ClipReader", "ReaderConfig"]
 
 Loaded = TypeVar("Loaded")
 

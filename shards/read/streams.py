@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from shards.errors import UserError
-from shards.read.loader import ClipLoader, ReaderConfig
+from shards.read.config import ReaderConfig
+from shards.read.loader import ClipLoader
 from shards.read.order import rank_slots
 from shards.read.reader import ClipReader, ahead
 from shards.storage.manifest import Manifest

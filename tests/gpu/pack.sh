@@ -40,6 +40,6 @@ find "$site" -name '*.cpython-3*.so' ! -name '*-312-*' -delete
 mapfile -t libraries < <(find "$site/nvidia" "$site/av" "$site"/av.libs "$site/nvtx" "$site/libcst" -name '*.so*' -type f)
 python3 tests/gpu/slim_fatbin.py "${libraries[@]}"
 strip --strip-unneeded "${libraries[@]}" 2>/dev/null || true
-tar -C "$site" -cf - . | xz -T0 -6 | split -b 62M - "$folder/site.tar.xz."
+tar -C "$site" -cf - . | xz -T0 -6 | split -b 60M - "$folder/site.tar.xz."
 (cd "$folder" && sha256sum site.tar.xz.* >SHA256)
 ls -l "$folder"

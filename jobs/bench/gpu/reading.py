@@ -21,11 +21,8 @@ from jobs.workers.train import TrainJob, train_rank
 from jobs.workers.train_loop import LOG, LoopJob
 from shards.bench.clips import make_clips
 from shards.errors import UserError
-from shards.read.augment import AugmentConfig
-from shards.read.order import OrderConfig
-from shards.read.reader import ClipReader, ReaderConfig
-from shards.read.sampling import SamplingConfig
-from shards.read.views import ViewConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
+from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 

@@ -10,14 +10,11 @@ import pytest
 import torch
 
 from shards.errors import UserError
-from shards.read.augment import AugmentConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.dali_graph import ClipGraph
 from shards.read.faults import DecodeError, judged
 from shards.read.loader import ClipLoader
-from shards.read.order import OrderConfig
-from shards.read.reader import ClipReader, ReaderConfig
-from shards.read.sampling import SamplingConfig
-from shards.read.views import ViewConfig
+from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 from tests.shards.numbered import write

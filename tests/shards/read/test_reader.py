@@ -16,11 +16,8 @@ import pytest
 import torch
 
 from shards.errors import UserError
-from shards.read.augment import AugmentConfig
-from shards.read.order import OrderConfig
-from shards.read.reader import ClipReader, ReaderConfig
-from shards.read.sampling import SamplingConfig
-from shards.read.views import ViewConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
+from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
 from tests.shards.hurt import change_rows
@@ -295,7 +292,7 @@ def test_refusals_before_the_first_clip(h264: Manifest) -> None:
         ClipReader(h264, items(), config(decode="dali-cpu"), seed=1)
     with pytest.raises(UserError, match="1 of 2 clips are not in the shards"):
         ClipReader(h264, items(), config(), seed=1).read([KEYS[0], "nobody"])
-    with pytest.raises(ValueError, match=r"reader.threads = 0"):
+    with pytest.raises(ValueError, match=r"threads = 0: must be at least 1"):
         config(threads=0)
 
 

@@ -15,12 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.errors import UserError
-from shards.read.augment import AugmentConfig
-from shards.read.order import OrderConfig
-from shards.read.reader import ClipReader, ReaderConfig
-from shards.read.sampling import SamplingConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
+from shards.read.reader import ClipReader
 from shards.read.streams import StreamInput, StreamReader
-from shards.read.views import ViewConfig
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
 from tests.shards.numbered import write
@@ -90,7 +87,7 @@ def test_every_stream_keeps_its_passes_on_any_ranks_from_any_step(
 ) -> None:
     streams = {"labelled": labelled(few, batches[0]), "unlabelled": pool(many, batches[1])}
     passes = {"labelled": -(-few // batches[0]), "unlabelled": -(-many // batches[1])}
-    steps = 2 * max(passes.values())
+    steps = max(2 * max(passes.values()), start + 2)
     whole = read(manifest, streams, 0, steps)
     for name, length in passes.items():
         for lap in range(steps // length):

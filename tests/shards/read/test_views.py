@@ -14,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.read import loader
-from shards.read.augment import AugmentConfig
-from shards.read.order import OrderConfig
-from shards.read.reader import ClipReader, ReaderConfig
-from shards.read.sampling import SamplingConfig, group_slots
-from shards.read.views import ViewConfig, draw_views, group_views
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
+from shards.read.reader import ClipReader
+from shards.read.sampling import group_slots
+from shards.read.views import draw_views, group_views
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
 from tests.shards.numbered import number, write
@@ -177,7 +176,7 @@ def test_a_list_of_views_that_does_not_fit_is_refused() -> None:
         ReaderConfig(views=(WEAK, WEAK))
     with pytest.raises(ValueError, match=r"one or more are needed"):
         ReaderConfig(views=())
-    with pytest.raises(ValueError, match=r"view strong refers to view weak"):
+    with pytest.raises(ValueError, match=r"views.strong.augment_as = weak: must be one of strong"):
         ReaderConfig(views=(replace(STRONG, augment_as="weak"),))
     with pytest.raises(ValueError, match=r"group = 3: sampling.groups has 3 groups"):
         replace(GROUPS, group=3)
