@@ -16,17 +16,26 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from shards.errors import UserError
+
 T = TypeVar("T")
 _METADATA = "setting"
 
 
-class BadSetting(ValueError):  # noqa: N818 -- names what is wrong, as KeyError does not
-    """A value that is refused: `key` relative to the settings object, the rule it breaks and what to do."""
+class BadSetting(UserError, ValueError):  # noqa: N818 -- the name says what is wrong
+    """A value that is refused: `key` relative to the settings object, the rule it breaks and what to do.
+
+    One line for who types it, a ValueError for who calls from Python.
+    """
 
     def __init__(self, key: str, value: object, rule: str) -> None:
         """Refuse `value` of `key`; `rule` is `rule; what to do`."""
         super().__init__(f"{key} = {shown(value)}: {rule}")
         self.key, self.value, self.rule = key, value, rule
+
+    def __reduce__(self) -> tuple[type[BadSetting], tuple[str, object, str]]:
+        """Survive the way from a worker to the driver."""
+        return type(self), (self.key, self.value, self.rule)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

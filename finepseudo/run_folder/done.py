@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,6 @@ def begin(stage: Identity) -> bool:
 def finish(stage: Identity, *, wall_s: float, code_version: str) -> None:
     """Write the DONE record: the last thing a stage does."""
     record = {**stage.key(), "outputs": hash_outputs(stage), "code_version": code_version, "wall_s": round(wall_s, 3)}
-    record["finished_at"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    record["finished_at"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
     write_json(stage.record, {**record, "config": dict(stage.config)})
     (stage.folder / STARTED).unlink(missing_ok=True)

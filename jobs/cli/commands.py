@@ -1,4 +1,4 @@
-"""From arguments to a command. What a command needs is imported when it runs: a wrong key is told without torch."""
+"""From arguments to a command; what a command needs is imported when it runs: errors of keys come without torch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
         case "check":
             from jobs.cli.dry_run import check
 
-            return check(cfg)
+            return check(cfg, arguments.decode)
         case "launch":
             from jobs.submit.launch import launch
 
@@ -105,8 +105,7 @@ def data_section(text: str) -> dict[str, Any]:
         data["lists"] = {"all": rest}
     data["lists"] = {role: str(Path(data.get("root", "")) / path) for role, path in data["lists"].items()}
     data.pop("root", None)
-    drawn = {"split.method": "lists"} if "labelled" in data["lists"] else {}
-    return {"data": data, **drawn}
+    return {"data": data}
 
 
 def _folder_of_lists(folder: Path) -> dict[str, Any]:

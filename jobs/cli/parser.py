@@ -25,8 +25,8 @@ def parser() -> argparse.ArgumentParser:
         prog="finepseudo", description="Semi-supervised fine-grained action recognition.", allow_abbrev=False
     )
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, about in STAGES.items():
-        _common(commands.add_parser(name, help=about, description=about.capitalize() + ".", allow_abbrev=False))
+    for name, text in STAGES.items():
+        _common(commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False))
     commands.choices["write-shards"].add_argument(
         "--part", metavar="i/n", help="write only every n-th shard, from i on"
     )
@@ -37,8 +37,15 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
     launch.add_argument("--parts", type=int, help="array tasks that write shards (default: 16)")
     _common(launch)
-    check = commands.add_parser("check", help="look over annotations and videos before anything is trained")
+    check = commands.add_parser("check", help="check annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
+    check.add_argument(
+        "--decode",
+        type=_clips,
+        default=32,
+        metavar="N|all",
+        help="open and decode so many videos, spread over the data set (default: 32; 0 = none)",
+    )
     _common(check)
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
@@ -54,6 +61,15 @@ def parser() -> argparse.ArgumentParser:
     _common(keys)
     commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
     return main_parser
+
+
+def _clips(text: str) -> int | None:
+    """Read a number of clips; None is all of them."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor `all`")
+    return int(text)
 
 
 def _common(command: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from shards.settings import BadSetting, shown
 
 T = TypeVar("T")
 Value = Any
-"""What YAML can hold, or a type hint: only looked at here."""
+"""What YAML can hold, or a type hint: not known before it is read."""
 
 _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path"}
 

@@ -10,27 +10,15 @@ import importlib
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from shards.annotations.config import DatasetConfig
+from shards.annotations.config import DataName, DatasetConfig
 from shards.errors import UserError
 
 if TYPE_CHECKING:  # the settings beside it must load without tables
     from shards.annotations.base import Annotations
 
-DATASETS = (
-    "csv",
-    "diving48",
-    "finediving",
-    "finegym",
-    "hmdb51",
-    "kinetics400",
-    "penn_action",
-    "ssv2",
-    "synthetic_diving",
-    "ucf101",
-)
-
+DATASETS: tuple[str, ...] = get_args(DataName)
 
 SPECIAL_OPTIONS = ("version", "subset", "task", "split", "cut_from")
 """Options that only some readers know; those name theirs in OPTIONS."""
@@ -53,8 +41,6 @@ def annotation_files(cfg: DatasetConfig) -> list[Path]:
 
 
 def _module(cfg: DatasetConfig) -> ModuleType:
-    if cfg.name not in DATASETS:
-        raise UserError(f"data.name: {cfg.name} is not a data set; choose one of {', '.join(DATASETS)}")
     return importlib.import_module(f"shards.annotations.{cfg.name}")
 
 

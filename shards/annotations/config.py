@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from shards.annotations.roles import LIST_ROLES, ROLE_RULE
 from shards.settings import BadSetting, Settings, needed, section, setting
 from shards.synthetic.config import SyntheticDivingConfig
 
-CLIP_ROLES = ("train", "test", "labelled", "unlabelled")
+DataName = Literal[
+    "csv",
+    "diving48",
+    "finediving",
+    "finegym",
+    "hmdb51",
+    "kinetics400",
+    "penn_action",
+    "ssv2",
+    "synthetic_diving",
+    "ucf101",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +54,7 @@ class OpenWorldConfig(Settings):
 class DatasetConfig(Settings):
     """Which data set to read and where its files are."""
 
-    name: str = needed("name of the reader: a module of shards.annotations")
+    name: DataName = needed("the data set: its module in shards.annotations")
     root: str = setting(
         "",
         "folder of the annotation files; paths in lists are relative to it; synthetic_diving renders into it; csv: "
@@ -53,12 +66,13 @@ class DatasetConfig(Settings):
     )
     lists: Mapping[str, str] = section(
         dict,
-        "list files by role; csv: `all` (role in an optional third column), or labelled, unlabelled, train, test; "
-        "kinetics400: train and test, empty = train.csv and val.csv below root",
+        "list files by role; csv: `all` (role in a column of its own, or none), or labelled, unlabelled, train, test, "
+        "val; kinetics400: train and test, empty = train.csv and val.csv below root",
     )
     classes: str = setting(
         "",
-        "csv: file with one class name a line, index = line, empty = the sorted names found in the lists; "
+        "csv: file with one class name a line, index = line or the number beside it; empty = the names found in the "
+        "lists; "
         "kinetics400: the label map of the lists, where the lists do not tell it themselves",
     )
     version: str = setting("", "finegym: v1.0 | v1.1 of the training list; ssv2: v2 | mini; empty = v1.1, v2")
@@ -69,7 +83,7 @@ class DatasetConfig(Settings):
     )
     task: str = setting("", "finediving: action (52 dive numbers) | subaction (29 step types); empty = action")
     split: int = setting(1, "ucf101, hmdb51: official split 1, 2 or 3", at_least=1, at_most=3)
-    cut_from: str = setting(
+    cut_from: Literal["element", "event", "video"] = setting(
         "element",
         "finegym: what the video files are: element (already cut) | event | video (elements are cut out of them)",
     )
@@ -79,12 +93,14 @@ class DatasetConfig(Settings):
         at_least=1,
         at_most=240,
     )
+    frame_files: str = setting(
+        "", "which files of such a folder are its frames, where others lie beside them (img_*.jpg); empty = all images"
+    )
     open_world: OpenWorldConfig = section(OpenWorldConfig, "known and novel classes; the default is the closed world")
     synthetic: SyntheticDivingConfig = section(SyntheticDivingConfig, "synthetic_diving: which dives to render")
 
     def check(self) -> None:
         """Refuse roles that no list file can have."""
-        allowed = ("all", *CLIP_ROLES)
         for role, path in self.lists.items():
-            if role not in allowed:
-                raise BadSetting(f"lists.{role}", path, f"no such role; a list file is one of {', '.join(allowed)}")
+            if role not in ("all", *LIST_ROLES):
+                raise BadSetting(f"lists.{role}", path, f"no such role; a list file is one of all, {ROLE_RULE}")

@@ -19,10 +19,11 @@ class SplitConfig(Settings):
         above=0,
         at_most=1,
     )
-    method: Literal["stratified", "random", "lists"] = setting(
-        "stratified",
-        "stratified: ceil(ratio * n) in each class | random: over all clips | lists: the data set's own labelled and "
-        "unlabelled lists",
+    method: Literal["auto", "stratified", "random", "lists"] = setting(
+        "auto",
+        "auto: lists where the data set says who is labelled (its roles, or classes that only some clips have), else "
+        "stratified | stratified: ceil(ratio * n) in each class | random: over all clips | lists: the data set's own "
+        "labelled and unlabelled lists",
         source="open in the paper; the rule of its predecessors",
     )
     per_class: int | None = setting(
@@ -42,14 +43,21 @@ class SplitConfig(Settings):
         "stratified: never split a source video between labelled and unlabelled, and leave out training clips from "
         "the source videos of test clips (a quarter of Gym99's)",
     )
+    test_share: float = setting(
+        0.2,
+        "share of the labelled clips that is held out as the test where a data set has no test clips, stratified, "
+        "never from a source video that is trained on; 0 = refuse such a data set",
+        at_least=0,
+        at_most=0.5,
+    )
 
     def check(self) -> None:
         """Refuse settings that another method would ignore."""
-        if self.per_class is not None and self.method != "stratified":
+        if self.per_class is not None and self.method not in ("auto", "stratified"):
             self._needs("per_class", "stratified")
-        if self.lists and self.method != "lists":
+        if self.lists and self.method not in ("auto", "lists"):
             self._needs("lists", "lists")
-        if self.group_by_source and self.method != "stratified":
+        if self.group_by_source and self.method not in ("auto", "stratified"):
             self._needs("group_by_source", "stratified")
 
     def _needs(self, key: str, method: str) -> None:

@@ -22,6 +22,7 @@ from shards.annotations.base import Annotations, read_table, write_table
 from shards.annotations.published_lists import with_published_lists
 from shards.errors import UserError
 from shards.splits.config import SplitConfig
+from shards.splits.own_roles import hold_out_test, labelled_by_list
 from shards.splits.source_draw import choose_by_source
 from shards.types import NO_LABEL, ROLES, ItemTable
 
@@ -70,8 +71,10 @@ class LabelSplit:
 
 def draw_split(ann: Annotations, cfg: SplitConfig, seed: int) -> LabelSplit:
     """Give every clip its role. Raises UserError when lists and method do not fit or a class gets no labelled clip."""
-    if cfg.lists:
-        ann = with_published_lists(ann, Path(cfg.lists), cfg.allow_missing)
+    ann, cfg = settle(ann, cfg)
+    held_out = "test" not in ann.clips["role"].to_pylist()
+    if held_out:
+        ann = _with_test(ann, cfg)
     if cfg.group_by_source:
         ann = _without_test_sources(ann)
     classes = ann.classes[: ann.known]
@@ -95,13 +98,33 @@ def draw_split(ann: Annotations, cfg: SplitConfig, seed: int) -> LabelSplit:
         dataset=ann.dataset,
         seed=seed,
         ratio=cfg.ratio,
-        method=cfg.method,
+        method=cfg.method + (f"; {cfg.test_share:.0%} held out as the test" if held_out else ""),
         sha256=split_hash(table, classes),
         leakage=_leakage(roles, columns["source"]),
     )
     if not cfg.allow_unseen:
         check_coverage(split, dict(zip(keys, truth, strict=True)))
     return split
+
+
+def settle(ann: Annotations, cfg: SplitConfig) -> tuple[Annotations, SplitConfig]:
+    """Read the published lists, and settle the method `auto`; keys that only a draw uses are dropped where none is."""
+    if cfg.lists:
+        ann = with_published_lists(ann, Path(cfg.lists), cfg.allow_missing)
+    if cfg.method != "auto":
+        return ann, replace(cfg, lists="")
+    listed = ann if cfg.lists else labelled_by_list(ann)
+    if listed is None:
+        return ann, replace(cfg, method="stratified")
+    return listed, replace(cfg, method="lists", lists="", per_class=None, group_by_source=False)
+
+
+def _with_test(ann: Annotations, cfg: SplitConfig) -> Annotations:
+    if not cfg.test_share:
+        raise UserError(
+            "the data set has no test clips; give some the role test, or let split.test_share=0.2 hold some out"
+        )
+    return hold_out_test(ann, cfg.test_share)
 
 
 def split_hash(table: pa.Table, classes: Sequence[str]) -> str:

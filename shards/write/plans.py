@@ -13,7 +13,7 @@ from shards.errors import UserError
 from shards.sources.sources import identities
 from shards.write.config import ShardConfig
 
-WRITER_VERSION = 1
+WRITER_VERSION = 2
 """Part of every plan's hash: raise it when the same clips would give other bytes."""
 
 
@@ -35,6 +35,8 @@ class ShardPlan:
     clips: tuple[PlannedClip, ...]
     # pictures a second of clips that are folders of pictures
     frame_rate: float = 25.0
+    # which files of such a folder are its frames (a pattern); empty = all images
+    frame_files: str = ""
 
     @property
     def name(self) -> str:
@@ -42,10 +44,10 @@ class ShardPlan:
         return f"shard-{self.index:06d}"
 
 
-def plan_shards(clips: pa.Table, cfg: ShardConfig, frame_rate: float = 25.0) -> list[ShardPlan]:
+def plan_shards(clips: pa.Table, cfg: ShardConfig, frame_rate: float = 25.0, frame_files: str = "") -> list[ShardPlan]:
     """Cut the clip table (columns key, path, start, end), sorted by key, into tars of equal length.
 
-    frame_rate: pictures a second of clips that are folders of pictures.
+    frame_rate, frame_files: images a second, and which files are meant, of clips that are folders of images.
     Raises UserError when a key occurs twice: a tar would merge the two clips silently.
     """
     rows = sorted(clips.select(["key", "path", "start", "end"]).to_pylist(), key=lambda row: row["key"])
@@ -55,7 +57,10 @@ def plan_shards(clips: pa.Table, cfg: ShardConfig, frame_rate: float = 25.0) -> 
     step = cfg.clips_per_shard
     return [
         ShardPlan(
-            index=index, clips=tuple(PlannedClip(**row) for row in rows[first : first + step]), frame_rate=frame_rate
+            index=index,
+            clips=tuple(PlannedClip(**row) for row in rows[first : first + step]),
+            frame_rate=frame_rate,
+            frame_files=frame_files,
         )
         for index, first in enumerate(range(0, len(rows), step))
     ]
@@ -69,6 +74,7 @@ def plan_hash(plan: ShardPlan, cfg: ShardConfig) -> str:
             "writer": WRITER_VERSION,
             "profile": cfg.profile,
             "short_side": cfg.short_side,
+            "frame_files": plan.frame_files,
             "clips": [(c.key, c.path, c.start, c.end, *found) for c, found in zip(plan.clips, now, strict=True)],
         }
     )

@@ -1,5 +1,6 @@
 """Ranges, choices and rules of settings, and what is said when they are broken."""
 
+import pickle
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -43,6 +44,13 @@ def test_what_is_refused_and_how_it_is_said(values, said):
     assert str(caught.value) == said
     with pytest.raises(BadSetting):
         replace(Outer(name="x"), **values)
+
+
+def test_settings_and_refusals_survive_a_pickle():
+    made = Outer(name="x", count=3)
+    assert pickle.loads(pickle.dumps(made)) == made
+    error = pickle.loads(pickle.dumps(BadSetting("a.b", 1, "must be 2; set 2")))
+    assert (str(error), error.key, error.rule) == ("a.b = 1: must be 2; set 2", "a.b", "must be 2; set 2")
 
 
 def test_defaults_pass_and_sections_are_not_shared():

@@ -98,7 +98,6 @@ def test_lists_of_a_csv_data_set(tmp_path):
     (tmp_path / "classes.txt").touch()
     found = data_section(f"csv:{tmp_path}")
     assert found["data"]["lists"] == {"labelled": f"{tmp_path}/labelled.txt", "test": f"{tmp_path}/test.csv"}
-    assert found["split.method"] == "lists"
     assert data_section("csv:a.csv")["data"]["lists"] == {"all": "a.csv"}
     assert data_section("csv:train=a.txt,test=b.txt")["data"]["lists"] == {"train": "a.txt", "test": "b.txt"}
     with pytest.raises(UserError, match="no list in it"):

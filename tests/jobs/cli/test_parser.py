@@ -16,7 +16,7 @@ FLAGS = {
     "evaluate": COMMON,
     "report": COMMON,
     "launch": [*COMMON, "--cluster", "--parts", "--sbatch"],
-    "check": ["target", *COMMON],
+    "check": ["target", *COMMON, "--decode"],
     "tune": ["space", *COMMON],
     "bench": ["what", "options"],
     "predict": ["video", *COMMON],

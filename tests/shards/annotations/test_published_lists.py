@@ -95,7 +95,7 @@ def test_a_folder_without_lists_and_an_open_world_are_refused(tmp_path):
     with pytest.raises(UserError, match="novel"):
         with_published_lists(open_world(_toy(), OpenWorldConfig(known=1)), tmp_path)
     with pytest.raises(ValueError, match=r"lists = .* needs split\.method lists"):
-        SplitConfig(lists="x")
+        SplitConfig(method="random", lists="x")
 
 
 def test_kinetics_names_match_with_and_without_times(tmp_path):

@@ -126,7 +126,7 @@ def test_lists_are_taken_as_they_are_and_hide_true_labels(tmp_path):
     stored = pq.ParquetFile(tmp_path / "split.parquet").read().to_pylist()
     assert {row["key"]: row["label"] for row in stored} == {"a": 0, "b": -1, "c": 0, "d": -1}
     with pytest.raises(UserError, match=r"brings its own labelled and unlabelled list; set split\.method=lists"):
-        draw_split(ann, SplitConfig(), 0)
+        draw_split(ann, SplitConfig(method="stratified"), 0)
 
 
 def test_lists_need_a_labelled_list():
