@@ -196,6 +196,7 @@ def test_a_teacher_and_both_streams_go_on_where_they_were(tmp_path, monkeypatch,
     assert go(tmp_path / "killed") == "done"
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
     weights = load_weights(tmp_path / "whole" / "stage" / WEIGHTS)
+    assert int(weights["done"]) == 10, "the teacher followed every step once"
     assert not torch.equal(weights["teacher.weight"], weights["layer.weight"])
     losses = [[(line["step"], line["train/apart"]) for line in log_of(tmp_path / f)] for f in ("whole", "killed")]
     assert losses[0] == losses[1]
