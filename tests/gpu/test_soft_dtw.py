@@ -30,10 +30,10 @@ def videos(count: int, frames: int, features: int, seed: int = 0) -> torch.Tenso
     return torch.randn(count, frames, features, generator=torch.Generator().manual_seed(seed))
 
 
-def exact(u: torch.Tensor, u_len: torch.Tensor, bank: AlignmentBank, gamma: float) -> torch.Tensor:
-    """Distances in float64 of the rows as the bank rounds them (and not made unit rows again)."""
-    rows = bank.rounded(u, u_len).double()
-    return ops.soft_dtw(rows, bank.unit.double(), u_len, bank.lengths, gamma, "torch")
+def exact(u: torch.Tensor, u_len: torch.Tensor, bank: AlignmentBank, gamma: float, backend: str) -> torch.Tensor:
+    """Distances in float64 on the CPU of the rows as the device rounded them (and not made unit rows again)."""
+    rows, lengths = bank.rounded(u, u_len, backend), (u_len.cpu(), bank.lengths.cpu())
+    return ops.soft_dtw(rows.cpu().double(), bank.unit.cpu().double(), *lengths, gamma, "torch")
 
 
 @pytest.mark.parametrize("backend", ["triton", "torch"])
@@ -46,12 +46,10 @@ def test_it_agrees_with_float64(
     x, y = videos(u, t, f), videos(g, s, f, 1)
     a, b = torch.arange(u) % t + 1, torch.arange(g) % s + 1
     x[0, 0] = 0
-    bank = AlignmentBank(y, b, dtype=dtype)
-    value = soft_dtw_cdist(
-        x.cuda(), AlignmentBank(y.cuda(), b.cuda(), dtype=dtype), gamma, lengths=a.cuda(), backend=backend
-    )
+    bank = AlignmentBank(y.cuda(), b.cuda(), dtype=dtype)
+    value = soft_dtw_cdist(x.cuda(), bank, gamma, lengths=a.cuda(), backend=backend)
     assert value.device.type == "cuda"
-    error = (value.cpu().double() - exact(x, a, bank, gamma)).abs().max().item()
+    error = (value.cpu().double() - exact(x.cuda(), a.cuda(), bank, gamma, backend)).abs().max().item()
     assert error < LIMIT[dtype] * max(1, t / 16), error
 
 
