@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity
 
 from finepseudo.bench.race import Target, say, table_head, table_row
@@ -137,9 +136,7 @@ def training_row(t: int, device: torch.device, batch: int, rounds: int) -> Rows:
             synchronise(device)
         row["launches"] = sum(event.count for event in seen.key_averages() if event.key in LAUNCHES)
         row["us by kernel"] = {
-            event.key[:40]: event.device_time_total
-            for event in seen.key_averages()
-            if event.device_type == DeviceType.CUDA
+            event.key[:40]: event.device_time_total for event in seen.key_averages() if event.device_type.name == "CUDA"
         }
         row["syncs"] = syncs(call, device)
     return row
