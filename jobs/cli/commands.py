@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from finepseudo.report import render_text, summary_table
+from finepseudo.run_folder.layout import RunPaths
 from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
 from jobs.cluster.session import ray_session
@@ -120,6 +122,10 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     """Run all stages (`run`) or those of one command, then print the table where there is a report."""
     if command not in MAKES_A_RUN and not cfg.folder.is_dir():
         raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
+    if command in MAKES_A_RUN and not RunPaths(cfg.folder).config.exists():
+        from jobs.cli.dry_run import refuse_early
+
+        refuse_early(cfg)
     with locked(cfg.folder), Reporter(cfg.folder) as reporter:
         changes = refuse_other_data(cfg, force=force)
         stages = Stages(cfg, reporter)
@@ -142,6 +148,7 @@ def _run_unfinished(cfg: RunConfig, command: str, stages: Stages, plan: Plan, to
     version = source_version()
     if command in NO_RAY:
         return run_plan(cfg, stages, plan, version, COMMANDS[command])
+    stages.reporter.say("starting Ray" if not os.environ.get("RAY_ADDRESS") else "attaching to Ray")
     with ray_session():
         preempt.clear(cfg.folder)
         preempt.install(cfg.folder)
