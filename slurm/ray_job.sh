@@ -13,7 +13,8 @@
 #
 # Preemption: USR1 (Slurm's warning before the time limit or a preemption) and TERM are passed on to the program, which
 # writes a checkpoint and exits with 75. Only then, and not after `scancel`, the job is put back into the queue; it
-# continues where it was, because every run does.
+# continues where it was, because every run does. A lost node ends the same way. After three restarts in a row without a
+# step on disk the job fails and says so.
 
 root=$(cd "${here:?set by the script that sources this file}/.." && pwd)
 python=$root/.venv/bin/python
@@ -62,8 +63,12 @@ start() {
   step=$!
   await_step
   [ "$code" != 138 ] || code=75  # USR1 came before the program listened: it had begun nothing
+  if [ "$code" -gt 128 ] && [ -z "$stop" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 3 ]; then
+    echo "ray_job: the step was killed (code $code)"
+    code=75
+  fi
   if [ "$code" = 75 ] && [ "$stop" != TERM ]; then
-    echo "ray_job: stopped with everything saved, back into the queue"
+    echo "ray_job: everything done so far is on disk, back into the queue"
     scontrol requeue "$SLURM_JOB_ID" || echo "ray_job: no requeue here; run the same command again to continue" >&2
   fi
   exit "$code"
@@ -73,7 +78,8 @@ compose() {  # the one job step, in `launch`
   local options=(--folder "${CLUSTER_DIR:-$PWD/runs/.cluster}" --deadline "${CLUSTER_DEADLINE:-180}")
   [ -z "${OBJECT_STORE_MB:-}" ] || options+=(--object-store-mb "$OBJECT_STORE_MB")
   if [ "$1" = --dashboard ]; then options+=(--dashboard); shift; fi
-  launch=(srun --ntasks-per-node=1 --kill-on-bad-exit=1 "$python" -m jobs.cluster "${options[@]}" -- "$@")
+  # srun ends no task: the first one notices a lost node by itself, and srun's TERM would look like a request to stop
+  launch=(srun --ntasks-per-node=1 --kill-on-bad-exit=0 --wait=0 "$python" -m jobs.cluster "${options[@]}" -- "$@")
 }
 
 forward() {  # always as USR1: srun itself would end the tasks on TERM

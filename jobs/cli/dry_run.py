@@ -26,7 +26,7 @@ from shards.storage.remote import is_url
 
 
 def check(cfg: RunConfig, decode: int | None) -> int:
-    """Look over annotations and videos, decode some (None = all); 0 when nothing has to be fixed, else 2."""
+    """Check annotations and videos, decode some (None = all); 0 when nothing has to be fixed, else 2."""
     if rendered(cfg):
         _say(f"{cfg.data.name}: rendered when the shards are written; nothing to check")
         return 0

@@ -115,17 +115,3 @@ def local_address(peer: str) -> str:
         except OSError as error:
             raise UserError(f"no route from {os.uname().nodename} to {peer} ({error})") from error
         return str(probe.getsockname()[0])
-
-
-def free_port(ip: str, first: int, tries: int = 100) -> int:
-    """First port from `first` on that nobody uses on `ip`."""
-    for port in range(first, first + tries):
-        with socket.socket() as probe:
-            # as servers do: what lingers of a connection that is over does not count, a listening socket does
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((ip, port))
-            except OSError:
-                continue
-            return port
-    raise UserError(f"ports {first} to {first + tries - 1} of {ip} are all taken")

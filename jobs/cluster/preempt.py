@@ -12,6 +12,8 @@ import signal
 from pathlib import Path
 from types import FrameType
 
+from jobs.cluster.restarts import note_run
+
 EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: stopped on request, everything done so far is on disk, run the same command again."""
 
@@ -29,6 +31,7 @@ def install(run_dir: Path | str) -> None:
     """
     path = Path(run_dir) / _STOP
     path.parent.mkdir(parents=True, exist_ok=True)
+    note_run(path.parent)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))  # one step, and the same when it is done twice

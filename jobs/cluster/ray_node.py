@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from jobs.cluster.allocation import Allocation
+
+_LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_REASONS = (
+    re.compile(r"Failed to bind|[Aa]ddress already in use|specified port is"),
+    re.compile(r"No space left|Permission denied|[Cc]annot allocate|[Oo]ut of memory"),
+    re.compile(r"Check failed|^\w[\w.]*(Error|Exception)\b"),
+)
+"""What a line with the reason looks like, the plainest first."""
 
 GRACE_S = 10.0
 """Seconds that a program gets between SIGTERM and SIGKILL."""
@@ -79,7 +90,34 @@ def _session(leader: int) -> list[int]:
     return found
 
 
-def last_line(log: Path) -> str:
-    """What a log ends with: most often the reason."""
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
+def start(command: Sequence[str], env: Mapping[str, str], log: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start a session of its own that gets SIGTERM when this process ends, even by SIGKILL; its words go to `log`."""
+    with log.open("ab") if log else nullcontext() as file:
+        return subprocess.Popen(
+            command,
+            env=env,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - a task of a cluster has no other thread
+        )
+
+
+def _end_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def why(log: Path, logs: Path) -> str:
+    """Say why a Ray has ended, in one line: what its programs (`logs`) or its own log give as the reason."""
+    lines = [line for path in (*sorted(logs.glob("*.err")), log) for line in _lines(path)]
+    for pattern in _REASONS:
+        if found := [line for line in lines if pattern.search(line)]:
+            return found[-1][:300]
+    return lines[-1][:300] if lines else "it said nothing"
+
+
+def _lines(path: Path) -> list[str]:
+    with suppress(OSError):
+        text = _COLOUR.sub("", path.read_text(encoding="utf-8", errors="replace"))
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    return []

@@ -7,15 +7,16 @@ machine neither see nor stop each other.
 from __future__ import annotations
 
 import os
-import socket
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from jobs.cluster.ports import reserve
 from jobs.cluster.ray_node import answers
-from jobs.cluster.temp_folder import TOKEN, ray_folder
+from jobs.cluster.temp_folder import private_folder, ray_folder
 from shards.errors import UserError
 
 LOCAL_CPUS = 4
@@ -62,7 +63,7 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     paths = [str(Path(__file__).parents[2]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
-    with nullcontext() if os.environ.get("RAY_ADDRESS") else ray_folder() as folder:
+    with nullcontext() if os.environ.get("RAY_ADDRESS") else private_folder() as folder:
         try:
             _attach(dashboard) if folder is None else _start(folder, dashboard, cpus)
             _quiet_data()
@@ -123,14 +124,16 @@ def local_cpus() -> int:
 
 
 def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(folder / TOKEN))
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_urlsafe(24), encoding="ascii")
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
     import ray  # only now, as above
 
-    address = None
-    if dashboard:
-        port = _free_port()
-        os.environ["RAY_GCS_SERVER_PORT"] = str(port)
-        address = f"{ray.util.get_node_ip_address()}:{port}"
+    address, block = None, reserve(os.getpid()) if dashboard else None
+    if block:
+        os.environ["RAY_GCS_SERVER_PORT"] = str(block.head)
+        address = f"{ray.util.get_node_ip_address()}:{block.head}"
     try:
         ray.init(
             address="local",
@@ -138,7 +141,7 @@ def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
             include_dashboard=dashboard,
             object_store_memory=OBJECT_STORE_BYTES,
             runtime_env=_runtime(address),
-            _temp_dir=str(folder),
+            _temp_dir=str(ray_folder(folder)),
             logging_level="ERROR",
             log_to_driver=False,
         )
@@ -147,18 +150,6 @@ def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
         raise UserError(f"Ray does not start on this machine ({reason}); run the same command again") from error
     finally:
         os.environ.pop("RAY_GCS_SERVER_PORT", None)
-
-
-def _free_port() -> int:
-    """Find a port below the ones that the system hands out and above those of Ray's workers."""
-    for port in range(20000 + os.getpid() % 10000, 32000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-            return port
-    raise UserError("no free port between 20000 and 32000; is another program using them all?")
 
 
 def _quiet_data() -> None:

@@ -1,43 +1,47 @@
-"""The temporary folder of a local Ray, which goes when the driver ends, or with the next driver when it was killed."""
+"""The temporary folder of a Ray on its node, which goes with the process that made it, or with the next one's start."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from shards.files import disk_errors
+
 PLACE, PREFIX = Path("/tmp"), "fpray-"  # noqa: S108 - short; whoever else's folder has that name is left alone
-TOKEN = "token"  # noqa: S105 - name of a file
 
 
 @contextmanager
-def ray_folder() -> Iterator[Path]:
-    """Give a short folder for Ray's sockets (paths end at 107 bytes) with a new cluster's token in it.
+def private_folder(label: str = "") -> Iterator[Path]:
+    """Give a short folder of the node that nobody else can enter (paths of sockets end at 107 bytes).
 
-    Those that killed drivers of this user left are removed first.
+    Those that killed processes of this user left are removed first. What Ray makes for itself belongs below it, into
+    `ray_folder`: the folder that Ray is given becomes open to everybody.
     """
     _remove_left_overs()
-    made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=PLACE))
+    with disk_errors(PLACE):
+        made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}{label}", dir=PLACE))  # 0700
     with _held(made):
         folder = made.rename(made.with_name(made.name.removeprefix(".")))  # only now others look at it
         try:
-            token = folder / TOKEN
-            token.touch(mode=0o600)
-            token.write_text(secrets.token_urlsafe(24))
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def ray_folder(folder: Path) -> Path:
+    """Name the folder for Ray in a private one; Ray makes it, for everybody, and never touches what is above."""
+    return folder / "r"
+
+
 def _remove_left_overs() -> None:
     """Remove folders of this user that nobody holds."""
     for folder in PLACE.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # held: in use; not there: another driver was first
+        with suppress(OSError):  # held: in use; not there: another process was first
             if folder.lstat().st_uid == os.getuid():
                 with _held(folder):
                     shutil.rmtree(folder, ignore_errors=True)

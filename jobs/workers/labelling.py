@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finepseudo.evaluation.metrics import pseudo_label_metrics
-from finepseudo.methods.pseudo_labels import PseudoLabelConfig, label_pool
+from finepseudo.methods.config import PseudoLabelConfig
+from finepseudo.methods.pseudo_labels import label_pool
 from finepseudo.run_folder.files import write_json, write_table
 from jobs.workers.part_files import matrix, parts, read_parts
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError
-from shards.splits.label_split import LabelSplit, SplitConfig, check_coverage, draw_split, settle, split_hash
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import LabelSplit, check_coverage, draw_split, settle, split_hash
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 

@@ -24,7 +24,6 @@ from shards.sources.sources import plain_path
 from shards.storage.remote import is_url
 from shards.types import NO_LABEL
 
-CLIP_ROLES = ("train", "test", "labelled", "unlabelled")
 CLIP_SCHEMA = pa.schema(
     [
         ("key", pa.string()),

@@ -149,13 +149,6 @@ def videos_folder(cfg: DatasetConfig, default: str = "videos") -> str:
     return videos.rstrip("/") if "://" in videos else str(Path(videos).expanduser().absolute())
 
 
-def split_number(split: int) -> int:
-    """Check the number of an official split. Raises UserError unless it is 1, 2 or 3."""
-    if split not in (1, 2, 3):
-        raise UserError(f"data.split={split}: the official splits are 1, 2 and 3; choose one of them")
-    return split
-
-
 def base_name(path: str) -> str:
     """Return the last part of a path of any system, without folders."""
     return path.replace("\\", "/").rsplit("/", 1)[-1]

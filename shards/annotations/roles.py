@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shards.annotations.base import CLIP_ROLES
-
+CLIP_ROLES = ("train", "test", "labelled", "unlabelled")
+"""The roles of clips."""
 VAL = "val"
 """A role of lists, not of clips: the test where a list has no other, else a part of the training clips."""
 _WORDS = {

@@ -26,7 +26,6 @@ from shards.sources.orientation import Orientation, orientation
 from shards.sources.probe import open_video
 from shards.sources.window import Video, opened, window_frames
 
-PROFILES = ("h264", "vp9", "copy")
 MIN_SIDE = 48
 """Smallest side written, in pixels: hardware decoders refuse smaller pictures."""
 MAX_SIDE = 4096

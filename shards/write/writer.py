@@ -27,8 +27,9 @@ from shards.files import TEMPORARY_SUFFIX, atomic, sha256_file, write_bytes
 from shards.sources.sources import UNREACHABLE, Sources
 from shards.storage.folders import Folder, LocalFolder, open_folder
 from shards.storage.manifest import FORMAT, MANIFEST_JSON, MANIFEST_PARQUET, MANIFEST_SCHEMA, STORE, Manifest
+from shards.write.config import ShardConfig
 from shards.write.normalise import NormalisedClip, normalise
-from shards.write.plans import PlannedClip, ShardConfig, ShardPlan, plan_hash
+from shards.write.plans import PlannedClip, ShardPlan, plan_hash
 
 _ROW_GROUP = 1 << 14  # rows read at once: a rank that opens a large manifest needs little more than its rows
 QUARANTINE = "quarantine.parquet"

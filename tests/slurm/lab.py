@@ -4,11 +4,12 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -112,20 +113,43 @@ class Lab:
         path = cwd / f"out.{job}"
         return path.read_text() if path.exists() else ""
 
-    def processes(self) -> list[str]:
-        """Command lines on the nodes that are not the node's own."""
-        found = []
+    def _running(self) -> Iterator[tuple[str, int, str]]:
+        """Node, process and command line of everything on the nodes."""
         for node in self.nodes:
             for pid in quiet("ip", "netns", "pids", f"slab-{node}").stdout.split():
-                try:
+                with suppress(FileNotFoundError, ProcessLookupError):
                     line = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-                if line and Path(line.split()[0]).name not in IDLE and not line.startswith("slurmstepd"):
-                    found.append(f"{node}: {line}")
-        return found
+                    if line:
+                        yield node, int(pid), line
+
+    def processes(self) -> list[str]:
+        """Command lines on the nodes that are not the node's own."""
+        return [
+            f"{node}: {line}"
+            for node, _, line in self._running()
+            if Path(line.split()[0]).name not in IDLE and not line.startswith("slurmstepd")
+        ]
+
+    def kill(self, node: str, name: str) -> None:
+        """Kill -9 the processes of a node that have `name` in their command line."""
+        found = [pid for on, pid, line in self._running() if on == node and name in line and "srun" not in line]
+        assert found, self.processes()
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def broken(self, node: str, program: Path) -> Iterator[None]:
+        """Make a program fail on one node, by a mount that only that node sees."""
+        (slurmd,) = [pid for on, pid, line in self._running() if on == node and line.startswith("slurmd")]
+        inside = ("nsenter", f"--target={slurmd}", "--mount")
+        done = quiet(*inside, "mount", "--bind", shutil.which("false") or "/bin/false", program)
+        assert done.returncode == 0, done.stderr
+        try:
+            yield
+        finally:
+            quiet(*inside, "umount", program)
 
     def assert_clean(self, job: str) -> None:
         """Nothing of a job that has ended may stay on the nodes."""
         self.until(lambda: not self.processes(), 20, lambda: f"still there: {self.processes()}")
-        assert not list(Path("/tmp").glob(f"r{job}.*"))
+        assert not list(Path("/tmp").glob(f"*fpray-{job}.*"))

@@ -1,5 +1,6 @@
 """The Ray of one Slurm job on a real Slurm of two nodes."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cluster.ports import BLOCKS, FIRST, SIZE
 from tests.slurm.lab import REPOSITORY
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -14,7 +16,7 @@ HERE = Path(__file__).parent
 SMALL = ["data.synthetic.train_per_class=3", "data.synthetic.test_per_class=1", "shards.clips_per_shard=4"]
 OCCUPY = """
 import socket, sys, time
-server = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 print("up", flush=True)
 time.sleep(300)
 """
@@ -28,7 +30,7 @@ def submit(lab, cwd, *arguments, nodes=1, options=()):
 
 def test_two_nodes_one_ray_an_occupied_port_and_the_programs_exit_code(lab, tmp_path):
     job = submit(lab, tmp_path, HERE / "nodes.py", 3, nodes=2, options=["--hold", "--gpus-per-node=1"])
-    port = 20000 + int(job) % 10000
+    port = FIRST + SIZE * (int(job) % BLOCKS) + 2  # of Ray's client server
     other = subprocess.Popen(
         ["nsenter", "--net=/run/netns/slab-n1", sys.executable, "-c", OCCUPY, str(port)],
         stdout=subprocess.PIPE,
@@ -45,7 +47,7 @@ def test_two_nodes_one_ray_an_occupied_port_and_the_programs_exit_code(lab, tmp_
     assert "tasks on n1 n2" in output
     assert "resources {'CPU': 4.0, 'GPU': 0}" in output  # two of eight CPUs a node; the lab's GPUs are no CUDA devices
     assert "node n2: Slurm grants 1 GPUs, torch sees 0" in output
-    assert f"port {port} is taken, using {port + 1}" in output
+    assert f"2 nodes at 10.77.0.2:{port - 1 + SIZE} after " in output  # the next block
     assert "2/2 nodes (" in output
     assert "authentication token 0o600" in output
     shared = tmp_path / "runs" / ".cluster" / f"{job}.0.0"
@@ -80,6 +82,41 @@ def test_a_cancelled_job_stays_cancelled(lab, tmp_path):
     assert state == "CANCELLED", output
     assert "back into the queue" not in output
     assert lab.show(job)["Restarts"] == "0"
+    lab.assert_clean(job)
+
+
+def test_four_neighbours_of_an_array_side_by_side_on_one_node(lab, tmp_path):
+    job = submit(lab, tmp_path, HERE / "nodes.py", 0, options=["--array=0-3", "--nodelist=n1", "--output=out.%A_%a"])
+    lab.until(lambda: not lab.command("squeue", "-h", "-j", job, "-r"), 300, lambda: lab.command("squeue"))
+    outputs = [(tmp_path / f"out.{job}_{index}").read_text() for index in range(4)]
+    assert all("tasks on n1" in text for text in outputs), "\n".join(outputs)
+    assert all("Ray fails" not in text for text in outputs), "\n".join(outputs)
+    lab.assert_clean(job)
+
+
+@pytest.mark.parametrize("victim", ["jobs.cluster", "raylet/raylet"])
+def test_a_node_lost_while_the_program_runs_goes_back_into_the_queue_and_continues(lab, tmp_path, victim):
+    job = submit(lab, tmp_path, HERE / "count.py", tmp_path / "run", 60, nodes=2)
+    steps = tmp_path / "run" / "steps.txt"
+    lab.until(lambda: steps.exists() and len(steps.read_text().splitlines()) > 2, 90, lambda: lab.output(job, tmp_path))
+    lab.kill("n2", victim)
+    lab.until(lambda: lab.show(job)["Restarts"] == "1", 60, lambda: lab.output(job, tmp_path))
+    state, code, output = lab.finish(job, tmp_path)
+    assert (state, code) == ("COMPLETED", 0), output
+    assert "error: node n2 left the cluster" in output
+    assert steps.read_text().split() == [str(step) for step in range(60)]
+    lab.assert_clean(job)
+
+
+def test_a_node_that_cannot_start_ray_fails_the_job_once_and_keeps_its_logs(lab, tmp_path):
+    raylet = Path(importlib.util.find_spec("ray").origin).parent / "core" / "src" / "ray" / "raylet" / "raylet"
+    with lab.broken("n2", raylet):
+        job = submit(lab, tmp_path, HERE / "nodes.py", 0, nodes=2)
+        state, code, output = lab.finish(job, tmp_path)
+    assert (state, code) == ("FAILED", 1), output
+    assert lab.show(job)["Restarts"] == "0"
+    assert "error: node n2 left the cluster: Ray ended: " in output
+    assert (tmp_path / "runs" / ".cluster" / f"{job}.0.0" / "ray.1.log").exists()
     lab.assert_clean(job)
 
 

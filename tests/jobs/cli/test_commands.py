@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from jobs.cli.commands import data_section
+from jobs.cli.data import data_section
 from jobs.cli.main import main
 from jobs.cluster.session import _attach
 from jobs.config.recipes import load
@@ -13,8 +13,8 @@ from shards.errors import UserError
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["run", "nme=x"], "unknown key 'nme'; did you mean 'name'?"),
-        (["run", "--recipe", "smok"], "did you mean 'smoke'?"),
+        (["run", "nme=x"], "nme: unknown key; did you mean name?"),
+        (["run", "--recipe", "smok"], "did you mean smoke?"),
         (["run", "--data", "csv:/nowhere/list.csv", "--dry-run"], "/nowhere/list.csv"),
         (["run", "--data", "json:x"], "write csv:LIST"),
         (["tune", "/nowhere.yaml"], "space /nowhere.yaml: cannot be read"),

@@ -39,7 +39,7 @@ def test_nothing_is_requested_in_a_folder_that_does_not_exist(tmp_path):
 
 def test_a_process_that_is_told_to_stop_finishes_its_step_and_exits_with_the_code_for_requeue(tmp_path):
     program = (
-        "import sys, time\nfrom jobs import preempt\n"
+        "import sys, time\nfrom jobs.cluster import preempt\n"
         "preempt.install(sys.argv[1]); print('ready', flush=True)\n"
         "while not preempt.requested(sys.argv[1]): time.sleep(0.01)\n"
         "print('checkpoint', flush=True); sys.exit(preempt.EXIT_CODE)\n"
@@ -55,7 +55,7 @@ def test_a_process_that_is_told_to_stop_finishes_its_step_and_exits_with_the_cod
 def test_signals_in_any_number_and_order_only_ask_to_stop(tmp_path):
     """Slurm's warning and preemption send USR1 and TERM at once: the second comes while the first is handled."""
     program = (
-        "import os, sys\nfrom jobs import preempt\n"
+        "import os, sys\nfrom jobs.cluster import preempt\n"
         "preempt.install(sys.argv[1]); print('ready', flush=True)\n"
         "sys.stdin.readline(); sys.exit(preempt.EXIT_CODE if preempt.requested(sys.argv[1]) else 1)\n"
     )

@@ -2,14 +2,13 @@
 
 import errno
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from jobs.cluster.session import LOCAL_CPUS, _free_port, _plain_refusals, local_cpus, ray_session
+from jobs.cluster.session import LOCAL_CPUS, _plain_refusals, local_cpus, ray_session
 from jobs.workers.map_parts import Pool, Work, map_parts
 from shards.errors import UserError
 from shards.files import atomic
@@ -49,12 +48,6 @@ def test_other_errors_stay_as_they_are(raised):
     with pytest.raises(type(raised)) as caught, _plain_refusals():
         raise raised
     assert caught.value is raised
-
-
-def test_a_port_that_is_taken_is_passed_over():
-    first = _free_port()
-    with socket.create_server(("", first)):
-        assert _free_port() > first
 
 
 @pytest.mark.parametrize(("granted", "count"), [("24", 24), ("1", LOCAL_CPUS), (None, 9)])

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from jobs.cluster import ray_node
-from jobs.cluster.allocation import Allocation, free_port
+from jobs.cluster.allocation import Allocation
+from jobs.cluster.ports import reserve
 
 REPOSITORY = Path(__file__).parents[3]
 ASK = """
@@ -38,7 +39,7 @@ def test_workers_learn_where_a_store_is_but_no_secret_of_ours(tmp_path):
     node = Allocation(
         job="1", step="0", attempt="0", rank=0, node="here", nodes=("here",), cpus=1, gpus=0, memory_bytes=None
     )
-    port = free_port("127.0.0.1", 20000 + os.getpid() % 10000)
+    port = reserve(os.getpid()).head
     with tempfile.TemporaryDirectory(prefix="fp-", dir="/tmp") as short, (tmp_path / "log").open("wb") as log:
         options = ["--head", f"--port={port}", "--include-dashboard=false"]
         command = ray_node.start_command(node, "127.0.0.1", Path(short), 100_000_000, options)

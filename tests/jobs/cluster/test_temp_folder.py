@@ -1,52 +1,98 @@
-"""The folder of a local Ray: private, held while its driver lives, removed when that is gone, however it went."""
+"""The folder of a Ray on its node: private, held while its maker lives, removed when that is gone, however it went."""
 
+import os
 import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.cluster.temp_folder import ray_folder
+import pytest
+
+from jobs.cluster.temp_folder import private_folder, ray_folder
 
 REPOSITORY = Path(__file__).parents[3]
 DRIVER = """
-from jobs.cluster.temp_folder import ray_folder
-with ray_folder() as folder:
+from jobs.cluster.temp_folder import private_folder
+with private_folder() as folder:
     print(folder, flush=True)
     input()
+"""
+RAY = """
+import os, sys
+from jobs.cluster.session import ray_session
+with ray_session():
+    print(os.environ["RAY_AUTH_TOKEN_PATH"], flush=True)
+    input()
+"""
+INTRUDER = """
+import os, sys
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+made = []
+for folder, _, names in os.walk(sys.argv[1]):
+    for name in [*names, "new"]:
+        try:
+            open(os.path.join(folder, name), "a").close()
+            made.append(os.path.join(folder, name))
+        except OSError:
+            pass
+print(made)
 """
 
 
 @contextmanager
-def driver():
-    command = [sys.executable, "-c", DRIVER]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+def driver(program=DRIVER):
+    command = [sys.executable, "-c", program]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=clean, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         yield process, Path(process.stdout.readline().strip())
         process.stdin.close()
 
 
-def test_only_what_killed_drivers_left_is_removed():
+def test_only_what_killed_processes_left_is_removed():
     with (
         driver() as (_, living),
         driver() as (process, killed),
         tempfile.TemporaryDirectory(prefix="fp-", dir="/tmp") as foreign,
     ):
-        with ray_folder() as ours:
-            assert all((folder / "token").is_file() for folder in (ours, living, killed))
+        with private_folder() as ours:
+            assert all(folder.is_dir() for folder in (ours, living, killed))
         assert not ours.exists()
         process.kill()
         process.wait()
         assert killed.exists()
-        with ray_folder():
+        with private_folder():
             assert not killed.exists()
             assert living.exists()
             assert Path(foreign).exists()
 
 
-def test_nobody_else_reads_the_token():
-    with ray_folder() as folder:
+def test_the_folder_is_ours_alone_and_short_with_a_jobs_name_in_it():
+    with private_folder("12345678.0.99-") as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
-        assert (folder / "token").stat().st_mode & 0o777 == 0o600
-        assert len((folder / "token").read_text()) >= 32
-    with ray_folder() as other:
+        longest = ray_folder(folder) / "session_2026-11-26_19-23-40_492632_1234567" / "sockets" / "plasma_store.1"
+        assert len(str(longest)) < 107
+    with private_folder("12345678.0.99-") as other:
         assert other != folder
+
+
+def intrude(folder):
+    line = [sys.executable, "-c", INTRUDER, str(folder)]
+    done = subprocess.run(line, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become a second user")
+def test_another_user_cannot_write_into_the_folder_of_a_live_ray():
+    with driver(RAY) as (_, token):
+        folder = token.parent
+        assert ray_folder(folder).stat().st_mode & 0o777 == 0o777, "what Ray does to the folder it is given"
+        assert (ray_folder(folder) / "session_latest" / "sockets").is_dir()
+        assert token.stat().st_mode & 0o777 == 0o600
+        assert intrude(folder) == "[]"

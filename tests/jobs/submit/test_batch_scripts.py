@@ -105,6 +105,14 @@ def test_only_a_run_that_stopped_with_a_checkpoint_goes_back_into_the_queue(hous
     assert ("scontrol: [requeue] [7]" in done.stdout) == requeued
 
 
+@pytest.mark.parametrize(("restarts", "code"), [("0", 75), ("2", 75), ("3", 137)])
+def test_a_step_that_was_killed_goes_back_into_the_queue_three_times(house, restarts, code):
+    (house.parent / "tools" / "srun").write_text("#!/bin/bash\nexit 137\n")
+    done = run(house, house / "slurm" / "run_diving48.sh", **JOB, SLURM_RESTART_COUNT=restarts)
+    assert done.returncode == code
+    assert ("scontrol: [requeue] [7]" in done.stdout) == (code == 75)
+
+
 @pytest.mark.parametrize(("number", "requeued"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
 def test_signals_reach_the_run_and_a_cancelled_one_is_not_requeued(house, number, requeued):
     (house.parent / "tools" / "srun").write_text(

@@ -20,7 +20,8 @@ from shards.sources.frames import picture_names
 from shards.sources.presence import missing_paths
 from shards.sources.sources import GONE, identities, plain_path
 from shards.storage import remote
-from shards.write.plans import ShardConfig, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import plan_shards
 from shards.write.writer import write_shard
 from tests.conftest import use_s3
 from tests.shards.make_clips import need_data, numbered_frame, read_numbers, write_numbered

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.errors import UserError
-from shards.splits.label_split import SplitConfig, draw_split
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import draw_split
 from tests.shards.helpers import make
 
 
