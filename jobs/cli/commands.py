@@ -24,6 +24,10 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
     if arguments.command == "schema":
         sys.stdout.write(json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n")
         return 0
+    if arguments.command == "init":
+        from jobs.cli.init import init_command
+
+        return init_command(arguments)
     cfg = configure(arguments)
     if arguments.command == "keys" or arguments.print_config:
         section = arguments.section if arguments.command == "keys" else ""

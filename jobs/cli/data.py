@@ -13,10 +13,15 @@ LIST_NAMES = ("all", *LIST_ROLES)
 
 
 def data_section(text: str) -> dict[str, Any]:
-    """Read `--data csv:...`: one list, a folder of lists named by role, or `role=list` pairs."""
+    """Read `--data csv:...`: one list, a folder of lists named by role, or `role=list` pairs; or `folder:DIR`."""
     kind, _, rest = text.partition(":")
-    if kind != "csv" or not rest:
-        raise UserError(f"--data {text!r}: write csv:LIST, csv:FOLDER or csv:labelled=LIST,unlabelled=LIST,test=LIST")
+    if kind not in ("csv", "folder") or not rest:
+        raise UserError(
+            f"--data {text!r}: write csv:LIST, csv:FOLDER, csv:labelled=LIST,unlabelled=LIST,test=LIST, or folder:DIR "
+            "where each class has a folder of videos"
+        )
+    if kind == "folder":
+        return {"data": {"name": "folder", "root": rest}}
     data: dict[str, Any] = {"name": "csv"}
     if "=" in rest:
         data["lists"] = {role: path for role, _, path in (pair.partition("=") for pair in rest.split(","))}
