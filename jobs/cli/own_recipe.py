@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Mapping
@@ -79,7 +80,7 @@ def _on_cpu(facts: Facts) -> dict[str, Any]:
         "frame_encoder": {"variant": "tiny", "train_length": frames},
         "action_encoder": {"variant": "tiny", "dropout": 0.1},
         "frame_input": look,
-        "action_input": look,
+        "action_input": copy.deepcopy(look),  # else YAML writes an alias
         "pretrain": {
             "train": _steps(60),
             "order": {"batch_size": _BATCH},
@@ -89,14 +90,14 @@ def _on_cpu(facts: Facts) -> dict[str, Any]:
             "freeze_image": False,
             "train": _steps(200),
             "self_train": _steps(60, own=True),
-            "order": balanced,
+            "order": dict(balanced),
             "loss": {"norm": "T"},
         },
         "action_stage": {
             "train": _steps(500),
             "self_train": _steps(_self_steps(facts), own=True),
             "order": balanced,
-            "self_order": balanced,
+            "self_order": dict(balanced),
         },
         "embed": {"chunk": 32},
         "evaluate": {"views": 2, "crops": 1},
