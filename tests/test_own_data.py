@@ -19,7 +19,7 @@ SHORT = [
     *(f"{stage}.self_train.steps=2" for stage in ("frame_stage", "action_stage")),
     *(f"{key}.batch_size=4" for key in ("pretrain.order", "frame_stage.order", "action_stage.order")),
     "action_stage.self_order.batch_size=4",
-    "strategies=[collaborative]",
+    "methods=[finepseudo]",
     "rounds=1",
 ]
 

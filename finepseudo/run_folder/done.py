@@ -16,15 +16,18 @@ from shards.files import TEMPORARY_SUFFIX
 
 DONE = "DONE.json"
 STARTED = "STARTED.json"
+Change = tuple[str, Any, Any]
+"""Dotted key, what it was, what it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stage:
+class Identity:
     """What decides whether a stage is done.
 
-    kind: what it does (`embeddings`); folder: where it writes; config: the part of the configuration its results
-    depend on; inputs: DONE records of earlier stages, or files from outside; outputs: patterns below `folder` of the
-    files that are hashed into the record; scratch: patterns of what else it may leave there (checkpoints, logs).
+    kind: what it does (`embeddings`); folder: where it writes; config: what its results depend on of the
+    configuration, flat (dotted key -> plain value); inputs: DONE records of earlier stages, or files from outside;
+    outputs: patterns below `folder` of the files that are hashed into the record; scratch: patterns of what else it may
+    leave there (checkpoints, logs).
     """
 
     kind: str
@@ -66,12 +69,12 @@ def _matches(path: Path, key: Mapping[str, Any]) -> bool:
     return isinstance(record, dict) and all(record.get(name) == value for name, value in key.items())
 
 
-def _output_files(stage: Stage) -> dict[str, Path]:
+def _output_files(stage: Identity) -> dict[str, Path]:
     found = (path for pattern in stage.outputs for path in sorted(stage.folder.glob(pattern)))
     return {path.relative_to(stage.folder).as_posix(): path for path in found if path.is_file()}
 
 
-def hash_outputs(stage: Stage) -> dict[str, str]:
+def hash_outputs(stage: Identity) -> dict[str, str]:
     """Hash what a stage has written; `UserError` when one of its outputs is missing."""
     for pattern in stage.outputs:
         if not any(stage.folder.glob(pattern)):
@@ -79,7 +82,7 @@ def hash_outputs(stage: Stage) -> dict[str, str]:
     return {name: sha256_file(path) for name, path in _output_files(stage).items()}
 
 
-def is_done(stage: Stage) -> bool:
+def is_done(stage: Identity) -> bool:
     """Tell whether the DONE record exists and still matches configuration, inputs and outputs."""
     if stage.missing() or not _matches(stage.record, stage.key()):
         return False
@@ -87,7 +90,7 @@ def is_done(stage: Stage) -> bool:
     return set(recorded) == set(present) and all(sha256_file(present[name]) == sha for name, sha in recorded.items())
 
 
-def is_started(stage: Stage) -> bool:
+def is_started(stage: Identity) -> bool:
     """Tell whether a run of exactly this stage was begun and may go on."""
     return not stage.missing() and _matches(stage.folder / STARTED, stage.key())
 
@@ -99,7 +102,25 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def begin(stage: Stage) -> bool:
+def deleted_by(stage: Identity) -> list[Path]:
+    """List the files and folders that are removed when the stage begins with another configuration or other inputs."""
+    patterns = (*stage.outputs, *stage.scratch, f".*{TEMPORARY_SUFFIX}")
+    return [path for pattern in patterns for path in sorted(stage.folder.glob(pattern))]
+
+
+def changed_keys(stage: Identity, record: Mapping[str, Any]) -> list[Change]:
+    """List the keys with which a record was made and that now differ; none where it does not say."""
+    return (
+        differences(record["config"], json.loads(json.dumps(stage.config, default=str))) if "config" in record else []
+    )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """List the keys of two flat mappings that differ."""
+    return [(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+
+
+def begin(stage: Identity) -> bool:
     """Make the folder ready to run the stage; return True when a started run of exactly this stage may go on.
 
     Whatever belongs to another configuration or other inputs is removed first, its DONE record before all else.
@@ -109,16 +130,15 @@ def begin(stage: Stage) -> bool:
     if _matches(stage.folder / STARTED, key):
         return True
     (stage.folder / STARTED).unlink(missing_ok=True)
-    for pattern in (*stage.outputs, *stage.scratch, f".*{TEMPORARY_SUFFIX}"):
-        for path in sorted(stage.folder.glob(pattern)):
-            _remove(path)
+    for path in deleted_by(stage):
+        _remove(path)
     write_json(stage.folder / STARTED, key)
     return False
 
 
-def finish(stage: Stage, *, wall_s: float, code_version: str) -> None:
+def finish(stage: Identity, *, wall_s: float, code_version: str) -> None:
     """Write the DONE record: the last thing a stage does."""
     record = {**stage.key(), "outputs": hash_outputs(stage), "code_version": code_version, "wall_s": round(wall_s, 3)}
-    finished = datetime.now().astimezone().isoformat(timespec="milliseconds")
-    write_json(stage.record, {**record, "finished_at": finished})
+    record["finished_at"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
+    write_json(stage.record, {**record, "config": dict(stage.config)})
     (stage.folder / STARTED).unlink(missing_ok=True)

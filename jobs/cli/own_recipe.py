@@ -53,7 +53,7 @@ def _remarks(facts: Facts, *, gpu: bool) -> list[str]:
         lines.append("For a CPU: small encoders that start at random and train their images too (freeze_image: false).")
     if not facts.pool:
         lines.append("Every clip has a class, so half of them give theirs up to be the pool (split.ratio).")
-        lines.append("strategies: [supervised] with split.ratio: 1.0 trains on all of them.")
+        lines.append("methods: [supervised] with split.ratio: 1.0 trains on all of them.")
     if facts.sided:
         lines.append("Class names speak of sides: images are never mirrored (flip: 0).")
     return lines
@@ -74,7 +74,7 @@ def _on_cpu(facts: Facts) -> dict[str, Any]:
     balanced = {"batch_size": _BATCH, "sampler": "balanced"}
     return {
         "seeds": [0],
-        "strategies": ["supervised", "confidence", "collaborative"],
+        "methods": ["supervised", "pseudo_label", "finepseudo"],
         "rounds": 2,
         "shards": {"short_side": min(128, max(48, facts.short_side)), "clips_per_shard": 64},
         "frame_encoder": {"variant": "tiny", "train_length": frames},

@@ -22,24 +22,27 @@ from typing import Any
 import numpy as np
 import yaml
 
+from finepseudo.methods.base import LABELLED
+from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.files import sha256_json, write_text
-from finepseudo.run_folder.layout import RunPaths
+from finepseudo.run_folder.layout import WEIGHTS, RunPaths
 from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import uses_gpu
 from jobs.cluster.session import ray_session
 from jobs.config.build import build, merge, plain, set_dotted
-from jobs.config.run import RunConfig, part
+from jobs.config.run import RunConfig, flat_part
 from jobs.pipeline.plan import Plan, make_plan, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from jobs.workers import models
 from jobs.workers.pair_probe import PairProbe
+from jobs.workers.streams import StreamJob
 from jobs.workers.train import TrainJob, fit
-from jobs.workers.train_loop import WEIGHTS, LoopJob, seed_of, total_steps
+from jobs.workers.train_loop import LoopJob, seed_of, total_steps
 from shards.errors import UserError
 from shards.read.order import batches_per_epoch
 from shards.settings import BadSetting, Settings, needed, setting
@@ -90,27 +93,28 @@ def tune(cfg: RunConfig, path: Path, *, force: bool = False) -> int:
     """Search the space; prints the table and writes results.csv. Returns 0, or raises `Preempted` when unfinished."""
     space = read_space(path)
     with_values(cfg, {key: first_value(value) for key, value in space.space.items()})  # refuses unknown keys now
-    cfg = replace(cfg, seeds=cfg.seeds[:1], strategies=("collaborative",))
+    aligning = tuple(name for name, method in METHODS.items() if method.aligns)[-1:]
+    cfg = replace(cfg, seeds=cfg.seeds[:1], methods=aligning)
     with locked(cfg.folder), Reporter(cfg.folder) as reporter:
         forced = refuse_other_data(cfg, force=force)
-        stages = Stages(cfg, reporter)
-        plan = make_plan(cfg, stages)
+        run = Run(cfg, reporter)
+        plan = make_plan(run)
         base = plan if unfinished(plan, BASE_KINDS) else []
         if base:
             record_forced(cfg, forced)
-        return _tune(cfg, stages, base, sweep_folder(cfg, path, space), space)
+        return _tune(run, base, sweep_folder(cfg, path, space), space)
 
 
-def _tune(cfg: RunConfig, stages: Stages, base: Plan, folder: Path, space: SpaceConfig) -> int:
-    """Make what is missing of the base run, then search."""
-    reporter = stages.reporter
+def _tune(run: Run, base: Plan, folder: Path, space: SpaceConfig) -> int:
+    """Make what is missing of the base run, then search; a run that is there keeps its config.yaml."""
+    cfg, reporter = run.cfg, run.reporter
     with ray_session(dashboard=True):
         preempt.clear(cfg.folder)
         preempt.install(cfg.folder)
         if base:
             version = source_version()
             write_environment(cfg, version)
-            run_plan(cfg, stages, base, version, BASE_KINDS)
+            run_plan(run, base, version, BASE_KINDS, write=not run.paths.config.exists())
         reporter.say(f"sweep: {space.samples} trials in {folder}")
         rows = _search(cfg, space, folder)
         write_results(folder / "results.csv", rows, list(space.space))
@@ -123,7 +127,7 @@ def _tune(cfg: RunConfig, stages: Stages, base: Plan, folder: Path, space: Space
 
 def sweep_folder(cfg: RunConfig, path: Path, space: SpaceConfig) -> Path:
     """Name the folder of a sweep by what it searches and from where: another space is another sweep."""
-    parts = part(cfg, "data", "split", "frame_encoder", "frame_input", "pretrain", "frame_stage", "seeds")
+    parts = flat_part(cfg, ("data", "split", "frame_encoder", "frame_input", "pretrain", "frame_stage", "seeds"))
     searched = {name: value for name, value in plain(space).items() if name != "concurrent"}  # it changes speed alone
     return cfg.folder / "tune" / f"{path.stem}-{sha256_json([searched, parts])[:8]}"
 
@@ -169,7 +173,7 @@ def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
     steps = total_steps(stage.train, batches_per_epoch(items, stage.order))
     every = max(1, math.ceil(steps / space.reports))
     probe = PairProbe(cfg=cfg, shards=paths.shards.resolve(), labelled=labelled, held=frozenset(held))
-    tags = {"seed": seed, "strategy": None, "round": 0, "stage": f"tune-{folder.name}"}
+    tags = {"seed": seed, "method": None, "round": 0, "stage": f"tune-{folder.name}"}
     loop = LoopJob(
         run=paths.root.resolve(),
         folder=folder,
@@ -180,12 +184,11 @@ def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
         probe=probe,
         probe_every=every,
     )
-    weights = (paths.seed(seed) / "pretrain" / WEIGHTS).resolve()
+    weights = (paths.pretrain(seed) / WEIGHTS).resolve()
     return TrainJob(
         loop=loop,
         shards=paths.shards.resolve(),
-        items=items,
-        reader=cfg.reader(cfg.frame_input, stage.order),
+        streams=(StreamJob(name=LABELLED, items=items, reader=cfg.reader(cfg.frame_input, stage.order)),),
         objective=partial(models.alignability, cfg, seed, weights),
         threads=cfg.resources.threads,
         deterministic=cfg.deterministic,

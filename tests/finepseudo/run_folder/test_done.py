@@ -5,24 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from finepseudo.run_folder.done import DONE, STARTED, Stage, begin, finish, is_done
+from finepseudo.run_folder.done import DONE, STARTED, Identity, begin, finish, is_done
 from finepseudo.run_folder.files import write_text
 from shards.errors import UserError
 from tests.finepseudo.run_folder.test_files import Killed
 
 
-def first(folder: Path, **config: object) -> Stage:
-    return Stage(
+def first(folder: Path, **config: object) -> Identity:
+    return Identity(
         kind="first", folder=folder / "first", config=config, inputs={}, outputs=("out-*.txt",), scratch=("tmp",)
     )
 
 
-def second(folder: Path, **config: object) -> Stage:
+def second(folder: Path, **config: object) -> Identity:
     inputs = {"first": folder / "first" / DONE}
-    return Stage(kind="second", folder=folder / "second", config=config, inputs=inputs, outputs=("out.txt",))
+    return Identity(kind="second", folder=folder / "second", config=config, inputs=inputs, outputs=("out.txt",))
 
 
-def run(stage: Stage, name: str, text: str) -> None:
+def run(stage: Identity, name: str, text: str) -> None:
     begin(stage)
     write_text(stage.folder / name, text)
     finish(stage, wall_s=1.0, code_version="x")
@@ -110,7 +110,7 @@ def test_a_folder_from_outside_stands_for_the_names_in_it(tmp_path):
     videos = tmp_path / "videos"
     (videos / "run").mkdir(parents=True)
     (videos / "run" / "a.mp4").write_text("x")
-    stage = Stage(kind="data", folder=tmp_path / "data", config={}, inputs={"videos": videos}, outputs=("out.txt",))
+    stage = Identity(kind="data", folder=tmp_path / "data", config={}, inputs={"videos": videos}, outputs=("out.txt",))
     run(stage, "out.txt", "made")
     assert is_done(stage)
     (videos / "run" / "b.mp4").write_text("x")
