@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from shards.errors import SampleError, UserError
-from shards.read.augment import draw
-from shards.read.config import ReaderConfig
-from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, import_dali
+from shards.read.config import ReaderConfig, ViewConfig
+from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, at_places, import_dali
 from shards.read.decode import CLOSED_GOP_PROFILES, choose_decoder, wanted_frames
 from shards.read.faults import DecodeError, judged
 from shards.read.resize import views_of
-from shards.read.sampling import frame_indices
+from shards.read.views import DrawnView, draw_views
 from shards.storage.manifest import Manifest
-from shards.types import NO_LABEL, ClipBatch
+from shards.types import NO_LABEL, ClipBatch, View
 
 MIN_BAD_CLIPS = 3
 """A run never stops for fewer failing clips than this, however small the data set."""
@@ -39,9 +38,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A request whose frames and parameters are drawn and whose bytes are read."""
+    """A request whose views are drawn and whose bytes are read."""
 
     request: Request
+    views: Sequence[DrawnView]
     sample: Sample
 
 
@@ -60,6 +60,7 @@ class ClipLoader:
         self.device = torch.device(device)
         self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device)
         self.failures: dict[str, SampleError] = {}
+        self._takes = [view.augment for view in cfg.views for _ in range(view.takes)]
         self._closed = manifest.profile in CLOSED_GOP_PROFILES
         self._graphs: dict[bool, ClipGraph] = {}
         self._graph_lock = threading.Lock()
@@ -75,7 +76,8 @@ class ClipLoader:
             raise judged(error, self.device) from error
         for begin in range(0, len(requests), self.chunk):
             self._fill(batch, requests[begin : begin + self.chunk], pool)
-        batch.frames[~batch.valid.to(self.device)] = 0
+        for view in batch.views.values():
+            view.frames[~batch.valid.to(self.device)] = 0
         self._refuse_too_many()
         return batch
 
@@ -86,23 +88,24 @@ class ClipLoader:
             if isinstance(result, SampleError):
                 self.failures[request.key] = result
             else:
-                prepared.append(_Prepared(request, result))
+                prepared.append(result)
         if not prepared:
             return
-        for clip in self._transform(prepared, batch.frames, random=requests[0].seed is not None):
-            slot, ids = clip.request.slot, torch.from_numpy(clip.sample.ids[clip.sample.order])
-            batch.valid[slot] = True
-            batch.frame_ids[slot] = ids.repeat_interleave(self.cfg.augment.crops, dim=0)
+        for clip in self._transform(prepared, batch, random=requests[0].seed is not None):
+            batch.valid[clip.request.slot] = True
+            for view, drawn in zip(batch.views.values(), clip.views, strict=True):
+                crops = view.frame_ids.shape[1] // len(drawn.ids)
+                view.frame_ids[clip.request.slot] = torch.from_numpy(drawn.ids).repeat_interleave(crops, dim=0)
 
-    def _transform(self, clips: list[_Prepared], frames: Tensor, *, random: bool) -> list[_Prepared]:
-        """Run the graph into the clips' slots of frames [B, V, T, C, H, W]; give the clips that could be read.
+    def _transform(self, clips: list[_Prepared], batch: ClipBatch, *, random: bool) -> list[_Prepared]:
+        """Run the graph into the clips' slots of every view; give the clips that could be read.
 
         When DALI fails to decode, it is run clip by clip.
         """
         with self._graph_lock:
             graph = self._graph(random=random)
             try:
-                graph.run([clip.sample for clip in clips], [frames[clip.request.slot] for clip in clips])
+                graph.run([clip.sample for clip in clips], [_slot(batch, clip.request.slot) for clip in clips])
             except DecodeError as error:
                 if len(clips) == 1:
                     key = clips[0].request.key
@@ -110,36 +113,37 @@ class ClipLoader:
                     return []
             else:
                 return clips
-        return [good for clip in clips for good in self._transform([clip], frames, random=random)]
+        return [good for clip in clips for good in self._transform([clip], batch, random=random)]
 
-    def _prepare(self, request: Request) -> Sample | SampleError:
-        """Draw a clip's frames and parameters, read it, and decode it unless DALI does."""
-        cfg, row = self.cfg, self.manifest.row(request.key)
-        rng = None if request.seed is None else np.random.default_rng(request.seed)
+    def _prepare(self, request: Request) -> _Prepared | SampleError:
+        """Draw a clip's views, read it, and decode all their frames in one go unless DALI does."""
+        row = self.manifest.row(request.key)
         try:
-            chosen = frame_indices(row.n_frames, cfg.sampling, rng)
-            params = [draw(cfg.augment, rng, view) for view in range(cfg.views)]
-            ids, inverse = np.unique(chosen, return_inverse=True)
+            drawn = draw_views(self.cfg.views, row.n_frames, request.seed)
+            params = [place for view in drawn for place in view.params]
+            takes = [take for view in drawn for take in view.ids]
+            ids = np.unique(np.concatenate(takes))
             if ids[-1] >= row.n_frames:
                 raise SampleError(request.key, "too_few_frames", f"frame {ids[-1]} of {row.n_frames}")
             encoded = self.manifest.read(request.key)
-            order = inverse.reshape(chosen.shape).astype(np.int32)
+            orders = [np.searchsorted(ids, take).astype(np.int32) for take in takes]
             if self.decoder.by_dali:
                 data = [np.frombuffer(encoded, np.uint8)]
             else:
                 frames = wanted_frames(request.key, encoded, ids.tolist(), closed_gops=self._closed)
-                data = views_of(frames, order.repeat(cfg.augment.crops, axis=0), params, cfg.augment.size)
+                sizes = [cfg.size for cfg in at_places(self._takes, self._takes)]
+                data = views_of(frames, at_places(self._takes, orders), params, sizes)
         except SampleError as error:
             return error
-        return Sample(data=data, ids=ids, order=order, params=params, height=row.height, width=row.width)
+        sample = Sample(data=data, ids=ids, orders=orders, params=params, height=row.height, width=row.width)
+        return _Prepared(request, drawn, sample)
 
     def _graph(self, *, random: bool) -> ClipGraph:
         if random not in self._graphs:
             spec = GraphSpec(
                 batch_size=self.chunk,
                 threads=self.cfg.threads,
-                views=self.cfg.sampling.count,
-                augment=self.cfg.augment,
+                takes=self._takes,
                 random=random,
                 decoder=self.decoder.dali_device,
                 device=self.device,
@@ -149,12 +153,9 @@ class ClipLoader:
 
     def _empty(self, size: int, requests: Sequence[Request]) -> ClipBatch:
         """Make a batch whose slots are all invalid, with the labels of the requested clips."""
-        cfg = self.cfg
-        side, frames = cfg.augment.size, cfg.sampling.frames
         batch = ClipBatch(
             keys=_keys(size, requests),
-            frames=torch.empty(size, cfg.views, frames, 3, side, side, device=self.device),
-            frame_ids=torch.zeros(size, cfg.views, frames, dtype=torch.int64),
+            views={view.name: self._empty_view(size, view) for view in self.cfg.views},
             n_frames=torch.zeros(size, dtype=torch.int64),
             labels=torch.full((size,), NO_LABEL, dtype=torch.int64),
             pseudo=torch.zeros(size, dtype=torch.bool),
@@ -166,6 +167,10 @@ class ClipLoader:
             batch.pseudo[request.slot] = request.pseudo
         return batch
 
+    def _empty_view(self, size: int, view: ViewConfig) -> View:
+        side, shape = view.augment.size, (size, view.count, view.frames)
+        return View(torch.empty(*shape, 3, side, side, device=self.device), torch.zeros(shape, dtype=torch.int64))
+
     def _refuse_too_many(self) -> None:
         """Stop the run when more clips fail than the config allows."""
         count, total = len(self.failures), self.total
@@ -176,6 +181,11 @@ class ClipLoader:
             f"{count} of {total} clips cannot be read, more than max_bad_fraction = {self.cfg.max_bad_fraction} "
             f"allows; write the shards again or raise the limit. The first: {first}"
         )
+
+
+def _slot(batch: ClipBatch, slot: int) -> list[Tensor]:
+    """List where the places of one clip go, each [T, C, H, W]."""
+    return [place for view in batch.views.values() for place in view.frames[slot]]
 
 
 def _keys(size: int, requests: Sequence[Request]) -> tuple[str, ...]:

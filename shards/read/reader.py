@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 
@@ -17,9 +18,11 @@ from shards.errors import UserError
 from shards.read.config import ReaderConfig
 from shards.read.decode import DecoderChoice
 from shards.read.loader import ClipLoader, Request
-from shards.read.order import PADDING, BatchOrder, rank_slice
+from shards.read.order import PADDING, BatchOrder, rank_slice, rank_slots
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
+
+Loaded = TypeVar("Loaded")
 
 _SAMPLES = 3  # keeps the samples' generators apart from those of `shards.read.order`
 
@@ -40,7 +43,7 @@ class ClipReader:
     ) -> None:
         """Check everything that can be checked before the first clip.
 
-        UserError: items without a stored clip, a batch that the ranks cannot share, a decoder that cannot work here.
+        UserError: no item, items without a stored clip, a decoder that cannot work here.
         """
         _check_keys(manifest, items.keys)
         if seed < 0:
@@ -49,8 +52,8 @@ class ClipReader:
         shards = manifest.shards_of(items.keys) if cfg.order.shard_window else None
         self._order = BatchOrder(items, cfg.order, seed, shards)
         self._mine = rank_slice(cfg.order.batch_size, rank, world)
-        share = self._mine.stop - self._mine.start
-        self._loader = ClipLoader(manifest, cfg, chunk=share, total=len(items), device=device)
+        self._slots = rank_slots(cfg.order.batch_size, world)
+        self._loader = ClipLoader(manifest, cfg, chunk=self._slots, total=len(items), device=device)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -68,15 +71,15 @@ class ClipReader:
         return Counter(error.reason for error in self._loader.failures.values())
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[ClipBatch]:
-        """Yield this rank's part of global batches `start`.. of the epoch: frames [B / world, V, T, C, H, W].
+        """Yield this rank's part of global batches `start`.. of the epoch: views [B / world, V, T, C, H, W].
 
         Started at batch b it yields exactly what a whole epoch yields from there. Closing the iterator early ends its
         threads. Raises UserError when too many clips fail.
         """
-        batches = range(start, self.batches_per_epoch)
+        length = self.batches_per_epoch
         with ThreadPoolExecutor(self.cfg.threads, "clips") as pool:
-            loads = (self._later(epoch, index, pool) for index in batches)
-            yield from _ahead(loads, self.cfg.prefetch)
+            loads = (self.plan(step, pool) for step in range(epoch * length + start, (epoch + 1) * length))
+            yield from ahead(loads, self.cfg.prefetch)
 
     def read(self, keys: Sequence[str]) -> ClipBatch:
         """Read clips as evaluation sees them, in one batch: fixed frames and crops, nothing random.
@@ -92,7 +95,7 @@ class ClipReader:
         _check_keys(self.manifest, keys)
         with ThreadPoolExecutor(self.cfg.threads, "clips") as pool:
             groups = (keys[first : first + size] for first in range(0, len(keys), size))
-            yield from _ahead((self._asked(group, pool) for group in groups), self.cfg.prefetch)
+            yield from ahead((self._asked(group, pool) for group in groups), self.cfg.prefetch)
 
     def _asked(self, keys: Sequence[str], pool: ThreadPoolExecutor) -> Callable[[], ClipBatch]:
         """Plan a batch of these clips; what is returned reads it."""
@@ -103,17 +106,17 @@ class ClipReader:
     def _places(self) -> dict[str, int]:
         return {key: place for place, key in enumerate(self.items.keys)}
 
-    def _later(self, epoch: int, index: int, pool: ThreadPoolExecutor) -> Callable[[], ClipBatch]:
-        """Plan one batch; what is returned reads it."""
+    def plan(self, step: int, pool: ThreadPoolExecutor) -> Callable[[], ClipBatch]:
+        """Plan this rank's part of a global batch, counted from the first of epoch 0 on; what is returned reads it."""
+        epoch, index = divmod(step, self.batches_per_epoch)
         places = self._order.batch(epoch, index)
-        mine = range(*self._mine.indices(len(places)))
-        requests = []
-        for slot, where in enumerate(mine):  # `where` is the place in the global batch, `slot` that in this rank's part
+        requests = []  # `where` is the place in the global batch, `slot` that in this rank's part
+        for slot, where in enumerate(range(*self._mine.indices(len(places)))):
             place = int(places[where])
             if place != PADDING:
                 seed = (self.seed, _SAMPLES, epoch, place, where)
                 requests.append(self._request(slot, self.items.keys[place], place, seed))
-        return lambda: self._loader.load(requests, len(mine), pool)
+        return lambda: self._loader.load(requests, self._slots, pool)
 
     def _request(self, slot: int, key: str, place: int, seed: tuple[int, ...] | None) -> Request:
         if place == PADDING:
@@ -121,12 +124,12 @@ class ClipReader:
         return Request(slot, key, int(self.items.labels[place]), bool(self.items.pseudo[place]), seed)
 
 
-def _ahead(loads: Iterator[Callable[[], ClipBatch]], depth: int) -> Iterator[ClipBatch]:
+def ahead(loads: Iterator[Callable[[], Loaded]], depth: int) -> Iterator[Loaded]:
     """Run the loads in order on one background thread, at most `depth` finished ones waiting."""
     if depth == 0:
         yield from (load() for load in loads)
         return
-    waiting: deque[Future[ClipBatch]] = deque()
+    waiting: deque[Future[Loaded]] = deque()
     with ThreadPoolExecutor(1, "prefetch") as producer:
         try:
             for load in loads:

@@ -17,7 +17,7 @@ from finepseudo.methods.base import LABELLED
 from finepseudo.training.config import CrossEntropyConfig
 from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective, Objective
 from jobs.bench.gpu.timing import device
-from shards.types import ClipBatch
+from shards.types import ClipBatch, only_view
 
 CLASSES = 48
 Precision = Literal["fp32", "bf16"]
@@ -38,8 +38,7 @@ class Shape:
         size = (self.clips, self.views, self.frames, 3, self.side, self.side)
         return ClipBatch(
             keys=tuple(f"clip{i}" for i in range(self.clips)),
-            frames=torch.randn(size, device=device()),
-            frame_ids=ids,
+            views=only_view(torch.randn(size, device=device()), ids),
             n_frames=torch.full((self.clips,), 4 * self.frames),
             labels=torch.arange(self.clips) // 2 % CLASSES,
             pseudo=torch.zeros(self.clips, dtype=torch.bool),

@@ -14,9 +14,9 @@ from finepseudo.training.objectives import Objective
 from jobs.config.training import TrainConfig
 from jobs.pipeline.stages.base import Run, Stage, name_of
 from jobs.workers.labelling import pseudo_items
-from jobs.workers.streams import StreamJob
 from jobs.workers.train import TrainJob, fit
 from jobs.workers.train_loop import LoopJob, seed_of
+from shards.read.streams import StreamInput
 from shards.types import ItemTable
 
 Tags = Mapping[str, Any]
@@ -52,7 +52,7 @@ class TrainingStage(Stage):
         """What a training leaves besides."""
         return (CHECKPOINTS, LOG, FAILURE, "ray")
 
-    def fit(self, schedule: Schedule, streams: Sequence[StreamJob], objective: Callable[[], Objective]) -> None:
+    def fit(self, schedule: Schedule, streams: Mapping[str, StreamInput], objective: Callable[[], Objective]) -> None:
         """Train with the workers of the cluster; curves go to the run's log."""
         run, cfg = self.run_of, self.cfg
         loop = LoopJob(
@@ -68,7 +68,7 @@ class TrainingStage(Stage):
         job = TrainJob(
             loop=loop,
             shards=self.paths.shards.resolve(),
-            streams=tuple(streams),
+            streams=dict(streams),
             objective=objective,
             threads=cfg.resources.threads,
             deterministic=cfg.deterministic,
