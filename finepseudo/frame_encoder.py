@@ -101,6 +101,7 @@ class FrameEncoder(nn.Module):
     """f_A with the projection head g of its pre-training. Embeddings are unit vectors, taken before g."""
 
     weights_record: WeightsRecord | None = None
+    places: Tensor
 
     def __init__(self, cfg: FrameEncoderConfig) -> None:
         """Build the encoder; its image encoder starts from cfg.weights where given."""
@@ -110,6 +111,7 @@ class FrameEncoder(nn.Module):
         self.image: ResNet50 | TinyImageEncoder = ResNet50() if cfg.variant == "vtn" else TinyImageEncoder()
         width, embedding, projection = cfg.size("width"), cfg.size("embedding"), cfg.size("projection")
         self.dense = _dense(self.image.features, cfg.size("hidden"), width, cfg.dropout)
+        self.register_buffer("places", positions(cfg.train_length, width, cfg.train_length), persistent=False)
         self.position_dropout = nn.Dropout(cfg.dropout)
         layer = nn.TransformerEncoderLayer(
             width, cfg.size("heads"), cfg.size("ffn"), cfg.dropout, batch_first=True, norm_first=True
@@ -149,7 +151,10 @@ class FrameEncoder(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.image_frozen):
             features = self.image(frames.flatten(0, 1))
         x = self.dense(features).unflatten(0, (clips, length))
-        x = self.position_dropout(x + positions(length, x.shape[-1], self.cfg.train_length).to(x))
+        places = self.places
+        if length != len(places):
+            places = positions(length, x.shape[-1], self.cfg.train_length)
+        x = self.position_dropout(x + places.to(x))
         embeddings: Tensor = self.embed(self.temporal(x))
         return embeddings
 

@@ -112,7 +112,9 @@ class ClipLoader:
             raise judged(error, self.device) from error
         for begin in range(0, len(requests), self.chunk):
             self._fill(batch, requests[begin : begin + self.chunk], pool)
-        batch.frames[~batch.valid.to(self.device)] = 0
+        for slot, valid in enumerate(batch.valid.tolist()):
+            if not valid:
+                batch.frames[slot].zero_()
         self._refuse_too_many()
         return batch
 
@@ -188,13 +190,14 @@ class ClipLoader:
         """Make a batch whose slots are all invalid, with the labels of the requested clips."""
         cfg = self.cfg
         side, frames = cfg.augment.size, cfg.sampling.frames
+        pinned = self.device.type == "cuda"  # so that nobody has to wait while these small tensors cross
         batch = ClipBatch(
             keys=_keys(size, requests),
             frames=torch.empty(size, cfg.views, frames, 3, side, side, device=self.device),
-            frame_ids=torch.zeros(size, cfg.views, frames, dtype=torch.int64),
-            n_frames=torch.zeros(size, dtype=torch.int64),
-            labels=torch.full((size,), NO_LABEL, dtype=torch.int64),
-            pseudo=torch.zeros(size, dtype=torch.bool),
+            frame_ids=torch.zeros(size, cfg.views, frames, dtype=torch.int64, pin_memory=pinned),
+            n_frames=torch.zeros(size, dtype=torch.int64, pin_memory=pinned),
+            labels=torch.full((size,), NO_LABEL, dtype=torch.int64, pin_memory=pinned),
+            pseudo=torch.zeros(size, dtype=torch.bool, pin_memory=pinned),
             valid=torch.zeros(size, dtype=torch.bool),
         )
         for request in requests:
