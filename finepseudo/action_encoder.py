@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from finepseudo.distributed import Precision, SyncBatchNorm, computed_in, widened
+from finepseudo.compute import Precision, channels_last, compiled, computed_in
+from finepseudo.distributed import SyncBatchNorm, widened
 from finepseudo.pooling import bin_means
 from finepseudo.weights import WeightsRecord, load_into
 
@@ -30,8 +31,11 @@ class ActionEncoderConfig:
     init: Literal["tclr", "kinetics_sup", "random"] = "random"
     # checkpoint file; needed unless init is random
     weights: str | None = None
-    # open in the paper; bf16 is autocast of the backbone alone, the classification layer and the loss stay in float32
+    # open in the paper: fp32, tf32 or bf16 for convolutions and products of the backbone; in bf16 the classification
+    # layer, and always the loss, stays in float32
     precision: Precision = "fp32"
+    # torch.compile of the backbone: minutes at the start, faster steps; off where the run is deterministic
+    compile: bool = False
     # open in the paper; dropout before the last layer, the source of chance of MC-dropout (UPS trains with .3)
     dropout: float = 0.3
     # UPS: passes of MC-dropout for the strategy `uncertainty`
@@ -159,6 +163,7 @@ class ActionEncoder(nn.Module):
             self.backbone = TinyR2Plus1D(n_classes)
         else:
             self.backbone = R2Plus1D18(n_classes, cfg.layer4)
+        self._video_features = compiled(self.backbone.features, cfg.compile)
         self.dropout = nn.Dropout(cfg.dropout)
         if cfg.weights is not None:
             self.weights_record = load_into(self.backbone, cfg.weights, "stem.0.weight", optional=("fc.",))
@@ -166,7 +171,7 @@ class ActionEncoder(nn.Module):
     def features(self, frames: Tensor) -> Tensor:
         """Map frames [B, T, C, H, W] to features [B, D]."""
         with computed_in(self.cfg.precision, frames.device):
-            features = self.backbone.features(frames.transpose(1, 2))
+            features = self._video_features(channels_last(frames.transpose(1, 2)))
         return widened(features)
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -8,8 +8,6 @@ is the identity on its argument.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -33,14 +31,6 @@ def rank() -> int:
 def widened(x: Tensor) -> Tensor:
     """Return x in float32, or in float64 if it came so: what sums and losses are computed in."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-Precision = Literal["fp32", "bf16"]
-
-
-def computed_in(precision: Precision, device: torch.device) -> torch.autocast:
-    """Compute matrix products and convolutions in this precision; weights, statistics and losses stay in float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 class _SumAcrossRanks(torch.autograd.Function):
@@ -124,8 +114,10 @@ class SyncBatchNorm(nn.Module):
         """Normalise x [N, C, ...] by the global batch in training, by the running statistics otherwise."""
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        if world_size() == 1:
-            return self._local(x)
+        return self._local(x) if world_size() == 1 else self._across_ranks(x)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # its collectives end a graph
+    def _across_ranks(self, x: Tensor) -> Tensor:
         self.num_batches_tracked += 1
         running = Running(self.running_mean, self.running_var, self.momentum)
         y, _ = _BatchNormAcrossRanks.apply(x, self.weight, self.bias, self.eps, running)  # type: ignore[no-untyped-call]

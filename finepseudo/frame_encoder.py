@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from finepseudo.distributed import Precision, SyncBatchNorm, computed_in, widened
+from finepseudo.compute import Precision, channels_last, compiled, computed_in
+from finepseudo.distributed import SyncBatchNorm, widened
 from finepseudo.pooling import bin_means
 from finepseudo.resnet import ResNet50
 from finepseudo.weights import WeightsRecord, load_into
@@ -53,8 +54,11 @@ class FrameEncoderConfig:
     init: Literal["byol", "imagenet_sup", "random"] = "random"
     # checkpoint file of the image encoder; needed unless init is random
     weights: str | None = None
-    # open in the paper; bf16 is autocast of the encoder alone, embeddings and everything after them stay in float32
+    # open in the paper: fp32, tf32 or bf16 for convolutions and products of the encoder; embeddings and everything
+    # after them stay in float32
     precision: Precision = "fp32"
+    # torch.compile of images and transformer: minutes at the start, faster steps; off where the run is deterministic
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built and an initialisation without its file."""
@@ -117,6 +121,8 @@ class FrameEncoder(nn.Module):
             width, cfg.size("heads"), cfg.size("ffn"), cfg.dropout, batch_first=True, norm_first=True
         )
         self.temporal = nn.TransformerEncoder(layer, cfg.size("layers"), enable_nested_tensor=False)
+        self._image_features = compiled(self.image.forward, cfg.compile)
+        self._in_time = compiled(self.temporal.forward, cfg.compile)
         self.embed = nn.Linear(width, embedding)
         self.projector = nn.Sequential(
             nn.Linear(embedding, embedding), SyncBatchNorm(embedding), nn.ReLU(), nn.Linear(embedding, projection)
@@ -149,13 +155,13 @@ class FrameEncoder(nn.Module):
     def _embed(self, frames: Tensor) -> Tensor:
         clips, length = frames.shape[:2]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.image_frozen):
-            features = self.image(frames.flatten(0, 1))
+            features = self._image_features(channels_last(frames.flatten(0, 1)))
         x = self.dense(features).unflatten(0, (clips, length))
         places = self.places
         if length != len(places):
             places = positions(length, x.shape[-1], self.cfg.train_length)
         x = self.position_dropout(x + places.to(x))
-        embeddings: Tensor = self.embed(self.temporal(x))
+        embeddings: Tensor = self.embed(self._in_time(x))
         return embeddings
 
     def project(self, embeddings: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from finepseudo.alignability import (
     score_loss,
     triplet_loss,
 )
+from finepseudo.compute import computed_in
 from finepseudo.distributed import gather_rows, global_mean, sum_across_ranks, widened, world_size
 from finepseudo.frame_encoder import FrameEncoder
 from finepseudo.soft_dtw import soft_dtw_pairwise
@@ -54,8 +55,10 @@ class GitdlObjective(nn.Module):
             raise UserError(f"GITDL needs 2 views a clip, got {batch.frames.shape[1]}; set sampling policy gitdl")
         batch = batch.sound()
         frames, ids, clips = batch.frames, batch.frame_ids, len(batch.keys)
-        projected = self.encoder.project(self.encoder(torch.cat([frames[:, 0], frames[:, 1]])))
-        loss, shared, found = gitdl_loss(projected[:clips], projected[clips:], ids[:, 0], ids[:, 1], self.cfg)
+        embeddings = self.encoder(torch.cat([frames[:, 0], frames[:, 1]]))
+        with computed_in("fp32", frames.device):
+            projected = self.encoder.project(embeddings)
+            loss, shared, found = gitdl_loss(projected[:clips], projected[clips:], ids[:, 0], ids[:, 1], self.cfg)
         usable = shared > 1
         mean = global_mean(loss, usable)
         metrics = {
@@ -85,11 +88,12 @@ class AlignabilityObjective(nn.Module):
             empty = len(batch.keys) - len(sound.keys)
             embeddings = gather_rows(F.pad(embeddings, (0, 0, 0, 0, 0, empty)))
             labels = gather_rows(F.pad(labels, (0, empty), value=NO_LABEL))
-        if len(embeddings) == 0:  # every clip failed: no pair, zero loss, zero gradients
-            distances = embeddings.new_zeros(0, 0) + embeddings.sum()
-        else:
-            distances = soft_dtw_pairwise(embeddings, gamma=self.cfg.gamma)
-        return self.losses(distances, labels, embeddings.shape[1])
+        with computed_in("fp32", embeddings.device):
+            if len(embeddings) == 0:  # every clip failed: no pair, zero loss, zero gradients
+                distances = embeddings.new_zeros(0, 0) + embeddings.sum()
+            else:
+                distances = soft_dtw_pairwise(embeddings, gamma=self.cfg.gamma)
+            return self.losses(distances, labels, embeddings.shape[1])
 
     def losses(self, distances: Tensor, labels: Tensor, length: int) -> StepOutput:
         """L_AV of raw soft-DTW distances [B, B] of clips with labels [B] (negative = none) and `length` frames."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from finepseudo.artifacts import write_table
+from finepseudo.compute import placed, prepare_torch
 from finepseudo.frame_encoder import FrameEncoder
 from jobs import preempt
 from jobs.config import InputConfig, RunConfig
@@ -20,7 +21,6 @@ from jobs.objectives import trained_action_encoder, trained_frame_encoder
 from jobs.part_files import chunks
 from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
-from jobs.train import prepare_torch
 from jobs.train_loop import seed_of
 from shards.augment import recode
 from shards.manifest import Manifest
@@ -76,11 +76,13 @@ class Embedder:
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
         cfg = job.cfg
-        self.action = trained_action_encoder(cfg, job.action_weights, job.n_classes).to(self.device)
+        self.action = trained_action_encoder(cfg, job.action_weights, job.n_classes)
+        placed(self.action, self.device)
         self.action_reader = evaluation_reader(cfg, job.shards, cfg.action_input, self.device)
         self.frame = None
         if job.frame_weights is not None:
-            self.frame = trained_frame_encoder(cfg, job.frame_weights).to(self.device)
+            self.frame = trained_frame_encoder(cfg, job.frame_weights)
+            placed(self.frame, self.device)
             self.shared = same_pictures(cfg.action_input, cfg.frame_input)
             if not self.shared:
                 self.frame_reader = evaluation_reader(cfg, job.shards, cfg.frame_input, self.device)

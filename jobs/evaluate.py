@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from finepseudo.artifacts import write_json, write_table
+from finepseudo.compute import placed, prepare_torch
 from finepseudo.metrics import classification_metrics
 from finepseudo.soft_dtw import soft_alignment, soft_dtw_pairwise
 from jobs import preempt
@@ -26,7 +27,6 @@ from jobs.part_files import chunks, matrix, parts, read_parts
 from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
 from jobs.score import Scorer
-from jobs.train import prepare_torch
 from shards.files import atomic
 
 PART = pa.schema([("key", pa.string()), ("prediction", pa.int32()), ("p", pa.list_(pa.float32()))])
@@ -53,7 +53,8 @@ class Tester:
         """Load the encoder."""
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
-        self.encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes).to(self.device)
+        self.encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes)
+        placed(self.encoder, self.device)
         self.reader = evaluation_reader(job.cfg, job.shards, job.cfg.test_input(), self.device)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from finepseudo.alignability import AlignabilityScorer, length_factor
 from finepseudo.artifacts import write_table
 from finepseudo.checkpoint import load_weights
+from finepseudo.compute import prepare_torch
 from finepseudo.gallery import build_gallery
 from finepseudo.soft_dtw import AlignmentBank, class_alignability
 from jobs import preempt
@@ -22,7 +23,6 @@ from jobs.objectives import trained_scorer
 from jobs.part_files import parts, read_embeddings
 from jobs.progress import Count
 from jobs.ray_map import Pool, Work, device_of, map_parts
-from jobs.train import prepare_torch
 from shards.label_split import read_split
 
 GALLERY = "gallery.safetensors"

@@ -7,7 +7,6 @@ on from the newest checkpoint on disk.
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from finepseudo.compute import Precision, prepare_torch
 from jobs.config import ResourcesConfig
 from jobs.train_loop import CHECKPOINTS, FAILURE, WEIGHTS, Loop, LoopJob, Outcome, any_rank, fail
 from shards.manifest import Manifest
@@ -39,24 +39,17 @@ class TrainJob:
     objective: Callable[[], nn.Module]
     threads: int
     deterministic: bool
+    # that of the encoder which is trained
+    precision: Precision = "fp32"
 
 
 class Preempted(Exception):  # noqa: N818 - not an error
     """Asked to stop; everything done so far is on disk."""
 
 
-def prepare_torch(threads: int, deterministic: bool) -> None:
-    """Set the threads of this process and, where asked for, torch's deterministic algorithms."""
-    torch.set_num_threads(threads)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-
-
 def train_rank(job: TrainJob, rank: int, world: int, device: torch.device) -> Outcome:
     """Train one rank; with world > 1 the process group stands already."""
-    prepare_torch(job.threads, job.deterministic)
+    prepare_torch(job.threads, job.deterministic, job.precision)
     loop, problem = None, ""
     try:
         manifest = Manifest.open(job.shards, job.reader.cache, scattered=not job.reader.order.shard_window)

@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.artifacts import write_text
 from finepseudo.checkpoint import checkpoint_steps, load_state, save_state, save_weights
+from finepseudo.compute import placed
 from finepseudo.optim import (
     FiniteGuard,
     OptimConfig,
@@ -168,7 +169,7 @@ class Loop:
         self.job, self.reader, self.device = job, reader, device
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.objective = objective.to(device)
+        self.objective = placed(objective, device)
         self.optimiser = build_optimizer(self.objective, job.train.optim)
         self.guard = FiniteGuard(self.optimiser, device)
         self.ahead: deque[torch.cuda.Event] = deque()

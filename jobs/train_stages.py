@@ -144,6 +144,7 @@ class TrainStages(StageMaker):
             objective=objective,
             threads=cfg.resources.threads,
             deterministic=cfg.deterministic,
+            precision=(cfg.action_encoder if tags["stage"] == "action_encoder" else cfg.frame_encoder).precision,
         )
         with self.reporter.follow(loop.stage, folder / LOG):
             fit(job, cfg.resources)
