@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+for package in ("av", "webdataset", "nvidia.dali"):
+    pytest.importorskip(package)
+
 from shards.augment import AugmentConfig
 from shards.decode import choose_decoder
 from shards.order import OrderConfig
