@@ -67,6 +67,11 @@ class ClipReader:
         """Count the clips that failed so far, by reason."""
         return Counter(error.reason for error in self._loader.failures.values())
 
+    @property
+    def fallbacks(self) -> int:
+        """Count the clips that PyAV read so far because DALI could not."""
+        return len(self._loader.by_pyav.keys() - self._loader.failures.keys())
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[ClipBatch]:
         """Yield this rank's part of global batches `start`.. of the epoch: frames [B / world, V, T, C, H, W].
 
