@@ -56,8 +56,8 @@ class ReadingConfig:
 
     # chosen by what the machine has: dali-gpu, else pyav
     decode: Literal["auto", "dali-gpu", "dali-cpu", "pyav"] = "auto"
-    # decoding threads of a worker
-    threads: int = 1
+    # decoding threads of a worker; auto: its share of the cores of its node, less one
+    threads: int | Literal["auto"] = "auto"
     # batches decoded ahead
     prefetch: int = 2
     # share of unreadable clips above which a stage stops

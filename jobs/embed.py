@@ -54,12 +54,15 @@ class EmbedJob:
     frame_weights: Path | None
 
 
-def evaluation_reader(cfg: RunConfig, shards: Path, inputs: InputConfig, device: torch.device) -> ClipReader:
+def evaluation_reader(
+    cfg: RunConfig, shards: Path, inputs: InputConfig, device: torch.device, sharers: int = 1
+) -> ClipReader:
     """Make a reader that is asked for clips by key."""
     manifest, reading = Manifest.open(shards, cfg.reading.cache), cfg.reader(inputs)
     if device.type == "cpu" and reading.decode == "dali-gpu":  # a driver without a GPU looks at a few clips itself
         reading = replace(reading, decode="auto")
-    return ClipReader(manifest, ItemTable.unlabelled(manifest.keys), reading, seed=0, device=device)
+    items = ItemTable.unlabelled(manifest.keys)
+    return ClipReader(manifest, items, reading, seed=0, device=device, sharers=sharers)
 
 
 def same_pictures(one: InputConfig, other: InputConfig) -> bool:
@@ -78,14 +81,14 @@ class Embedder:
         cfg = job.cfg
         self.action = trained_action_encoder(cfg, job.action_weights, job.n_classes)
         placed(self.action, self.device)
-        self.action_reader = evaluation_reader(cfg, job.shards, cfg.action_input, self.device)
+        self.action_reader = evaluation_reader(cfg, job.shards, cfg.action_input, self.device, pool.sharers)
         self.frame = None
         if job.frame_weights is not None:
             self.frame = trained_frame_encoder(cfg, job.frame_weights)
             placed(self.frame, self.device)
             self.shared = same_pictures(cfg.action_input, cfg.frame_input)
             if not self.shared:
-                self.frame_reader = evaluation_reader(cfg, job.shards, cfg.frame_input, self.device)
+                self.frame_reader = evaluation_reader(cfg, job.shards, cfg.frame_input, self.device, pool.sharers)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Embed the clips of one row and write its part file."""

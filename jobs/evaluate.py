@@ -55,7 +55,7 @@ class Tester:
         self.job, self.device = job, device_of(pool)
         self.encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes)
         placed(self.encoder, self.device)
-        self.reader = evaluation_reader(job.cfg, job.shards, job.cfg.test_input(), self.device)
+        self.reader = evaluation_reader(job.cfg, job.shards, job.cfg.test_input(), self.device, pool.sharers)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Predict the videos of one row and write its part file."""

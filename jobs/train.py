@@ -47,13 +47,14 @@ class Preempted(Exception):  # noqa: N818 - not an error
     """Asked to stop; everything done so far is on disk."""
 
 
-def train_rank(job: TrainJob, rank: int, world: int, device: torch.device) -> Outcome:
-    """Train one rank; with world > 1 the process group stands already."""
+def train_rank(job: TrainJob, rank: int, world: int, device: torch.device, sharers: int = 1) -> Outcome:
+    """Train one rank, one of `sharers` on its machine; with world > 1 the process group stands already."""
     prepare_torch(job.threads, job.deterministic, job.precision)
     loop, problem = None, ""
     try:
         manifest = Manifest.open(job.shards, job.reader.cache, scattered=not job.reader.order.shard_window)
-        reader = ClipReader(manifest, job.items, job.reader, seed=job.loop.seed, rank=rank, world=world, device=device)
+        place = {"rank": rank, "world": world, "sharers": sharers}
+        reader = ClipReader(manifest, job.items, job.reader, seed=job.loop.seed, device=device, **place)
         loop = (job.objective(), reader)
     except UserError as error:
         problem = str(error)
@@ -68,7 +69,8 @@ def _worker(told: dict[str, Any]) -> str:
 
     context = ray.train.get_context()
     device = ray.train.torch.get_device()
-    return train_rank(told["job"], context.get_world_rank(), context.get_world_size(), device)
+    ranks = context.get_world_rank(), context.get_world_size()
+    return train_rank(told["job"], *ranks, device, context.get_local_world_size())
 
 
 def uses_gpu(resources: ResourcesConfig) -> bool:

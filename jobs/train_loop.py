@@ -296,7 +296,7 @@ class Loop:
         """Average the window over its steps and append one line to the stage's log."""
         window, self.window = self.window, _Window()
         line = window.means()  # equal on every rank (finepseudo.steps)
-        bad = torch.tensor(float(sum(self.reader.bad.values())), device=self.device)
+        bad = torch.tensor([sum(self.reader.bad.values()), getattr(self.reader, "fallbacks", 0)], device=self.device)
         if self.world > 1:
             dist.all_reduce(bad)
         if self.rank != 0:
@@ -305,7 +305,7 @@ class Loop:
         line["train/lr"] = self.rate
         line["data/wait_fraction"] = min(1.0, window.waited / elapsed)
         line["data/clips_per_s"] = window.clips / elapsed
-        line["data/bad_clips"] = float(bad.item())
+        line["data/bad_clips"], line["data/pyav_clips"] = map(float, bad.tolist())
         self._append(line)
 
     def _append(self, scalars: Mapping[str, float]) -> None:

@@ -40,8 +40,8 @@ class ReaderConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     # auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV.
     decode: Literal["auto", "dali-gpu", "dali-cpu", "pyav"] = "auto"
-    # Threads that decode and transform.
-    threads: int = 2
+    # Threads that decode and transform; auto = this process's share of the cores it may use, less one.
+    threads: int | Literal["auto"] = 2
     # Batches prepared ahead in the background; 0 = each when it is asked for.
     prefetch: int = 2
     # Share of failing clips among this reader's items over which it stops with the list.
@@ -51,8 +51,8 @@ class ReaderConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        if self.threads < 1:
-            raise ValueError(f"reader.threads = {self.threads}: must be at least 1")
+        if self.threads != "auto" and self.threads < 1:
+            raise ValueError(f"reader.threads = {self.threads}: must be at least 1, or auto")
         if self.prefetch < 0:
             raise ValueError(f"reader.prefetch = {self.prefetch}: must be 0 or more")
         if not 0 <= self.max_bad_fraction <= 1:
@@ -84,18 +84,36 @@ class _Prepared:
     encoded: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A batch, and the event after which a GPU's other streams may read it."""
+
+    batch: ClipBatch
+    ready: torch.cuda.Event | None = None
+
+    def take(self) -> ClipBatch:
+        """Give the batch to the current stream, which waits for it; the host does not."""
+        if self.ready is not None:
+            stream = torch.cuda.current_stream(self.batch.frames.device)
+            stream.wait_event(self.ready)
+            self.batch.frames.record_stream(stream)
+        return self.batch
+
+
 class ClipLoader:
-    """Loads batches of requested clips and keeps count of those that fail. `load` may be called from two threads."""
+    """Loads batches of requested clips and keeps count of those that fail. Several threads may call `load`."""
 
     def __init__(
-        self, manifest: Manifest, cfg: ReaderConfig, *, chunk: int, total: int, device: torch.device | str
+        self, manifest: Manifest, cfg: ReaderConfig, *, threads: int, chunk: int, total: int, device: torch.device | str
     ) -> None:
-        """Settle the decoder. `chunk`: clips that go through the graph at once; `total`: clips that may be read.
+        """Settle the decoder. `chunk`: clips that go through a graph at once; `total`: clips that may be read.
 
+        `threads` are those of one graph.
         UserError when the decoder cannot work here or DALI is not installed.
         """
         import_dali()
         self.manifest, self.cfg, self.chunk, self.total = manifest, cfg, chunk, total
+        self.threads = threads
         self.device = torch.device(device)
         self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device)
         self.failures: dict[str, SampleError] = {}
@@ -103,12 +121,22 @@ class ClipLoader:
         self._closed = manifest.profile in CLOSED_GOP_PROFILES
         self._idle: dict[tuple[bool, bool], list[ClipGraph]] = {}
         self._building = threading.Lock()
+        self._local = threading.local()
 
-    def load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> ClipBatch:
+    def load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> Loaded:
         """Decode and transform the requested clips into a batch of `size` slots.
 
-        UserError when memory does not suffice or too many clips fail.
+        A GPU does so on a stream of this thread's own, beside the training. UserError when memory does not suffice or
+        too many clips fail.
         """
+        if self.device.type != "cuda":
+            return Loaded(self._load(requests, size, pool))
+        if not hasattr(self._local, "stream"):
+            self._local.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(self._local.stream):
+            return Loaded(self._load(requests, size, pool), self._local.stream.record_event())
+
+    def _load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> ClipBatch:
         try:
             batch = self._empty(size, requests)
         except torch.OutOfMemoryError as error:
@@ -188,7 +216,7 @@ class ClipLoader:
         """Lend an idle graph, or a new one when several loads run at once; each has decoders of its own."""
         spec = GraphSpec(
             batch_size=self.chunk,
-            threads=self.cfg.threads,
+            threads=self.threads,
             views=self.cfg.sampling.count,
             augment=self.cfg.augment,
             random=random,
