@@ -51,7 +51,8 @@ class ClipBatch:
     """Decoded clips of one batch. A failed clip keeps its slot with `valid` False and zero frames.
 
     frames: float32 [B, V, T, C, H, W], normalised; frame_ids: int64 [B, V, T], indices into the clip;
-    n_frames: int64 [B], true length of the clip; labels: int64 [B]; pseudo, valid: bool [B].
+    n_frames: int64 [B], true length of the clip; labels: int64 [B]; pseudo, valid: bool [B]. `valid` stays on the host,
+    which decides by it what the network sees.
     """
 
     keys: tuple[str, ...]
@@ -63,13 +64,23 @@ class ClipBatch:
     valid: Tensor
 
     def to(self, device: torch.device | str) -> ClipBatch:
-        """Move every tensor."""
-        return replace(
-            self,
-            frames=self.frames.to(device, non_blocking=True),
-            frame_ids=self.frame_ids.to(device),
-            n_frames=self.n_frames.to(device),
-            labels=self.labels.to(device),
-            pseudo=self.pseudo.to(device),
-            valid=self.valid.to(device),
-        )
+        """Move every tensor but `valid`; to a GPU without waiting for it, where they lie in pinned memory."""
+        ahead = str(device).startswith("cuda")
+        names = ("frames", "frame_ids", "n_frames", "labels", "pseudo")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=ahead) for name in names})
+
+    def sound(self) -> ClipBatch:
+        """Leave out the clips that are not valid: the batch itself where all are. Never waits for a GPU."""
+        rows = [row for row, valid in enumerate(self.valid.tolist()) if valid]
+        if len(rows) == len(self.keys):
+            return self
+        names = ("frames", "frame_ids", "n_frames", "labels", "pseudo", "valid")
+        picked = {name: _rows(getattr(self, name), rows) for name in names}
+        return replace(self, keys=tuple(self.keys[row] for row in rows), **picked)
+
+
+def _rows(x: Tensor, rows: Sequence[int]) -> Tensor:
+    """Pick rows by numbers of the host; a mask or an index tensor would have to cross to the device."""
+    import torch
+
+    return torch.stack([x[row] for row in rows]) if rows else x[:0]

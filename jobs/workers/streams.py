@@ -32,12 +32,27 @@ class StreamJob:
     reader: ReaderConfig
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Which rank reads, and where: one of `sharers` on its machine, whose cores they share."""
+
+    rank: int
+    world: int
+    device: torch.device
+    sharers: int = 1
+
+
 class StreamReader(Protocol):
     """What `Streams` needs of the reader of one stream."""
 
     @property
     def bad(self) -> Mapping[str, int]:
         """Clips that failed so far, by reason."""
+        ...
+
+    @property
+    def fallbacks(self) -> int:
+        """Clips that PyAV read so far because DALI could not."""
         ...
 
     @property
@@ -67,6 +82,11 @@ class Streams:
         """Count the clips that failed so far, by reason."""
         return sum((Counter(reader.bad) for reader in self._readers.values()), Counter[str]())
 
+    @property
+    def fallbacks(self) -> int:
+        """Count the clips that PyAV read so far because DALI could not."""
+        return sum(reader.fallbacks for reader in self._readers.values())
+
     def batches(self, step: int) -> Generator[dict[str, ClipBatch], None, None]:
         """Yield the batches of step `step` and of all later ones; a stream that has run out begins its next pass."""
         with ExitStack() as opened:
@@ -82,9 +102,7 @@ def _from(reader: StreamReader, step: int) -> Generator[ClipBatch, None, None]:
         epoch, start = epoch + 1, 0
 
 
-def open_streams(
-    jobs: Sequence[StreamJob], shards: Path, *, seed: int, rank: int, world: int, device: torch.device
-) -> Streams:
+def open_streams(jobs: Sequence[StreamJob], shards: Path, seed: int, at: Place) -> Streams:
     """Open the readers of one rank. The leading stream is seeded by `seed`, each other one by that and its name."""
     readers: dict[str, ClipReader] = {}
     for place, job in enumerate(jobs):
@@ -92,5 +110,14 @@ def open_streams(
             raise UserError(f"stream {job.name}: it has no clip to read; is the unlabelled pool empty?")
         manifest = Manifest.open(shards, job.reader.cache, scattered=not job.reader.order.shard_window)
         own = seed if place == 0 else seed_of(seed, "stream", job.name)
-        readers[job.name] = ClipReader(manifest, job.items, job.reader, seed=own, rank=rank, world=world, device=device)
+        readers[job.name] = ClipReader(
+            manifest,
+            job.items,
+            job.reader,
+            seed=own,
+            rank=at.rank,
+            world=at.world,
+            device=at.device,
+            sharers=at.sharers * len(jobs),
+        )
     return Streams(readers)

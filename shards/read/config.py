@@ -17,6 +17,8 @@ MIN_COMMON = 4
 """Frames that the global and the local clip of `gitdl` share at least."""
 
 Decode = Literal["auto", "dali-gpu", "dali-cpu", "pyav"]
+Threads = int | Literal["auto"]
+AUTO_THREADS = "auto = this process's share of the cores of its node, less one"
 DECODE_HELP = "auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV"
 
 
@@ -241,7 +243,7 @@ class ReaderConfig(Settings):
     sampling: SamplingConfig = section(SamplingConfig, "frames of a view and views of a clip")
     augment: AugmentConfig = section(AugmentConfig, "from a frame to the encoder's input")
     decode: Decode = setting("auto", DECODE_HELP)
-    threads: int = setting(2, "threads that decode and transform", at_least=1)
+    threads: Threads = setting(2, f"threads that decode and transform; {AUTO_THREADS}", at_least=1)
     prefetch: int = setting(2, "batches prepared ahead in the background; 0 = each when it is asked for", at_least=0)
     max_bad_fraction: float = setting(
         0.02,

@@ -44,6 +44,19 @@ def rows(batch, start, stop):
     )
 
 
+def padded(batch, slots):
+    """Add slots without a clip."""
+    short = slots - len(batch.keys)
+    names = ("frames", "frame_ids", "n_frames", "labels", "pseudo", "valid")
+    empty = {
+        name: torch.zeros_like(getattr(batch, name)[:1]).expand(short, *[-1] * (getattr(batch, name).dim() - 1))
+        for name in names
+    }
+    empty["labels"] = empty["labels"] - 1
+    joined = {name: torch.cat([getattr(batch, name), empty[name]]) for name in names}
+    return ClipBatch(keys=batch.keys + ("",) * short, **joined)
+
+
 def objective(name, dropout=0.0):
     """Build a stage's objective with equal weights in every process."""
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.workers.streams import Streams, open_streams
+from jobs.workers.streams import Place, Streams, open_streams
 from shards.errors import UserError
 
 
@@ -15,6 +15,7 @@ class Numbers:
 
     def __init__(self, length, bad=()):
         self.batches_per_epoch, self.bad, self.open = length, Counter(bad), 0
+        self.fallbacks = length
 
     def epoch(self, epoch, start=0):
         self.open += 1
@@ -42,6 +43,7 @@ def test_closing_ends_every_reader_and_bad_clips_add_up():
     batches.close()
     assert [reader.open for reader in readers.values()] == [0, 0]
     assert streams.bad == {"torn": 2, "empty": 1}
+    assert streams.fallbacks == 5
 
 
 def test_an_empty_pool_is_refused(tmp_path):
@@ -54,4 +56,4 @@ def test_an_empty_pool_is_refused(tmp_path):
     cfg = load("smoke")
     job = StreamJob(name="unlabelled", items=ItemTable.unlabelled([]), reader=cfg.reader(cfg.action_input))
     with pytest.raises(UserError, match="stream unlabelled: it has no clip to read; is the unlabelled pool empty"):
-        open_streams([job], tmp_path, seed=0, rank=0, world=1, device=torch.device("cpu"))
+        open_streams([job], tmp_path, 0, Place(rank=0, world=1, device=torch.device("cpu")))

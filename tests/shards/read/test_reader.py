@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from shards.errors import UserError
+from shards.read import reader as reader_module
 from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
@@ -159,6 +160,17 @@ def test_threads_and_prefetching_change_nothing(h264: Manifest) -> None:
         assert all(same(a, b) for a, b in zip(first, again, strict=True))
 
 
+def test_several_batches_in_the_making_change_nothing(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = config(augment=AugmentConfig.carl_ssl(size=32), threads="auto", prefetch=3)
+    first = list(ClipReader(manifest, items(), cfg, seed=1).epoch(0))
+    monkeypatch.setattr(reader_module, "PRODUCERS", {"cpu": 3})
+    reader = ClipReader(manifest, items(), cfg, seed=1)
+    for epoch in (0, 1, 0):
+        again = list(reader.epoch(epoch))
+    assert all(same(a, b) for a, b in zip(first, again, strict=True))
+    assert 1 <= sum(len(graphs) for graphs in reader._loader._idle.values()) <= 3
+
+
 def test_a_clip_drawn_twice_is_augmented_twice(h264: Manifest) -> None:
     one = ItemTable(keys=[KEYS[2]], labels=np.zeros(1, np.int32), pseudo=np.zeros(1, np.bool_))
     cfg = config(2, "balanced", augment=AugmentConfig.carl_ssl(size=32))
@@ -287,7 +299,7 @@ def test_refusals_before_the_first_clip(h264: Manifest) -> None:
         ClipReader(h264, items(), config(decode="dali-cpu"), seed=1)
     with pytest.raises(UserError, match="1 of 2 clips are not in the shards"):
         ClipReader(h264, items(), config(), seed=1).read([KEYS[0], "nobody"])
-    with pytest.raises(ValueError, match=r"reader.threads = 0"):
+    with pytest.raises(ValueError, match=r"threads = 0: must be at least 1"):
         config(threads=0)
 
 
