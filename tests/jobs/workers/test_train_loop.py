@@ -222,7 +222,7 @@ def test_out_of_memory_in_a_step_says_what_to_lower(tmp_path, monkeypatch):
     def forward(self, batch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
-    monkeypatch.setattr(Objective, "forward", forward)
+    monkeypatch.setattr(LeastSquares, "forward", forward)
     with pytest.raises(UserError, match=r"stage: step 1: out of memory .*lower order.batch_size"):
         run(tmp_path)
 
