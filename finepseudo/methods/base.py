@@ -11,19 +11,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from shards.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from finepseudo.encoders.action_encoder import ActionEncoder
     from finepseudo.training.config import CrossEntropyConfig
     from finepseudo.training.objectives import Objective
     from shards.read.config import ViewConfig
 
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+    Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
+
 Role = Literal["labelled", "unlabelled", "all"]
 Hue = Literal["grey", "orange", "sky", "green", "blue", "purple", "red"]
 
@@ -163,7 +164,7 @@ class Votes:
     @property
     def confidence(self) -> npt.NDArray[np.float32]:
         """The largest entry of each row [N]."""
-        found: npt.NDArray[np.float32] = self.p.max(axis=1, initial=-np.inf).astype(np.float32)
+        found: npt.NDArray[np.float32] = self.p.max(axis=1, initial=float("-inf")).astype("float32")
         return found
 
 

@@ -13,9 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from finepseudo.methods.base import AnyMethod, Bools, Floats, MethodConfig, Pool, Votes
+from finepseudo.methods.base import AnyMethod, MethodConfig, Pool, Votes
 from shards.errors import UserError
 from shards.types import NO_LABEL
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 _LOG = logging.getLogger(__name__)
 

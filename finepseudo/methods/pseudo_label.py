@@ -14,7 +14,7 @@ class PseudoLabelConfig(MethodConfig):
     """Keys of `pseudo_label`."""
 
     theta: float = setting(
-        0.6, "confidence above which a label is kept", source="FinePseudo, sec 4.2", at_least=0, below=1
+        0.6, "confidence of f_E above which a label is kept", source="FinePseudo, sec 4.2", at_least=0, below=1
     )
 
 

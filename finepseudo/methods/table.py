@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 else:
     MethodsConfig = make_dataclass(
         "MethodsConfig",
-        [
-            (name, method.config, section(method.config, f"{method.title}: {method.paper}"))
-            for name, method in METHODS.items()
-        ],
+        [(name, made.config, section(made.config, f"{made.title}: {made.paper}")) for name, made in METHODS.items()],
         bases=(Settings,),
         frozen=True,
         kw_only=True,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from finepseudo.methods.base import Method, MethodConfig, Pool, Votes
 from finepseudo.methods.rounds import label_and_train
 from shards.errors import UserError
@@ -16,12 +14,16 @@ from shards.settings import setting
 class UpsConfig(MethodConfig):
     """Keys of `ups`. The passes of MC-dropout are action_encoder.mc_passes."""
 
-    theta: float = setting(0.7, "least confidence of a positive label", source="UPS", at_least=0, at_most=1)
+    theta: float = setting(
+        0.7, "least confidence of a positive label", source="UPS (Rizve et al., ICLR 2021)", at_least=0, at_most=1
+    )
     kappa: float = setting(0.05, "its standard deviation over the passes must be below this", source="UPS", above=0)
 
 
 def vote(cfg: UpsConfig, pool: Pool) -> Votes:
     """Keep what f_E is sure of in every pass."""
+    import numpy as np
+
     if not np.isfinite(pool.spread[pool.usable]).all():
         raise UserError("pseudo-labels: ups needs the spread of MC-dropout for every valid clip")
     votes = Votes(pool.p_e, pool.usable)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from finepseudo.methods.base import Method, MethodConfig, Pool, Votes
 from finepseudo.methods.rounds import align_and_train
 from finepseudo.methods.voting import class_probabilities, scores_of
@@ -17,7 +15,11 @@ class VerificationConfig(MethodConfig):
     """Keys of `verification`."""
 
     theta: float = setting(
-        0.6, "confidence of f_E above which a label is looked at", source="FinePseudo, sec 4.2", at_least=0, below=1
+        0.6,
+        "confidence of f_E above which a label is looked at",
+        source="FinePseudo, sec 4.2",
+        at_least=0,
+        below=1,
     )
     score_theta: float = setting(
         0.6,
@@ -33,6 +35,8 @@ class VerificationConfig(MethodConfig):
 
 def vote(cfg: VerificationConfig, pool: Pool) -> Votes:
     """Keep what f_E is sure of and what aligns with its class."""
+    import numpy as np
+
     score = scores_of(pool)
     votes = Votes(pool.p_e, pool.usable)
     verified = score[np.arange(len(score)), pool.p_e.argmax(axis=1)] > cfg.score_theta

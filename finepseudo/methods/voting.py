@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from finepseudo.methods.base import Floats, Pool
+if TYPE_CHECKING:
+    from finepseudo.methods.base import Floats, Pool
 
 
 def class_probabilities(scores: Floats, tau: float) -> Floats:
     """Eq. (8) of FinePseudo: p_A = softmax(S / tau) over the classes; scores [N, C] -> [N, C]."""
+    import numpy as np
+
     shifted = (scores - scores.max(axis=1, keepdims=True, initial=-np.inf)) / tau
     powers = np.exp(shifted)
     result: Floats = powers / powers.sum(axis=1, keepdims=True)

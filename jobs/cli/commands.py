@@ -6,14 +6,12 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from finepseudo.run_folder.layout import RunPaths
-from jobs.config.build import build, plain, set_dotted
 from jobs.config.keys import described, explained_yaml
-from jobs.config.recipes import load, parse_override
+from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.config.schema import recipe_schema
 from shards.errors import UserError
@@ -86,28 +84,10 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
     recipe = arguments.recipe or getattr(arguments, "target", None)
     asked = load(recipe or "smoke", arguments.overrides, extra)
     if arguments.command in WORKS_IN_A_RUN and RunPaths(asked.folder).config.is_file():
+        from jobs.cli.in_folder import of_folder
+
         return of_folder(asked, arguments.command, arguments.overrides, said=bool(recipe or arguments.data))
     return asked
-
-
-def of_folder(asked: RunConfig, command: str, overrides: Sequence[str], *, said: bool) -> RunConfig:
-    """Give the configuration of an existing run, where it is and on the machines that the command line says.
-
-    said: it names a recipe or lists too, which must be what the run was made with, as its overrides must.
-    """
-    from jobs.pipeline.run_folder import differing, read_config
-
-    made = read_config(asked.folder)
-    here = plain(replace(made, name=asked.name, out=asked.out))
-    for text in overrides:
-        set_dotted(here, *parse_override(text))
-    found = build(RunConfig, here)
-    for key, was, now in differing(made, asked if said else found):
-        raise UserError(
-            f"{command}: {asked.folder} was made with {key}={was}, now it is {now}; `finepseudo run` takes a changed "
-            "key and makes again what depends on it, or use another --name"
-        )
-    return found
 
 
 def data_section(text: str) -> dict[str, Any]:

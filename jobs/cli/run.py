@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from finepseudo.report import render_text, summary_table
 from finepseudo.run_folder.layout import REPORT
+from jobs.cli.parser import MAKES_A_RUN
 from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
 from jobs.cluster.session import ray_session
@@ -21,8 +22,6 @@ from shards.errors import UserError
 
 NO_RAY = frozenset({"split", "report"})
 """Commands that start no Ray."""
-MAKES_A_RUN = frozenset({"run", "write-shards"})
-"""Commands that may begin a run, and write its config.yaml."""
 
 
 def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:

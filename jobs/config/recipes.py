@@ -76,10 +76,7 @@ def to_yaml(cfg: RunConfig) -> str:
 
 
 def from_yaml(path: Path) -> RunConfig:
-    """Read back the configuration of a run folder."""
+    """Read back the configuration of a run folder; the caller says which file it was in its error."""
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    try:
-        refuse_old_words(values)
-        return build(RunConfig, values)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    refuse_old_words(values)
+    return build(RunConfig, values)

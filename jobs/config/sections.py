@@ -11,6 +11,7 @@ from jobs.config.training import TrainConfig
 from shards.read.config import (
     AUTO_THREADS,
     DECODE_HELP,
+    ONLY,
     AugmentConfig,
     Decode,
     OrderConfig,
@@ -20,6 +21,18 @@ from shards.read.config import (
 )
 from shards.settings import Settings, section, setting
 from shards.storage.config import CacheConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputConfig(Settings):
+    """What one encoder sees of a clip."""
+
+    sampling: SamplingConfig = section(SamplingConfig, "which frames")
+    augment: AugmentConfig = section(AugmentConfig, "crop, flip, colour, normalisation")
+
+    def view(self, name: str = ONLY) -> ViewConfig:
+        """Make it a view of a stream."""
+        return ViewConfig(name=name, sampling=self.sampling, augment=self.augment)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +56,8 @@ class PretrainConfig(Settings):
         lambda: TrainConfig(epochs=100), "how long and how", source="paper, sec 4.2: 100 epochs"
     )
     order: OrderConfig = section(OrderConfig, "batches", source="open in the paper: 32 clips a batch")
-    input: ViewConfig = section(
-        lambda: ViewConfig(sampling=SamplingConfig(policy="gitdl"), augment=AugmentConfig.carl_ssl()),
+    input: InputConfig = section(
+        lambda: InputConfig(sampling=SamplingConfig(policy="gitdl"), augment=AugmentConfig.carl_ssl()),
         "two views of a clip",
         source="open in the paper; CARL's augmentation",
     )

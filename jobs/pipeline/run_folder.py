@@ -138,7 +138,7 @@ def read_config(folder: Path) -> RunConfig:
     path = RunPaths(folder).config
     try:
         return from_yaml(path)
-    except (OSError, yaml.YAMLError, UserError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, UserError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be read by this version ({reason}); use another --name") from error
 

@@ -57,7 +57,7 @@ class Tester:
         self.job, self.device = job, device_of(pool)
         encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes, job.prefix)
         self.encoder = placed(encoder, self.device)
-        self.reader = evaluation_reader(job.cfg, job.shards, job.cfg.test_input(), self.device, pool.sharers)
+        self.reader = evaluation_reader(job.cfg, job.shards, [job.cfg.test_input().view()], self.device, pool.sharers)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Predict the videos of one row and write its part file."""
@@ -135,7 +135,7 @@ def write_examples(cfg: RunConfig, shards: Path, labels: dict[str, int], frame_w
     """Align one pair of one class and one of two classes with f_A and write cost, alignment and frames (npz)."""
     encoder, scorer = trained_frame_encoder(cfg, frame_weights), trained_scorer(cfg, frame_weights)
     pairs = choose_pairs(labels)
-    reader = evaluation_reader(cfg, shards, cfg.frame_input, torch.device("cpu"))
+    reader = evaluation_reader(cfg, shards, [cfg.frame_input.view()], torch.device("cpu"))
     arrays: dict[str, npt.NDArray[Any]] = {}
     for tag, keys in pairs.items():
         batch = reader.read(keys)

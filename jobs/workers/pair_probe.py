@@ -55,7 +55,7 @@ class PairProbe:
 
     def _embed(self, objective: AlignabilityObjective) -> tuple[list[str], Tensor]:
         device = next(objective.parameters()).device
-        reader = evaluation_reader(self.cfg, self.shards, self.cfg.frame_input, device)
+        reader = evaluation_reader(self.cfg, self.shards, [self.cfg.frame_input.view()], device)
         keys: list[str] = []
         parts: list[Tensor] = []
         for batch in reader.batches(sorted(self.labelled.keys), self.cfg.embed.batch):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from finepseudo.training.objectives import Objective
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import check_room, uses_gpu
 from jobs.config.sections import ResourcesConfig
-from jobs.workers.streams import Place, StreamJob, open_streams
 from jobs.workers.train_loop import Loop, LoopJob, Outcome, any_rank, fail
 from shards.errors import UserError
+from shards.read.streams import StreamInput, StreamReader
+from shards.storage.manifest import Manifest
 
 _REFUSED = f"{UserError.__module__}.{UserError.__qualname__}: "  # how the last line of a worker's trace begins
 
@@ -37,7 +38,7 @@ class TrainJob:
     loop: LoopJob
     shards: Path
     # what is read at every step, the leading stream first
-    streams: tuple[StreamJob, ...]
+    streams: Mapping[str, StreamInput]
     # makes the objective; the same on every rank
     objective: Callable[[], Objective]
     threads: int
@@ -51,14 +52,21 @@ def train_rank(job: TrainJob, rank: int, world: int, device: torch.device, share
     prepare_torch(job.threads, job.deterministic, job.precision)
     loop, problem = None, ""
     try:
-        place = Place(rank=rank, world=world, device=device, sharers=sharers)
-        reader = open_streams(job.streams, job.shards, job.loop.seed, place)
+        reader = open_streams(job, rank, world, device, sharers)
         loop = (job.objective(), reader)
     except UserError as error:
         problem = str(error)
     if any_rank([bool(problem)], device)[0] or loop is None:  # before any rank waits for another
         return fail(job.loop, problem)
     return Loop(job.loop, *loop, device=device).run()
+
+
+def open_streams(job: TrainJob, rank: int, world: int, device: torch.device, sharers: int) -> StreamReader:
+    """Open what one rank reads. The shards are read as the leading stream reads them."""
+    lead = next(iter(job.streams.values())).reader
+    manifest = Manifest.open(job.shards, lead.cache, scattered=not lead.order.shard_window)
+    seed = job.loop.seed
+    return StreamReader(manifest, job.streams, seed=seed, rank=rank, world=world, device=device, sharers=sharers)
 
 
 def _worker(told: dict[str, Any]) -> str:

@@ -48,7 +48,7 @@ Outcome = Literal["done", "preempted", "failed"]
 
 
 class Reader(Protocol):
-    """What the loop needs of what it reads: see `jobs.workers.streams`."""
+    """What the loop needs of what it reads: see `shards.read.streams`."""
 
     @property
     def bad(self) -> Mapping[str, int]:

@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from shards.errors import SampleError, UserError
-from shards.read.augment import draw
-from shards.read.config import ReaderConfig
-from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, import_dali
+from shards.read.config import ReaderConfig, ViewConfig
+from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, at_places, import_dali
 from shards.read.decode import CLOSED_GOP_PROFILES, choose_decoder, wanted_frames
 from shards.read.faults import DecodeError, judged
 from shards.read.resize import views_of
-from shards.read.sampling import frame_indices
+from shards.read.views import DrawnView, draw_views
 from shards.storage.manifest import Manifest, ManifestRow
-from shards.types import NO_LABEL, ClipBatch
+from shards.types import NO_LABEL, ClipBatch, View
 
 MIN_BAD_CLIPS = 3
 """A run never stops for fewer failing clips than this, however small the data set."""
@@ -40,9 +39,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A request whose frames and parameters are drawn and whose bytes are read, and decoded where DALI does not."""
+    """A request whose views are drawn and whose bytes are read, and decoded where DALI does not."""
 
     request: Request
+    views: Sequence[DrawnView]
     sample: Sample
     encoded: bool
 
@@ -57,9 +57,10 @@ class Loaded:
     def take(self) -> ClipBatch:
         """Give the batch to the current stream, which waits for it; the host does not."""
         if self.ready is not None:
-            stream = torch.cuda.current_stream(self.batch.frames.device)
-            stream.wait_event(self.ready)
-            self.batch.frames.record_stream(stream)
+            for view in self.batch.views.values():
+                stream = torch.cuda.current_stream(view.frames.device)
+                stream.wait_event(self.ready)
+                view.frames.record_stream(stream)
         return self.batch
 
 
@@ -71,16 +72,17 @@ class ClipLoader:
     ) -> None:
         """Settle the decoder. `chunk`: clips that go through a graph at once; `total`: clips that may be read.
 
-        `threads` are those of one graph.
+        threads: those of one graph.
+
         UserError when the decoder cannot work here or DALI is not installed.
         """
         import_dali()
         self.manifest, self.cfg, self.chunk, self.total = manifest, cfg, chunk, total
-        self.threads = threads
-        self.device = torch.device(device)
+        self.threads, self.device = threads, torch.device(device)
         self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device)
         self.failures: dict[str, SampleError] = {}
         self.by_pyav: dict[str, str] = {}
+        self._takes = [view.augment for view in cfg.views for _ in range(view.takes)]
         self._closed = manifest.profile in CLOSED_GOP_PROFILES
         self._idle: dict[tuple[bool, bool], list[ClipGraph]] = {}
         self._building = threading.Lock()
@@ -108,7 +110,8 @@ class ClipLoader:
             self._fill(batch, requests[begin : begin + self.chunk], pool)
         for slot, valid in enumerate(batch.valid.tolist()):
             if not valid:
-                batch.frames[slot].zero_()
+                for place in _slot(batch, slot):
+                    place.zero_()
         self._refuse_too_many()
         return batch
 
@@ -116,14 +119,14 @@ class ClipLoader:
         """Put clips into their slots; a failing one leaves zeros and `valid` False."""
         prepared = [clip for clip in pool.map(self._prepare, requests) if clip is not None]
         for encoded in (True, False):
-            clips = [clip for clip in prepared if clip.encoded == encoded]
-            for clip in self._transform(clips, batch.frames):
-                slot, ids = clip.request.slot, torch.from_numpy(clip.sample.ids[clip.sample.order])
-                batch.valid[slot] = True
-                batch.frame_ids[slot] = ids.repeat_interleave(self.cfg.augment.crops, dim=0)
+            for clip in self._transform([clip for clip in prepared if clip.encoded == encoded], batch):
+                batch.valid[clip.request.slot] = True
+                for view, drawn in zip(batch.views.values(), clip.views, strict=True):
+                    crops = view.frame_ids.shape[1] // len(drawn.ids)
+                    view.frame_ids[clip.request.slot] = torch.from_numpy(drawn.ids).repeat_interleave(crops, dim=0)
 
-    def _transform(self, clips: list[_Prepared], frames: Tensor) -> list[_Prepared]:
-        """Run a graph into the clips' slots of frames [B, V, T, C, H, W]; give the clips that could be read.
+    def _transform(self, clips: list[_Prepared], batch: ClipBatch) -> list[_Prepared]:
+        """Run a graph into the clips' slots of every view; give the clips that could be read.
 
         When DALI fails to decode, it is run clip by clip, and what it cannot read PyAV is asked for.
         """
@@ -131,13 +134,13 @@ class ClipLoader:
             return []
         try:
             with self._graph(random=clips[0].request.seed is not None, encoded=clips[0].encoded) as graph:
-                graph.run([clip.sample for clip in clips], [frames[clip.request.slot] for clip in clips])
+                graph.run([clip.sample for clip in clips], [_slot(batch, clip.request.slot) for clip in clips])
         except DecodeError as error:
             if len(clips) > 1:
-                return [good for clip in clips for good in self._transform([clip], frames)]
+                return [good for clip in clips for good in self._transform([clip], batch)]
             self.by_pyav[clips[0].request.key] = str(error)
             again = self._prepare(clips[0].request)
-            return self._transform([again], frames) if again is not None else []
+            return self._transform([again], batch) if again is not None else []
         return clips
 
     def _prepare(self, request: Request) -> _Prepared | None:
@@ -147,32 +150,29 @@ class ClipLoader:
         if self.decoder.by_dali and not encoded:
             self.by_pyav[request.key] = f"{row.codec} {row.width}x{row.height} is nothing for the video engine"
         encoded = encoded and request.key not in self.by_pyav
-        sample = self._sample(request, row, encoded=encoded)
-        if isinstance(sample, SampleError):
-            self.failures[request.key] = sample
-            return None
-        return _Prepared(request, sample, encoded)
-
-    def _sample(self, request: Request, row: ManifestRow, *, encoded: bool) -> Sample | SampleError:
-        """Draw a clip's frames and parameters, read it, and decode it unless it is to stay encoded."""
-        cfg = self.cfg
-        rng = None if request.seed is None else np.random.default_rng(request.seed)
         try:
-            chosen = frame_indices(row.n_frames, cfg.sampling, rng)
-            params = [draw(cfg.augment, rng, view) for view in range(cfg.views)]
-            ids, inverse = np.unique(chosen, return_inverse=True)
-            if ids[-1] >= row.n_frames:
-                raise SampleError(request.key, "too_few_frames", f"frame {ids[-1]} of {row.n_frames}")
-            stored = self.manifest.read(request.key)
-            order = inverse.reshape(chosen.shape).astype(np.int32)
-            if encoded:
-                data = [np.frombuffer(stored, np.uint8)]
-            else:
-                frames = wanted_frames(request.key, stored, ids.tolist(), closed_gops=self._closed)
-                data = views_of(frames, order.repeat(cfg.augment.crops, axis=0), params, cfg.augment.size)
+            drawn = draw_views(self.cfg.views, row.n_frames, request.seed)
+            return _Prepared(request, drawn, self._sample(row, drawn, encoded=encoded), encoded)
         except SampleError as error:
-            return error
-        return Sample(data=data, ids=ids, order=order, params=params, height=row.height, width=row.width)
+            self.failures[request.key] = error
+            return None
+
+    def _sample(self, row: ManifestRow, drawn: Sequence[DrawnView], *, encoded: bool) -> Sample:
+        """Read a clip, and decode all frames of its views in one go unless it is to stay encoded."""
+        params = [place for view in drawn for place in view.params]
+        takes = [take for view in drawn for take in view.ids]
+        ids = np.unique(np.concatenate(takes))
+        if ids[-1] >= row.n_frames:
+            raise SampleError(row.key, "too_few_frames", f"frame {ids[-1]} of {row.n_frames}")
+        stored = self.manifest.read(row.key)
+        orders = [np.searchsorted(ids, take).astype(np.int32) for take in takes]
+        if encoded:
+            data = [np.frombuffer(stored, np.uint8)]
+        else:
+            frames = wanted_frames(row.key, stored, ids.tolist(), closed_gops=self._closed)
+            sizes = [cfg.size for cfg in at_places(self._takes, self._takes)]
+            data = views_of(frames, at_places(self._takes, orders), params, sizes)
+        return Sample(data=data, ids=ids, orders=orders, params=params, height=row.height, width=row.width)
 
     @contextmanager
     def _graph(self, *, random: bool, encoded: bool) -> Iterator[ClipGraph]:
@@ -180,8 +180,7 @@ class ClipLoader:
         spec = GraphSpec(
             batch_size=self.chunk,
             threads=self.threads,
-            views=self.cfg.sampling.count,
-            augment=self.cfg.augment,
+            takes=self._takes,
             random=random,
             decoder=self.decoder.dali_device if encoded else None,
             device=self.device,
@@ -196,13 +195,10 @@ class ClipLoader:
 
     def _empty(self, size: int, requests: Sequence[Request]) -> ClipBatch:
         """Make a batch whose slots are all invalid, with the labels of the requested clips."""
-        cfg = self.cfg
-        side, frames = cfg.augment.size, cfg.sampling.frames
         pinned = self.device.type == "cuda"  # so that nobody has to wait while these small tensors cross
         batch = ClipBatch(
             keys=_keys(size, requests),
-            frames=torch.empty(size, cfg.views, frames, 3, side, side, device=self.device),
-            frame_ids=torch.zeros(size, cfg.views, frames, dtype=torch.int64, pin_memory=pinned),
+            views={view.name: self._empty_view(size, view) for view in self.cfg.views},
             n_frames=torch.zeros(size, dtype=torch.int64, pin_memory=pinned),
             labels=torch.full((size,), NO_LABEL, dtype=torch.int64, pin_memory=pinned),
             pseudo=torch.zeros(size, dtype=torch.bool, pin_memory=pinned),
@@ -214,6 +210,11 @@ class ClipLoader:
             batch.pseudo[request.slot] = request.pseudo
         return batch
 
+    def _empty_view(self, size: int, view: ViewConfig) -> View:
+        side, shape = view.augment.size, (size, view.count, view.frames)
+        ids = torch.zeros(shape, dtype=torch.int64, pin_memory=self.device.type == "cuda")
+        return View(torch.empty(*shape, 3, side, side, device=self.device), ids)
+
     def _refuse_too_many(self) -> None:
         """Stop the run when more clips fail than the config allows."""
         count, total = len(self.failures), self.total
@@ -224,6 +225,11 @@ class ClipLoader:
             f"{count} of {total} clips cannot be read, more than max_bad_fraction = {self.cfg.max_bad_fraction} "
             f"allows; write the shards again or raise the limit. The first: {first}"
         )
+
+
+def _slot(batch: ClipBatch, slot: int) -> list[Tensor]:
+    """List where the places of one clip go, each [T, C, H, W]."""
+    return [place for view in batch.views.values() for place in view.frames[slot]]
 
 
 def _keys(size: int, requests: Sequence[Request]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import torch
 from finepseudo.training.config import OptimConfig
 from jobs.config.training import TrainConfig
 from jobs.workers.train_loop import Loop, LoopJob
+from shards.types import only_view
 from tests.finepseudo.batches import clip_batch, objective
 from tests.jobs.workers.test_host_waits import Same
 
@@ -24,8 +25,8 @@ def test_a_step_on_a_gpu_waits_for_nothing(tmp_path: Path, stage: str) -> None:
     train = TrainConfig(steps=20, optim=OptimConfig(), log_every=20, checkpoint_every=20)
     job = LoopJob(run=tmp_path, folder=tmp_path, stage=stage, train=train, seed=1, tags={})
     batch = clip_batch(views=2 if stage == "gitdl" else 1, invalid=(2,))
-    small = ("frame_ids", "n_frames", "labels", "pseudo")
-    batch = replace(batch, frames=batch.frames.to(device), **{n: getattr(batch, n).pin_memory() for n in small})
+    small = {name: getattr(batch, name).pin_memory() for name in ("n_frames", "labels", "pseudo")}
+    batch = replace(batch, views=only_view(batch.frames.to(device), batch.frame_ids.pin_memory()), **small)
     loop = Loop(job, objective(stage, dropout=0.1), Same(batch, 20), device=device)
     loop.objective.train()
     for _ in range(2):  # kernels are compiled and the optimiser makes its state

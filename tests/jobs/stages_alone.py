@@ -22,10 +22,10 @@ from jobs.workers.embed import Embedder, EmbedJob
 from jobs.workers.evaluate import EvaluateJob, Tester
 from jobs.workers.map_parts import Pool
 from jobs.workers.score import GALLERY, Aligner, ScoreJob, pack_gallery
-from jobs.workers.streams import StreamJob
 from jobs.workers.train import TrainJob, train_rank
 from jobs.workers.train_loop import LoopJob
 from shards.annotations.base import Clip, make_annotations
+from shards.read.streams import StreamInput
 from shards.splits.config import SplitConfig
 from shards.splits.label_split import draw_split, write_split
 from shards.types import ItemTable
@@ -73,7 +73,7 @@ def run_stages(folder: Path, device: torch.device, overrides: tuple[str, ...] = 
         job = TrainJob(
             loop=loop,
             shards=shards,
-            streams=(StreamJob(name=LABELLED, items=items, reader=cfg.reader(inputs, order)),),
+            streams={LABELLED: StreamInput(items=items, reader=cfg.reader(inputs.view(), order=order))},
             objective=make,
             threads=1,
             deterministic=cfg.deterministic,

@@ -17,7 +17,7 @@ from finepseudo.methods.base import LABELLED
 from finepseudo.training.config import CrossEntropyConfig
 from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective, Objective
 from jobs.bench.gpu.timing import device
-from shards.types import ClipBatch
+from shards.types import ClipBatch, only_view
 
 CLASSES = 48
 
@@ -35,16 +35,17 @@ class Shape:
         """Draw a batch, two clips a class: frames on the device, the rest on the host as a reader leaves it."""
         size = (self.clips, self.views, self.frames, 3, self.side, self.side)
         small = {
-            "frame_ids": torch.arange(self.frames).expand(size[:3]).contiguous(),
             "n_frames": torch.full((self.clips,), 4 * self.frames),
             "labels": torch.arange(self.clips) // 2 % CLASSES,
             "pseudo": torch.zeros(self.clips, dtype=torch.bool),
         }
+        ids = torch.arange(self.frames).expand(size[:3]).contiguous()
         if device().type == "cuda":
+            ids = ids.pin_memory()
             small = {name: values.pin_memory() for name, values in small.items()}
         return ClipBatch(
             keys=tuple(f"clip{i}" for i in range(self.clips)),
-            frames=torch.randn(size, device=device()),
+            views=only_view(torch.randn(size, device=device()), ids),
             valid=torch.ones(self.clips, dtype=torch.bool),
             **small,
         )
@@ -52,7 +53,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class FixedReader:
-    """Stands where the clip reader stands and gives one batch again and again: what the loop itself costs."""
+    """Stands where the streams stand and gives one batch again and again: what the loop itself costs."""
 
     batch: ClipBatch
     batches_per_epoch: int

@@ -19,13 +19,13 @@ from finepseudo.training.objectives import Objective
 from jobs.bench.gpu.batches import objectives
 from jobs.bench.gpu.timing import Numbers, device
 from jobs.config.training import TrainConfig
-from jobs.workers.streams import StreamJob
 from jobs.workers.train import TrainJob, train_rank
 from jobs.workers.train_loop import LoopJob
 from shards.bench.clips import make_clips
 from shards.errors import UserError
-from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.reader import ClipReader
+from shards.read.streams import StreamInput
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
@@ -63,8 +63,7 @@ def _items(manifest: Manifest) -> ItemTable:
 def _config(decode: str, frames: int, side: int, batch: int, threads: int) -> ReaderConfig:
     return ReaderConfig(
         order=OrderConfig(batch_size=batch),
-        sampling=SamplingConfig(policy="uniform", frames=frames),
-        augment=AugmentConfig(size=side),
+        views=(ViewConfig(sampling=SamplingConfig(policy="uniform", frames=frames), augment=AugmentConfig(size=side)),),
         decode=decode,  # type: ignore[arg-type]
         threads=threads,
         prefetch=4,
@@ -102,7 +101,7 @@ def train_numbers(folder: Path, manifest: Manifest, decode: str, tiny: bool) -> 
     job = TrainJob(
         loop=loop,
         shards=Path(manifest.folder),
-        streams=(StreamJob(name=LABELLED, items=_items(manifest), reader=cfg),),
+        streams={LABELLED: StreamInput(items=_items(manifest), reader=cfg)},
         objective=functools.partial(_objective, tiny),
         threads=4,
         deterministic=False,

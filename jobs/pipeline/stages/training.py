@@ -15,9 +15,9 @@ from finepseudo.training.objectives import Objective
 from jobs.config.training import TrainConfig
 from jobs.pipeline.stages.base import Run, Stage, name_of
 from jobs.workers.labelling import pseudo_items
-from jobs.workers.streams import StreamJob
 from jobs.workers.train import TrainJob, fit
 from jobs.workers.train_loop import LoopJob, seed_of
+from shards.read.streams import StreamInput
 from shards.types import ItemTable
 
 Tags = Mapping[str, Any]
@@ -56,7 +56,7 @@ class TrainingStage(Stage):
     def fit(
         self,
         schedule: Schedule,
-        streams: Sequence[StreamJob],
+        streams: Mapping[str, StreamInput],
         objective: Callable[[], Objective],
         precision: Precision,
     ) -> None:
@@ -75,7 +75,7 @@ class TrainingStage(Stage):
         job = TrainJob(
             loop=loop,
             shards=self.paths.shards.resolve(),
-            streams=tuple(streams),
+            streams=dict(streams),
             objective=objective,
             threads=cfg.resources.threads,
             deterministic=cfg.deterministic,

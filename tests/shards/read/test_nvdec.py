@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from shards.read import nvdec
-from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.dali_graph import ClipGraph
 from shards.read.decode import DecoderChoice
 from shards.read.faults import DecodeError
@@ -20,6 +20,7 @@ from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 from tests.shards.numbered import number, write
 
+STILL = AugmentConfig(size=64, scale=(1, 1), ratio=(1, 1), flip=0, mean=(0, 0, 0), std=(1, 1, 1))
 CPU = torch.device("cpu")
 H264 = CodecLimits(width=(48, 4096), height=(16, 4096), macroblocks=65536, engines=7)
 # A driver that decodes H.264 in 4:2:0 with 8 bits, by the offsets of cuviddec.h, and refuses to talk about VP8.
@@ -81,8 +82,7 @@ def vp9(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 def read(manifest: Manifest, decode: str) -> ClipReader:
     cfg = ReaderConfig(
         order=OrderConfig(batch_size=3),
-        sampling=SamplingConfig(frames=4),
-        augment=AugmentConfig(size=64, scale=(1, 1), ratio=(1, 1), flip=0, mean=(0, 0, 0), std=(1, 1, 1)),
+        views=(ViewConfig(sampling=SamplingConfig(frames=4), augment=STILL),),
         decode=decode,  # type: ignore[arg-type]
     )
     return ClipReader(manifest, ItemTable.unlabelled(KEYS), cfg, seed=1)

@@ -17,7 +17,7 @@ import torch
 
 from shards.errors import UserError
 from shards.read import reader as reader_module
-from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
@@ -26,6 +26,7 @@ from tests.shards.numbered import number, shard, write
 
 LENGTHS = {f"clip{i:02d}": (18, 25, 36, 5, 40, 31, 29)[i % 7] for i in range(14)}
 KEYS = list(LENGTHS)
+EIGHT = SamplingConfig(frames=8)
 STILL = AugmentConfig(size=64, scale=(1, 1), ratio=(1, 1), flip=0, mean=(0, 0, 0), std=(1, 1, 1))
 REAL = Path(__file__).parents[4] / "shared" / "data" / "clips"
 
@@ -51,9 +52,15 @@ def items(keys: Sequence[str] = KEYS) -> ItemTable:
     return ItemTable(keys=keys, labels=np.arange(n, dtype=np.int32) % 5, pseudo=np.arange(n) % 2 == 1)
 
 
-def config(batch: int = 4, sampler: str = "shuffle", **changes: Any) -> ReaderConfig:
+def config(
+    batch: int = 4,
+    sampler: str = "shuffle",
+    sampling: SamplingConfig = EIGHT,
+    augment: AugmentConfig = STILL,
+    **changes: Any,
+) -> ReaderConfig:
     order = OrderConfig(batch_size=batch, sampler=sampler)  # type: ignore[arg-type]
-    return replace(ReaderConfig(order=order, sampling=SamplingConfig(frames=8), augment=STILL), **changes)
+    return ReaderConfig(order=order, **{"views": (ViewConfig(sampling=sampling, augment=augment),), **changes})
 
 
 def numbers(frames: torch.Tensor, row: int = 0) -> list[int]:
@@ -293,8 +300,6 @@ def test_a_shard_that_vanishes_is_a_reason_not_a_crash(h264: Manifest, tmp_path:
 def test_refusals_before_the_first_clip(h264: Manifest) -> None:
     with pytest.raises(UserError, match=r"4 of 5 clips are not in the shards .*: a, b, c; "):
         ClipReader(h264, items(["a", "b", "c", KEYS[0], "d"]), config(), seed=1)
-    with pytest.raises(UserError, match="cannot be shared by 3 workers"):
-        ClipReader(h264, items(), config(), seed=1, world=3)
     with pytest.raises(UserError, match="dali-cpu cannot decode h264"):
         ClipReader(h264, items(), config(decode="dali-cpu"), seed=1)
     with pytest.raises(UserError, match="1 of 2 clips are not in the shards"):
