@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from finepseudo.training.checkpoint import drop_damaged
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import check_room, uses_gpu
 from jobs.config.sections import ResourcesConfig
@@ -81,6 +83,8 @@ def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] =
     """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can mend."""
     job.loop.folder.mkdir(parents=True, exist_ok=True)
     (job.loop.folder / FAILURE).unlink(missing_ok=True)
+    for path in drop_damaged(job.loop.folder / CHECKPOINTS):
+        sys.stderr.write(f"warning: {path} was damaged; training goes on from the checkpoint before it\n")
     outcome = _fit(job, resources, callbacks)
     if outcome == "preempted":
         raise Preempted
