@@ -41,6 +41,10 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
     if arguments.print_config:
         sys.stdout.write(to_yaml(cfg))
         return 0
+    if arguments.dry_run and arguments.command == "tune":
+        from jobs.tune import tune
+
+        return tune.dry_run(cfg, Path(arguments.space))
     if arguments.dry_run and arguments.command != "launch":
         from jobs.cli.dry_run import dry_run
 

@@ -1,7 +1,7 @@
 """`finepseudo tune SPACE`: a Ray Tune search over the keys of metric learning; each trial is a Ray Train run.
 
 Data, split and pre-training come from one base run and are made once. A trial trains on a part of the labelled clips
-and is judged by pair verification on the rest. Resume is the same command: finished trials are not run again.
+and is judged by pair verification on the rest. Resume is the same command: a trial that has ended is not run again.
 """
 
 from __future__ import annotations
@@ -10,94 +10,68 @@ import csv
 import io
 import math
 import os
+import shutil
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import yaml
-
-from finepseudo.run_folder.files import sha256_json, write_text
-from finepseudo.run_folder.layout import RunPaths
+from finepseudo.run_folder.files import write_text
 from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import uses_gpu
 from jobs.cluster.session import ray_session
-from jobs.config.build import build, merge, plain, set_dotted
-from jobs.config.run import RunConfig, part
+from jobs.config.run import RunConfig
 from jobs.pipeline.plan import Plan, make_plan, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.stages import Stages
 from jobs.progress import Reporter
-from jobs.workers import models
-from jobs.workers.pair_probe import PairProbe
-from jobs.workers.train import TrainJob, fit
-from jobs.workers.train_loop import WEIGHTS, LoopJob, seed_of, total_steps
-from shards.errors import UserError
-from shards.read.order import batches_per_epoch
-from shards.types import ItemTable
+from jobs.tune.space import SpaceConfig, first_value, read_space, sweep_folder, to_space, with_values
+from jobs.tune.trials import METRIC, end_trial, result_of, run_trial, tidy, trial_folder
 
-METRIC = "tune/average_precision"
-SEARCHES = ("uniform", "loguniform", "quniform", "randint", "choice", "grid_search")
-ENCODER_KEYS = ("frame_stage.", "frame_encoder.dropout", "frame_input.")
+if TYPE_CHECKING:
+    from ray.tune import Callback
+
 BASE_KINDS = frozenset({"data", "split", "pretrain"})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpaceConfig:
-    """One space file."""
-
-    # dotted key of the configuration -> {search: arguments}, or a value
-    space: Mapping[str, Any]
-    # trials drawn from the space
-    samples: int = 8
-    # seed of the draw
-    seed: int = 0
-    # share of each class's labelled clips held out
-    holdout: float = 0.34
-    # reports of a trial
-    reports: int = 4
-    # reports before ASHA may stop a trial
-    grace: int = 1
-    # ASHA keeps one of so many
-    reduction: int = 2
-    # trials at the same time; null = what the cluster holds
-    concurrent: int | None = field(default=None)
-
-    def __post_init__(self) -> None:
-        """Refuse spaces that cannot be searched."""
-        if min(self.samples, self.reports, self.grace) < 1 or self.reduction < 2:
-            raise ValueError("samples, reports and grace must be at least 1, reduction at least 2")
-        if not 0 < self.holdout < 1:
-            raise ValueError(f"holdout {self.holdout} must lie in (0, 1)")
-        for key, value in self.space.items():
-            if not key.startswith(ENCODER_KEYS):
-                raise ValueError(f"space: {key} is not searched here; keys begin with {' or '.join(ENCODER_KEYS)}")
-            if isinstance(value, Mapping) and (len(value) != 1 or next(iter(value)) not in SEARCHES):
-                raise ValueError(f"space.{key}: {dict(value)}; write {{search: [..]}}, one of {', '.join(SEARCHES)}")
+def read_sweep(cfg: RunConfig, path: Path) -> tuple[RunConfig, SpaceConfig]:
+    """Read a space file for a run; `UserError` for keys and values that the run does not take."""
+    space = read_space(path)
+    with_values(cfg, {key: first_value(value) for key, value in space.space.items()})
+    return replace(cfg, seeds=cfg.seeds[:1], strategies=("collaborative",)), space
 
 
-def read_space(path: Path) -> SpaceConfig:
-    """Read a space file."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"space {path}: cannot be read ({' '.join(str(error).split())})") from error
-    return build(SpaceConfig, values, str(path))
+def dry_run(cfg: RunConfig, path: Path) -> int:
+    """Print what a sweep would search, how much of it is there and which stages of the base run it makes first."""
+    cfg, space = read_sweep(cfg, path)
+    folder = sweep_folder(cfg, path, space)
+    with Reporter(cfg.folder, tensorboard=False) as reporter:
+        base = [task.name for task in unfinished(make_plan(cfg, Stages(cfg, reporter)), BASE_KINDS)]
+    there = len(list((folder / "trials").glob("*/ended.json")))
+    at_once = "as many at a time as the cluster holds" if space.concurrent is None else f"{space.concurrent} at a time"
+    lines = [
+        f"sweep       {folder}",
+        f"trials      {space.trials()}, {at_once}, {space.reports} reports each; {there} have ended already",
+        f"workers     {cfg.resources.workers} a trial, {cfg.resources.cpus_per_worker:g} CPUs each",
+        f"base run    {', '.join(base) if base else 'done'}",
+        *(f"  {key}: {value}" for key, value in space.space.items()),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
 
 
 def tune(cfg: RunConfig, path: Path, *, force: bool = False) -> int:
     """Search the space; prints the table and writes results.csv. Returns 0, or raises `Preempted` when unfinished."""
-    space = read_space(path)
-    with_values(cfg, {key: first_value(value) for key, value in space.space.items()})  # refuses unknown keys now
-    cfg = replace(cfg, seeds=cfg.seeds[:1], strategies=("collaborative",))
+    cfg, space = read_sweep(cfg, path)
     with locked(cfg.folder), Reporter(cfg.folder) as reporter:
         forced = refuse_other_data(cfg, force=force)
         stages = Stages(cfg, reporter)
@@ -118,154 +92,73 @@ def _tune(cfg: RunConfig, stages: Stages, base: Plan, folder: Path, space: Space
             version = source_version()
             write_environment(cfg, version)
             run_plan(cfg, stages, base, version, BASE_KINDS)
-        reporter.say(f"sweep: {space.samples} trials in {folder}")
+        reporter.say(f"sweep: {space.trials()} trials in {folder}")
         rows = _search(cfg, space, folder)
         write_results(folder / "results.csv", rows, list(space.space))
         reporter.say(render(rows, list(space.space)))
         reporter.say(f"results: {folder / 'results.csv'}")
         if preempt.requested(cfg.folder) or any(row["state"] == "unfinished" for row in rows):
             raise Preempted
-    return 0 if any(row["state"] == "done" for row in rows) else 1
-
-
-def sweep_folder(cfg: RunConfig, path: Path, space: SpaceConfig) -> Path:
-    """Name the folder of a sweep by what it searches and from where: another space is another sweep."""
-    parts = part(cfg, "data", "split", "frame_encoder", "frame_input", "pretrain", "frame_stage", "seeds")
-    searched = {name: value for name, value in plain(space).items() if name != "concurrent"}  # it changes speed alone
-    return cfg.folder / "tune" / f"{path.stem}-{sha256_json([searched, parts])[:8]}"
-
-
-def first_value(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
-    """Take one value of a search, to see whether the key exists and takes it."""
-    if not isinstance(value, Mapping):
-        return value
-    arguments = next(iter(value.values()))
-    return arguments[0] if arguments else None
-
-
-def with_values(cfg: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """Lay dotted values over a configuration; a value may be a mapping of keys that are searched together."""
-    over: dict[str, Any] = {}
-    for key, value in sorted(values.items()):  # a section before its keys
-        set_dotted(over, key, value)
-    return build(RunConfig, merge(plain(cfg), over))
-
-
-def hold_out(labelled: ItemTable, share: float, seed: int) -> tuple[ItemTable, list[str]]:
-    """Take ceil(share n) of each class's labelled clips out of training, never the last: (rest, keys held out)."""
-    rng = np.random.default_rng(seed_of(seed, "hold out") % 2**32)
-    held: list[int] = []
-    for label in np.unique(labelled.labels):
-        places = rng.permutation(np.flatnonzero(labelled.labels == label))
-        held += places[: min(math.ceil(share * len(places)), len(places) - 1)].tolist()
-    if not held:
-        raise UserError("tune: no class has two labelled clips, nothing can be held out; raise split.ratio")
-    rest = np.setdiff1d(np.arange(len(labelled)), held)
-    kept = ItemTable(keys=[labelled.keys[i] for i in rest], labels=labelled.labels[rest], pseudo=labelled.pseudo[rest])
-    return kept, sorted(labelled.keys[i] for i in held)
-
-
-def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
-    """Describe the training of one trial."""
-    paths, seed = RunPaths(cfg.folder), cfg.seeds[0]
-    from shards.splits.label_split import read_split
-
-    labelled = read_split(paths.split(seed)).items("labelled")
-    items, held = hold_out(labelled, space.holdout, seed)
-    stage = cfg.frame_stage
-    steps = total_steps(stage.train, batches_per_epoch(items, stage.order))
-    every = max(1, math.ceil(steps / space.reports))
-    probe = PairProbe(cfg=cfg, shards=paths.shards.resolve(), labelled=labelled, held=frozenset(held))
-    tags = {"seed": seed, "strategy": None, "round": 0, "stage": f"tune-{folder.name}"}
-    loop = LoopJob(
-        run=paths.root.resolve(),
-        folder=folder,
-        stage=f"tune/{folder.name}",
-        train=replace(stage.train, checkpoint_every=every),
-        seed=seed_of(seed, "frame_encoder", 0),
-        tags=tags,
-        probe=probe,
-        probe_every=every,
-    )
-    weights = (paths.seed(seed) / "pretrain" / WEIGHTS).resolve()
-    return TrainJob(
-        loop=loop,
-        shards=paths.shards.resolve(),
-        items=items,
-        reader=cfg.reader(cfg.frame_input, stage.order),
-        objective=partial(models.alignability, cfg, seed, weights),
-        threads=cfg.resources.threads,
-        deterministic=cfg.deterministic,
-    )
-
-
-def _trial(values: dict[str, Any], *, cfg: RunConfig, space: SpaceConfig, folder: Path) -> None:
-    """Drive one trial: the function Ray Tune runs."""
-    import ray.tune
-    from ray.tune.integration.ray_train import TuneReportCallback
-
-    chosen = with_values(cfg, values)
-    trial = folder / "trials" / ray.tune.get_context().get_trial_id()
-    fit(trial_job(chosen, space, trial), chosen.resources, callbacks=[TuneReportCallback()])
-
-
-def to_space(space: SpaceConfig) -> dict[str, Any]:
-    """Turn the space file into Ray Tune's words."""
-    from ray import tune as ray_tune
-
-    made: dict[str, Any] = {}
-    for key, value in space.space.items():
-        if not isinstance(value, Mapping):
-            made[key] = value
-            continue
-        search, arguments = next(iter(value.items()))
-        call: Callable[..., Any] = getattr(ray_tune, search)
-        made[key] = call(arguments) if search in ("choice", "grid_search") else call(*arguments)
-    return made
+    return 0 if any(row["state"] in ("done", "stopped") for row in rows) else 1
 
 
 def _search(cfg: RunConfig, space: SpaceConfig, folder: Path) -> list[dict[str, Any]]:
-    """Run or resume the sweep; one row a trial, the best first."""
+    """Run the sweep, or what is left of it; one row a trial."""
     from ray import tune as ray_tune
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.basic_variant import BasicVariantGenerator
 
-    absolute = replace(cfg, out=str(Path(cfg.out).resolve()))
-    trainable = ray_tune.with_resources(
-        partial(_trial, cfg=absolute, space=space, folder=folder.resolve()), {"CPU": 0.01}
-    )
+    absolute, folder = replace(cfg, out=str(Path(cfg.out).resolve())), folder.resolve()
     at_once = space.concurrent or fitting_trials(cfg)
-    if ray_tune.Tuner.can_restore(str(folder.resolve())):
-        tuner = ray_tune.Tuner.restore(
-            str(folder.resolve()), trainable, resume_unfinished=True, resume_errored=True, param_space=to_space(space)
-        )
-    else:
-        tuner = ray_tune.Tuner(
-            trainable,
-            param_space=to_space(space),
-            tune_config=ray_tune.TuneConfig(
-                metric=METRIC,
-                mode="max",
-                num_samples=space.samples,
-                max_concurrent_trials=at_once,
-                scheduler=ASHAScheduler(
-                    time_attr="training_iteration",
-                    max_t=space.reports,
-                    grace_period=min(space.grace, space.reports),
-                    reduction_factor=space.reduction,
-                ),
-                search_alg=BasicVariantGenerator(random_state=space.seed),
+    for old in folder.glob("ray-*"):  # of a sweep that was killed
+        shutil.rmtree(old, ignore_errors=True)
+    scratch = f"ray-{uuid.uuid4().hex[:8]}"  # what Ray Tune notes; our own folders of the trials decide what is left
+    tuner = ray_tune.Tuner(
+        ray_tune.with_resources(partial(run_trial, cfg=absolute, space=space, folder=folder), {"CPU": 0.01}),
+        param_space=to_space(space),
+        tune_config=ray_tune.TuneConfig(
+            metric=METRIC,
+            mode="max",
+            num_samples=space.samples,
+            scheduler=ASHAScheduler(
+                time_attr="training_iteration",
+                max_t=space.reports,
+                grace_period=min(space.grace, space.reports),
+                reduction_factor=space.reduction,
             ),
-            run_config=ray_tune.RunConfig(
-                name=folder.name,
-                storage_path=str(folder.resolve().parent),
-                verbose=0,
-                failure_config=ray_tune.FailureConfig(max_failures=1),
-            ),
-        )
+            # the cap belongs here: TuneConfig's own does not reach a generator that is given
+            search_alg=BasicVariantGenerator(max_concurrent=at_once, random_state=space.seed),
+        ),
+        run_config=ray_tune.RunConfig(
+            name=scratch,
+            storage_path=str(folder),
+            verbose=0,
+            failure_config=ray_tune.FailureConfig(max_failures=1),
+            callbacks=[_ends_to(folder, space.reports)],
+        ),
+    )
     with _interrupted_by(cfg.folder):
         results = tuner.fit()
-    return [_row(result, space) for result in results]
+    shutil.rmtree(folder / scratch, ignore_errors=True)
+    rows = {}
+    for result in results:
+        values = {key: (result.config or {}).get(key) for key in space.space}
+        trial = trial_folder(folder, result.config or {})
+        rows[trial.name] = result_of(trial, result.error) | values
+        tidy(trial)
+    return list(rows.values())
+
+
+def _ends_to(folder: Path, reports: int) -> Callback:
+    """Note at once which trials the scheduler has ended, and whether before their time."""
+    from ray.tune import Callback
+
+    class Ends(Callback):  # type: ignore[misc]
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ANN401
+            last = (trial.last_result or {}).get("training_iteration", 0)
+            end_trial(trial_folder(folder, trial.config), "done" if last >= reports else "stopped")
+
+    return Ends()
 
 
 @contextmanager
@@ -296,18 +189,6 @@ def fitting_trials(cfg: RunConfig) -> int:
     if uses_gpu(wanted):
         return max(1, int(have["GPU"]) // wanted.workers)
     return max(1, int((have.get("CPU", 1) - 1) / (wanted.workers * wanted.cpus_per_worker)))
-
-
-def _row(result: Any, space: SpaceConfig) -> dict[str, Any]:  # noqa: ANN401 - a result of Ray's
-    metrics = result.metrics or {}
-    done = bool(metrics.get("done")) or metrics.get("training_iteration", 0) >= space.reports
-    row = {
-        "trial": metrics.get("trial_id", Path(result.path).name),
-        "state": "failed" if result.error else "done" if done else "unfinished",
-        "reports": metrics.get("training_iteration", 0),
-        METRIC: metrics.get(METRIC),
-    }
-    return row | {key: (result.config or {}).get(key) for key in space.space}
 
 
 def _order(row: Mapping[str, Any]) -> float:

@@ -1,0 +1,109 @@
+"""What a space file may say: keys of metric learning with the values that are searched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finepseudo.run_folder.files import sha256_json
+from jobs.config.build import build, merge, plain, set_dotted
+from jobs.config.run import RunConfig, part
+from shards.errors import UserError
+
+SEARCHES = ("uniform", "loguniform", "quniform", "randint", "choice", "grid_search")
+ENCODER_KEYS = ("frame_stage.", "frame_encoder.dropout", "frame_input.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpaceConfig:
+    """One space file."""
+
+    # dotted key of the configuration -> {search: arguments}, or a value
+    space: Mapping[str, Any]
+    # trials drawn from the space
+    samples: int = 8
+    # seed of the draw
+    seed: int = 0
+    # share of each class's labelled clips held out
+    holdout: float = 0.34
+    # reports of a trial
+    reports: int = 4
+    # reports before ASHA may stop a trial
+    grace: int = 1
+    # ASHA keeps one of so many
+    reduction: int = 2
+    # trials at the same time; null = what the cluster holds
+    concurrent: int | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        """Refuse spaces that cannot be searched."""
+        if min(self.samples, self.reports, self.grace) < 1 or self.reduction < 2:
+            raise ValueError("samples, reports and grace must be at least 1, reduction at least 2")
+        if not 0 < self.holdout < 1:
+            raise ValueError(f"holdout {self.holdout} must lie in (0, 1)")
+        for key, value in self.space.items():
+            if not key.startswith(ENCODER_KEYS):
+                raise ValueError(f"space: {key} is not searched here; keys begin with {' or '.join(ENCODER_KEYS)}")
+            if isinstance(value, Mapping) and (len(value) != 1 or next(iter(value)) not in SEARCHES):
+                raise ValueError(f"space.{key}: {dict(value)}; write {{search: [..]}}, one of {', '.join(SEARCHES)}")
+
+    def trials(self) -> int:
+        """Count the trials: `samples` draws, each of every value of a grid."""
+        grids = [value["grid_search"] for value in self.space.values() if _is_grid(value)]
+        return self.samples * math.prod(len(grid) for grid in grids)
+
+
+def _is_grid(value: object) -> bool:
+    return isinstance(value, Mapping) and "grid_search" in value
+
+
+def read_space(path: Path) -> SpaceConfig:
+    """Read a space file."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"space {path}: cannot be read ({' '.join(str(error).split())})") from error
+    return build(SpaceConfig, values, str(path))
+
+
+def sweep_folder(cfg: RunConfig, path: Path, space: SpaceConfig) -> Path:
+    """Name the folder of a sweep by what it searches and from where: another space is another sweep."""
+    parts = part(cfg, "data", "split", "frame_encoder", "frame_input", "pretrain", "frame_stage", "seeds")
+    searched = {name: value for name, value in plain(space).items() if name != "concurrent"}  # it changes speed alone
+    return cfg.folder / "tune" / f"{path.stem}-{sha256_json([searched, parts])[:8]}"
+
+
+def first_value(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
+    """Take one value of a search, to see whether the key exists and takes it."""
+    if not isinstance(value, Mapping):
+        return value
+    arguments = next(iter(value.values()))
+    return arguments[0] if arguments else None
+
+
+def with_values(cfg: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """Lay dotted values over a configuration; a value may be a mapping of keys that are searched together."""
+    over: dict[str, Any] = {}
+    for key, value in sorted(values.items()):  # a section before its keys
+        set_dotted(over, key, value)
+    return build(RunConfig, merge(plain(cfg), over))
+
+
+def to_space(space: SpaceConfig) -> dict[str, Any]:
+    """Turn the space file into Ray Tune's words."""
+    from ray import tune as ray_tune
+
+    made: dict[str, Any] = {}
+    for key, value in space.space.items():
+        if not isinstance(value, Mapping):
+            made[key] = value
+            continue
+        search, arguments = next(iter(value.items()))
+        call: Callable[..., Any] = getattr(ray_tune, search)
+        made[key] = call(arguments) if search in ("choice", "grid_search") else call(*arguments)
+    return made
