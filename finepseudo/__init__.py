@@ -1,7 +1,7 @@
 """Floor 2: the method. Tensors and tables in, tensors and tables out; no ray, no tar files.
 
-Of `shards` it takes errors, types and the way of writing files. On top of each other, each importing only what stands
-below it:
+Of `shards` it takes errors, settings, types and the way of writing files. On top of each other, each importing only
+what stands below it:
 
     bench
     methods | evaluation | report
@@ -9,6 +9,7 @@ below it:
     alignment | encoders
     soft_dtw | run_folder
     distributed
+    precision
 
 `recipes` and `templates` hold data files.
 """

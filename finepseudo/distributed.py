@@ -8,13 +8,15 @@ is the identity on its argument.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
+
+from finepseudo.batch_norm import BatchNormAcrossRanks as _BatchNormAcrossRanks
+from finepseudo.batch_norm import Running
+from finepseudo.precision import Precision
 
 
 def world_size() -> int:
@@ -30,9 +32,6 @@ def rank() -> int:
 def widened(x: Tensor) -> Tensor:
     """Return x in float32, or in float64 if it came so: what sums and losses are computed in."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-Precision = Literal["fp32", "bf16"]
 
 
 def computed_in(precision: Precision, device: torch.device) -> torch.autocast:
@@ -108,46 +107,6 @@ def global_mean(values: Tensor, counted: Tensor) -> Tensor:
     return total / count.clamp(min=1)
 
 
-class _BatchNormAcrossRanks(torch.autograd.Function):
-    """y = (x - mean) / std * weight + bias with mean and variance over the rows of every rank, 32 bit at least."""
-
-    @staticmethod
-    def forward(
-        ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        axes = [0, *range(2, x.dim())]
-        values = widened(x)
-        total = torch.cat([values.sum(axes), values.new_tensor([values.numel() / max(values.shape[1], 1)])])
-        dist.all_reduce(total)
-        count = total[-1:].clamp(min=1)
-        mean = total[:-1] / count
-        square = (values - _as_channels(mean, x)).square().sum(axes)  # second pass: no cancellation
-        dist.all_reduce(square)
-        variance = square / count
-        inverse_std = (variance + eps).rsqrt()
-        ctx.save_for_backward(x, weight, mean, inverse_std, count)
-        y = (values - _as_channels(mean, x)) * _as_channels(inverse_std * weight, x) + _as_channels(bias, x)
-        ctx.mark_non_differentiable(mean, variance, count)
-        return y.to(x.dtype), mean, variance, count
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: _Context, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, weight, mean, inverse_std, count = ctx.saved_tensors
-        axes = [0, *range(2, x.dim())]
-        dy = widened(grad)
-        normalised = (widened(x) - _as_channels(mean, x)) * _as_channels(inverse_std, x)
-        grad_bias, grad_weight = dy.sum(axes), (dy * normalised).sum(axes)
-        sums = torch.stack([grad_bias, grad_weight])
-        dist.all_reduce(sums)
-        centred = dy - _as_channels(sums[0] / count, x) - normalised * _as_channels(sums[1] / count, x)
-        return (centred * _as_channels(inverse_std * weight, x)).to(x.dtype), grad_weight, grad_bias, None
-
-
-def _as_channels(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(1, -1, *[1] * (like.dim() - 2))
-
-
 class SyncBatchNorm(nn.Module):
     """Batch normalisation of [N, C, ...] whose statistics cover every rank's rows; runs on gloo as on NCCL.
 
@@ -175,8 +134,9 @@ class SyncBatchNorm(nn.Module):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         if world_size() == 1:
             return self._local(x)
-        y, mean, variance, count = _BatchNormAcrossRanks.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
-        self._update(mean, variance, count)
+        self.num_batches_tracked += 1
+        running = Running(self.running_mean, self.running_var, self.momentum)
+        y, _ = _BatchNormAcrossRanks.apply(x, self.weight, self.bias, self.eps, running)  # type: ignore[no-untyped-call]
         return y  # type: ignore[no-any-return]
 
     def _local(self, x: Tensor) -> Tensor:
@@ -186,10 +146,3 @@ class SyncBatchNorm(nn.Module):
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
         )
-
-    @torch.no_grad()
-    def _update(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        self.num_batches_tracked += 1
-        unbiased = variance * count / (count - 1).clamp(min=1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(unbiased, self.momentum)

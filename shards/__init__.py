@@ -10,5 +10,6 @@ On top of each other, each importing only what stands below it:
     storage | synthetic
     files
     types
+    settings
     errors
 """

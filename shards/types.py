@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # tables and plans speak these words too, and need no torch
+    import torch
+    from torch import Tensor
 
 NO_LABEL = -1
 """Label of a clip whose class training code must not know (unlabelled) or that has none."""

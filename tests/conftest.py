@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("shared machines", deadline=None)  # a test that is slow today is not wrong
+settings.load_profile("shared machines")
 
 
 @pytest.fixture

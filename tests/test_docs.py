@@ -64,11 +64,18 @@ def desk(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "line", [line for line in commands("finepseudo") if " bench " not in line and " check " not in line]
+    "line", [line for line in commands("finepseudo") if not re.search(r" (bench|check|keys|schema)\b", line)]
 )
 def test_run_and_tune_plan_what_the_readme_says(line, desk):
     done = finepseudo(line, desk, "--dry-run")
     assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("line", [line for line in commands("finepseudo") if re.search(r" (keys|schema)\b", line)])
+def test_keys_and_schema_print_what_is_declared(line, tmp_path):
+    done = finepseudo(line, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "margin m of the triplet loss" in done.stdout
 
 
 @pytest.mark.slow

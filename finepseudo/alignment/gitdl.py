@@ -7,35 +7,13 @@ Shapes: B clips, T frames, P projection size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from finepseudo.alignment.config import GitdlConfig
 from finepseudo.distributed import widened
 
 _NEVER = -1e9  # logit of a frame that is not shared: exp gives 0 without the NaN of infinity minus infinity
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GitdlConfig:
-    """Constants of eq. (9)."""
-
-    # paper, sec 4.2
-    tau: float = 0.1
-    # paper, sec 4.2: peak of the Gaussian; 0 gives the row "w/o gaussian" of Table 9
-    mu: float = 0.99
-    # paper, sec 4.2, as standard deviation (another line says variance); in units of the common window
-    sigma: float = 0.2
-    # open in the paper: whether the positive in the denominator is weighted too (then the loss can go negative)
-    weight_positive: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse constants outside their range."""
-        if self.tau <= 0 or self.sigma <= 0:
-            raise ValueError(f"tau {self.tau} and sigma {self.sigma} must be positive")
-        if not 0 <= self.mu < 1:
-            raise ValueError(f"mu {self.mu} must lie in [0, 1): at 1 the weight of the frame itself vanishes")
 
 
 def common_frames(ids_g: Tensor, ids_l: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,22 +14,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig, ScorerConfig
 from finepseudo.alignment.gallery import build_gallery, class_scores
-from finepseudo.alignment.gitdl import GitdlConfig
-from finepseudo.alignment.scorer import AlignabilityConfig, AlignabilityScorer, ScorerConfig
+from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.bench.training import ClipSource, Rows, balanced, in_chunks, shuffled, train
-from finepseudo.encoders.action_encoder import ActionEncoder, ActionEncoderConfig, build_action_encoder
-from finepseudo.encoders.frame_encoder import FrameEncoder, FrameEncoderConfig, build_frame_encoder
+from finepseudo.encoders.action_encoder import ActionEncoder, build_action_encoder
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.encoders.frame_encoder import FrameEncoder, build_frame_encoder
 from finepseudo.evaluation.metrics import average_precision, balanced_pairs
-from finepseudo.methods.pseudo_labels import PseudoLabelConfig, Strategy, label_pool
+from finepseudo.methods.config import PseudoLabelConfig, Strategy
+from finepseudo.methods.pseudo_labels import label_pool
 from finepseudo.soft_dtw import soft_dtw_pairwise
-from finepseudo.training.objectives import (
-    AlignabilityObjective,
-    CrossEntropyConfig,
-    CrossEntropyObjective,
-    GitdlObjective,
-)
-from finepseudo.training.optim import OptimConfig
+from finepseudo.training.config import CrossEntropyConfig, OptimConfig
+from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective
 from shards.types import ClipBatch
 
 METHODS: tuple[Strategy | None, ...] = (None, "confidence", "collaborative")

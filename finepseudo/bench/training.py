@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from finepseudo.training.config import OptimConfig
 from finepseudo.training.objectives import StepOutput
-from finepseudo.training.optim import OptimConfig, build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from finepseudo.training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from shards.types import ClipBatch
 
 Rows = npt.NDArray[np.int64]

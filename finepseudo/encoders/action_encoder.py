@@ -6,49 +6,16 @@ Shapes: B clips, T frames, C classes, D features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from finepseudo.distributed import Precision, SyncBatchNorm, computed_in, widened
+from finepseudo.distributed import SyncBatchNorm, computed_in, widened
+from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.encoders.pooling import bin_means
 from finepseudo.encoders.weights import WeightsRecord, load_into
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ActionEncoderConfig:
-    """Choice and start of f_E."""
-
-    # paper, sec 4.1: R(2+1)D-18 on the fine-grained sets; tiny is this project's stand-in for a CPU
-    variant: Literal["r2plus1d_18", "tiny"] = "r2plus1d_18"
-    # first block of the last stage: torchvision's, or TCLR's undivided dilated convolution without temporal stride
-    layer4: Literal["torchvision", "tclr"] = "torchvision"
-    # paper, sec 4.2: TCLR on Kinetics-400; random where no file is given, and reported so
-    init: Literal["tclr", "kinetics_sup", "random"] = "random"
-    # checkpoint file; needed unless init is random
-    weights: str | None = None
-    # open in the paper; bf16 is autocast of the backbone alone, the classification layer and the loss stay in float32
-    precision: Precision = "fp32"
-    # open in the paper; dropout before the last layer, the source of chance of MC-dropout (UPS trains with .3)
-    dropout: float = 0.3
-    # UPS: passes of MC-dropout for the strategy `uncertainty`
-    mc_passes: int = 10
-
-    def __post_init__(self) -> None:
-        """Refuse an initialisation without its file or for another network."""
-        if (self.init == "random") != (self.weights is None):
-            raise ValueError(f"init {self.init} with weights {self.weights}: give both, or init random and no weights")
-        if self.variant == "tiny" and (self.init != "random" or self.layer4 != "torchvision"):
-            raise ValueError(f"variant tiny takes no init {self.init} or layer4 {self.layer4}: use variant r2plus1d_18")
-        if (self.init == "tclr") != (self.layer4 == "tclr") and self.init != "random":
-            raise ValueError(f"init {self.init} does not fit layer4 {self.layer4}: TCLR's weights need layer4 tclr")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout {self.dropout} must lie in [0, 1)")
-        if self.mc_passes < 2:
-            raise ValueError(f"mc_passes {self.mc_passes} must be at least 2 to have a spread")
 
 
 def _conv2plus1d(inputs: int, outputs: int, middle: int, stride: int) -> nn.Sequential:

@@ -67,7 +67,8 @@ def pseudo_label_metrics(table: pa.Table, truth: Mapping[str, int], classes: Seq
 
     precision is that of the accepted labels, precision_A and precision_E those of either encoder's own vote on them;
     None where nothing was accepted or no clip has a true label. Clips whose truth is unknown (-1) count in coverage
-    only. A truth beyond `classes` is a novel class of an open world: a label accepted for it is wrong, and
+    only; `judged` counts the accepted ones whose truth is known. A truth beyond `classes` is a novel class of an open
+    world: a label accepted for it is wrong, and
     novel_acceptance is the share of such clips that were accepted (None without any).
     Raises UserError for a key without an entry in `truth`.
     """
@@ -83,6 +84,7 @@ def pseudo_label_metrics(table: pa.Table, truth: Mapping[str, int], classes: Seq
     novel = true >= len(classes)
     return {
         "accepted": int(accepted.sum()),
+        "judged": int(judged.sum()),
         "pool": len(keys),
         "coverage": _fraction(accepted.sum(), len(keys)) or 0.0,
         "precision": _fraction(correct.sum(), judged.sum()),
@@ -90,6 +92,7 @@ def pseudo_label_metrics(table: pa.Table, truth: Mapping[str, int], classes: Seq
             {
                 "class": name,
                 "accepted": int((accepted & (votes["label"] == i)).sum()),
+                "judged": int((judged & (votes["label"] == i)).sum()),
                 "correct": int((correct & (votes["label"] == i)).sum()),
             }
             for i, name in enumerate(classes)

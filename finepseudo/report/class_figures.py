@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -55,32 +55,54 @@ def class_accuracy(pairs: Sequence[ClassPair], hues: tuple[str, str], titles: tu
     return plot.draw(f"Accuracy of {len(shown)} of {len(pairs)} classes, {titles[1]} against {titles[0]}")
 
 
-def class_labels(counts: Sequence[tuple[str, float, float]]) -> str:
-    """Draw accepted pseudo-labels per class (name, right, wrong): bars, or for many classes one ranked profile."""
-    ordered = sorted(counts, key=lambda c: (-(c[1] + c[2]), c[0]))
-    top = max((r + w for _, r, w in ordered), default=1.0) or 1.0
-    empty = sum(r + w == 0 for _, r, w in ordered)
-    alt = f"Accepted pseudo-labels of {len(ordered)} classes, most {top:g}; {empty} classes have none"
+@dataclass(frozen=True, slots=True)
+class ClassLabels:
+    """Accepted pseudo-labels of one class: right, wrong, and those of clips whose class nobody knows."""
+
+    name: str
+    right: int
+    wrong: int
+    unjudged: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.right + self.wrong + self.unjudged
+
+    def spans(self) -> Iterator[tuple[tuple[float, float], str, str]]:
+        """Give the parts of a bar that are not empty: from, to; hue; what to say."""
+        low = 0
+        parts = (self.right, "right", "right"), (self.wrong, "wrong", "wrong"), (self.unjudged, "shared", "not judged")
+        for n, look, word in parts:
+            if n:
+                yield (low, low + n), f"hue-{look}", f"{self.name}: {n} {word}"
+            low += n
+
+
+def class_labels(counts: Sequence[ClassLabels]) -> str:
+    """Draw accepted pseudo-labels per class: bars, or for many classes one ranked profile."""
+    ordered = sorted(counts, key=lambda c: (-c.total, c.name))
+    top = max((c.total for c in ordered), default=1) or 1
+    empty = sum(not c.total for c in ordered)
+    alt = f"Accepted pseudo-labels of {len(ordered)} classes, most {top}; {empty} classes have none"
     if len(ordered) > ALL_BARS:
         return _profile(ordered, top, alt)
-    plot = _rows(len(ordered), (0.0, top), "accepted pseudo-labels", short)
-    for i, (name, right, wrong) in enumerate(ordered):
+    plot = _rows(len(ordered), (0.0, float(top)), "accepted pseudo-labels", short)
+    for i, labels in enumerate(ordered):
         y = len(ordered) - i - 0.5
-        _row_name(plot, y, name)
-        for span, kind in (((0.0, right), "right"), ((right, right + wrong), "wrong")):
-            if span[1] > span[0]:
-                plot.box(span, (y - 0.32, y + 0.32), f"hue-{kind}", f"{name}: {right:g} right, {wrong:g} wrong")
+        _row_name(plot, y, labels.name)
+        for span, look, said in labels.spans():
+            plot.box(span, (y - 0.32, y + 0.32), look, said)
     return plot.draw(alt)
 
 
-def _profile(ordered: Sequence[tuple[str, float, float]], top: float, alt: str) -> str:
+def _profile(ordered: Sequence[ClassLabels], top: int, alt: str) -> str:
     plot = Plot(
         x=(0, len(ordered)), y=(0, top * 1.05), size=(560, 240), x_label="classes, most labels first", y_label="labels"
     )
-    for i, (name, right, wrong) in enumerate(ordered):
-        for span, kind in (((0.0, right), "right"), ((right, right + wrong), "wrong")):
-            if span[1] > span[0]:
-                plot.box((i, i + 1), span, f"hue-{kind}", f"{name}: {right:g} right, {wrong:g} wrong")
+    for i, labels in enumerate(ordered):
+        for span, look, said in labels.spans():
+            plot.box((i, i + 1), span, look, said)
     return plot.draw(alt)
 
 

@@ -56,7 +56,9 @@ def _tables(run: RunFolder, name: str) -> Tables:
 
 
 def _histograms(run: RunFolder, name: str, by_round: Tables) -> Iterator[Block]:
+    known = any((t.truth >= 0).any() for tables in by_round.values() for t in tables)
     marks = [("hue-right", "label right (up)"), ("hue-wrong", "label wrong (down)")]
+    marks = marks if known else [("hue-shared", "class not known")]
     for number, tables in sorted(by_round.items()):
         drawn = []
         for score, column, label in (
@@ -64,7 +66,7 @@ def _histograms(run: RunFolder, name: str, by_round: Tables) -> Iterator[Block]:
             ("p_E", "p_e_max", "label_e"),
             ("p", "p_max", "label"),
         ):
-            right, value = _pooled(tables, label, column)
+            right, value = _pooled(tables, label, column) if known else (None, _scores(tables, column))
             if len(value):
                 theta = _threshold(run, name) if score == "p" else None
                 svg = figures.score_histogram(value, right, f"max {score}", theta)
@@ -115,6 +117,14 @@ def _pool_reliability(run: RunFolder, tables: Tables, body: list[list[str]]) -> 
             body.append([curves[-1][1], str(len(p)), *(f"{100 * v:.1f}" for v in (p.mean(), right.mean(), found.ece))])
     if curves:
         yield _curves(curves, "Reliability on the pool", "confidence of the label (max p), %")
+
+
+def _scores(tables: Sequence[LabelColumns], score: str) -> Floats:
+    """Join the scores of the valid clips, whether their class is known or not."""
+    values: list[Floats] = [getattr(t, score)[t.valid] for t in tables]
+    found: Floats = np.concatenate([np.empty(0), *values])
+    there: Floats = found[np.isfinite(found)]
+    return there
 
 
 def _pooled(tables: Sequence[LabelColumns], label: str, score: str) -> tuple[Bools, Floats]:

@@ -97,25 +97,30 @@ def _say(value: float, fraction: bool) -> str:
     return f"{100 * value:.1f} %" if fraction else f"{value:,.0f}"
 
 
-def score_histogram(values: Floats, right: Bools, x_label: str, theta: float | None = None, bins: int = 25) -> str:
-    """Draw how often a score occurs for right labels (upwards) and for wrong ones (downwards)."""
+def score_histogram(
+    values: Floats, right: Bools | None, x_label: str, theta: float | None = None, bins: int = 25
+) -> str:
+    """Draw how often a score occurs for right labels (upwards) and for wrong ones (downwards); None: nobody knows."""
     top = max(1.0, float(values.max(initial=0.0)))
     edges = np.linspace(0.0, top, bins + 1)
-    up, down = (np.histogram(values[mask], edges)[0] for mask in (right, ~right))
+    up_mask = np.ones(len(values), np.bool_) if right is None else right
+    up, down = (np.histogram(values[mask], edges)[0] for mask in (up_mask, ~up_mask))
+    look, word = ("hue-shared", "not judged") if right is None else ("hue-right", "right")
     y = (-1.08 * max(down.max(), 1), 1.08 * max(up.max(), 1))
     plot = Plot(x=(0.0, top), y=y, size=(360, 200), x_label=x_label, y_label="clips", y_format=lambda v: short(abs(v)))
     for i in range(bins):
         span = (edges[i], edges[i + 1])
         where = f"{edges[i]:.2f} to {edges[i + 1]:.2f}"
         if up[i]:
-            plot.box(span, (0, int(up[i])), "hue-right", f"{where}: {up[i]} right", 1)
+            plot.box(span, (0, int(up[i])), look, f"{where}: {up[i]} {word}", 1)
         if down[i]:
             plot.box(span, (0, -int(down[i])), "hue-wrong", f"{where}: {down[i]} wrong", 1)
     plot.hline(0)
     if theta is not None:
         plot.vline(theta, f"θ = {theta:g}")
-    means = [f"{float(values[m].mean()):.2f}" if m.any() else "none" for m in (right, ~right)]
-    said = f"{int(right.sum())} right (mean {means[0]}), {int((~right).sum())} wrong (mean {means[1]})"
+    means = [f"{float(values[m].mean()):.2f}" if m.any() else "none" for m in (up_mask, ~up_mask)]
+    said = f"{int(up_mask.sum())} {word} (mean {means[0]})"
+    said += "" if right is None else f", {int((~right).sum())} wrong (mean {means[1]})"
     return plot.draw(f"Histogram of {x_label}: {said}")
 
 

@@ -10,6 +10,8 @@ from finepseudo.report.figures import hue, legend
 from finepseudo.report.reading import RunFolder, strategy_title
 from finepseudo.report.summary import RoundSummary, Stat, SummaryRow
 
+UNJUDGED = "The class of the pool clips is not known, so nobody can say how many of the labels are right."
+
 
 def tiles(run: RunFolder, rows: Sequence[SummaryRow], wall: str) -> list[Tile]:
     """Choose the numbers to take away."""
@@ -24,8 +26,9 @@ def tiles(run: RunFolder, rows: Sequence[SummaryRow], wall: str) -> list[Tile]:
     if main.rounds:
         last = main.rounds[-1]
         out.append(Tile(last.accepted.count(), "", f"pseudo-labels in round {last.round}"))
-        out.append(Tile(last.precision.percent(), "%", "of them right"))
-    return [*out, Tile(wall, "", "wall time, all stages")]
+        if last.precision.values:
+            out.append(Tile(last.precision.percent(), "%", "of them right"))
+    return [*out, Tile(wall, "", "wall time")]
 
 
 def headline(rows: Sequence[SummaryRow]) -> Section:
@@ -63,7 +66,7 @@ def _results(row: SummaryRow) -> list[str]:
 def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
     """Count, coverage and precision per round; accepted labels per class."""
     with_rounds = [r for r in rows if r.rounds]
-    lead = "Hidden labels of the pool are looked up by key, for this report only."
+    lead = "Where the class of a pool clip is known it is looked up by key, for this report only."
     if not with_rounds:
         return Section("labels", "Pseudo-labels", [Note(NOT_YET + "no pseudo-labels have been made.")], lead)
     head = ["Strategy", "#Round", "#Accepted", "#Coverage", "#Precision", "#Precision f_A", "#Precision f_E"]
@@ -73,14 +76,16 @@ def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
         series = [(hue(r.strategy), r.title, {x.round: value(x) for x in r.rounds}) for r in with_rounds]
         return Figure(figures.per_round(series, unit, fraction=fraction), title)
 
+    judged = any(x.precision.values for r in with_rounds for x in r.rounds)
     charts = [
-        chart("Precision", lambda x: x.precision, "% of accepted labels right"),
+        *([chart("Precision", lambda x: x.precision, "% of accepted labels right")] if judged else []),
         chart("Coverage", lambda x: x.coverage, "% of the pool accepted"),
         chart("Accepted labels", lambda x: x.accepted, "labels", fraction=False),
     ]
     blocks: list[Block] = [
         Grid(charts, legend([r.strategy for r in with_rounds])),
         Table("rounds", head, body, "Percent, mean ± standard deviation over seeds."),
+        *([] if judged else [Note(UNJUDGED)]),
         *_labels_per_class(run),
     ]
     return Section("labels", "Pseudo-labels", blocks, lead)
@@ -98,18 +103,22 @@ def _labels_per_class(run: RunFolder) -> Iterator[Block]:
     if not rounds or name is None:
         return
     last = max(n for n, _ in rounds)
-    counts: dict[str, list[int]] = {c: [0, 0] for c in run.classes}
+    counts: dict[str, list[int]] = {c: [0, 0, 0] for c in run.classes}
     for metrics in (m for n, m in rounds if n == last):
         for entry in metrics.get("per_class", []):
-            count = counts.setdefault(run.class_name(entry["class"]), [0, 0])
-            count[0] += int(entry["accepted"])
-            count[1] += int(entry["correct"])
-    bars = [(c, float(right), float(accepted - right)) for c, (accepted, right) in counts.items()]
+            count = counts.setdefault(run.class_name(entry["class"]), [0, 0, 0])
+            for place, column in enumerate(("accepted", "judged", "correct")):
+                count[place] += int(entry.get(column, entry["accepted"]))  # older records judged every label
+    bars = [class_figures.ClassLabels(c, right, judged - right, n - judged) for c, (n, judged, right) in counts.items()]
     title = f"Accepted labels per class: {strategy_title(name)}, round {last}, all seeds"
-    marks = [("hue-right", "right"), ("hue-wrong", "wrong")]
+    marks = [("hue-right", "right"), ("hue-wrong", "wrong")] if any(bar.right + bar.wrong for bar in bars) else []
+    marks += [("hue-shared", "class not known")] if any(bar.unjudged for bar in bars) else []
     chart = Grid([Figure(class_figures.class_labels(bars), title)], marks)
-    body = [[c, str(n), str(right), f"{100 * right / n:.1f}" if n else "–"] for c, (n, right) in counts.items()]
-    table = Table("labels-per-class", ["Class", "#Accepted", "#Right", "#Precision"], body)
+    body = [
+        [c, str(n), str(judged), str(right), f"{100 * right / judged:.1f}" if judged else "–"]
+        for c, (n, judged, right) in counts.items()
+    ]
+    table = Table("labels-per-class", ["Class", "#Accepted", "#Judged", "#Right", "#Precision"], body)
     if len(counts) <= class_figures.BESIDE:
         yield Columns([chart, table])
     else:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -172,5 +172,6 @@ def finish(stage: Stage, *, wall_s: float, code_version: str) -> None:
     stats = {name: _stat(path) for name, path in _output_files(stage).items()}
     record = {**stage.key(), "outputs": hash_outputs(stage), "stat": stats}
     record |= {"code_version": code_version, "wall_s": round(wall_s, 3)}
-    write_json(stage.record, {**record, "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    finished = datetime.now().astimezone().isoformat(timespec="milliseconds")
+    write_json(stage.record, {**record, "finished_at": finished})
     (stage.folder / STARTED).unlink(missing_ok=True)

@@ -14,19 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from finepseudo.alignment.gitdl import GitdlConfig, gitdl_loss
-from finepseudo.alignment.scorer import (
-    AlignabilityConfig,
-    AlignabilityScorer,
-    Pairs,
-    length_factor,
-    score_loss,
-    triplet_loss,
-)
+from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig
+from finepseudo.alignment.gitdl import gitdl_loss
+from finepseudo.alignment.scorer import AlignabilityScorer, Pairs, length_factor, score_loss, triplet_loss
 from finepseudo.distributed import gather_rows, global_mean, sum_across_ranks, widened
 from finepseudo.encoders.action_encoder import ActionEncoder
 from finepseudo.encoders.frame_encoder import FrameEncoder
 from finepseudo.soft_dtw import soft_dtw_pairwise
+from finepseudo.training.config import CrossEntropyConfig
 from shards.errors import UserError
 from shards.types import ClipBatch
 
@@ -114,19 +109,6 @@ class AlignabilityObjective(nn.Module):
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
     return torch.where(where, values, torch.zeros_like(values)).sum() / where.sum().clamp(min=1)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CrossEntropyConfig:
-    """Constants of eq. (6)."""
-
-    # paper, eq. (6): none
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse a share outside its range."""
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing {self.label_smoothing} must lie in [0, 1)")
 
 
 class CrossEntropyObjective(nn.Module):

@@ -19,7 +19,8 @@ from finepseudo.bench.method import MethodConfig, Study, run_seed
 from finepseudo.bench.table import markdown
 from finepseudo.bench.training import Rows
 from shards.errors import UserError
-from shards.read.sampling import SamplingConfig, frame_indices
+from shards.read.config import SamplingConfig
+from shards.read.sampling import frame_indices
 from shards.synthetic.config import NUISANCES, SyntheticDivingConfig
 from shards.synthetic.pose import draw_timeline, video_generator
 from shards.synthetic.renderer import render

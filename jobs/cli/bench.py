@@ -15,6 +15,10 @@ def bench(what: str, options: Sequence[str]) -> int:
         from jobs.bench import data
 
         return data.main(options)
+    if what == "gpu":
+        from jobs.bench.gpu import __main__ as gpu
+
+        return gpu.main(options)
     from finepseudo.bench import alignment
 
     return alignment.main(options)

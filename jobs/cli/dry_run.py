@@ -25,13 +25,21 @@ from shards.splits.label_split import draw_split
 from shards.storage.remote import is_url
 
 
-def check(cfg: RunConfig) -> int:
-    """Look over annotations and videos; 0 when nothing has to be mended, else 2."""
+def check(cfg: RunConfig, decode: int | None) -> int:
+    """Check annotations and videos, decode some (None = all); 0 when nothing has to be fixed, else 2."""
     if rendered(cfg):
         _say(f"{cfg.data.name}: rendered when the shards are written; nothing to check")
         return 0
-    found = check_config(cfg.data, missing_list=cfg.folder / "missing.txt", look=partial(split_problems, cfg))
+    found = check_config(
+        cfg.data,
+        missing_list=cfg.folder / "missing.txt",
+        look=partial(split_problems, cfg),
+        decode=decode,
+        max_bad_fraction=cfg.reading.max_bad_fraction,
+    )
     _say(found.render())
+    if found.clips and not found.problems:
+        _say(measure(cfg, load_annotations(cfg.data)).lines(cfg)[0])
     return 0 if found.ok else UserError.exit_code
 
 
@@ -82,6 +90,7 @@ def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
     paths = found.clips["path"].to_pylist()  # what lies behind a URL is not asked for here
     missing = sum(not Path(path).exists() for path in paths if not is_url(path))
     note = f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip()
+    note += "".join(f"\n            note: {remark}" for remark in found.remarks)
     return found, note + (f"; {missing:,} videos are not here (`finepseudo check` lists them)" if missing else "")
 
 
@@ -112,6 +121,7 @@ class Size:
     test: int
     gallery: int
     shards: int
+    method: str
 
     def lines(self, cfg: RunConfig) -> list[str]:
         """Write the sizes as plain lines."""
@@ -121,7 +131,7 @@ class Size:
         roles = f"{self.labelled:,} labelled, {self.unlabelled:,} unlabelled, {self.test:,} test"
         product = f"{self.unlabelled:,} clips x {self.gallery:,} in the gallery, {frames} x {frames} frames"
         return [
-            f"split       {roles} (seed {cfg.seeds[0]})",
+            f"split       {roles} ({self.method}; seed {cfg.seeds[0]})",
             f"shards      {self.shards:,} tars of up to {cfg.shards.clips_per_shard} clips, {cfg.shards.profile}"
             + (f", in {cfg.shards.store}" if cfg.shards.store else ""),
             f"alignment   {self.unlabelled * self.gallery:,} soft-DTW distances a round ({product})",
@@ -140,6 +150,7 @@ def measure(cfg: RunConfig, found: Annotations) -> Size:
         unlabelled=len(split.keys("unlabelled")),
         test=len(split.keys("test")),
         gallery=sum(min(cfg.embed.gallery_per_class, n) for n in per_class.values()),
+        method=split.method,
         shards=-(-found.clips.num_rows // cfg.shards.clips_per_shard),
     )
 

@@ -23,8 +23,8 @@ def parser() -> argparse.ArgumentParser:
         prog="finepseudo", description="Semi-supervised fine-grained action recognition.", allow_abbrev=False
     )
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, about in STAGES.items():
-        _common(commands.add_parser(name, help=about, description=about.capitalize() + ".", allow_abbrev=False))
+    for name, text in STAGES.items():
+        _common(commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False))
     commands.choices["write-shards"].add_argument(
         "--part", metavar="i/n", help="write only every n-th shard, from i on"
     )
@@ -35,19 +35,39 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
     launch.add_argument("--parts", type=int, help="array tasks that write shards (default: 16)")
     _common(launch)
-    check = commands.add_parser("check", help="look over annotations and videos before anything is trained")
+    check = commands.add_parser("check", help="check annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
+    check.add_argument(
+        "--decode",
+        type=_clips,
+        default=32,
+        metavar="N|all",
+        help="open and decode so many videos, spread over the data set (default: 32; 0 = none)",
+    )
     _common(check)
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     _common(tune)
-    bench = commands.add_parser("bench", help="measure: method (does it work), alignment and data (how fast)")
-    bench.add_argument("what", choices=("method", "alignment", "data"))
+    bench = commands.add_parser("bench", help="measure: method (does it work), alignment, data and gpu (how fast)")
+    bench.add_argument("what", choices=("method", "alignment", "data", "gpu"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
     predict = commands.add_parser("predict", help="classify one video with a trained run and show what it aligns with")
     predict.add_argument("video", help="a video file")
     _common(predict)
+    keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
+    keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
+    _common(keys)
+    commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
     return main_parser
+
+
+def _clips(text: str) -> int | None:
+    """Read a number of clips; None is all of them."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor `all`")
+    return int(text)
 
 
 def _common(command: argparse.ArgumentParser) -> None:
@@ -61,7 +81,9 @@ def _common(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--data", help="csv:<list or folder>, or csv:labelled=..,unlabelled=..,test=..")
     command.add_argument("--name", help="folder of the run below `out` (default: the recipe's name)")
-    command.add_argument("--print-config", action="store_true", help="print every key with its value and stop")
+    command.add_argument(
+        "--print-config", action="store_true", help="print every key with its value, help and source, and stop"
+    )
     command.add_argument(
         "--dry-run", action="store_true", help="print what would be done and check what can be checked"
     )

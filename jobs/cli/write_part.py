@@ -49,7 +49,7 @@ def write_part(cfg: RunConfig, text: str, *, force: bool = False) -> int:
 
 def _write(cfg: RunConfig, paths: RunPaths, own: Path, index: int, parts: int) -> None:
     found = load(data_config(cfg, paths))
-    plans = plan_shards(found.clips, cfg.shards, cfg.data.frame_rate)
+    plans = plan_shards(found.clips, cfg.shards, cfg.data.frame_rate, cfg.data.frame_files)
     claim_store(plans, cfg.shards)
     paths.shards.mkdir(parents=True, exist_ok=True)
     reporter, name = Reporter(paths.root, tensorboard=False), f"part {index}/{parts}"

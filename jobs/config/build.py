@@ -10,35 +10,60 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from shards.errors import UserError
+from shards.settings import BadSetting, shown
 
 T = TypeVar("T")
 Value = Any
-"""What YAML can hold, or a type hint: only looked at here."""
+"""What YAML can hold, or a type hint: not known before it is read."""
+
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path"}
+
+
+def words(hint: Value) -> str:
+    """Say a type in the words of a recipe: `a number or null`, `one of rgb, bgr`, `a list of a whole number each`."""
+    origin: object = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join("null" if option is type(None) else words(option) for option in get_args(hint))
+    if origin is Literal:
+        options = [shown(option) for option in get_args(hint)]
+        return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
+    if origin in (dict, Mapping):
+        return "a mapping {a: b}"
+    if origin in (tuple, list, Sequence):
+        inner = [arg for arg in get_args(hint) if arg is not Ellipsis]
+        length = f"of {len(inner)}" if len(inner) > 1 else "[a, b]"
+        return f"a list {length}, each {words(inner[0])}"
+    return _WORDS.get(hint, "a section")
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Say which known name was probably meant, or list them all."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
 
 
 def build(cls: type[T], values: Value, where: str = "") -> T:
     """Make a dataclass of a mapping; unknown keys, wrong types and broken rules raise `UserError`."""
     if not isinstance(values, Mapping):
-        raise UserError(f"{where or 'config'}: a mapping is needed, got {values!r}")
-    hints = get_type_hints(cls)
+        raise refusal(where or "recipe", values, "must be a section, a mapping of keys to values")
+    types_of = get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for name in values:
         if name not in fields:
-            raise UserError(f"unknown key {_join(where, str(name))!r}; {nearest(str(name), list(fields))}")
-    made = {name: convert(hints[name], value, _join(where, name)) for name, value in values.items()}
+            raise UserError(f"{_join(where, str(name))}: unknown key; {nearest(str(name), list(fields))}")
+    made = {name: convert(types_of[name], value, _join(where, name)) for name, value in values.items()}
     for name, field in fields.items():
         if name not in made and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise UserError(f"{_join(where, name)}: a value is needed; set {_join(where, name)}=...")
     try:
         return cls(**made)
-    except ValueError as error:
-        raise UserError(f"{where or 'config'}: {error}") from error
+    except BadSetting as error:
+        raise refusal(_join(where, error.key), error.value, error.rule) from error
+
+
+def refusal(key: str, value: Value, rule: str) -> UserError:
+    """Refuse a value in the one way all are: `key = value: rule; what to do`."""
+    return UserError(f"{key} = {shown(value)}: {rule}")
 
 
 def _join(where: str, name: str) -> str:
@@ -49,10 +74,10 @@ def convert(hint: Value, value: Value, where: str) -> Value:
     """Turn a YAML value into what the field's type says."""
     origin: object = get_origin(hint)
     if origin in (Union, types.UnionType):
-        return _convert_union(get_args(hint), value, where)
+        return _convert_union(hint, value, where)
     if origin is Literal:
         if value not in get_args(hint):
-            raise UserError(f"{where}: {value!r} is not one of {', '.join(map(repr, get_args(hint)))}")
+            raise refusal(where, value, f"must be {words(hint)}")
         return value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return value if isinstance(value, hint) else build(hint, value, where)
@@ -60,12 +85,13 @@ def convert(hint: Value, value: Value, where: str) -> Value:
         return _convert_sequence(hint, value, where)
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
-            raise UserError(f"{where}: a mapping is needed, got {value!r}")
+            raise refusal(where, value, f"must be {words(hint)}")
         return {str(k): convert(get_args(hint)[1], v, _join(where, str(k))) for k, v in value.items()}
     return _convert_scalar(hint, value, where)
 
 
-def _convert_union(options: tuple[Any, ...], value: Value, where: str) -> Value:
+def _convert_union(hint: Value, value: Value, where: str) -> Value:
+    options = get_args(hint)
     if value is None and type(None) in options:
         return None
     refusals = []
@@ -75,18 +101,20 @@ def _convert_union(options: tuple[Any, ...], value: Value, where: str) -> Value:
         try:
             return convert(option, value, where)
         except UserError as error:
-            refusals.append(str(error))
-    raise UserError(refusals[0])
+            refusals.append(error)
+    if len(refusals) == 1:
+        raise refusals[0]
+    raise refusal(where, value, f"must be {words(hint)}")
 
 
 def _convert_sequence(hint: Value, value: Value, where: str) -> Value:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise UserError(f"{where}: a list is needed, got {value!r}; write [a, b]")
+        raise refusal(where, value, f"must be {words(hint)}")
     args = get_args(hint)
     make = tuple if tuple in (get_origin(hint), hint) else list
     if make is tuple and args and args[-1] is not Ellipsis:
         if len(args) != len(value):
-            raise UserError(f"{where}: {len(args)} values are needed, got {list(value)!r}")
+            raise refusal(where, value, f"must be {words(hint)}")
         return tuple(convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
     inner = args[0] if args else Any
     return make(convert(inner, v, f"{where}[{i}]") for i, v in enumerate(value))
@@ -108,7 +136,7 @@ def _convert_scalar(hint: Value, value: Value, where: str) -> Value:
         return str(value)
     elif isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
         return value
-    raise UserError(f"{where}: {getattr(hint, '__name__', hint)} is needed, got {value!r}")
+    raise refusal(where, value, f"must be {words(hint)}")
 
 
 def plain(value: Value) -> Value:

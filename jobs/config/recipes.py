@@ -75,4 +75,7 @@ def to_yaml(cfg: RunConfig) -> str:
 
 def from_yaml(path: Path) -> RunConfig:
     """Read back the configuration of a run folder."""
-    return build(RunConfig, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    try:
+        return build(RunConfig, yaml.safe_load(path.read_text(encoding="utf-8")))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error

@@ -6,15 +6,14 @@ Every key is checked, and each stage hashes the part of it that its results depe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from finepseudo.encoders.action_encoder import ActionEncoderConfig
-from finepseudo.encoders.frame_encoder import FrameEncoderConfig
-from finepseudo.methods.pseudo_labels import PseudoLabelConfig
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.methods.config import PseudoLabelConfig
 from jobs.config.build import Value, plain
-from jobs.config.expected_input import check_pictures
+from jobs.config.expected_input import check_images
 from jobs.config.sections import (
     ActionStageConfig,
     EmbedConfig,
@@ -26,82 +25,83 @@ from jobs.config.sections import (
     ResourcesConfig,
     StrategyName,
 )
+from jobs.config.training import TrainConfig
 from shards.annotations.config import DatasetConfig
-from shards.read.order import OrderConfig
-from shards.read.reader import ReaderConfig
-from shards.read.sampling import SamplingConfig
-from shards.splits.label_split import SplitConfig
-from shards.write.plans import ShardConfig
+from shards.read.config import OrderConfig, ReaderConfig, SamplingConfig
+from shards.settings import BadSetting, Settings, needed, section, setting
+from shards.splits.config import SplitConfig
+from shards.write.config import ShardConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunConfig:
+class RunConfig(Settings):
     """Everything one run depends on."""
 
-    # folder of the run below `out`
-    name: str = "run"
-    # where run folders are
-    out: str = "runs"
-    # label draws; paper: the mean over 3
-    seeds: tuple[int, ...] = (0, 1, 2)
-    # rows of the result table
-    strategies: tuple[StrategyName, ...] = ("supervised", "confidence", "collaborative")
-    # paper, sec 4.2: self-training rounds
-    rounds: int = 10
-    # bit-for-bit repeatable runs on the same device
-    deterministic: bool = False
-    data: DatasetConfig
-    split: SplitConfig = field(default_factory=SplitConfig)
-    shards: ShardConfig = field(default_factory=ShardConfig)
-    reading: ReadingConfig = field(default_factory=ReadingConfig)
-    frame_encoder: FrameEncoderConfig = field(default_factory=FrameEncoderConfig)
-    action_encoder: ActionEncoderConfig = field(default_factory=ActionEncoderConfig)
-    frame_input: InputConfig = field(default_factory=InputConfig)
-    action_input: InputConfig = field(default_factory=InputConfig)
-    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    frame_stage: FrameStageConfig = field(default_factory=FrameStageConfig)
-    action_stage: ActionStageConfig = field(default_factory=ActionStageConfig)
-    embed: EmbedConfig = field(default_factory=EmbedConfig)
-    pseudo_labels: PseudoLabelConfig = field(default_factory=PseudoLabelConfig)
-    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    name: str = setting("run", "folder of the run below `out`")
+    out: str = setting("runs", "where run folders are")
+    seeds: tuple[int, ...] = setting((0, 1, 2), "label draws", source="paper: the mean over 3", at_least=0)
+    strategies: tuple[StrategyName, ...] = setting(
+        ("supervised", "confidence", "collaborative"), "rows of the result table", source="paper, Table 6"
+    )
+    rounds: int = setting(10, "self-training rounds", source="paper, sec 4.2", at_least=0)
+    deterministic: bool = setting(False, "bit-for-bit repeatable runs on the same device")
+    data: DatasetConfig = needed("the data set")
+    split: SplitConfig = section(SplitConfig, "which clips have a label")
+    shards: ShardConfig = section(ShardConfig, "how clips are stored")
+    reading: ReadingConfig = section(ReadingConfig, "how clips are decoded; the same for every stage")
+    frame_encoder: FrameEncoderConfig = section(FrameEncoderConfig, "f_A, the alignability encoder")
+    action_encoder: ActionEncoderConfig = section(ActionEncoderConfig, "f_E, the action encoder")
+    frame_input: InputConfig = section(InputConfig, "what f_A sees of a clip in metric learning and when embedding")
+    action_input: InputConfig = section(InputConfig, "what f_E sees of a clip")
+    pretrain: PretrainConfig = section(PretrainConfig, "GITDL pre-training of f_A")
+    frame_stage: FrameStageConfig = section(FrameStageConfig, "alignability metric learning of f_A and f_S")
+    action_stage: ActionStageConfig = section(ActionStageConfig, "cross-entropy training of f_E")
+    embed: EmbedConfig = section(EmbedConfig, "embedding and scoring")
+    pseudo_labels: PseudoLabelConfig = section(PseudoLabelConfig, "from scores to pseudo-labels")
+    evaluate: EvaluateConfig = section(EvaluateConfig, "the test of f_E")
+    resources: ResourcesConfig = section(ResourcesConfig, "how much of the machine each job takes")
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse what no single section can see."""
         if not self.name or Path(self.name).name != self.name:
-            raise ValueError(f"name {self.name!r} must be a plain folder name; the folder above it is `out`")
-        if self.rounds < 0 or not self.seeds or not self.strategies:
-            raise ValueError(f"rounds {self.rounds} must not be negative, seeds and strategies not empty")
-        for name in ("frame_stage", "action_stage"):
-            if getattr(self, name).self_train.steps is None:
-                raise ValueError(f"{name}.self_train: set steps, not epochs: every strategy gets the same number")
+            raise BadSetting("name", self.name, "must be a plain folder name; the folder above it is `out`")
+        for key in ("seeds", "strategies"):
+            values = getattr(self, key)
+            if not values or len(set(values)) < len(values):
+                raise BadSetting(key, values, "must be one or more different ones; name each of them once")
+        for stage in ("frame_stage", "action_stage"):
+            train: TrainConfig = getattr(self, stage).self_train
+            if train.steps is None:
+                rule = "needs steps: every strategy gets the same number; set self_train.steps, epochs to null"
+                raise BadSetting(f"{stage}.self_train.epochs", train.epochs, rule)
         self._check_workers()
         for strategy in self.strategies:
             if strategy != "supervised":
                 self.labels(strategy)
-        if self.pretrain.input.sampling.policy != "gitdl":
-            raise ValueError(f"pretrain.input.sampling.policy {self.pretrain.input.sampling.policy!r} must be 'gitdl'")
-        self._check_inputs()
         if self.pseudo_labels.strategy != PseudoLabelConfig().strategy:
-            raise ValueError(
-                f"pseudo_labels.strategy {self.pseudo_labels.strategy} does nothing in a run: name it in strategies"
-            )
+            rule = "does nothing in a run; name it in strategies"
+            raise BadSetting("pseudo_labels.strategy", self.pseudo_labels.strategy, rule)
+        self._check_inputs()
 
     def _check_inputs(self) -> None:
-        """Refuse frames that no encoder looks at, and pictures that the weights were not trained on."""
+        """Refuse frames that no encoder looks at, and images that the weights were not trained on."""
+        policy = self.pretrain.input.sampling.policy
+        if policy != "gitdl":
+            raise BadSetting("pretrain.input.sampling.policy", policy, "must be gitdl; the loss compares its two views")
         for name in ("frame_input", "action_input"):
             sampling: SamplingConfig = getattr(self, name).sampling
-            if sampling.policy not in ("uniform", "dense") or sampling.views != 1:
-                raise ValueError(
-                    f"{name}.sampling: policy {sampling.policy} with {sampling.views} views; an encoder is trained on "
-                    "one clip of a video: policy uniform or dense, views 1 (evaluate.views are those of the test)"
-                )
+            one = "an encoder is trained on one clip of a video"
+            if sampling.policy not in ("uniform", "dense"):
+                raise BadSetting(f"{name}.sampling.policy", sampling.policy, f"{one}; set uniform or dense")
+            if sampling.views != 1:
+                rule = f"{one}; set 1 (evaluate.views are those of the test)"
+                raise BadSetting(f"{name}.sampling.views", sampling.views, rule)
         for name, inputs, init in (
             ("action_input", self.action_input, self.action_encoder.init),
             ("frame_input", self.frame_input, self.frame_encoder.init),
             ("pretrain.input", self.pretrain.input, self.frame_encoder.init),
         ):
-            check_pictures(f"{name}.augment", inputs.augment, init)
+            check_images(f"{name}.augment", inputs.augment, init)
 
     def _check_workers(self) -> None:
         orders = {
@@ -110,11 +110,11 @@ class RunConfig:
             "action_stage.order": self.action_stage.order,
             "action_stage.self_order": self.action_stage.self_order,
         }
+        workers = self.resources.workers
         for name, order in orders.items():
-            if order.batch_size % self.resources.workers:
-                raise ValueError(
-                    f"{name}.batch_size {order.batch_size} is no multiple of resources.workers {self.resources.workers}"
-                )
+            if order.batch_size % workers:
+                rule = f"must be a multiple of resources.workers, {workers}; change one of them"
+                raise BadSetting(f"{name}.batch_size", order.batch_size, rule)
 
     @property
     def folder(self) -> Path:
@@ -160,11 +160,11 @@ SILENT = {"threads", "prefetch", "log_every", "checkpoint_every"}
 def part(cfg: RunConfig, *sections: str) -> dict[str, Any]:
     """The part of the configuration (dotted names) a stage depends on, as plain values without the silent keys."""
     values: dict[str, Any] = {}
-    for section in sections:
+    for dotted in sections:
         value: Any = cfg
-        for name in section.split("."):
+        for name in dotted.split("."):
             value = getattr(value, name)
-        values[section] = _without(plain(value))
+        values[dotted] = _without(plain(value))
     return values
 
 

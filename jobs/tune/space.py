@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +14,33 @@ from finepseudo.run_folder.files import sha256_json
 from jobs.config.build import build, merge, plain, set_dotted
 from jobs.config.run import RunConfig, part
 from shards.errors import UserError
+from shards.settings import BadSetting, Settings, needed, setting
 
 SEARCHES = ("uniform", "loguniform", "quniform", "randint", "choice", "grid_search")
 ENCODER_KEYS = ("frame_stage.", "frame_encoder.dropout", "frame_input.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SpaceConfig:
+class SpaceConfig(Settings):
     """One space file."""
 
-    # dotted key of the configuration -> {search: arguments}, or a value
-    space: Mapping[str, Any]
-    # trials drawn from the space
-    samples: int = 8
-    # seed of the draw
-    seed: int = 0
-    # share of each class's labelled clips held out
-    holdout: float = 0.34
-    # reports of a trial
-    reports: int = 4
-    # reports before ASHA may stop a trial
-    grace: int = 1
-    # ASHA keeps one of so many
-    reduction: int = 2
-    # trials at the same time; null = what the cluster holds
-    concurrent: int | None = field(default=None)
+    space: Mapping[str, Any] = needed("dotted key of the configuration -> {search: [arguments]}, or a value")
+    samples: int = setting(8, "trials drawn from the space", at_least=1)
+    seed: int = setting(0, "seed of the draw", at_least=0)
+    holdout: float = setting(0.34, "share of each class's labelled clips held out", above=0, below=1)
+    reports: int = setting(4, "reports of a trial", at_least=1)
+    grace: int = setting(1, "reports before ASHA may stop a trial", at_least=1)
+    reduction: int = setting(2, "ASHA keeps one of so many", at_least=2)
+    concurrent: int | None = setting(None, "trials at the same time; null = what the cluster holds", at_least=1)
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse spaces that cannot be searched."""
-        if min(self.samples, self.reports, self.grace) < 1 or self.reduction < 2:
-            raise ValueError("samples, reports and grace must be at least 1, reduction at least 2")
-        if not 0 < self.holdout < 1:
-            raise ValueError(f"holdout {self.holdout} must lie in (0, 1)")
         for key, value in self.space.items():
             if not key.startswith(ENCODER_KEYS):
-                raise ValueError(f"space: {key} is not searched here; keys begin with {' or '.join(ENCODER_KEYS)}")
+                rule = f"is not searched here; keys begin with {' or '.join(ENCODER_KEYS)}"
+                raise BadSetting(f"space.{key}", value, rule)
             if isinstance(value, Mapping) and (len(value) != 1 or next(iter(value)) not in SEARCHES):
-                raise ValueError(f"space.{key}: {dict(value)}; write {{search: [..]}}, one of {', '.join(SEARCHES)}")
+                raise BadSetting(f"space.{key}", value, f"must be {{search: [..]}}, one of {', '.join(SEARCHES)}")
 
     def trials(self) -> int:
         """Count the trials: `samples` draws, each of every value of a grid."""
@@ -68,7 +58,10 @@ def read_space(path: Path) -> SpaceConfig:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"space {path}: cannot be read ({' '.join(str(error).split())})") from error
-    return build(SpaceConfig, values, str(path))
+    try:
+        return build(SpaceConfig, values)
+    except UserError as error:
+        raise UserError(f"space {path}: {error}") from error
 
 
 def sweep_folder(cfg: RunConfig, path: Path, space: SpaceConfig) -> Path:

@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finepseudo.evaluation.metrics import pseudo_label_metrics
-from finepseudo.methods.pseudo_labels import PseudoLabelConfig, label_pool
+from finepseudo.methods.config import PseudoLabelConfig
+from finepseudo.methods.pseudo_labels import label_pool
 from finepseudo.run_folder.files import write_json, write_table
 from jobs.workers.part_files import matrix, parts, read_parts
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError
-from shards.splits.label_split import LabelSplit, SplitConfig, check_coverage, draw_split, split_hash
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import LabelSplit, check_coverage, draw_split, settle, split_hash
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
@@ -29,6 +31,7 @@ def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Mani
     Clips are ranked by hash, so a broken one gives its place to the next of its class and moves no other label.
     UserError when a class is left without a label, or no clip with one.
     """
+    found, cfg = settle(found, cfg)
     readable = pa.array(manifest.keys, pa.string())
     if cfg.method != "lists":
         found = replace(found, clips=found.clips.filter(pc.is_in(found.clips["key"], readable)))

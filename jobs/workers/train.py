@@ -25,7 +25,8 @@ from jobs.cluster.resources import check_room, uses_gpu
 from jobs.config.sections import ResourcesConfig
 from jobs.workers.train_loop import CHECKPOINTS, FAILURE, WEIGHTS, Loop, LoopJob, Outcome, any_rank, fail
 from shards.errors import UserError
-from shards.read.reader import ClipReader, ReaderConfig
+from shards.read.config import ReaderConfig
+from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 

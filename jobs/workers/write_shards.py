@@ -45,8 +45,10 @@ def write_data(cfg: RunConfig, paths: RunPaths, reporter: Reporter) -> Manifest:
         _render_with_ray(data, cfg.resources.write_tasks)
     found = load_annotations(data)
     say(f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip())
+    for remark in found.remarks:
+        say(f"note: {remark}")
     write_clips(paths.clips, found)
-    plans = plan_shards(found.clips, cfg.shards, cfg.data.frame_rate)
+    plans = plan_shards(found.clips, cfg.shards, cfg.data.frame_rate, cfg.data.frame_files)
     claim_store(plans, cfg.shards)
     paths.shards.mkdir(parents=True, exist_ok=True)
     results: list[ShardResult] = []
@@ -59,6 +61,7 @@ def write_data(cfg: RunConfig, paths: RunPaths, reporter: Reporter) -> Manifest:
             say(f"shard {len(results)}/{len(plans)}: {len(result.rows)} clips{note}")
             count(len(results), len(plans))
     manifest = finish(paths.shards, results, cfg.shards, quarantine=paths.quarantine)
+    say_remarks(results, say)
     check_quarantine(cfg, paths.quarantine, found, say)
     return manifest
 
@@ -107,6 +110,14 @@ def _write_with_ray(plans: Sequence[ShardPlan], paths: RunPaths, cfg: RunConfig,
 
 def _plan(values: dict[str, Any]) -> ShardPlan:
     return ShardPlan(**{**values, "clips": tuple(PlannedClip(**clip) for clip in values["clips"])})
+
+
+def say_remarks(results: Sequence[ShardResult], say: Callable[[str], None]) -> None:
+    """Print what is odd with clips that were stored all the same, by reason with an example."""
+    remarks = [remark for result in results for remark in result.remarks]
+    examples = {remark["reason"]: f"{Path(remark['path']).name}: {remark['detail']}" for remark in remarks}
+    for reason, count in Counter(remark["reason"] for remark in remarks).most_common():
+        say(f"note: {count:,} clips {reason}, e.g. {examples[reason]}")
 
 
 def check_quarantine(cfg: RunConfig, path: Path, found: Annotations, say: Callable[[str], None]) -> None:

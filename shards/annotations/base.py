@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -23,7 +24,6 @@ from shards.sources.sources import plain_path
 from shards.storage.remote import is_url
 from shards.types import NO_LABEL
 
-CLIP_ROLES = ("train", "test", "labelled", "unlabelled")
 CLIP_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -44,6 +44,7 @@ class Annotations:
     """All clips of a data set (CLIP_SCHEMA, sorted by key), its class names (index = label) and its version.
 
     known: in an open world only classes[:known] may be labelled, the others are novel; None = all may.
+    remarks: what its user should know of how it was read, one line each; not stored with the table.
     """
 
     clips: pa.Table
@@ -51,6 +52,7 @@ class Annotations:
     dataset: str
     version: str
     known: int | None = None
+    remarks: Sequence[str] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,15 +149,26 @@ def _check_labels(rows: Sequence[Clip], n_classes: int, dataset: str) -> None:
 
 
 def _key_names(rows: Sequence[Clip]) -> list[str]:
-    """Names as they are when unique, else paths below the folder all clips share, at last with their extensions."""
+    """Names as they are when unique, else paths below the folder all clips share, at last with their extensions.
+
+    Parts of one video have its name in common; the times of each are added, in milliseconds.
+    """
     paths = [PurePath(plain_path(row.path)) for row in rows]
     shared = _shared_length([path.parent.parts for path in paths])
+    parts = Counter(row.path for row in rows)
+    times = [_times(row) if parts[row.path] > 1 else "" for row in rows]
     plain = [row.name for row in rows]
-    below = ["/".join((*path.parts[shared:-1], path.stem)) for path in paths]
-    for names in (plain, below):
+    timed = [name + time for name, time in zip(plain, times, strict=True)]
+    below = ["/".join((*path.parts[shared:-1], path.stem)) + time for path, time in zip(paths, times, strict=True)]
+    for names in (plain, timed, below):
         if len(set(names)) == len(names):
             return names
-    return ["/".join(path.parts[shared:]) for path in paths]
+    return ["/".join(path.parts[shared:]) + time for path, time in zip(paths, times, strict=True)]
+
+
+def _times(row: Clip) -> str:
+    end = "" if row.end is None else f"-{round(1000 * row.end):08d}"
+    return f"_{round(1000 * (row.start or 0)):08d}{end}"
 
 
 def _shared_length(parts: Sequence[tuple[str, ...]]) -> int:

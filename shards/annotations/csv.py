@@ -1,60 +1,65 @@
-"""Lists that labs have on disk: one clip a line, `path class` and in a single list optionally the role.
+"""Lists that labs have on disk: one clip a line, path and class, and where there is more: role, start, end, source.
 
-Separated by tabs, commas or spaces (split from the right, names may hold spaces), with or without a header line, CRLF
-or not. A class is a name or an integer counted from 0. Published lists often carry the true labels of unlabelled
+Separated by tabs, semicolons, commas or blanks, with or without a header line, CRLF or not, UTF-8 or UTF-16. Which
+column is which says `columns`, what is a class `class_names`. Published lists often carry the true labels of unlabelled
 clips: they are kept in the clip table, for metrics, and never reach a split.
 """
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from shards.annotations.base import CLIP_ROLES, Annotations, Clip, absolute, make_annotations
+from shards.annotations.base import Annotations, Clip, absolute, make_annotations
+from shards.annotations.class_names import NO_CLASS, Classes, infer_classes, read_class_file
+from shards.annotations.columns import Cells, read_columns
 from shards.annotations.config import DatasetConfig
+from shards.annotations.list_lines import read_list_file
+from shards.annotations.roles import LIST_ROLES, ROLE_RULE, VAL, role_word
 from shards.errors import UserError
 from shards.sources.sources import plain_path
 from shards.types import NO_LABEL
 
-_HEADER = (
-    {"path", "video", "file", "filename", "clip", "video_path", "file_path"},
-    {"class", "label", "class_name", "classname", "name"},
-    {"role", "split", "subset"},
-)
 _UCF_CLIP = re.compile(r"(v_.+_g\d{2})_c\d{2}")  # UCF101 cuts several clips from one video: v_<class>_g<video>_c<clip>
 _SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """One line: where it stands, video path as written, class as written, role."""
+    """One line: where it stands, video path as written, class as written, role, window in seconds, source video."""
 
     where: str
     path: str
     token: str
     role: str
+    start: float | None = None
+    end: float | None = None
+    source: str = ""
 
 
 def read(cfg: DatasetConfig) -> Annotations:
-    """Read the list files of `cfg.lists` into a clip table.
+    """Read the list files of `cfg.lists` into a clip table, with remarks on what was not plain.
 
-    Raises UserError for missing or unreadable lists, bad rows (the first three with line numbers), classes that are
-    not in `cfg.classes`, labels out of range and clips listed twice.
+    Raises UserError for missing or unreadable lists, columns that are not clear, bad rows (the first three with line
+    numbers), classes that are not in `cfg.classes`, labels out of range and clips listed twice.
     """
     if not cfg.lists:
         raise UserError("data.lists: csv needs a list file; set data.lists.all, or one of labelled, unlabelled, test")
     rows: list[_Row] = []
+    remarks: list[str] = []
     for role, name in cfg.lists.items():
-        rows += _read_list(_find(cfg, name), role)
-    classes = _read_classes(_find(cfg, cfg.classes)) if cfg.classes else _infer_classes(rows)
+        rows += _read_list(_find(cfg, name), LIST_ROLES.get(role, ""), remarks)
+    rows = _settle_val(_forward_slashes(rows, remarks), remarks)
+    classes = read_class_file(_find(cfg, cfg.classes)) if cfg.classes else _infer(rows)
     labels = _labels(rows, classes)
     root = cfg.videos or cfg.root or str(_find(cfg, next(iter(cfg.lists.values()))).parent)
     _refuse_doubles(rows)
     clips = [_clip(row, label, root) for row, label in zip(rows, labels, strict=True)]
-    return make_annotations(clips, classes, cfg.name, "1")
+    made = make_annotations(clips, classes.names, cfg.name, "1")
+    return replace(made, remarks=(*remarks, *classes.remarks))
 
 
 def files(cfg: DatasetConfig) -> list[Path]:
@@ -75,36 +80,15 @@ def _find(cfg: DatasetConfig, name: str) -> Path:
     return path
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}:{line} is not UTF-8 text; is it a list? Convert it to UTF-8") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
-
-
-def _lines(path: Path) -> list[tuple[int, str]]:
-    """Numbered lines without their ends; empty ones left out. Only CR and LF end a line."""
-    text = _read_text(path).replace("\r\n", "\n").replace("\r", "\n")
-    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
-    kept = [(number, line) for number, line in lines if line]
-    if not kept:
-        raise UserError(f"{path} is empty; a list has one line a clip: path and class")
-    return kept
-
-
-def _read_list(path: Path, list_role: str) -> list[_Row]:
-    lines = _lines(path)
-    separator = _separator([line for _, line in lines])
-    if _is_header(path, lines[0][1]):
-        lines = lines[1:]
-    rows, bad = [], []
-    for number, line in lines:
-        row = _row(f"{path}:{number}", line, separator, list_role)
+def _read_list(path: Path, list_role: str, remarks: list[str]) -> list[_Row]:
+    """Read one list; `list_role` is the role of all its clips, empty where each row may name one."""
+    table = read_columns(read_list_file(path), may_lack_class=list_role == "unlabelled")
+    remarks += table.remarks
+    rows, bad = [], list(table.bad)
+    for cells in table.rows:
+        row = _row(path, cells, list_role)
         if isinstance(row, str):
-            bad.append(f"line {number}: {row}")
+            bad.append(f"line {cells.number}: {row}")
         else:
             rows.append(row)
     if bad:
@@ -112,97 +96,75 @@ def _read_list(path: Path, list_role: str) -> list[_Row]:
     return rows
 
 
-def _separator(lines: Sequence[str]) -> str:
-    for separator in ("\t", ","):
-        if all(separator in line for line in lines):
-            return separator
-    return " "
-
-
-def _is_header(path: Path, line: str) -> bool:
-    words = re.split(r"[\t, ]+", line.lower())
-    known = set().union(*_HEADER)
-    if len(words) < 2 or not all(word in known for word in words):
-        return False
-    if len(words) > len(_HEADER) or not all(word in names for word, names in zip(words, _HEADER, strict=False)):
-        raise UserError(f"{path}:1 names the columns {', '.join(words)}; they must be path, class and optionally role")
-    return True
-
-
-def _row(where: str, line: str, separator: str, list_role: str) -> _Row | str:
-    """Take the columns from the right. Gives a complaint when they are not there."""
-    fields = _fields(line, separator, with_role=list_role == "all")
-    role = "train" if list_role == "all" else list_role
-    if list_role == "all" and len(fields) > 2:
-        role = fields.pop().strip().lower()
-        if role not in CLIP_ROLES:
-            return f"role {role!r} is not one of {', '.join(CLIP_ROLES)}"
-    if len(fields) == 1 and role == "unlabelled":
-        fields.append("")
-    if len(fields) < 2:
-        return f"{line[:80]!r} has no class"
-    path, token = separator.join(fields[:-1]).strip(), fields[-1].strip()
-    if not path or "\0" in path:
+def _row(path: Path, cells: Cells, list_role: str) -> _Row | str:
+    """Check one row. Gives a complaint where it is bad."""
+    if not cells.path or "\0" in cells.path:
         return "no path"
-    if not token and role != "unlabelled":
-        return f"{path!r} has an empty class"
-    return _Row(where=where, path=path, token=token, role=role)
+    role = list_role or (role_word(cells.role) if cells.role else "train")
+    if role is None:
+        return f"role {cells.role!r} is not one of {ROLE_RULE}"
+    if cells.label.lower() in NO_CLASS and role not in ("train", "unlabelled"):
+        return f"{cells.path!r} has an empty class, and its role is {role}; a clip without a class is unlabelled"
+    try:
+        start, end = (float(text) if text else None for text in (cells.start, cells.end))
+    except ValueError:
+        return f"start {cells.start!r} and end {cells.end!r} must be seconds"
+    if (start or 0.0) < 0 or (end is not None and not (start or 0.0) < end < float("inf")):
+        return f"start {cells.start} and end {cells.end}: 0 <= start < end seconds is the rule"
+    return _Row(
+        where=f"{path}:{cells.number}",
+        path=cells.path,
+        token=cells.label,
+        role=role,
+        start=start,
+        end=end,
+        source=cells.source,
+    )
 
 
-def _fields(line: str, separator: str, *, with_role: bool) -> list[str]:
-    """Split a line; with spaces only from the right, since a name may hold them."""
-    if separator != " ":
-        return next(csv.reader([line], delimiter=separator))
-    parts = line.rsplit(None, 2)
-    if with_role and len(parts) == 3 and parts[-1].lower() in CLIP_ROLES:
-        return parts
-    return line.rsplit(None, 1)
+def _settle_val(rows: Sequence[_Row], remarks: list[str]) -> list[_Row]:
+    """Take validation clips as the test where there is no other, else as training clips."""
+    found = Counter(row.role for row in rows)
+    if not found[VAL]:
+        return list(rows)
+    role = "test" if not found["test"] else "labelled" if found["labelled"] else "train"
+    use = "are the test" if role == "test" else f"join the {role} clips: the test clips are the test"
+    remarks.append(f"{found[VAL]:,} clips of the role {VAL} {use}")
+    return [replace(row, role=role) if row.role == VAL else row for row in rows]
 
 
-def _read_classes(path: Path) -> list[str]:
-    names = [line for _, line in _lines(path)]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise UserError(f"{path}: class names twice: {', '.join(doubled[:_SHOWN])}; each line must be another class")
-    return names
+def _forward_slashes(rows: Sequence[_Row], remarks: list[str]) -> list[_Row]:
+    """Read paths of another system where every one of them is such."""
+    if not all("\\" in row.path and "/" not in row.path for row in rows):
+        return list(rows)
+    remarks.append("paths are written with backslashes and are read with slashes")
+    return [replace(row, path=row.path.replace("\\", "/")) for row in rows]
 
 
-def _infer_classes(rows: Sequence[_Row]) -> list[str]:
-    """Without a class file: integers stand for themselves, names are sorted."""
-    tokens = {row.token for row in rows if row.token}
-    if all(re.fullmatch(r"\d{1,6}", token) for token in tokens):
-        return [str(index) for index in range(1 + max((int(token) for token in tokens), default=-1))]
-    return sorted(tokens)
+def _infer(rows: Sequence[_Row]) -> Classes:
+    tokens = Counter(row.token for row in rows if row.token.lower() not in NO_CLASS)
+    if not tokens:
+        raise UserError("data.lists: no clip has a class; label some of them, or name the classes in data.classes")
+    return infer_classes(tokens)
 
 
-def _labels(rows: Sequence[_Row], classes: Sequence[str]) -> list[int]:
-    index = {name: label for label, name in enumerate(classes)}
-    labels = [_label(row.token, index) for row in rows]
+def _labels(rows: Sequence[_Row], classes: Classes) -> list[int]:
+    labels = [classes.label(row.token) for row in rows]
     bad = [row for row, label in zip(rows, labels, strict=True) if label is None]
     if bad:
         shown = "; ".join(f"{row.where}: {row.token}" for row in bad[:_SHOWN])
         raise UserError(
-            f"{len(bad)} rows have a class that is neither a known name nor in 0..{len(classes) - 1}, first: {shown}; "
-            "correct the rows or data.classes"
+            f"{len(bad)} rows have a class that is neither a known name nor in 0..{len(classes.names) - 1}, first: "
+            f"{shown}; correct the rows or data.classes"
         )
     return [NO_LABEL if label is None else label for label in labels]
 
 
-def _label(token: str, index: Mapping[str, int]) -> int | None:
-    if not token:
-        return NO_LABEL
-    if token in index:
-        return index[token]
-    if re.fullmatch(r"\d{1,6}", token) and int(token) < len(index):
-        return int(token)
-    return None
-
-
 def _refuse_doubles(rows: Sequence[_Row]) -> None:
-    seen: dict[str, _Row] = {}
+    seen: dict[tuple[str, float | None, float | None], _Row] = {}
     doubles = []
     for row in rows:
-        other = seen.setdefault(row.path, row)
+        other = seen.setdefault((row.path, row.start, row.end), row)
         if other is not row:
             doubles.append(f"{row.path} at {other.where} ({other.role}) and {row.where} ({row.role})")
     if doubles:
@@ -212,5 +174,12 @@ def _refuse_doubles(rows: Sequence[_Row]) -> None:
 def _clip(row: _Row, label: int, root: str) -> Clip:
     stem = PurePath(plain_path(row.path)).stem
     match = _UCF_CLIP.fullmatch(stem)
-    source = match.group(1) if match else row.path
-    return Clip(name=stem, path=absolute(root, row.path), label=label, role=row.role, source=source)
+    return Clip(
+        name=stem,
+        path=absolute(root, row.path),
+        label=label,
+        role=row.role,
+        source=row.source or (match.group(1) if match else row.path),
+        start=row.start,
+        end=row.end,
+    )

@@ -150,10 +150,6 @@ def read(cfg: DatasetConfig) -> Annotations:
         )
     if version not in ("v1.0", "v1.1"):
         raise UserError(f"data.version={version}: FineGym's training lists are v1.0 and v1.1; choose one of them")
-    if cfg.cut_from not in ("element", "event", "video"):
-        raise UserError(
-            f"data.cut_from={cfg.cut_from}: the video files are element, event or video; choose one of them"
-        )
     categories = read_categories(_categories(cfg))
     labels = _renumbering(subset, categories)
     clips = []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shards.annotations.base import Annotations, Clip, make_annotations
 from shards.annotations.config import DatasetConfig
-from shards.annotations.lines import parse_lines, split_last, split_number, stem, videos_folder
+from shards.annotations.lines import parse_lines, split_last, stem, videos_folder
 from shards.errors import UserError
 
 OPTIONS = ("split", "subset")
@@ -63,7 +63,7 @@ def read(cfg: DatasetConfig) -> Annotations:
     """Read HMDB51; `cfg.split` 1 (default), 2 or 3; `cfg.subset` empty or with-unused."""
     if cfg.subset not in ("", WITH_UNUSED):
         raise UserError(f"data.subset={cfg.subset}: HMDB51 knows only {WITH_UNUSED}; give that or nothing")
-    split = split_number(cfg.split)
+    split = cfg.split
     clips = []
     videos = videos_folder(cfg)
     lists = class_lists(Path(cfg.root), split)

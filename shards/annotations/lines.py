@@ -18,7 +18,26 @@ R = TypeVar("R")
 Numbered = tuple[int, str]
 
 SHOWN_BAD_ROWS = 3
-_VIDEO_ENDINGS = re.compile(r"(\.(mp4|avi|webm|mkv|mov|m4v|mpg|mpeg|gif))+$", re.IGNORECASE)
+VIDEO_ENDINGS = (
+    "mp4",
+    "avi",
+    "webm",
+    "mkv",
+    "mov",
+    "m4v",
+    "mpg",
+    "mpeg",
+    "gif",
+    "ts",
+    "wmv",
+    "flv",
+    "3gp",
+    "ogv",
+    "mts",
+)
+"""What names of video files end with."""
+_ENDINGS = re.compile(rf"(\.({'|'.join(VIDEO_ENDINGS)}))+$", re.IGNORECASE)
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class BadRowsError(UserError):
@@ -31,13 +50,19 @@ class BadRowsError(UserError):
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file (a byte order mark is dropped). Raises UserError when it is missing or is not text."""
+    """Read a text file: UTF-8, or UTF-16 with its mark, as spreadsheets write it. UserError when it is neither."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give the folder that holds this file") from error
+    try:
+        return data.decode("utf-16" if data.startswith(_UTF16_MARKS) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text (byte {error.start}); save it again as UTF-8") from error
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{path}:{line} is not UTF-8 text (byte {error.start}); is it a list? Save it as UTF-8, or convert it, for "
+            "one: iconv -f GB18030 -t UTF-8"
+        ) from error
 
 
 def numbered_lines(path: Path) -> list[Numbered]:
@@ -124,13 +149,6 @@ def videos_folder(cfg: DatasetConfig, default: str = "videos") -> str:
     return videos.rstrip("/") if "://" in videos else str(Path(videos).expanduser().absolute())
 
 
-def split_number(split: int) -> int:
-    """Check the number of an official split. Raises UserError unless it is 1, 2 or 3."""
-    if split not in (1, 2, 3):
-        raise UserError(f"data.split={split}: the official splits are 1, 2 and 3; choose one of them")
-    return split
-
-
 def base_name(path: str) -> str:
     """Return the last part of a path of any system, without folders."""
     return path.replace("\\", "/").rsplit("/", 1)[-1]
@@ -142,7 +160,7 @@ def stem(path: str) -> str:
     >>> stem("/root/x/hello.world_1.avi"), stem("9EnSwbXxu5g.mp4.webm")
     ('hello.world_1', '9EnSwbXxu5g')
     """
-    return _VIDEO_ENDINGS.sub("", base_name(path))
+    return _ENDINGS.sub("", base_name(path))
 
 
 def read_json(path: Path) -> Raw:

@@ -8,33 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from shards.annotations.base import Annotations
+from shards.annotations.config import OpenWorldConfig
 from shards.errors import UserError
 from shards.types import NO_LABEL
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenWorldConfig:
-    """How many classes are known and novel, and which draw of them."""
-
-    # Classes that may be labelled; 0 = closed world, all are. Paper: 40 of Diving48.
-    known: int = 0
-    # Classes that occur only among unlabelled clips; 0 = all that are left. Paper: 8 (of Diving48's 47, 7 are left).
-    novel: int = 0
-    # Which classes: a draw of its own, the same for every label split (open in the paper).
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse counts that mean nothing."""
-        if self.known < 0 or self.novel < 0:
-            raise ValueError(f"open_world: known {self.known} and novel {self.novel} must be 0 or more")
-        if self.novel and not self.known:
-            raise ValueError(f"open_world.novel: {self.novel} needs open_world.known, the number of known classes")
 
 
 def draw_classes(populated: Sequence[str], cfg: OpenWorldConfig) -> tuple[list[str], list[str]]:

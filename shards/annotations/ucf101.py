@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shards.annotations.base import Annotations, Clip, make_annotations
 from shards.annotations.config import DatasetConfig
-from shards.annotations.lines import parse_lines, split_number, stem, videos_folder, whole_number
+from shards.annotations.lines import parse_lines, stem, videos_folder, whole_number
 from shards.errors import UserError
 
 OPTIONS = ("split",)
@@ -53,7 +53,7 @@ def files(cfg: DatasetConfig) -> list[Path]:
 
 def read(cfg: DatasetConfig) -> Annotations:
     """Read UCF101; `cfg.split` 1 (default), 2 or 3 chooses trainlist0N.txt and testlist0N.txt under `cfg.root`."""
-    split, root = split_number(cfg.split), Path(cfg.root)
+    split, root = cfg.split, Path(cfg.root)
     index = parse_lines(root / "classInd.txt", parse_class, "`<label from 1> <class name>`")
     if sorted(number for number, _ in index) != list(range(1, len(index) + 1)):
         raise UserError(f"{root / 'classInd.txt'}: class labels are not 1..{len(index)} once each; get the file again")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +18,8 @@ import pyarrow as pa
 from shards.files import write_bytes
 from shards.storage.manifest import Manifest
 from shards.synthetic.video import encode
-from shards.write.plans import ShardConfig, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import plan_shards
 from shards.write.writer import finish, write_shard
 
 Pictures = npt.NDArray[np.uint8]
@@ -38,22 +44,40 @@ class BenchClips:
         return list(self.loose)
 
 
-def make_clips(folder: Path, count: int, lengths: tuple[int, int] = (80, 100)) -> BenchClips:
-    """Draw `count` clips of `lengths` frames, write them as H.264 files and as shards of four clips."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for index in range(count):
-        pictures = moving_pictures(int(rng.integers(lengths[0], lengths[1] + 1)), *SOURCE, rng)
-        path = folder / "sources" / f"clip{index:03d}.mp4"
-        write_bytes(path, encode(pictures, FPS))
-        rows.append({"key": path.stem, "path": str(path), "start": None, "end": None})
-    sources = pa.Table.from_pylist(rows)
-    cfg = ShardConfig(clips_per_shard=4)
+def make_clips(folder: Path, count: int, lengths: tuple[int, int] = (80, 100), workers: int = 1) -> BenchClips:
+    """Draw `count` clips of `lengths` frames, write them as H.264 files and as shards of four clips.
+
+    The same clips whatever the number of worker processes.
+    """
     (folder / "shards").mkdir(exist_ok=True)
-    manifest = finish(
-        folder / "shards", [write_shard(plan, folder / "shards", cfg) for plan in plan_shards(sources, cfg)], cfg
-    )
+    cfg = ShardConfig(clips_per_shard=4)
+    with _mapping(workers) as each:
+        paths = list(each(partial(_draw_clip, folder / "sources", lengths), range(count)))
+        sources = pa.Table.from_pylist(
+            [{"key": path.stem, "path": str(path), "start": None, "end": None} for path in paths]
+        )
+        written = list(each(partial(write_shard, folder=folder / "shards", cfg=cfg), plan_shards(sources, cfg)))
+    manifest = finish(folder / "shards", written, cfg)
     return BenchClips(sources=sources, manifest=manifest, loose=_unpack(manifest, manifest.keys, folder / "loose"))
+
+
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Give a `map`: this process's own, or that of a pool of processes."""
+    if workers < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool.map
+
+
+def _draw_clip(folder: Path, lengths: tuple[int, int], index: int) -> Path:
+    """Draw clip `index` with a generator of its own and write it."""
+    rng = np.random.default_rng((0, index))
+    frames = moving_pictures(int(rng.integers(lengths[0], lengths[1] + 1)), *SOURCE, rng)
+    path = folder / f"clip{index:03d}.mp4"
+    write_bytes(path, encode(frames, FPS))
+    return path
 
 
 def given_clips(shards: Path, folder: Path, count: int) -> BenchClips:

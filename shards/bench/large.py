@@ -20,7 +20,7 @@ from shards.read.order import global_batch
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
-from shards.write.plans import ShardConfig
+from shards.write.config import ShardConfig
 from shards.write.writer import ShardResult, finish
 
 ROWS = 240_000

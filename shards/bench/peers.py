@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from shards.read.augment import IMAGENET_MEAN, IMAGENET_STD
+from shards.read.config import IMAGENET_MEAN, IMAGENET_STD
 
 Peer = Callable[[Path, Sequence[int], int], Tensor]
 """(file, ascending frame numbers, size) -> float32 [T, 3, size, size]."""

@@ -13,11 +13,9 @@ import av
 import numpy as np
 import torch
 
-from shards.read.augment import AugmentConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
 from shards.read.decode import CLOSED_GOP_PROFILES, decode_frames
-from shards.read.order import OrderConfig
-from shards.read.reader import ClipReader, ReaderConfig
-from shards.read.sampling import SamplingConfig
+from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 

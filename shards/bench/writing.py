@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from shards.write.config import ShardConfig
 from shards.write.normalise import GOP
-from shards.write.plans import ShardConfig, plan_shards
+from shards.write.plans import plan_shards
 from shards.write.writer import write_shard
 
 

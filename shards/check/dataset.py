@@ -8,10 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from shards.annotations import load
 from shards.annotations.base import Annotations
 from shards.annotations.config import DatasetConfig
 from shards.annotations.known_counts import KNOWN_COUNTS, KnownCounts
+from shards.check.decode import decode_clips, decode_lines
+from shards.check.missing import in_common
 from shards.errors import UserError
 from shards.files import write_bytes
 from shards.sources.presence import missing_paths
@@ -20,6 +25,7 @@ from shards.splits.leakage import SourceOverlap, source_overlap
 from shards.types import NO_LABEL
 
 _SHOWN = 5
+_LISTED = 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +34,8 @@ class CheckReport:
 
     clips: role -> clips; present: role -> classes that occur; absent: classes without any clip; uncovered: class ->
     test clips, for classes that no labelled clip (without a split: no training clip) shows; missing: paths that are not
-    there, None when nobody looked; problems: what has to be mended before a run.
+    there, None when nobody looked; per_class: class -> clips, without the test; remarks: what its reader and a look
+    into the videos found odd; decoded: what `decode_lines` says; problems: what has to be fixed before a run.
     """
 
     dataset: str
@@ -42,6 +49,9 @@ class CheckReport:
     missing: Sequence[str] | None = None
     missing_list: Path | None = None
     leakage: SourceOverlap | None = None
+    per_class: Mapping[str, int] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+    decoded: Sequence[str] = ()
     problems: Sequence[str] = ()
 
     @property
@@ -55,6 +65,9 @@ class CheckReport:
         if not self.clips:
             lines = [self.dataset]
         lines += [f"  {role}: {n:,} clips of {self.present[role]} classes" for role, n in self.clips.items()]
+        if self.per_class:
+            lines.append(f"  classes (clips): {_counted(self.per_class)}")
+        lines += [f"  note: {remark}" for remark in self.remarks]
         if self.known:
             lines.append(f"  known: {self.known.train:,} train, {self.known.test:,} test, {self.known.classes} classes")
         if self.absent:
@@ -66,6 +79,7 @@ class CheckReport:
             lines.append(f"  files: {len(self.missing):,} paths missing" if self.missing else "  files: all there")
         if self.missing_list:
             lines.append(f"  list of missing paths: {self.missing_list}")
+        lines += [f"  {line}" for line in self.decoded]
         lines += [f"  shared sources: {line}" for line in (self.leakage.lines() if self.leakage else ())]
         lines += [f"PROBLEM {problem}" for problem in self.problems]
         return "\n".join([*lines, "ok" if self.ok else f"not ok: {len(self.problems)} problems"])
@@ -76,23 +90,50 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def _counted(per_class: Mapping[str, int]) -> str:
+    """All classes with their clips; of many the smallest and the largest."""
+    ordered = sorted(per_class.items(), key=lambda item: (item[1], item[0]))
+    if len(ordered) <= _LISTED:
+        return ", ".join(f"{name} {n:,}" for name, n in per_class.items())
+    few, many = (", ".join(f"{name} {n:,}" for name, n in part) for part in (ordered[:_SHOWN], ordered[-_SHOWN:]))
+    return f"fewest {few}; most {many}"
+
+
 def check_config(
     cfg: DatasetConfig,
     *,
     files: bool = True,
     missing_list: Path | None = None,
     look: Callable[[Annotations], Iterable[str]] = lambda _: (),
+    decode: int | None = 0,
+    max_bad_fraction: float = 0.02,
 ) -> CheckReport:
     """Read the data set and look it over; lists that cannot be read become a problem (first bad rows, line numbers).
 
-    look: gives further problems of the clips that were read.
+    look: gives further problems of the clips that were read. decode: clips that are opened and decoded, None = all;
+    more than `max_bad_fraction` of them bad is a problem, as it would stop a run.
     """
     try:
         ann = load(cfg)
     except UserError as error:
         return CheckReport(dataset=cfg.name, problems=(str(error),))
     found = check_dataset(ann, files=files, missing_list=missing_list)
-    return replace(found, problems=[*found.problems, *look(ann)])
+    found = replace(found, problems=[*found.problems, *look(ann)])
+    return found if decode == 0 else _decoded(found, ann, cfg, decode, max_bad_fraction)
+
+
+def _decoded(
+    found: CheckReport, ann: Annotations, cfg: DatasetConfig, limit: int | None, max_bad_fraction: float
+) -> CheckReport:
+    """Add what a look into the videos that are there says."""
+    there = ann.clips.filter(pc.invert(pc.is_in(ann.clips["path"], pa.array(found.missing or [], pa.string()))))
+    clips = decode_clips(there, cfg, limit)
+    bad = sum(bool(clip.reason) for clip in clips)
+    problems = []
+    if bad > max_bad_fraction * len(clips):
+        problems = [f"{bad:,} of {len(clips):,} clips cannot be used; a run stops over reading.max_bad_fraction"]
+    lines = decode_lines(clips, there.num_rows) if clips else []
+    return replace(found, decoded=lines, problems=[*found.problems, *problems])
 
 
 def check_dataset(
@@ -120,7 +161,7 @@ def check_dataset(
         write_bytes(missing_list, "".join(f"{path}\n" for path in missing).encode("utf-8", "surrogateescape"))
     problems = [
         *(_count_problems(ann, known) if known else []),
-        *([f"{len(missing):,} paths are missing: {_some(missing)}"] if missing else []),
+        *([_missing_problem(missing)] if missing else []),
         *_coverage_problems(uncovered, split is not None and not open_world),
         *(leakage.lines() if forbid_leakage else []),
     ]
@@ -136,8 +177,22 @@ def check_dataset(
         missing=missing,
         missing_list=missing_list if missing else None,
         leakage=leakage,
+        per_class=_per_class(rows, ann.classes),
+        remarks=ann.remarks,
         problems=problems,
     )
+
+
+def _missing_problem(missing: Sequence[str]) -> str:
+    common = in_common(missing)
+    return f"{len(missing):,} paths are missing: {_some(missing)}" + (f"; {common}" if common else "")
+
+
+def _per_class(rows: Sequence[_Row], classes: Sequence[str]) -> dict[str, int]:
+    """Count the clips of each class outside the test, classes without any left out, and those without a class last."""
+    counted = Counter(row.label for row in rows if row.role != "test")
+    named = {classes[label]: n for label, n in sorted(counted.items()) if label != NO_LABEL}
+    return named | ({"(no class)": counted[NO_LABEL]} if counted[NO_LABEL] else {})
 
 
 class _Row(NamedTuple):

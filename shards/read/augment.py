@@ -7,118 +7,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from shards.read.config import AugmentConfig
+
 Array = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.int32]
-Triple = tuple[float, float, float]
 
-IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
-IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as grey conversion of RGB is usually defined
 _YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])  # NTSC colour axes: hue is an angle in I, Q
 _RGB = np.linalg.inv(_YIQ)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AugmentConfig:
-    """What happens to a view between decoding and the encoder. The field defaults leave training views unjittered."""
-
-    # Side of the square output in pixels (open in the paper: 224 for f_A, 112 for f_E).
-    size: int = 224
-    # Range of the crop's share of the picture area (CARL: .8-1).
-    scale: tuple[float, float] = (0.8, 1.0)
-    # Range of the crop's width / height (CARL).
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    # Probability of a left-right flip (CARL: .5; set 0 where left and right make classes).
-    flip: float = 0.5
-    # Probability of the colour jitter (CARL: .8).
-    jitter: float = 0.0
-    # Colour jitter: brightness factor in 1 +- this (CARL: .8).
-    brightness: float = 0.8
-    # Colour jitter: contrast factor in 1 +- this, around mid-grey (CARL: .8).
-    contrast: float = 0.8
-    # Colour jitter: saturation factor in 1 +- this (CARL: .8).
-    saturation: float = 0.8
-    # Colour jitter: hue turn in +- this, in turns (CARL: .2).
-    hue: float = 0.2
-    # Probability of a grey picture (CARL: .2).
-    gray: float = 0.0
-    # Probability of a Gaussian blur (CARL: .5 inside the jitter; off on FineGym).
-    blur: float = 0.0
-    # Range of the blur's width in output pixels (CARL: .1-2).
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    # Probability of one erased rectangle (TCLR fine-tuning: .25).
-    erase: float = 0.0
-    # Range of the erased share of the picture (open in the paper).
-    erase_area: tuple[float, float] = (0.02, 0.2)
-    # Evaluation: 1 = centre crop, 3 = both ends and the centre of the long side (paper, sec 4: 3 spatial crops).
-    crops: Literal[1, 3] = 1
-    # Subtracted per output channel, for pixels in [0, 1], in the order of `channels`.
-    mean: Triple = IMAGENET_MEAN
-    # Divided by per output channel, in the order of `channels`.
-    std: Triple = IMAGENET_STD
-    # Channel order of the output (TCLR's published weights expect bgr in [0, 1] without mean and std).
-    channels: Literal["rgb", "bgr"] = "rgb"
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their ranges."""
-        if self.size < 1:
-            raise ValueError(f"augment.size = {self.size}: must be at least 1 pixel")
-        if self.crops not in (1, 3):
-            raise ValueError(f"augment.crops = {self.crops}: must be 1 or 3")
-        if self.channels not in ("rgb", "bgr"):
-            raise ValueError(f"augment.channels = {self.channels!r}: must be rgb or bgr")
-        for name in ("flip", "jitter", "gray", "blur", "erase"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a probability in [0, 1]")
-        for name in ("brightness", "contrast", "saturation"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "in [0, 1]")
-        _check("hue", self.hue, 0 <= self.hue <= 0.5, "in [0, 0.5] turns")
-        for name in ("scale", "erase_area"):
-            low, high = getattr(self, name)
-            _check(name, (low, high), 0 < low <= high <= 1, "0 < low <= high <= 1")
-        for name in ("ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            _check(name, (low, high), 0 < low <= high, "0 < low <= high")
-        _check("std", self.std, min(self.std) > 0, "three numbers above 0")
-
-    @classmethod
-    def carl_ssl(cls, *, size: int = 224, blur: float = 0.4) -> AugmentConfig:
-        """Make the views of GITDL (CARL's self-supervised scheme); blur .4 = .5 inside the jitter's .8."""
-        return cls(size=size, jitter=0.8, gray=0.2, blur=blur)
-
-    @classmethod
-    def metric(cls, *, size: int = 224) -> AugmentConfig:
-        """Make the views of metric learning: crop and flip only."""
-        return cls(size=size)
-
-    @classmethod
-    def tclr_finetune(cls, *, size: int = 112) -> AugmentConfig:
-        """Make the views of f_E as TCLR fine-tunes: BGR in [0, 1], light colours, one erased rectangle."""
-        return cls(
-            size=size,
-            scale=(0.6, 1.0),
-            jitter=0.15,
-            brightness=0.1,
-            contrast=0.1,
-            saturation=0.1,
-            hue=0.05,
-            gray=0.1,
-            erase=0.25,
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
-            channels="bgr",
-        )
-
-    @classmethod
-    def evaluation(cls, *, size: int = 224, crops: Literal[1, 3] = 1) -> AugmentConfig:
-        """Make the views of testing: whole short side, 1 or 3 crops, nothing random."""
-        return cls(size=size, scale=(1.0, 1.0), flip=0.0, crops=crops)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,8 +126,3 @@ def _erased(cfg: AugmentConfig, share: npt.NDArray[np.float64]) -> Array:
 
 def _between(limits: tuple[float, float], share: float) -> float:
     return float(limits[0] + (limits[1] - limits[0]) * share)
-
-
-def _check(name: str, value: object, ok: bool, rule: str) -> None:
-    if not ok:
-        raise ValueError(f"augment.{name} = {value}: must be {rule}")

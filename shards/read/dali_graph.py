@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 from shards.errors import UserError
-from shards.read.augment import AugmentConfig, AugmentParams
+from shards.read.augment import AugmentParams
+from shards.read.config import AugmentConfig
+from shards.read.faults import judged
 
 _Node = Any  # DALI has no type annotations
 _Pipeline = Any
@@ -72,23 +74,25 @@ class ClipGraph:
         """Build the graph. UserError when DALI is not installed."""
         self.spec = spec
         self._dali = import_dali()
-        self._pipe = self._build()
+        self._pipe: _Pipeline | None = self._build()
 
     def run(self, samples: Sequence[Sample], out: Sequence[Tensor]) -> None:
         """Transform clip i into out[i], float32 [views x crops, T, C, size, size] on the device.
 
-        Raises RuntimeError when DALI cannot decode one of them; the graph is built anew and may be used on.
+        Raises DecodeError when DALI cannot decode one of them, and what else `shards.faults` makes of an error; the
+        graph may be used on.
         """
+        if self._pipe is None:
+            self._pipe = self._build()
         try:
             for name, values in self._inputs(samples).items():
                 self._pipe.feed_input(name, values)
-            outputs = self._pipe.run()
-        except RuntimeError:
-            self._pipe = self._build()
-            raise
-        for place, output in enumerate(outputs):
-            for clip, pixels in zip(out, self._pixels(output), strict=True):
-                clip[place].copy_(pixels)
+            for place, output in enumerate(self._pipe.run()):
+                for clip, pixels in zip(out, self._pixels(output), strict=True):
+                    clip[place].copy_(pixels)
+        except (RuntimeError, MemoryError) as error:
+            self._pipe = None  # a pipeline that has failed is not to be trusted
+            raise judged(error, self.spec.device) from error
 
     def _inputs(self, samples: Sequence[Sample]) -> dict[str, list[npt.NDArray[Any]]]:
         """Name the values of every input node, one a sample."""

@@ -5,62 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from shards.errors import SampleError, UserError
-from shards.read.augment import AugmentConfig, draw
+from shards.read.augment import draw
+from shards.read.config import ReaderConfig
 from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, import_dali
 from shards.read.decode import CLOSED_GOP_PROFILES, choose_decoder, wanted_frames
-from shards.read.order import OrderConfig
+from shards.read.faults import DecodeError, judged
 from shards.read.resize import views_of
-from shards.read.sampling import SamplingConfig, frame_indices
-from shards.storage.cache import CacheConfig
+from shards.read.sampling import frame_indices
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch
 
 MIN_BAD_CLIPS = 3
 """A run never stops for fewer failing clips than this, however small the data set."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReaderConfig:
-    """Everything about reading one stream of clips."""
-
-    # Global batches: sampler, size, epoch length.
-    order: OrderConfig = field(default_factory=OrderConfig)
-    # Frames of a view and views of a clip.
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    # From a frame to the encoder's input.
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    # auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV.
-    decode: Literal["auto", "dali-gpu", "dali-cpu", "pyav"] = "auto"
-    # Threads that decode and transform.
-    threads: int = 2
-    # Batches prepared ahead in the background; 0 = each when it is asked for.
-    prefetch: int = 2
-    # Share of failing clips among this reader's items over which it stops with the list.
-    max_bad_fraction: float = 0.02
-    # Copies of remote shards on this node.
-    cache: CacheConfig = field(default_factory=CacheConfig)
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
-        if self.threads < 1:
-            raise ValueError(f"reader.threads = {self.threads}: must be at least 1")
-        if self.prefetch < 0:
-            raise ValueError(f"reader.prefetch = {self.prefetch}: must be 0 or more")
-        if not 0 <= self.max_bad_fraction <= 1:
-            raise ValueError(f"reader.max_bad_fraction = {self.max_bad_fraction}: must lie in [0, 1]")
-
-    @property
-    def views(self) -> int:
-        """Count V, the views of a clip in a batch: those of the frame policy times the crops."""
-        return self.sampling.count * self.augment.crops
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +65,14 @@ class ClipLoader:
         self._graph_lock = threading.Lock()
 
     def load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> ClipBatch:
-        """Decode and transform the requested clips into a batch of `size` slots."""
-        batch = self._empty(size, requests)
+        """Decode and transform the requested clips into a batch of `size` slots.
+
+        UserError when memory does not suffice or too many clips fail.
+        """
+        try:
+            batch = self._empty(size, requests)
+        except torch.OutOfMemoryError as error:
+            raise judged(error, self.device) from error
         for begin in range(0, len(requests), self.chunk):
             self._fill(batch, requests[begin : begin + self.chunk], pool)
         batch.frames[~batch.valid.to(self.device)] = 0
@@ -134,21 +103,14 @@ class ClipLoader:
             graph = self._graph(random=random)
             try:
                 graph.run([clip.sample for clip in clips], [frames[clip.request.slot] for clip in clips])
-            except RuntimeError as error:
-                if not self.decoder.by_dali:
-                    raise
+            except DecodeError as error:
                 if len(clips) == 1:
-                    self._record(clips[0].request.key, error)
+                    key = clips[0].request.key
+                    self.failures[key] = SampleError(key, "decode_error", str(error) or self.decoder.name)
                     return []
             else:
                 return clips
         return [good for clip in clips for good in self._transform([clip], frames, random=random)]
-
-    def _record(self, key: str, error: RuntimeError) -> None:
-        """Note the clip that DALI could not decode, with the line of its message that says most."""
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = [line for line in lines if not line.startswith(("Critical error", "Current pipeline", "C++ context"))]
-        self.failures[key] = SampleError(key, "decode_error", told[-1] if told else self.decoder.name)
 
     def _prepare(self, request: Request) -> Sample | SampleError:
         """Draw a clip's frames and parameters, read it, and decode it unless DALI does."""

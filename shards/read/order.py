@@ -10,12 +10,12 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from shards.errors import UserError
+from shards.read.config import OrderConfig
 from shards.types import NO_LABEL, ItemTable
 
 Positions = npt.NDArray[np.int64]
@@ -24,49 +24,6 @@ PADDING = -1
 """Place of a batch that holds no clip (the end of a shuffled pass); it is masked, never filled with a second copy."""
 
 _SHUFFLE, _CLASSES, _CLIPS, _WINDOWS = range(4)  # what a random stream is for: keeps the streams of one seed apart
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OrderConfig:
-    """How clips are gathered into global batches."""
-
-    # Clips in a global batch, over all ranks (paper, sec 4: 96 for metric learning; open in the paper elsewhere).
-    batch_size: int = 32
-    # `shuffle`: every clip once an epoch; `balanced`: P classes x K clips (paper, sec 4: the sub-sampler).
-    sampler: Literal["shuffle", "balanced"] = "shuffle"
-    # K of `balanced` (paper, sec 4: at least 2 instances of each sampled class).
-    instances_per_class: int = 2
-    # `balanced`: largest share of pseudo-labelled clips among the draws of a class (open in the paper: half). Where a
-    # class has fewer of them, each of its clips comes equally often, pseudo-labelled or not; 1 = always so.
-    pseudo_fraction: float = 0.5
-    # Length of an epoch; none = ceil(clips / batch_size).
-    batches_per_epoch: int | None = None
-    # `shuffle` goes through so many shards at a time; 0 = all at once. For remote shards that no node's cache holds:
-    # whole tars are then read one after the other. A batch mixes only the clips of its window.
-    shard_window: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse batches that cannot be laid out."""
-        if self.batch_size < 1:
-            raise ValueError(f"order.batch_size = {self.batch_size}: must be at least 1")
-        if self.sampler not in ("shuffle", "balanced"):
-            raise ValueError(f"order.sampler = {self.sampler!r}: must be shuffle or balanced")
-        if not 0 <= self.pseudo_fraction <= 1:
-            raise ValueError(f"order.pseudo_fraction = {self.pseudo_fraction}: must lie in [0, 1]")
-        if self.batches_per_epoch is not None and self.batches_per_epoch < 1:
-            raise ValueError(f"order.batches_per_epoch = {self.batches_per_epoch}: must be at least 1 (or null)")
-        if self.shard_window < 0 or (self.shard_window and self.sampler == "balanced"):
-            raise ValueError(
-                f"order.shard_window = {self.shard_window}: 0 or more, and only with order.sampler shuffle"
-            )
-        if self.sampler == "balanced":
-            if self.instances_per_class < 2:
-                raise ValueError(f"order.instances_per_class = {self.instances_per_class}: a class needs 2 or more")
-            if self.batch_size % self.instances_per_class:
-                raise ValueError(
-                    f"order.batch_size = {self.batch_size}: must be a multiple of order.instances_per_class = "
-                    f"{self.instances_per_class} when order.sampler is balanced"
-                )
 
 
 def batches_per_epoch(items: ItemTable, cfg: OrderConfig) -> int:

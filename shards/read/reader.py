@@ -14,13 +14,12 @@ from functools import cached_property
 import torch
 
 from shards.errors import UserError
+from shards.read.config import ReaderConfig
 from shards.read.decode import DecoderChoice
-from shards.read.loader import ClipLoader, ReaderConfig, Request
+from shards.read.loader import ClipLoader, Request
 from shards.read.order import PADDING, BatchOrder, rank_slice
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
-
-__all__ = ["ClipReader", "ReaderConfig"]
 
 _SAMPLES = 3  # keeps the samples' generators apart from those of `shards.read.order`
 

@@ -7,66 +7,13 @@ generator every policy has one fixed answer, the one evaluation uses.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from shards.read.config import MIN_COMMON, SamplingConfig
+
 FrameIds = npt.NDArray[np.int64]
-
-MIN_COMMON = 4
-"""Frames that the global and the local clip of `gitdl` share at least."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingConfig:
-    """How frames are picked from a clip."""
-
-    # `uniform`: one frame of each of T equal segments; `dense`: T frames at a stride; `gitdl`: a sparse global and a
-    # dense local clip (paper, supplement: GITDL); `views`: evenly placed test clips (paper, sec 4: 10 clips); `groups`:
-    # fine groups and a context group of frames, interleaved over the clip (SeFAR: dual-level temporal elements).
-    policy: Literal["uniform", "dense", "gitdl", "views", "groups"] = "uniform"
-    # T, frames of a view (open in the paper: 32 for f_A, 16 for f_E).
-    frames: int = 32
-    # Step between frames of `dense` and `views` (open in the paper; TCLR: 2).
-    stride: int = 1
-    # Test clips of `views` and `uniform` (paper, sec 4: 10); independent draws of `groups` (SeFAR: a weak and a strong
-    # one); 1 for every other policy.
-    views: int = 1
-    # Frames of each group of `groups`, the context group last (SeFAR: [2, 2, 4]); their sum is T.
-    groups: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse combinations without a meaning."""
-        if self.policy not in ("uniform", "dense", "gitdl", "views", "groups"):
-            raise ValueError(f"sampling.policy = {self.policy!r}: must be uniform, dense, gitdl, views or groups")
-        for name in ("frames", "stride", "views"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"sampling.{name} = {getattr(self, name)}: must be at least 1")
-        if self.views > 1 and self.policy in ("dense", "gitdl"):
-            raise ValueError(
-                f"sampling.views = {self.views}: several views need sampling.policy = uniform, views or groups, "
-                f"not {self.policy}"
-            )
-        if self.policy == "gitdl" and self.frames < MIN_COMMON:
-            raise ValueError(f"sampling.frames = {self.frames}: gitdl needs at least {MIN_COMMON}")
-        self._check_groups()
-
-    def _check_groups(self) -> None:
-        shown = list(self.groups)
-        if (self.policy == "groups") != bool(shown):
-            raise ValueError(f"sampling.groups = {shown}: goes with sampling.policy = groups, and only with it")
-        if shown and (min(shown) < 1 or sum(shown) != self.frames):
-            raise ValueError(
-                f"sampling.groups = {shown}: groups of 1 frame or more that add up to sampling.frames = {self.frames} "
-                "are needed"
-            )
-
-    @property
-    def count(self) -> int:
-        """Count the views of a clip."""
-        return 2 if self.policy == "gitdl" else self.views
 
 
 def frame_indices(n_frames: int, cfg: SamplingConfig, rng: np.random.Generator | None) -> FrameIds:

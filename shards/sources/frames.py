@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,16 +17,19 @@ from shards.sources.probe import MAX_PIXELS
 
 CODECS = {"jpg": "mjpeg", "jpeg": "mjpeg", "png": "png", "bmp": "bmp", "webp": "webp"}
 """File ending -> decoder. Other files in a folder are left alone."""
+_FLOW = re.compile(r"(flow|opt(ical)?_?flow|[xyuv])[_-]", re.IGNORECASE)
+"""What names of optical-flow images begin with, in the tools that write them beside the frames."""
 _SHOWN = 3
 
 
 class FrameFolder:
     """Pictures of one clip; to the transcoder it looks as an open video does, every error being a SampleError."""
 
-    def __init__(self, key: str, folder: Path, rate: Fraction) -> None:
+    def __init__(self, key: str, folder: Path, rate: Fraction, pattern: str = "") -> None:
         """Find the pictures. SampleError `empty_folder`, or `mixed_names` when they are of more than one series."""
         self.key, self.rate = key, rate
-        self.files = picture_names(key, [entry.name for entry in os.scandir(folder) if entry.is_file()], str(folder))
+        names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
+        self.files = picture_names(key, names, str(folder), pattern)
         self.folder = folder
         self.codec = CODECS[_ending(self.files[0])]
 
@@ -61,18 +65,23 @@ class FrameFolder:
         return frames[0]
 
 
-def picture_names(key: str, names: Sequence[str], where: str) -> list[str]:
-    """Pick the pictures among file names and put them in natural order (2 before 10).
+def picture_names(key: str, names: Sequence[str], where: str, pattern: str = "") -> list[str]:
+    """Pick the images among file names and put them in natural order (2 before 10).
 
-    SampleError: `empty_folder`; `mixed_names` when the names differ in more than their numbers, as where optical flow
-    lies beside the frames: nobody can say which of them is the video.
+    pattern: takes only such names (`img_*.jpg`). Optical flow beside one series of images is left alone.
+    SampleError: `empty_folder`; `mixed_names` when the names differ in more than their numbers: nobody can say which
+    of them is the video.
     """
-    found = sorted((name for name in names if _ending(name) in CODECS and not name.startswith(".")), key=_natural)
+    images = (name for name in names if _ending(name) in CODECS and not name.startswith("."))
+    found = sorted((name for name in images if not pattern or fnmatchcase(name, pattern)), key=_natural)
     if not found:
-        raise SampleError(key, "empty_folder", f"{where} holds no {', '.join(CODECS)} file")
-    series = sorted({re.sub(r"\d+", "#", name) for name in found})
+        raise SampleError(key, "empty_folder", f"{where} holds no {pattern or ', '.join(CODECS)} file")
+    series = {re.sub(r"\d+", "#", name) for name in found}
     if len(series) > 1:
-        raise SampleError(key, "mixed_names", f"{where} holds {', '.join(series[:_SHOWN])}; keep one series of them")
+        found = [name for name in found if not _FLOW.match(name)] or found
+    if len({re.sub(r"\d+", "#", name) for name in found}) > 1:
+        shown = ", ".join(sorted(series)[:_SHOWN])
+        raise SampleError(key, "mixed_names", f"{where} holds {shown}; name the frames with data.frame_files")
     return found
 
 

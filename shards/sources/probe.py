@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +17,7 @@ from typing import IO
 
 import av
 from av.error import FFmpegError
+from av.stream import Disposition
 
 from shards.errors import SampleError
 
@@ -24,10 +25,18 @@ MAX_PIXELS = 16384 * 8192
 """Largest picture that is decoded: 16K. A header that asks for more is an attack or damage."""
 MAX_SECONDS = 1800.0
 """Longest time one clip may take to decode, in seconds of wall time."""
+# Only the file itself may be read: a playlist must not make the decoder open other files or the network.
+_OPTIONS = {"protocol_whitelist": "file", "err_detect": "explode"}
 _NOT_VIDEO = {"tty", "hls", "dash", "concat", "ffmetadata", "srt", "ass", "webvtt"}
 _MISSING_SHARE = 0.1  # real AVI files announce one frame more than they hold
 _SHORT_SHARE = 0.01  # of the duration in a Matroska header
+_STILL_CODECS = {"mjpeg", "png", "bmp", "webp", "gif"}
 _FALLBACK_RATE = Fraction(25)
+_BELIEVED = 120
+"""Fastest rate that a header is believed without a look at the time stamps."""
+_SAME_RATE = 0.02  # stamps are rounded to milliseconds
+_MEASURED = 300
+"""Frames whose time stamps tell the rate of a file that names none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,12 +53,15 @@ class ProbeResult:
 class StrictVideo:
     """An open video stream whose frames are decoded in order, once, every error being a SampleError."""
 
-    def __init__(self, key: str, container: av.container.InputContainer, stream: av.VideoStream, size: int) -> None:
-        """Take an open container and its stream; `size` is the length of the file in bytes."""
+    def __init__(
+        self, key: str, container: av.container.InputContainer, stream: av.VideoStream, size: int, rate: Fraction
+    ) -> None:
+        """Take an open container and its stream; `size` is the length of the file in bytes, `rate` frames a second."""
         self.key, self.container, self.stream, self.size = key, container, stream, size
         self.codec: str = stream.codec_context.name
-        self.rate = _rate(stream)
+        self.rate = rate
         self._packets = 0
+        self._ticks = 0  # an AVI header counts these, and a frame may take several
         self._frames = 0
         self._announced = _matroska_seconds(container, stream)
         self._end = 0.0
@@ -93,6 +105,7 @@ class StrictVideo:
             raise SampleError(self.key, "encrypted", "the stream is encrypted")
         if packet.size and not packet.is_discard:
             self._packets += 1
+            self._ticks = max(self._ticks, (packet.dts or 0) + 1)
 
     def _failure(self, error: Exception) -> SampleError:
         detail = f"after {self._frames} frames: {error}"
@@ -104,7 +117,7 @@ class StrictVideo:
         if self._is_cut():
             raise SampleError(self.key, "truncated", f"the file ends before its index does, {self._frames} frames read")
         expected = self._packets
-        if self.container.format.name == "avi":
+        if self.container.format.name == "avi" and self._ticks < self.stream.frames * (1 - _MISSING_SHARE):
             expected = max(expected, self.stream.frames)
         announced = self._announced
         if announced and self._end < announced * (1 - _SHORT_SHARE) - 2 / self.rate:
@@ -118,20 +131,20 @@ class StrictVideo:
 
 @contextmanager
 def open_video(key: str, source: Path | IO[bytes], size: int | None = None) -> Iterator[StrictVideo]:
-    """Open the first video stream of a file, or of bytes in memory (`size` then says how many)."""
+    """Open the moving stream of a file, or of bytes in memory (`size` then says how many)."""
     if isinstance(source, Path):
         size = _check_file(key, source)
         source_name: str | IO[bytes] = f"file:{source}"
     else:
         source_name = source
-    # Only the file itself may be read: a playlist must not make the decoder open other files or the network.
-    options = {"protocol_whitelist": "file", "err_detect": "explode"}
     try:
-        container = av.open(source_name, metadata_errors="ignore", container_options=options)
+        container = av.open(source_name, metadata_errors="ignore", container_options=_OPTIONS)
     except (FFmpegError, ValueError) as error:
         raise SampleError(key, "not_a_video", str(error)) from error
     with container:
-        yield _strict(key, container, size or 0)
+        stream = _stream(key, container)
+        rate = _rate(stream, lambda: _stamps(source_name, stream.index)) / _ticks_a_frame(container, stream)
+        yield StrictVideo(key, container, stream, size or 0, rate)
 
 
 def probe(key: str, path: Path) -> ProbeResult:
@@ -145,18 +158,30 @@ def probe(key: str, path: Path) -> ProbeResult:
         return ProbeResult(n_frames=count, fps=float(video.rate), codec=video.codec, width=width, height=height)
 
 
-def _strict(key: str, container: av.container.InputContainer, size: int) -> StrictVideo:
+def _stream(key: str, container: av.container.InputContainer) -> av.VideoStream:
+    """Choose the stream to decode, with a strict decoder."""
     if _NOT_VIDEO & set(container.format.name.split(",")):
         raise SampleError(key, "not_a_video", f"the file is read as {container.format.name}")
     if not container.streams.video:
         raise SampleError(key, "no_video_stream", f"{len(container.streams)} streams, none of them video")
-    stream = container.streams.video[0]
+    stream = _moving(container)
     context = stream.codec_context
     if context is None:
         raise SampleError(key, "unknown_codec", "no decoder for the video stream")
     context.thread_count = 1
     context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
-    return StrictVideo(key, container, stream, size)
+    return stream
+
+
+def _moving(container: av.container.InputContainer) -> av.VideoStream:
+    """Choose the stream that moves, not a cover or a thumbnail that stands before it."""
+
+    def rank(stream: av.VideoStream) -> tuple[bool, bool, bool, bool]:
+        cover = bool(stream.disposition & Disposition.attached_pic)
+        still = stream.codec_context is None or stream.codec_context.name in _STILL_CODECS
+        return not cover, not still, stream.frames != 1, bool(stream.disposition & Disposition.default)
+
+    return max(container.streams.video, key=rank)
 
 
 def _check_file(key: str, path: Path) -> int:
@@ -172,12 +197,66 @@ def _check_file(key: str, path: Path) -> int:
     return size
 
 
-def _rate(stream: av.VideoStream) -> Fraction:
-    """Frames a second: the average, else the guessed rate; absurd headers fall back to 25."""
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate and Fraction(1, 10) <= rate <= 1000:
-            return Fraction(rate).limit_denominator(1001)
-    return _FALLBACK_RATE
+def _rate(stream: av.VideoStream, times: Callable[[], Sequence[float]]) -> Fraction:
+    """Frames a second: the average, else the guessed rate; a fast one only as far as the time stamps bear it out.
+
+    Where the header names no rate, Matroska and FLV seem to have one frame a tick, a thousand a second. Absurd headers
+    fall back to 25. times: gives the time stamps of the first frames in seconds, sorted.
+    """
+    claims = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
+    claim = next((rate for rate in claims if Fraction(1, 10) <= rate <= 1000), None)
+    if claim and claim <= _BELIEVED:
+        return claim.limit_denominator(1001)
+    stamps = times()
+    span = stamps[-1] - stamps[0] if stamps else 0.0
+    if not span:
+        return _FALLBACK_RATE
+    measured = Fraction((len(stamps) - 1) / span).limit_denominator(1001)
+    if claim and abs(measured / claim - 1) < _SAME_RATE:
+        return claim.limit_denominator(1001)
+    return measured if Fraction(1, 10) <= measured <= 1000 else _FALLBACK_RATE
+
+
+def _ticks_a_frame(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction:
+    """Count the ticks that a frame takes in an AVI file: its rate is that of the ticks."""
+    places = [entry.timestamp for entry in stream.index_entries] if container.format.name == "avi" else []
+    return (
+        max(Fraction(round((places[-1] - places[0]) / (len(places) - 1))), Fraction(1)) if places[1:] else Fraction(1)
+    )
+
+
+def _stamps(source: str | IO[bytes], index: int) -> list[float]:
+    """Read the time stamps of the first frames, in seconds, sorted; none where the file holds none."""
+    if not isinstance(source, str):
+        with _rewound(source):
+            return _stamps_of(source, index)
+    return _stamps_of(source, index)
+
+
+@contextmanager
+def _rewound(source: IO[bytes]) -> Iterator[None]:
+    """Read bytes from the start and leave them where the open container has read to."""
+    place = source.tell()
+    source.seek(0)
+    try:
+        yield
+    finally:
+        source.seek(place)
+
+
+def _stamps_of(source: str | IO[bytes], index: int) -> list[float]:
+    found: list[float] = []
+    try:
+        with av.open(source, metadata_errors="ignore", container_options=_OPTIONS) as container:
+            stream = container.streams[index]
+            for packet in container.demux(stream):
+                if packet.pts is not None and stream.time_base:
+                    found.append(float(packet.pts * stream.time_base))
+                if len(found) == _MEASURED:
+                    break
+    except (FFmpegError, ValueError):
+        return []  # what is wrong with the file shows when it is decoded
+    return sorted(found)
 
 
 def _matroska_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:

@@ -42,8 +42,9 @@ class Sources:
     Clips of a shard are neighbours in key order and often cuts of one video, so the last copy is kept for the next.
     """
 
-    def __init__(self, frame_rate: float) -> None:
-        """Say how many pictures a second frame folders have."""
+    def __init__(self, frame_rate: float, frame_files: str = "") -> None:
+        """Say how many images a second frame folders have, and which of their files are the frames (a pattern)."""
+        self._pattern = frame_files
         self._rate = Fraction(frame_rate).limit_denominator(1001)
         self._folder: Path | None = None
         self._last: tuple[str, Path] | None = None
@@ -53,7 +54,7 @@ class Sources:
         try:
             path = path.removeprefix("file://")
             local = self._copied(path) if is_url(path) else Path(path)
-            return FrameFolder(key, local, self._rate) if local.is_dir() else local
+            return FrameFolder(key, local, self._rate, self._pattern) if local.is_dir() else local
         except FileNotFoundError as error:
             raise SampleError(key, "missing_file", path) from error
         except RemoteError as error:

@@ -21,53 +21,13 @@ import pyarrow.compute as pc
 from shards.annotations.base import Annotations, read_table, write_table
 from shards.annotations.published_lists import with_published_lists
 from shards.errors import UserError
+from shards.splits.config import SplitConfig
+from shards.splits.own_roles import hold_out_test, labelled_by_list
 from shards.splits.source_draw import choose_by_source
 from shards.types import NO_LABEL, ROLES, ItemTable
 
-METHODS = ("stratified", "random", "lists")
 SPLIT_SCHEMA = pa.schema([("key", pa.string()), ("role", pa.string()), ("label", pa.int32())])
 _SHOWN = 5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SplitConfig:
-    """How labelled clips are chosen from the training clips."""
-
-    # Share of the training clips that keep their label. Paper: 5, 10 and 20 % (0.05, 0.1, 0.2).
-    ratio: float = 0.1
-    # stratified: ceil(ratio * n) in each class (open in the paper; the rule of its predecessors) | random: over all
-    # clips | lists: the data set's own labelled and unlabelled lists.
-    method: str = "stratified"
-    # Labelled clips in each class, instead of a ratio; None = use the ratio.
-    per_class: int | None = None
-    # Labelled clips every class gets at least, when it has them.
-    min_per_class: int = 1
-    # Let classes without any labelled clip pass; they can then never be predicted.
-    allow_unseen: bool = False
-    # lists: folder of published lists (train.csv, unlabel.csv, val.csv); empty = the data set's own roles.
-    lists: str = ""
-    # lists: leave out listed clips that the data set lacks (vanished videos) instead of refusing.
-    allow_missing: bool = False
-    # stratified: never split a source video between labelled and unlabelled, and leave out training clips from the
-    # source videos of test clips (a quarter of Gym99's).
-    group_by_source: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse ratios, counts and methods that mean nothing."""
-        if self.method not in METHODS:
-            raise ValueError(f"split.method: {self.method} is not one of {', '.join(METHODS)}")
-        if not 0 < self.ratio <= 1:
-            raise ValueError(f"split.ratio: {self.ratio} is outside (0, 1]; 10 % is written 0.1")
-        if self.per_class is not None and self.per_class < 1:
-            raise ValueError(f"split.per_class: {self.per_class}; at least 1, or null to use split.ratio")
-        if self.per_class is not None and self.method != "stratified":
-            raise ValueError(f"split.per_class: {self.per_class} needs split.method stratified, not {self.method}")
-        if self.lists and self.method != "lists":
-            raise ValueError(f"split.lists: {self.lists} needs split.method lists, not {self.method}")
-        if self.group_by_source and self.method != "stratified":
-            raise ValueError(f"split.group_by_source: needs split.method stratified, not {self.method}")
-        if self.min_per_class < 0:
-            raise ValueError(f"split.min_per_class: {self.min_per_class}; 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,8 +71,10 @@ class LabelSplit:
 
 def draw_split(ann: Annotations, cfg: SplitConfig, seed: int) -> LabelSplit:
     """Give every clip its role. Raises UserError when lists and method do not fit or a class gets no labelled clip."""
-    if cfg.lists:
-        ann = with_published_lists(ann, Path(cfg.lists), cfg.allow_missing)
+    ann, cfg = settle(ann, cfg)
+    held_out = "test" not in ann.clips["role"].to_pylist()
+    if held_out:
+        ann = _with_test(ann, cfg)
     if cfg.group_by_source:
         ann = _without_test_sources(ann)
     classes = ann.classes[: ann.known]
@@ -136,13 +98,33 @@ def draw_split(ann: Annotations, cfg: SplitConfig, seed: int) -> LabelSplit:
         dataset=ann.dataset,
         seed=seed,
         ratio=cfg.ratio,
-        method=cfg.method,
+        method=cfg.method + (f"; {cfg.test_share:.0%} held out as the test" if held_out else ""),
         sha256=split_hash(table, classes),
         leakage=_leakage(roles, columns["source"]),
     )
     if not cfg.allow_unseen:
         check_coverage(split, dict(zip(keys, truth, strict=True)))
     return split
+
+
+def settle(ann: Annotations, cfg: SplitConfig) -> tuple[Annotations, SplitConfig]:
+    """Read the published lists, and settle the method `auto`; keys that only a draw uses are dropped where none is."""
+    if cfg.lists:
+        ann = with_published_lists(ann, Path(cfg.lists), cfg.allow_missing)
+    if cfg.method != "auto":
+        return ann, replace(cfg, lists="")
+    listed = ann if cfg.lists else labelled_by_list(ann)
+    if listed is None:
+        return ann, replace(cfg, method="stratified")
+    return listed, replace(cfg, method="lists", lists="", per_class=None, group_by_source=False)
+
+
+def _with_test(ann: Annotations, cfg: SplitConfig) -> Annotations:
+    if not cfg.test_share:
+        raise UserError(
+            "the data set has no test clips; give some the role test, or let split.test_share=0.2 hold some out"
+        )
+    return hold_out_test(ann, cfg.test_share)
 
 
 def split_hash(table: pa.Table, classes: Sequence[str]) -> str:

@@ -16,37 +16,17 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from shards.errors import UserError
 from shards.files import FULL_DISK, TEMPORARY_SUFFIX
+from shards.storage.config import CacheConfig
 
 _log = logging.getLogger(__name__)
 _LOCKS = 64  # entries share lock files: at worst two downloads wait for each other
 _KEEP = 0.9  # a clean-up goes down to this share of the limit, so that not every download needs one
 _NO_ROOM = (*FULL_DISK, errno.EROFS)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CacheConfig:
-    """Where copies of remote shards are kept on each node; local shards need none."""
-
-    # Folder on the node's own disk; empty = in the system's temporary folder. All processes of a node share it.
-    folder: str = ""
-    # Largest size of the folder in gigabytes; 0 = keep nothing.
-    gigabytes: float = 50.0
-
-    def __post_init__(self) -> None:
-        """Refuse negative sizes."""
-        if self.gigabytes < 0:
-            raise ValueError(f"cache.gigabytes = {self.gigabytes}: must be 0 or more")
-
-    @property
-    def limit(self) -> int:
-        """The largest size in bytes."""
-        return int(self.gigabytes * 1e9)
 
 
 class Cache:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from shards.errors import SampleError, UserError
 from shards.files import sha256_file
-from shards.storage.cache import CacheConfig
+from shards.storage.config import CacheConfig
 from shards.storage.folders import Folder, LocalFolder, open_folder
 from shards.storage.tars import Extent, Tar, open_tars
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from shards.storage import remote
-from shards.storage.cache import Cache, CacheConfig
+from shards.storage.cache import Cache
+from shards.storage.config import CacheConfig
 from shards.storage.folders import Folder, LocalFolder
 from shards.storage.remote import RemoteError
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+from shards.settings import BadSetting, Settings, setting
 
 CLASS_SETS: dict[str, tuple[str, ...]] = {
     "demo6": ("F:S25t", "F:SpT1", "F:T1Sp", "B:S25p", "R:S25t", "R:S15p"),
@@ -79,33 +82,26 @@ NUISANCES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SyntheticDivingConfig:
+class SyntheticDivingConfig(Settings):
     """A set of rendered dives. A video depends on (seed, split, class, index) and the nuisance, nothing else."""
 
-    # demo6 | dev12 | a list of classes such as ["F:S25t", "B:S25p"].
-    class_set: str | Sequence[str] = "demo6"
-    # Videos rendered for each class: pool of the label split, and test.
-    train_per_class: int = 40
-    test_per_class: int = 15
-    # Strength of what varies inside a class: easy | default | mid | medium | hard.
-    nuisance: str = "default"
-    # Seed of the rendering, not of the label split.
-    seed: int = 0
+    class_set: str | Sequence[str] = setting("demo6", "demo6 | dev12 | a list of classes such as [F:S25t, B:S25p]")
+    train_per_class: int = setting(40, "videos rendered for each class for the pool of the label split", at_least=1)
+    test_per_class: int = setting(15, "videos rendered for each class for the test", at_least=0)
+    nuisance: Literal["easy", "default", "mid", "medium", "hard"] = setting(
+        "default", "strength of what varies inside a class"
+    )
+    seed: int = setting(0, "seed of the rendering, not of the label split", at_least=0)
 
-    def __post_init__(self) -> None:
-        """Refuse unknown classes, nuisances and empty sets."""
+    def check(self) -> None:
+        """Refuse unknown classes and sets without two of them."""
         if isinstance(self.class_set, str) and self.class_set not in CLASS_SETS:
-            raise ValueError(f"class_set: {self.class_set} is not one of {', '.join(CLASS_SETS)}; or give a list")
-        if self.nuisance not in NUISANCES:
-            raise ValueError(f"nuisance: {self.nuisance} is not one of {', '.join(NUISANCES)}")
-        if self.train_per_class < 1 or self.test_per_class < 0:
-            raise ValueError(
-                f"train_per_class: {self.train_per_class}, test_per_class: {self.test_per_class}; "
-                "at least one training video and no negative number"
+            raise BadSetting(
+                "class_set", self.class_set, f"must be one of {', '.join(CLASS_SETS)}, or a list of classes"
             )
         names = self.class_names
         if len(names) < 2 or len(set(names)) != len(names):
-            raise ValueError(f"class_set: {list(names)}; at least two different classes are needed")
+            raise BadSetting("class_set", names, "must be at least two different classes; name each of them once")
         for name in names:
             parse_class(name)
 
@@ -119,10 +115,8 @@ def parse_class(name: str) -> tuple[Takeoff, tuple[Flight, ...]]:
     """Split `F:S25t` into take-off and flight. A handstand starts half a turn on, so its first phase is shorter."""
     start, _, program = name.partition(":")
     if start not in TAKEOFFS or program not in PROGRAMS:
-        raise ValueError(
-            f"class {name}: write <take-off>:<program>, take-off one of {', '.join(TAKEOFFS)}, "
-            f"program one of {', '.join(PROGRAMS)}"
-        )
+        known = f"take-off one of {', '.join(TAKEOFFS)}, program one of {', '.join(PROGRAMS)}"
+        raise BadSetting("class_set", name, f"no such class; write <take-off>:<program>, {known}")
     takeoff, flights = TAKEOFFS[start], PROGRAMS[program]
     if takeoff.handstand:
         first = Flight(somersaults=flights[0].somersaults - 0.5, twists=flights[0].twists, pose=flights[0].pose)

@@ -1,17 +1,17 @@
 """Transcode a clip to the shard profile in memory: the same bytes whatever machine load or number of workers.
 
 Profile h264: mp4, yuv420p, short side at most `short_side`, a key frame every 12 frames, no B-frames, no audio, index
-in front, frames kept one for one on a constant timeline, rotation flags applied to the pixels. Profile vp9: the same in
-webm, for decoders that read no H.264 on a CPU. Profile copy: the file's own bytes, only checked.
+in front, frames kept one for one on a constant timeline, the display matrix applied to the pixels. Profile vp9: the
+same in webm, for decoders that read no H.264 on a CPU. Profile copy: the file's own bytes, only checked; a file that is
+to be turned or mirrored, or holds more than one video stream, is stored as with h264, since readers would differ on it.
 """
 
 from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,20 +22,23 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from shards.errors import SampleError, UserError
 from shards.sources.frames import FrameFolder
-from shards.sources.probe import StrictVideo, open_video
+from shards.sources.orientation import Orientation, orientation
+from shards.sources.probe import open_video
+from shards.sources.window import Video, opened, window_frames
 
-PROFILES = ("h264", "vp9", "copy")
 MIN_SIDE = 48
 """Smallest side written, in pixels: hardware decoders refuse smaller pictures."""
 MAX_SIDE = 4096
 GOP = 12
 _SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-_EDGE = 1e-6  # seconds; a frame at exactly `start` is in, one at exactly `end` is out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NormalisedClip:
-    """Encoded bytes and what they hold: true frame count, frames a second, codec, size in pixels, file extension."""
+    """Encoded bytes and what they hold: true frame count, frames a second, codec, size in pixels, file extension.
+
+    remarks: slug -> detail of what is odd with a clip that is stored all the same: `cut_past_end`, `one_frame`.
+    """
 
     data: bytes
     extension: str
@@ -44,6 +47,7 @@ class NormalisedClip:
     codec: str
     width: int
     height: int
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,10 +106,16 @@ def normalise(
             raise UserError(f"{key}: profile copy cannot store the folder {source.folder}; use profile h264 or vp9")
         if start is not None or end is not None:
             raise UserError(f"{key}: profile copy cannot cut {start}..{end} s out of {source}; use profile h264 or vp9")
-        return _copy(key, source)
-    with _opened(key, source) as video:
-        data, size, count, rate = _encode(_cut(video, source, start, end), video, _TARGETS[profile], short_side)
-    return _verified(key, data, _TARGETS[profile].container, expected=count, rate=rate, size=size)
+        copied = _copy(key, source)
+        if copied is not None:
+            return copied
+        profile = "h264"
+    remarks: dict[str, str] = {}
+    with opened(key, source) as video:
+        frames = window_frames(video, source, start, end, remarks)
+        data, size, count, rate = _encode(frames, video, _TARGETS[profile], short_side)
+    clip = _verified(key, data, _TARGETS[profile].container, expected=count, rate=rate, size=size)
+    return replace(clip, remarks=remarks)
 
 
 def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -122,48 +132,15 @@ def _even(side: Fraction) -> int:
     return min(max(2 * round(side / 2), MIN_SIDE), MAX_SIDE)
 
 
-def _opened(key: str, source: Path | FrameFolder) -> AbstractContextManager[StrictVideo | FrameFolder]:
-    return nullcontext(source) if isinstance(source, FrameFolder) else open_video(key, source)
-
-
-def _cut(
-    video: StrictVideo | FrameFolder, source: Path | FrameFolder, start: float | None, end: float | None
-) -> Iterator[av.VideoFrame]:
-    """Frames inside the window. The decoder goes through the rest of the file only when nothing is cut."""
-    if start is None and end is None:
-        yield from video.frames()
-        return
-    begin = start or 0.0
-    seek = begin if begin and _can_seek(video.key, source, begin) else None
-    for index, frame in enumerate(video.frames(seek)):
-        now = video.time(frame, index)
-        if end is not None and now >= end - _EDGE:
-            return
-        if now >= begin - _EDGE:
-            yield frame
-
-
-def _can_seek(key: str, source: Path | FrameFolder, start: float) -> bool:
-    """Say whether seeking lands before `start`: in transport streams, for one, it may land after it."""
-    if isinstance(source, FrameFolder):
-        return True
-    try:
-        with open_video(key, source) as video:
-            first = next(video.frames(start), None)
-            return first is not None and first.pts is not None and video.time(first, 0) <= start + _EDGE
-    except SampleError:
-        return False  # from the beginning then; what is wrong with the file shows there
-
-
 def _encode(
-    frames: Iterator[av.VideoFrame], video: StrictVideo | FrameFolder, target: _Target, short_side: int
+    frames: Iterator[av.VideoFrame], video: Video, target: _Target, short_side: int
 ) -> tuple[bytes, tuple[int, int], int, Fraction]:
     first = next(frames, None)
     if first is None:
         raise SampleError(video.key, "empty_cut", "no frame lies inside start..end")
     width, height = target_size(first.width, first.height, short_side)
-    turns = round((first.rotation or 0) / 90) % 4
-    size = (height, width) if turns % 2 else (width, height)
+    turn = orientation(first)
+    size = (height, width) if turn.transpose else (width, height)
     rate = min(max(video.rate, Fraction(1)), Fraction(240))
     buffer, scaler, count = io.BytesIO(), VideoReformatter(), 0
     # The index is moved to the front by reading back what is written so far.
@@ -176,7 +153,7 @@ def _encode(
     ) as output:
         stream = _add_stream(output, target, size, rate)
         for count, frame in enumerate(itertools.chain([first], frames), start=1):
-            picture = _picture(scaler, frame, width, height, turns)
+            picture = _picture(scaler, frame, width, height, turn)
             picture.pts, picture.time_base = count - 1, 1 / rate
             picture.pict_type = PictureType.NONE  # else the source's key frames would be key frames again
             output.mux(stream.encode(picture))
@@ -197,8 +174,10 @@ def _add_stream(
     return stream
 
 
-def _picture(scaler: VideoReformatter, frame: av.VideoFrame, width: int, height: int, turns: int) -> av.VideoFrame:
-    """Scale to limited-range BT.601 yuv420p and turn the pixels as the rotation flag asks."""
+def _picture(
+    scaler: VideoReformatter, frame: av.VideoFrame, width: int, height: int, turn: Orientation
+) -> av.VideoFrame:
+    """Scale to limited-range BT.601 yuv420p and turn or mirror the pixels as the display matrix asks."""
     picture = scaler.reformat(
         frame,
         width=width,
@@ -209,25 +188,28 @@ def _picture(scaler: VideoReformatter, frame: av.VideoFrame, width: int, height:
         interpolation=_SCALER,
         threads=1,
     )
-    if not turns:
+    if turn.upright:
         return picture
     planes = picture.to_ndarray()  # [H * 3 / 2, W]: Y, then U and V as flat halves
     luma, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
-    turned = np.concatenate(
-        [np.rot90(luma, turns).reshape(-1), *(np.rot90(plane, turns).reshape(-1) for plane in chroma)]
-    )
-    new_width = height if turns % 2 else width
+    turned = np.concatenate([turn.apply(plane).reshape(-1) for plane in (luma, *chroma)])
+    new_width = height if turn.transpose else width
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(turned.reshape(-1, new_width)), format="yuv420p")
 
 
-def _copy(key: str, path: Path) -> NormalisedClip:
+def _copy(key: str, path: Path) -> NormalisedClip | None:
+    """Take the bytes of a file that every reader shows alike: upright, with a single video stream; None for others."""
+    remarks: dict[str, str] = {}
     with open_video(key, path) as video:
-        count = sum(1 for _ in video.frames())
+        frames = window_frames(video, path, None, None, remarks)
+        if len(video.container.streams.video) > 1 or not orientation(next(frames)).upright:
+            return None
+        count = 1 + sum(1 for _ in frames)
         rate = video.rate
     extension = path.suffix.lstrip(".").lower()
     if not extension.isalnum() or extension == "json":
         raise SampleError(key, "bad_extension", f"{path.name} has no usable file extension")
-    return _verified(key, path.read_bytes(), extension, expected=count, rate=rate)
+    return replace(_verified(key, path.read_bytes(), extension, expected=count, rate=rate), remarks=remarks)
 
 
 def _verified(
@@ -244,5 +226,11 @@ def _verified(
         detail = f"{expected} frames of {size} went in, {count} of {found} came out"
         raise SampleError(key, "frame_count_mismatch", detail)
     return NormalisedClip(
-        data=data, extension=extension, n_frames=count, fps=float(rate), codec=codec, width=found[0], height=found[1]
+        data=data,
+        extension=extension,
+        n_frames=count,
+        fps=float(rate),
+        codec=codec,
+        width=found[0],
+        height=found[1],
     )

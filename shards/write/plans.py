@@ -11,36 +11,10 @@ import pyarrow as pa
 
 from shards.errors import UserError
 from shards.sources.sources import identities
-from shards.storage.remote import is_url
-from shards.write.normalise import PROFILES
+from shards.write.config import ShardConfig
 
-WRITER_VERSION = 1
+WRITER_VERSION = 2
 """Part of every plan's hash: raise it when the same clips would give other bytes."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardConfig:
-    """How clips are stored."""
-
-    # h264 (GPU decoders, PyAV) | vp9 (DALI's decoder on a CPU) | copy (the files as they are).
-    profile: str = "h264"
-    # Longest short side in pixels; smaller clips keep their size. 256 decodes 7-8x faster than 720p.
-    short_side: int = 256
-    # Clips of one tar: the unit of writing, of retrying and of parallel work.
-    clips_per_shard: int = 256
-    # URL or absolute path of a folder for this data set's tars (s3://bucket/folder); empty = in the run folder.
-    store: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse unknown profiles and sizes."""
-        if self.profile not in PROFILES:
-            raise ValueError(f"shards.profile: {self.profile} is not one of {', '.join(PROFILES)}")
-        if not 48 <= self.short_side <= 4096:
-            raise ValueError(f"shards.short_side: {self.short_side} is outside 48..4096 pixels")
-        if self.clips_per_shard < 1:
-            raise ValueError(f"shards.clips_per_shard: {self.clips_per_shard}; at least 1 is needed")
-        if self.store and not (is_url(self.store) or self.store.startswith("/")):
-            raise ValueError(f"shards.store: {self.store} must be a URL or an absolute path, the same on every node")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +35,8 @@ class ShardPlan:
     clips: tuple[PlannedClip, ...]
     # pictures a second of clips that are folders of pictures
     frame_rate: float = 25.0
+    # which files of such a folder are its frames (a pattern); empty = all images
+    frame_files: str = ""
 
     @property
     def name(self) -> str:
@@ -68,10 +44,10 @@ class ShardPlan:
         return f"shard-{self.index:06d}"
 
 
-def plan_shards(clips: pa.Table, cfg: ShardConfig, frame_rate: float = 25.0) -> list[ShardPlan]:
+def plan_shards(clips: pa.Table, cfg: ShardConfig, frame_rate: float = 25.0, frame_files: str = "") -> list[ShardPlan]:
     """Cut the clip table (columns key, path, start, end), sorted by key, into tars of equal length.
 
-    frame_rate: pictures a second of clips that are folders of pictures.
+    frame_rate, frame_files: images a second, and which files are meant, of clips that are folders of images.
     Raises UserError when a key occurs twice: a tar would merge the two clips silently.
     """
     rows = sorted(clips.select(["key", "path", "start", "end"]).to_pylist(), key=lambda row: row["key"])
@@ -81,7 +57,10 @@ def plan_shards(clips: pa.Table, cfg: ShardConfig, frame_rate: float = 25.0) -> 
     step = cfg.clips_per_shard
     return [
         ShardPlan(
-            index=index, clips=tuple(PlannedClip(**row) for row in rows[first : first + step]), frame_rate=frame_rate
+            index=index,
+            clips=tuple(PlannedClip(**row) for row in rows[first : first + step]),
+            frame_rate=frame_rate,
+            frame_files=frame_files,
         )
         for index, first in enumerate(range(0, len(rows), step))
     ]
@@ -95,6 +74,7 @@ def plan_hash(plan: ShardPlan, cfg: ShardConfig) -> str:
             "writer": WRITER_VERSION,
             "profile": cfg.profile,
             "short_side": cfg.short_side,
+            "frame_files": plan.frame_files,
             "clips": [(c.key, c.path, c.start, c.end, *found) for c, found in zip(plan.clips, now, strict=True)],
         }
     )

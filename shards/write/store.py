@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from shards.errors import UserError
 from shards.storage.folders import open_folder
-from shards.write.plans import ShardConfig, ShardPlan
+from shards.write.config import ShardConfig
+from shards.write.plans import ShardPlan
 
 CLAIM = "clips.json"
 

@@ -13,8 +13,8 @@ import json
 import re
 import tarfile
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from shards.files import TEMPORARY_SUFFIX, atomic, sha256_file, write_bytes
 from shards.sources.sources import UNREACHABLE, Sources
 from shards.storage.folders import Folder, LocalFolder, open_folder
 from shards.storage.manifest import FORMAT, MANIFEST_JSON, MANIFEST_PARQUET, MANIFEST_SCHEMA, STORE, Manifest
+from shards.write.config import ShardConfig
 from shards.write.normalise import NormalisedClip, normalise
-from shards.write.plans import PlannedClip, ShardConfig, ShardPlan, plan_hash
+from shards.write.plans import PlannedClip, ShardPlan, plan_hash
 
 _ROW_GROUP = 1 << 14  # rows read at once: a rank that opens a large manifest needs little more than its rows
 QUARANTINE = "quarantine.parquet"
@@ -40,6 +41,7 @@ _SHARD_FILE = re.compile(r"shard-\d{6}\.(tar|idx|json)")
 class ShardResult:
     """What a tar holds: rows of the manifest (`shard` left out), quarantined clips, its size and hash.
 
+    remarks: rows as in the quarantine of clips that are stored though something is odd with them.
     `tar` is None when every clip was bad. `written` is False when the shard was already there.
     """
 
@@ -50,6 +52,7 @@ class ShardResult:
     sha256: str
     rows: list[dict[str, Any]]
     quarantine: list[dict[str, str]]
+    remarks: list[dict[str, str]] = field(default_factory=list)
     written: bool = True
 
 
@@ -68,16 +71,19 @@ def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
     (folder / MANIFEST_JSON).unlink(missing_ok=True)  # the shards are not whole from here until `finish`
     rows: list[dict[str, Any]] = []
     quarantine: list[dict[str, str]] = []
+    remarks: list[dict[str, str]] = []
     tar = folder / f"{plan.name}.tar"
     with atomic(tar) as temporary:
         with (
             temporary.open("wb") as file,
             TarWriter(file, user="", group="", mtime=0) as writer,
-            Sources(plan.frame_rate) as sources,
+            Sources(plan.frame_rate, plan.frame_files) as sources,
         ):
             for clip in plan.clips:
                 try:
-                    rows.append(_store(writer, clip, cfg, sources))
+                    row, odd = _store(writer, clip, cfg, sources)
+                    rows.append(row)
+                    remarks += ({"key": clip.key, "path": clip.path, "reason": r, "detail": d} for r, d in odd.items())
                 except SampleError as error:
                     quarantine.append(_quarantined(clip, error))
         index = tar_index(temporary)
@@ -92,6 +98,7 @@ def write_shard(plan: ShardPlan, folder: Path, cfg: ShardConfig) -> ShardResult:
         sha256=sha256,
         rows=rows,
         quarantine=quarantine,
+        remarks=remarks,
     )
     write_bytes(tar.with_suffix(".json"), json.dumps(dataclasses.asdict(result), sort_keys=True).encode())
     return result
@@ -175,14 +182,17 @@ def dali_index(index: Sequence[tuple[str, list[tuple[str, int, int, str]]]]) -> 
     return ("\n".join(lines) + "\n").encode()
 
 
-def _store(writer: TarWriter, clip: PlannedClip, cfg: ShardConfig, sources: Sources) -> dict[str, Any]:
+def _store(
+    writer: TarWriter, clip: PlannedClip, cfg: ShardConfig, sources: Sources
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """Store one clip; give its row and the remarks on it."""
     source = sources.open(clip.key, clip.path)
     video = normalise(clip.key, source, profile=cfg.profile, short_side=cfg.short_side, start=clip.start, end=clip.end)
     facts = _facts(video)
     # No label here: labels of unlabelled clips must not travel with the pixels.
     sample = {"__key__": clip.key, video.extension: video.data, "json": json.dumps(facts, sort_keys=True).encode()}
     writer.write(sample)
-    return {"key": clip.key, **facts, "sha256": hashlib.sha256(video.data).hexdigest()}
+    return {"key": clip.key, **facts, "sha256": hashlib.sha256(video.data).hexdigest()}, video.remarks
 
 
 def _facts(video: NormalisedClip) -> dict[str, Any]:

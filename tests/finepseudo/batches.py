@@ -3,16 +3,13 @@
 import numpy as np
 import torch
 
-from finepseudo.alignment.gitdl import GitdlConfig
-from finepseudo.alignment.scorer import AlignabilityConfig, AlignabilityScorer
-from finepseudo.encoders.action_encoder import ActionEncoderConfig, build_action_encoder
-from finepseudo.encoders.frame_encoder import FrameEncoderConfig, build_frame_encoder
-from finepseudo.training.objectives import (
-    AlignabilityObjective,
-    CrossEntropyConfig,
-    CrossEntropyObjective,
-    GitdlObjective,
-)
+from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig
+from finepseudo.alignment.scorer import AlignabilityScorer
+from finepseudo.encoders.action_encoder import build_action_encoder
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.encoders.frame_encoder import build_frame_encoder
+from finepseudo.training.config import CrossEntropyConfig
+from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective
 from shards.types import ClipBatch
 
 

@@ -7,11 +7,9 @@ import pytest
 import torch
 
 from shards.errors import UserError
-from shards.read.augment import AugmentConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
 from shards.read.decode import choose_decoder
-from shards.read.order import OrderConfig
-from shards.read.reader import ClipReader, ReaderConfig
-from shards.read.sampling import SamplingConfig
+from shards.read.reader import ClipReader
 from shards.types import ItemTable
 from tests.shards.numbered import number, write
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import av
@@ -63,3 +64,12 @@ def write_numbered(
 def read_numbers(source: object) -> list[int]:
     with av.open(source) as container:
         return [read_number(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+
+
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Write a display matrix into the track header of an MP4: a point (x, y) is shown at (a x + c y, b x + d y)."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 4 + 40
+    data[place : place + 36] = struct.pack(">9i", *(65536 * n for n in (a, b, 0, c, d, 0)), 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path

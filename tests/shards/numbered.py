@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from shards.storage.manifest import Manifest
-from shards.write.plans import ShardConfig, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import plan_shards
 from shards.write.writer import finish, write_shard
 
 SIDE = 128

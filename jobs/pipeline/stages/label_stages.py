@@ -138,7 +138,9 @@ class LabelStages(StageMaker):
         )
         names = ("accepted", "coverage", "precision", "precision_A", "precision_E", "novel_acceptance")
         self._scalars(tags, {f"pseudo/{name}": float(metrics[name]) for name in names if metrics[name] is not None})
-        right = "–" if metrics["precision"] is None else f"{100 * metrics['precision']:.1f} % right"
+        right = "not judged" if metrics["precision"] is None else f"{100 * metrics['precision']:.1f} % right"
+        if metrics["judged"] < metrics["accepted"]:
+            right += f" ({metrics['judged']:,} of them in clips whose class is known)"
         novel = metrics["novel_acceptance"]
         right += (
             "" if novel is None else f"; of {metrics['novel']:,} clips of novel classes {100 * novel:.1f} % accepted"

@@ -18,7 +18,7 @@ from jobs.pipeline.stages.stage_maker import StageMaker, Task
 from jobs.workers import models
 from jobs.workers.train import TrainJob, fit
 from jobs.workers.train_loop import CHECKPOINTS, FAILURE, LOG, WEIGHTS, LoopJob, seed_of
-from shards.read.order import OrderConfig
+from shards.read.config import OrderConfig
 from shards.types import ItemTable
 
 TRAIN_SCRATCH = (CHECKPOINTS, LOG, FAILURE, "ray")

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finepseudo.alignment.gitdl import GitdlConfig, common_frames, gitdl_loss, normalised_times
+from finepseudo.alignment.config import GitdlConfig
+from finepseudo.alignment.gitdl import common_frames, gitdl_loss, normalised_times
 
 
 def unit(rng, *shape):
@@ -86,7 +87,7 @@ def test_common_frames_pairs_first_places():
 
 
 def test_constants_are_checked():
-    with pytest.raises(ValueError, match="mu 1"):
+    with pytest.raises(ValueError, match=r"mu = 1\.0"):
         GitdlConfig(mu=1.0)
-    with pytest.raises(ValueError, match="must be positive"):
+    with pytest.raises(ValueError, match="must be above 0"):
         GitdlConfig(sigma=0.0)

@@ -9,14 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finepseudo.alignment.scorer import (
-    AlignabilityConfig,
-    AlignabilityScorer,
-    Pairs,
-    ScorerConfig,
-    score_loss,
-    triplet_loss,
-)
+from finepseudo.alignment.config import AlignabilityConfig, ScorerConfig
+from finepseudo.alignment.scorer import AlignabilityScorer, Pairs, score_loss, triplet_loss
 from finepseudo.evaluation.metrics import average_precision
 
 

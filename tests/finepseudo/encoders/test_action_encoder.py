@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from finepseudo.encoders.action_encoder import ActionEncoderConfig, R2Plus1D18, build_action_encoder
+from finepseudo.encoders.action_encoder import R2Plus1D18, build_action_encoder
+from finepseudo.encoders.config import ActionEncoderConfig
 from tests.finepseudo.encoders.test_frame_encoder import fingerprint
 
 
@@ -56,7 +57,7 @@ def test_uncertainty_is_a_property_of_the_clip():
         ({"init": "tclr", "layer4": "tclr"}, "give both"),
         ({"init": "tclr", "weights": "x.pt"}, "layer4"),
         ({"variant": "tiny", "layer4": "tclr"}, "r2plus1d_18"),
-        ({"mc_passes": 1}, "spread"),
+        ({"mc_passes": 1}, "mc_passes = 1: must be at least 2"),
     ],
 )
 def test_config_refuses(options, words):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from finepseudo.encoders.frame_encoder import FrameEncoderConfig, build_frame_encoder, positions
+from finepseudo.encoders.config import FrameEncoderConfig
+from finepseudo.encoders.frame_encoder import build_frame_encoder, positions
 from finepseudo.encoders.resnet import ResNet50
 
 
@@ -96,9 +97,9 @@ def test_embedding_knows_its_place_and_its_neighbours():
     ("options", "words"),
     [
         ({"width": 100}, "multiple of 2 x heads"),
-        ({"init": "byol"}, "init byol with weights None"),
-        ({"weights": "x.pt"}, "init random with weights x.pt"),
-        ({"variant": "tiny", "init": "byol", "weights": "x.pt"}, "needs variant vtn"),
+        ({"init": "byol"}, "weights = null: does not go with init byol"),
+        ({"weights": "x.pt"}, "weights = x.pt: does not go with init random"),
+        ({"variant": "tiny", "init": "byol", "weights": "x.pt"}, "use init random or variant vtn"),
         ({"dropout": 1.0}, r"\[0, 1\)"),
         ({"train_length": 1}, "at least 2"),
     ],

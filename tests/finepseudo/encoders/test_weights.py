@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from finepseudo.encoders.action_encoder import ActionEncoderConfig, R2Plus1D18, build_action_encoder
-from finepseudo.encoders.frame_encoder import FrameEncoderConfig, build_frame_encoder
+from finepseudo.encoders.action_encoder import R2Plus1D18, build_action_encoder
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.encoders.frame_encoder import build_frame_encoder
 from finepseudo.encoders.resnet import ResNet50
 from finepseudo.encoders.weights import read_checkpoint
 from shards.errors import UserError

@@ -12,7 +12,8 @@ from finepseudo.evaluation.metrics import (
     classification_metrics,
     pseudo_label_metrics,
 )
-from finepseudo.methods.pseudo_labels import PseudoLabelConfig, label_pool
+from finepseudo.methods.config import PseudoLabelConfig
+from finepseudo.methods.pseudo_labels import label_pool
 from shards.errors import UserError
 from tests.finepseudo.batches import random_table
 

@@ -5,7 +5,8 @@ import logging
 import numpy as np
 import pytest
 
-from finepseudo.methods.pseudo_labels import PseudoLabelConfig, acceptance_alarm, class_probabilities, label_pool
+from finepseudo.methods.config import PseudoLabelConfig
+from finepseudo.methods.pseudo_labels import acceptance_alarm, class_probabilities, label_pool
 from shards.errors import UserError
 from tests.finepseudo.batches import random_table
 
@@ -132,7 +133,7 @@ def test_refusals():
         label_pool(cfg, keys, scores * np.nan, p_e, zero, ones)
     with pytest.raises(UserError, match="MC-dropout"):
         label_pool(PseudoLabelConfig(strategy="uncertainty"), keys, scores, p_e, zero * np.nan, ones)
-    with pytest.raises(ValueError, match="theta 1"):
+    with pytest.raises(ValueError, match="theta = 1"):
         PseudoLabelConfig(theta=1.0)
     assert PseudoLabelConfig(theta=1.2, fuse="sum").theta == 1.2
 

@@ -10,10 +10,13 @@ from collections import Counter
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from finepseudo.report import render_text, summary_table, write_report
+from finepseudo.report.provenance import total_wall
+from finepseudo.report.reading import Done
 from shards.errors import UserError
 from tests.finepseudo.report.run_folder_fixture import write_run_folder
 
@@ -142,7 +145,7 @@ def expected_labels_per_class(folder):
                 (right if truth[row["key"]] == row["label"] else wrong)[row["label"]] += 1
     for i, name in enumerate(classes_of(folder)):
         n = right[i] + wrong[i]
-        yield [name, str(n), str(right[i]), f"{100 * right[i] / n:.1f}" if n else "–"]
+        yield [name, str(n), str(n), str(right[i]), f"{100 * right[i] / n:.1f}" if n else "–"]
 
 
 def true_labels(folder):
@@ -442,6 +445,49 @@ def alarm_cases():
             f / labels, per_class=[{"class": "Back_1Som_0Twist", "accepted": 2, "correct": 1}]
         ),
     }
+
+
+def hide_the_pool(folder):
+    """Make it a run on a list whose pool has no classes."""
+    path = folder / "data" / "clips.parquet"
+    table = pq.read_table(path)
+    pool = {k for s in folder.glob("seed-*/split.parquet") for k in _keys_of(s, "unlabelled")}
+    known = zip(table["key"].to_pylist(), table["label"].to_pylist(), strict=True)
+    labels = [-1 if key in pool else label for key, label in known]
+    pq.write_table(table.set_column(table.schema.get_field_index("label"), "label", pa.array(labels, pa.int32())), path)
+    for path in folder.glob("seed-3/*/round-*/pseudo_metrics.json"):
+        about = load(path)
+        nobody = [{**c, "judged": 0, "correct": 0} for c in about["per_class"]]
+        change(path, precision=None, precision_A=None, precision_E=None, judged=0, per_class=nobody)
+
+
+def _keys_of(path, role):
+    table = pq.read_table(path)
+    return [k for k, r in zip(table["key"].to_pylist(), table["role"].to_pylist(), strict=True) if r == role]
+
+
+def test_labels_that_nobody_can_judge_are_not_called_wrong(small):
+    hide_the_pool(small)
+    text = write_report(small).read_text()
+    page = Page(text)
+    rows = page.tables["labels-per-class"][1:]
+    assert sum(int(row[1]) for row in rows) > 0
+    assert [row[2:] for row in rows] == [["0", "0", "–"]] * len(rows)
+    assert "of them right" not in text
+    assert "nobody can say how many of the labels are right" in text
+    assert "no pseudo-label table to draw" not in text
+    assert " not judged" in text
+    assert "label wrong (down)" not in text
+    assert "hue-wrong" not in text[text.index('id="labels"') :].split("<section")[0]
+
+
+def test_wall_time_counts_what_ran_side_by_side_once(small):
+    done = [
+        Done(stage=s, folder=s, wall_s=w, finished_at=f"2026-11-20T14:{m}:00.000+00:00", code_version="x")
+        for s, w, m in (("a", 60, "01"), ("b", 120, "02"), ("c", 30, "05"))
+    ]
+    assert total_wall(done) == "2 min 30 s"
+    assert total_wall([*done, Done(stage="d", folder="d", wall_s=9, finished_at="", code_version="x")]) == "2 min 39 s"
 
 
 @pytest.mark.parametrize("text", list(alarm_cases()))

@@ -5,7 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from finepseudo.training.optim import OptimConfig, build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from finepseudo.training.config import OptimConfig
+from finepseudo.training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from tests.finepseudo.batches import objective
 
 

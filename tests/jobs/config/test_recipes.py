@@ -5,16 +5,37 @@ import pytest
 from jobs.config.recipes import RECIPES, from_yaml, load, parse_override, read_recipe, to_yaml
 from shards.errors import UserError
 
+BASES = ("base", "fine_grained")
+"""What other recipes inherit from: they name no data set."""
+WHOLE = sorted(path.stem for path in RECIPES.glob("*.yaml") if path.stem not in BASES)
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+
+@pytest.mark.parametrize("name", WHOLE)
 def test_every_recipe_is_valid_and_survives_its_own_yaml(name, tmp_path):
     cfg = load(name)
     (tmp_path / "config.yaml").write_text(to_yaml(cfg))
     assert from_yaml(tmp_path / "config.yaml") == cfg
 
 
+@pytest.mark.parametrize("name", BASES)
+def test_a_base_needs_nothing_but_data(name):
+    with pytest.raises(UserError, match="data: a value is needed"):
+        load(name)
+    cfg = load(name, ["data={name: csv, lists: {all: videos.csv}}"])
+    assert (cfg.name, cfg.rounds, cfg.frame_stage.order.batch_size) == (name, 10, 96)
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name not in ("demo", "smoke")])
+def test_f_e_sees_what_the_weights_of_its_data_set_expect(name):
+    general = name in ("kinetics400", "ssv2")
+    start = "{weights: /some/file.pt, init: kinetics_sup}" if general else "{weights: /f.pt, init: tclr, layer4: tclr}"
+    load(name, [f"action_encoder={start}"])
+    augment = load(name).action_input.augment
+    assert (augment.channels, augment.erase, augment.jitter) == (("rgb", 0, 0) if general else ("bgr", 0.25, 0.15))
+
+
 def test_an_unknown_recipe_names_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'smoke'"):
+    with pytest.raises(UserError, match="did you mean smoke"):
         load("smokey")
 
 

@@ -57,12 +57,12 @@ def test_keys_searched_together_are_laid_under_single_ones():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("space: {pseudo_labels.theta: {uniform: [0, 1]}}", "pseudo_labels.theta is not searched here"),
+        ("space: {pseudo_labels.theta: {uniform: [0, 1]}}", "pseudo_labels.theta = .* is not searched here"),
         ("space: {frame_stage.loss.margin: {unifrom: [0, 1]}}", "one of uniform, loguniform"),
         ("space: {}\nsamples: 0", "must be at least 1"),
-        ("space: {}\nholdout: 1.0", "holdout 1.0 must lie in"),
+        ("space: {}\nholdout: 1.0", r"holdout = 1.0: must be in \(0, 1\)"),
         ("spce: {}", "unknown key"),
-        ("- 1", "a mapping is needed"),
+        ("- 1", "must be a section"),
         ("space: [", "cannot be read"),
     ],
 )

@@ -9,9 +9,11 @@ from jobs.pipeline.stages.stages import Stages
 from jobs.progress import Reporter
 from jobs.workers.labelling import check_pool, read_truth, usable_split
 from shards.annotations.base import write_clips
-from shards.annotations.open_world import OpenWorldConfig, open_world
+from shards.annotations.config import OpenWorldConfig
+from shards.annotations.open_world import open_world
 from shards.errors import UserError
-from shards.splits.label_split import SplitConfig, draw_split
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import draw_split
 from tests.shards.helpers import make
 from tests.shards.numbered import write
 

@@ -2,8 +2,9 @@
 
 import torch
 
-from finepseudo.encoders.action_encoder import ActionEncoderConfig, build_action_encoder
-from finepseudo.encoders.frame_encoder import FrameEncoderConfig, build_frame_encoder
+from finepseudo.encoders.action_encoder import build_action_encoder
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.encoders.frame_encoder import build_frame_encoder
 from finepseudo.training.checkpoint import save_weights
 from jobs.config.recipes import load
 from jobs.workers import models

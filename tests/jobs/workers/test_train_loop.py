@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from finepseudo.distributed import global_mean
 from finepseudo.training.checkpoint import checkpoint_steps, load_weights
+from finepseudo.training.config import OptimConfig
 from finepseudo.training.objectives import StepOutput
-from finepseudo.training.optim import OptimConfig
 from jobs.config.training import TrainConfig
 from jobs.workers.train_loop import CHECKPOINTS, FAILURE, LOG, WEIGHTS, Loop, LoopJob, seed_of
 from shards.errors import UserError

@@ -7,7 +7,8 @@ from shards.annotations import load
 from shards.annotations.config import DatasetConfig
 from shards.errors import UserError
 from shards.sources.presence import missing_paths
-from shards.splits.label_split import SplitConfig, draw_split
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import draw_split
 from tests.shards.make_clips import need_data
 
 # sha256 of the draws for (seed, ratio): a change means that every published number stands on another split.

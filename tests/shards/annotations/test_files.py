@@ -128,5 +128,5 @@ def test_published_lists_name_the_files_that_count(tmp_path):
 
 
 def test_another_data_set_is_refused_by_name():
-    with pytest.raises(UserError, match=r"data.name: imagenet is not a data set"):
+    with pytest.raises(UserError, match=r"name = imagenet: must be one of csv, diving48"):
         annotation_files(DatasetConfig(name="imagenet"))

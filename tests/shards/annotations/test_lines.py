@@ -101,7 +101,7 @@ def test_stem_undoes_folder_and_ending(name):
     [("s3://bucket/clips/", "s3://bucket/clips"), ("/data/", "/data"), ("", "/root/here/videos"), ("~", None)],
 )
 def test_video_folders_are_absolute_and_urls_stay(videos, folder):
-    found = videos_folder(DatasetConfig(name="x", root="/root/here", videos=videos))
+    found = videos_folder(DatasetConfig(name="csv", root="/root/here", videos=videos))
     assert found == (folder or str(Path.home()))
 
 

@@ -8,7 +8,8 @@ from shards.annotations import load
 from shards.annotations.config import DatasetConfig
 from shards.annotations.penn_action import PHASES, read_phases
 from shards.errors import UserError
-from shards.write.plans import ShardConfig, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import plan_shards
 from shards.write.writer import write_shard
 
 from .real import counts, row

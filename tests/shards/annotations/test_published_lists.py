@@ -3,11 +3,12 @@ import logging
 import pytest
 
 from shards.annotations import load
-from shards.annotations.config import DatasetConfig
-from shards.annotations.open_world import OpenWorldConfig, open_world
+from shards.annotations.config import DatasetConfig, OpenWorldConfig
+from shards.annotations.open_world import open_world
 from shards.annotations.published_lists import read_published, roles_from_lists, with_published_lists
 from shards.errors import UserError
-from shards.splits.label_split import SplitConfig, draw_split
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import draw_split
 from shards.types import NO_LABEL
 
 from ..helpers import column, make
@@ -93,8 +94,8 @@ def test_a_folder_without_lists_and_an_open_world_are_refused(tmp_path):
     write(tmp_path / "train.csv", "a0.mp4 0\n")
     with pytest.raises(UserError, match="novel"):
         with_published_lists(open_world(_toy(), OpenWorldConfig(known=1)), tmp_path)
-    with pytest.raises(ValueError, match=r"split\.lists"):
-        SplitConfig(lists="x")
+    with pytest.raises(ValueError, match=r"lists = .* needs split\.method lists"):
+        SplitConfig(method="random", lists="x")
 
 
 def test_kinetics_names_match_with_and_without_times(tmp_path):

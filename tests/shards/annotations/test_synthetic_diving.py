@@ -157,11 +157,11 @@ def test_another_configuration_in_the_same_root_never_meets_stale_files(tmp_path
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        ({"class_set": "demo7"}, "demo7 is not one of demo6, dev12"),
+        ({"class_set": "demo7"}, "class_set = demo7: must be one of demo6, dev12"),
         ({"class_set": ["F:S25t"]}, "at least two different classes"),
-        ({"class_set": ["F:S25t", "X:S25t"]}, "class X:S25t: write <take-off>:<program>"),
-        ({"nuisance": "none"}, "nuisance: none is not one of"),
-        ({"train_per_class": 0}, "train_per_class: 0"),
+        ({"class_set": ["F:S25t", "X:S25t"]}, "class_set = X:S25t: no such class; write <take-off>:<program>"),
+        ({"nuisance": "none"}, "nuisance = none: must be one of"),
+        ({"train_per_class": 0}, "train_per_class = 0"),
     ],
 )
 def test_configuration_is_checked(options, rule):

@@ -48,7 +48,7 @@ def test_class_index_counts_from_one(tmp_path, lines):
 
 
 def test_splits_are_one_to_three(tmp_path):
-    with pytest.raises(UserError, match=r"data\.split=4"):
+    with pytest.raises(UserError, match="split = 4: must be in"):
         load(DatasetConfig(name="ucf101", root=str(tmp_path), split=4))
 
 

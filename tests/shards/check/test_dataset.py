@@ -7,7 +7,8 @@ import pytest
 from shards.annotations.config import DatasetConfig
 from shards.check.dataset import check_config, check_dataset
 from shards.errors import UserError
-from shards.splits.label_split import SplitConfig, draw_split
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import draw_split
 from tests.shards.annotations.real import DATA, needs_data, write
 from tests.shards.helpers import make
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from shards.read.augment import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig, AugmentParams, draw, recode
+from shards.read.augment import AugmentParams, draw, recode
+from shards.read.config import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig
 from shards.read.dali_graph import ClipGraph, GraphSpec, Sample
 from shards.read.resize import views_of
 

@@ -16,10 +16,8 @@ import pytest
 import torch
 
 from shards.errors import UserError
-from shards.read.augment import AugmentConfig
-from shards.read.order import OrderConfig
-from shards.read.reader import ClipReader, ReaderConfig
-from shards.read.sampling import SamplingConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
+from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
 from tests.shards.hurt import change_rows

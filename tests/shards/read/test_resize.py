@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.read.augment import AugmentConfig, AugmentParams, draw
+from shards.read.augment import AugmentParams, draw
+from shards.read.config import AugmentConfig
 from shards.read.resize import views_of
 
 

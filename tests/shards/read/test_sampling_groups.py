@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.read.sampling import SamplingConfig, frame_indices, group_slots
+from shards.read.config import SamplingConfig
+from shards.read.sampling import frame_indices, group_slots
 
 GROUPS = st.lists(st.integers(1, 8), min_size=1, max_size=5)
 
@@ -100,10 +101,10 @@ def test_short_clips_follow_their_rule() -> None:
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        ({"policy": "groups"}, r"sampling.groups = \[\]: goes with sampling.policy = groups"),
-        ({"groups": (2, 2, 4), "frames": 8}, "goes with sampling.policy = groups, and only with it"),
-        ({"policy": "groups", "groups": (2, 2), "frames": 8}, "add up to sampling.frames = 8"),
-        ({"policy": "groups", "groups": (0, 8), "frames": 8}, "groups of 1 frame or more"),
+        ({"policy": "groups"}, r"groups = \[\]: goes with policy groups"),
+        ({"groups": (2, 2, 4), "frames": 8}, "goes with policy groups, and only with it"),
+        ({"policy": "groups", "groups": (2, 2), "frames": 8}, "must add up to frames, 8"),
+        ({"policy": "groups", "groups": (0, 8), "frames": 8}, r"groups = \[0, 8\]: must be at least 1"),
     ],
 )
 def test_groups_without_a_meaning_are_refused(options: dict[str, object], rule: str) -> None:

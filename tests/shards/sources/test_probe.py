@@ -1,3 +1,4 @@
+import io
 import os
 import socket
 from pathlib import Path
@@ -138,3 +139,21 @@ def test_frames_come_in_order(tmp_path):
     path = write_numbered(tmp_path / "x.mp4", 30, options={"bf": "3"})
     with open_video("x", path) as video:
         assert [read_number(frame.to_ndarray(format="rgb24")) for frame in video.frames()] == list(range(30))
+
+
+@pytest.mark.parametrize("name", ["x.mkv", "x.flv", "x.webm"])
+@pytest.mark.parametrize("rate", [30, 240])
+def test_a_clock_of_milliseconds_is_not_the_frame_rate(tmp_path, name, rate):
+    """A recorder without a set rate writes time stamps in milliseconds, and the header says 1000 frames a second."""
+    times = [round(1000 * index / rate) for index in range(60)]
+    codec = "libvpx" if name.endswith("webm") else "libx264"
+    path = write_numbered(tmp_path / name, 60, fps=1000, codec=codec, times=times)
+    found = probe("x", path)
+    assert (found.n_frames, found.fps) == (60, pytest.approx(rate, rel=0.01))
+    with open_video("x", io.BytesIO(path.read_bytes()), path.stat().st_size) as video:
+        assert float(video.rate) == pytest.approx(rate, rel=0.01)
+        assert sum(1 for _ in video.frames()) == 60
+
+
+def test_a_fast_camera_is_believed(tmp_path):
+    assert probe("x", write_numbered(tmp_path / "x.mp4", 30, fps=240)).fps == 240

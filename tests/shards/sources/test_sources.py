@@ -20,19 +20,20 @@ from shards.sources.frames import picture_names
 from shards.sources.presence import missing_paths
 from shards.sources.sources import GONE, identities, plain_path
 from shards.storage import remote
-from shards.write.plans import ShardConfig, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import plan_shards
 from shards.write.writer import write_shard
 from tests.conftest import use_s3
-from tests.shards.make_clips import numbered_frame, read_numbers, write_numbered
+from tests.shards.make_clips import need_data, numbered_frame, read_numbers, write_numbered
 
 H264 = ShardConfig()
 SCHEMA = pa.schema([("key", pa.string()), ("path", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
 
 
-def write(folder, paths, start=None, end=None, rate=25.0, cfg=H264):
+def write(folder, paths, start=None, end=None, rate=25.0, cfg=H264, files=""):
     """Write one shard; keys are k0, k1, ..."""
     rows = [{"key": f"k{i}", "path": str(path), "start": start, "end": end} for i, path in enumerate(paths)]
-    (plan,) = plan_shards(pa.Table.from_pylist(rows, schema=SCHEMA), cfg, rate)
+    (plan,) = plan_shards(pa.Table.from_pylist(rows, schema=SCHEMA), cfg, rate, files)
     return write_shard(plan, folder, cfg)
 
 
@@ -84,7 +85,7 @@ def test_a_cut_of_a_frame_folder_takes_exactly_its_frames(tmp_path, rate):
 def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     sizes = frame_folder(tmp_path / "sizes", 4)
     Image.new("RGB", (80, 60)).save(sizes / "3.jpg")
-    flow = frame_folder(frame_folder(tmp_path / "flow", 2, "img_{}.jpg"), 2, "flow_x_{}.jpg")
+    flow = frame_folder(frame_folder(tmp_path / "flow", 2, "img_{}.jpg"), 2, "mask_{}.jpg")
     broken = frame_folder(tmp_path / "broken", 3)
     (broken / "1.jpg").write_bytes((broken / "1.jpg").read_bytes()[:200])
     (tmp_path / "empty").mkdir()
@@ -92,7 +93,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     assert reasons(result) == ["mixed_sizes", "mixed_names", "decode_error", "empty_folder", "missing_file"]
     details = [row["detail"] for row in result.quarantine]
     assert "3.jpg is 80x60, the first picture 160x96" in details[0]
-    assert "flow_x_#.jpg, img_#.jpg" in details[1]
+    assert "img_#.jpg, mask_#.jpg" in details[1]
     assert details[2].startswith("1.jpg")
 
 
@@ -275,3 +276,34 @@ def test_names_of_sources():
 def test_a_picture_folder_error_is_a_sample_error():
     with pytest.raises(SampleError, match="empty_folder"):
         picture_names("k", ["a.txt"], "here")
+
+
+@pytest.mark.parametrize(
+    ("others", "files"),
+    [(("flow_x_{}.jpg", "flow_y_{}.jpg"), ""), (("x_{}.jpg", "y_{}.png"), ""), (("mask_{}.jpg",), "img_*.jpg")],
+)
+def test_flow_beside_the_frames_is_left_alone_and_a_pattern_names_the_frames(tmp_path, others, files):
+    for name in ("img_{}.jpg", *others):
+        frame_folder(tmp_path / "a", 5 if name.startswith("img") else 4, name)
+    result = write(tmp_path / "s", [tmp_path / "a"], files=files)
+    assert stored(tmp_path / "s", result) == [[0, 1, 2, 3, 4]]
+    other = write(tmp_path / "s", [tmp_path / "a"], files="img_[0-3].jpg")
+    assert other.written
+    assert stored(tmp_path / "s", other) == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize(("name", "n"), [("zero", 12), ("one", 12), ("unpadded", 12), ("withflow", 12)])
+def test_frame_folders_that_people_report(tmp_path, name, n):
+    result = write(tmp_path, [need_data("cases/flow_beside_frames") / "frames" / name])
+    assert [row["n_frames"] for row in result.rows] == [n]
+    assert result.quarantine == []
+
+
+def test_a_shard_keeps_the_remarks_on_its_clips(tmp_path):
+    path = write_numbered(tmp_path / "a.mp4", 25)
+    result = write(tmp_path / "s", [path], end=9.0)
+    assert [(row["reason"], row["detail"][:25]) for row in result.remarks] == [
+        ("cut_past_end", "the window ends at 9.00 s")
+    ]
+    again = write(tmp_path / "s", [path], end=9.0)
+    assert (again.written, again.remarks) == (False, result.remarks)

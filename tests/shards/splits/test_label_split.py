@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from shards.annotations.base import Clip, make_annotations
 from shards.errors import UserError
-from shards.splits.label_split import SplitConfig, draw_split, read_split, write_split
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import draw_split, read_split, write_split
 
 
 def dataset(counts, *, test=1, shuffle=0, extra=()):
@@ -125,7 +126,7 @@ def test_lists_are_taken_as_they_are_and_hide_true_labels(tmp_path):
     stored = pq.ParquetFile(tmp_path / "split.parquet").read().to_pylist()
     assert {row["key"]: row["label"] for row in stored} == {"a": 0, "b": -1, "c": 0, "d": -1}
     with pytest.raises(UserError, match=r"brings its own labelled and unlabelled list; set split\.method=lists"):
-        draw_split(ann, SplitConfig(), 0)
+        draw_split(ann, SplitConfig(method="stratified"), 0)
 
 
 def test_lists_need_a_labelled_list():
@@ -168,12 +169,12 @@ def test_a_split_round_trips_and_a_changed_one_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        ({"ratio": 0}, "ratio: 0 is outside"),
-        ({"ratio": 10}, "10 % is written 0.1"),
-        ({"method": "best"}, "method: best is not one of"),
-        ({"per_class": 0}, "per_class: 0"),
+        ({"ratio": 0}, r"ratio = 0: must be in \(0, 1\]"),
+        ({"ratio": 10}, r"ratio = 10: must be in"),
+        ({"method": "best"}, "method = best: must be one of"),
+        ({"per_class": 0}, "per_class = 0: must be at least 1"),
         ({"per_class": 3, "method": "random"}, "needs split.method stratified"),
-        ({"min_per_class": -1}, "min_per_class: -1"),
+        ({"min_per_class": -1}, "min_per_class = -1"),
     ],
 )
 def test_configuration_is_checked(options, rule):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from shards.annotations import load
 from shards.annotations.config import DatasetConfig
 from shards.errors import UserError
-from shards.splits.label_split import SplitConfig, draw_split
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import draw_split
 from shards.splits.leakage import source_overlap
 from tests.shards.annotations.real import DATA, needs_data
 from tests.shards.helpers import column, make

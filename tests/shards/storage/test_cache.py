@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.errors import UserError
-from shards.storage.cache import Cache, CacheConfig
+from shards.storage.cache import Cache
+from shards.storage.config import CacheConfig
 
 
 def make(folder, limit):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from shards.errors import SampleError, UserError
 from shards.storage.manifest import Manifest
-from shards.write.plans import PlannedClip, ShardConfig, ShardPlan
+from shards.write.config import ShardConfig
+from shards.write.plans import PlannedClip, ShardPlan
 from shards.write.writer import finish, write_shard
 from tests.shards.hurt import change_rows
 from tests.shards.make_clips import write_numbered

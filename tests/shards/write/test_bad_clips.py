@@ -16,14 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from shards.annotations.base import Annotations, Clip, make_annotations
-from shards.read.augment import AugmentConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
 from shards.read.decode import decode_frames
-from shards.read.order import OrderConfig
-from shards.read.reader import ClipReader, ReaderConfig
-from shards.read.sampling import SamplingConfig
+from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
-from shards.write.plans import ShardConfig, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import plan_shards
 from shards.write.writer import QUARANTINE, finish, write_shard
 from tests.shards.make_clips import need_data
 from tests.shards.numbered import encode, number, picture

@@ -18,7 +18,8 @@ import pytest
 from shards.errors import UserError
 from shards.files import TEMPORARY_SUFFIX
 from shards.storage.manifest import MANIFEST_JSON, Manifest
-from shards.write.plans import ShardConfig, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import plan_shards
 from shards.write.writer import finish, write_shard
 from tests.shards.make_clips import write_numbered
 from tests.shards.write.test_writer import clip_table, contents

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shards.errors import SampleError, UserError
 from shards.write.normalise import MAX_SIDE, MIN_SIDE, normalise, target_size
-from tests.shards.make_clips import need_data, read_numbers, write_numbered
+from tests.shards.make_clips import need_data, numbered_frame, read_numbers, set_display_matrix, write_numbered
 
 
 @given(st.integers(1, 9000), st.integers(1, 9000), st.integers(48, 1024))
@@ -72,6 +72,20 @@ def test_a_cut_counts_from_the_first_picture_of_a_transport_stream(tmp_path):
     assert read_numbers(io.BytesIO(normalise("x", path, start=1.0, end=1.2).data)) == [25, 26, 27, 28, 29]
 
 
+def test_a_window_past_the_end_of_its_file_is_remarked_on(tmp_path):
+    path = write_numbered(tmp_path / "x.mp4", 25, fps=25)
+    assert normalise("x", path, start=0.4, end=1.04).remarks == {}
+    clip = normalise("x", path, start=0.4, end=3)
+    assert clip.remarks == {"cut_past_end": "the window ends at 3.00 s, the file at 1.00 s"}
+    assert clip.n_frames == 15
+
+
+@pytest.mark.parametrize("profile", ["h264", "copy"])
+def test_a_video_of_one_frame_is_remarked_on(tmp_path, profile):
+    path = write_numbered(tmp_path / "x.mp4", 1)
+    assert list(normalise("x", path, profile=profile).remarks) == ["one_frame"]
+
+
 def test_windows_without_a_frame_are_refused(tmp_path):
     path = write_numbered(tmp_path / "x.mp4", 10)
     for start, end in ((0.2, 0.2), (5.0, 6.0), (0.3, 0.1)):
@@ -87,6 +101,9 @@ def test_copy_keeps_the_bytes_and_cannot_cut(tmp_path):
     assert (clip.n_frames, clip.extension) == (9, "mp4")
     with pytest.raises(UserError, match="profile copy cannot cut"):
         normalise("x", path, profile="copy", end=0.2)
+
+
+ENDINGS = ("avi", "mkv", "mov", "mp4")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +128,94 @@ def test_rotation_turns_the_pixels_the_right_way():
     with av.open(io.BytesIO(normalise("x", path).data)) as container:
         ours = next(container.decode(video=0)).to_ndarray(format="gray").astype(float)
     assert abs(ours - stored[::-1, ::-1]).mean() < 6 < abs(ours - stored).mean()
+
+
+def _turned(image, name):
+    """What each name of FFmpeg's filters does to an image [H, W]."""
+    return {
+        "plain": image,
+        "hflip": image[:, ::-1],
+        "vflip": image[::-1],
+        "rot180": image[::-1, ::-1],
+        "transpose": image.T,
+        "rot90": np.rot90(image, -1),
+        "rot270": np.rot90(image),
+        "antitranspose": image.T[::-1, ::-1],
+    }[name]
+
+
+MATRICES = {
+    "plain": (1, 0, 0, 1),
+    "hflip": (-1, 0, 0, 1),
+    "vflip": (1, 0, 0, -1),
+    "rot180": (-1, 0, 0, -1),
+    "transpose": (0, 1, 1, 0),
+    "rot90": (0, 1, -1, 0),
+    "rot270": (0, -1, 1, 0),
+    "antitranspose": (0, -1, -1, 0),
+}
+
+
+def _first_grey(source):
+    with av.open(source) as container:
+        return next(container.decode(video=0)).to_ndarray(format="gray").astype(float)
+
+
+def _corner_clip(path):
+    """Four frames of 160x96, bright in the upper left corner only."""
+    image = np.zeros((96, 160, 3), np.uint8)
+    image[:32, :64] = 255
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for index in range(4):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = index
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("profile", ["h264", "vp9", "copy"])
+@pytest.mark.parametrize("name", MATRICES)
+def test_all_eight_orientations_are_shown_as_phones_mean_them(tmp_path, name, profile):
+    path = set_display_matrix(_corner_clip(tmp_path / "x.mp4"), *MATRICES[name])
+    stored = _first_grey(str(path))
+    ours = _first_grey(io.BytesIO(normalise("x", path, profile=profile).data))
+    assert abs(ours - _turned(stored, name)).mean() < 6
+    assert name == "plain" or ours.shape != stored.shape or abs(ours - stored).mean() > 20
+
+
+@pytest.mark.parametrize("profile", ["h264", "vp9", "copy"])
+@pytest.mark.parametrize("name", MATRICES)
+def test_mirrored_phone_videos_that_people_report(name, profile):
+    path = need_data("cases/mirrored") / f"{name}.mp4"
+    ours = _first_grey(io.BytesIO(normalise("x", path, profile=profile).data))
+    assert abs(ours - _turned(_first_grey(str(path)), name)).mean() < 6
+
+
+@pytest.mark.parametrize("profile", ["h264", "copy"])
+@pytest.mark.parametrize("name", ["attached.mp4", "covr_before_trak.mp4", *(f"thumb_first.{e}" for e in ENDINGS)])
+def test_covers_and_thumbnails_that_people_report_are_not_the_video(name, profile):
+    clip = normalise("x", need_data("cases/cover_first") / name, profile=profile)
+    assert (clip.n_frames, clip.width, clip.height, clip.fps) == (50, 160, 120, 25.0)
+
+
+def test_a_thumbnail_track_before_the_video_is_left_alone(tmp_path):
+    path = tmp_path / "x.mov"
+    with av.open(str(path), "w") as output:
+        cover, video = output.add_stream("mjpeg", rate=25), output.add_stream("libx264", rate=25)
+        cover.width, cover.height, cover.pix_fmt = 320, 240, "yuvj420p"
+        video.width, video.height, video.pix_fmt = 160, 96, "yuv420p"
+        for stream, n in ((cover, 1), (video, 12)):
+            for index in range(n):
+                image = numbered_frame(index, stream.width, stream.height)
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts = index
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+    for profile in ("h264", "copy"):
+        assert read_numbers(io.BytesIO(normalise("x", path, profile=profile).data)) == list(range(12))
 
 
 @pytest.mark.slow

@@ -17,14 +17,15 @@ import pyarrow as pa
 import pytest
 
 from shards.errors import SampleError, UserError
-from shards.read.order import OrderConfig
+from shards.read.config import OrderConfig
 from shards.read.reader import ClipReader
 from shards.storage import remote
-from shards.storage.cache import CacheConfig
+from shards.storage.config import CacheConfig
 from shards.storage.folders import open_folder
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
-from shards.write.plans import ShardConfig, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import plan_shards
 from shards.write.store import claim_store
 from shards.write.writer import finish, write_shard
 from tests.conftest import s3_server, use_s3
@@ -311,5 +312,5 @@ def test_no_bucket_and_no_permission_are_one_line(tmp_path, table, bucket):
     plan = plan_shards(table, CFG)[0]
     with pytest.raises(UserError, match=r"s3://no-such-bucket/x/.*cannot be written: there is no such bucket"):
         write_shard(plan, tmp_path, replace(CFG, store="s3://no-such-bucket/x"))
-    with pytest.raises(ValueError, match=r"shards\.store: some/folder must be a URL or an absolute path"):
+    with pytest.raises(ValueError, match=r"store = some/folder: must be a URL or an absolute path"):
         replace(CFG, store="some/folder")

@@ -13,7 +13,8 @@ from webdataset import TarWriter
 
 from shards.annotations.base import Clip, make_annotations, sanitise_key
 from shards.errors import UserError
-from shards.write.plans import ShardConfig, ShardPlan, plan_shards
+from shards.write.config import ShardConfig
+from shards.write.plans import ShardPlan, plan_shards
 from shards.write.writer import finish, write_shard
 from tests.shards.make_clips import need_data, write_numbered
 
@@ -200,7 +201,11 @@ def test_plans_cover_every_clip_once():
 
 @pytest.mark.parametrize(
     ("options", "rule"),
-    [({"profile": "h265"}, "profile: h265"), ({"short_side": 8}, "48..4096"), ({"clips_per_shard": 0}, "at least 1")],
+    [
+        ({"profile": "h265"}, "profile = h265"),
+        ({"short_side": 8}, r"\[48, 4096\]"),
+        ({"clips_per_shard": 0}, "at least 1"),
+    ],
 )
 def test_configuration_is_checked(options, rule):
     with pytest.raises(ValueError, match=rule):

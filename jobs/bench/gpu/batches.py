@@ -1,0 +1,93 @@
+"""What the parts train: the three objectives of a run at the size of the papers, and batches that are on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import nn
+
+from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig
+from finepseudo.alignment.scorer import AlignabilityScorer
+from finepseudo.encoders.action_encoder import build_action_encoder
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.encoders.frame_encoder import build_frame_encoder
+from finepseudo.training.config import CrossEntropyConfig
+from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective
+from jobs.bench.gpu.timing import device
+from shards.types import ClipBatch
+
+CLASSES = 48
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """A batch: clips, views of a clip, frames of a view, side of a frame in pixels."""
+
+    clips: int
+    views: int
+    frames: int
+    side: int
+
+    def batch(self) -> ClipBatch:
+        """Draw a batch on the device, two clips a class."""
+        ids = torch.arange(self.frames).expand(self.clips, self.views, self.frames).contiguous()
+        size = (self.clips, self.views, self.frames, 3, self.side, self.side)
+        return ClipBatch(
+            keys=tuple(f"clip{i}" for i in range(self.clips)),
+            frames=torch.randn(size, device=device()),
+            frame_ids=ids,
+            n_frames=torch.full((self.clips,), 4 * self.frames),
+            labels=torch.arange(self.clips) // 2 % CLASSES,
+            pseudo=torch.zeros(self.clips, dtype=torch.bool),
+            valid=torch.ones(self.clips, dtype=torch.bool),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FixedReader:
+    """Stands where the clip reader stands and gives one batch again and again: what the loop itself costs."""
+
+    batch: ClipBatch
+    batches_per_epoch: int
+    bad: Mapping[str, int] = field(default_factory=dict)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[ClipBatch]:
+        """Give the batch for each step from `start` on."""
+        del epoch
+        return (self.batch for _ in range(start, self.batches_per_epoch))
+
+
+def shapes(tiny: bool) -> dict[str, Shape]:
+    """Return the batch of one GPU for each objective: eight of them make the papers' global batches."""
+    if tiny:
+        return {
+            "gitdl": Shape(clips=2, views=2, frames=8, side=40),
+            "metric": Shape(clips=4, views=1, frames=8, side=40),
+            "cross-entropy": Shape(clips=2, views=1, frames=8, side=40),
+        }
+    return {
+        "gitdl": Shape(clips=16, views=2, frames=32, side=224),
+        "metric": Shape(clips=48, views=1, frames=32, side=224),
+        "cross-entropy": Shape(clips=32, views=1, frames=16, side=112),
+    }
+
+
+def objectives(tiny: bool, precision: Precision) -> dict[str, Callable[[], nn.Module]]:
+    """Return what builds each objective, with random weights."""
+    frame = FrameEncoderConfig(variant="tiny" if tiny else "vtn", train_length=8 if tiny else 32, precision=precision)
+    action = ActionEncoderConfig(variant="tiny" if tiny else "r2plus1d_18", precision=precision)
+
+    def metric() -> nn.Module:
+        encoder = build_frame_encoder(frame)
+        encoder.freeze_image_encoder()
+        return AlignabilityObjective(encoder, AlignabilityScorer(), AlignabilityConfig())
+
+    return {
+        "gitdl": lambda: GitdlObjective(build_frame_encoder(frame), GitdlConfig()),
+        "metric": metric,
+        "cross-entropy": lambda: CrossEntropyObjective(build_action_encoder(action, CLASSES), CrossEntropyConfig()),
+    }

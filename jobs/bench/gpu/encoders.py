@@ -1,0 +1,32 @@
+"""Part `encoders`: inference of both encoders, and how far the GPU's embeddings are from the CPU's."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, get_args
+
+import torch
+
+from jobs.bench.gpu.batches import Precision, objectives, shapes
+from jobs.bench.gpu.timing import Numbers, device, seconds
+
+
+def measure(tiny: bool) -> Numbers:
+    """Return clips a second by encoder and precision, and the relative difference to fp32 on the CPU."""
+    found: Numbers = {}
+    for precision in get_args(Precision):
+        for name in ("gitdl", "cross-entropy"):
+            torch.manual_seed(0)
+            objective: Any = objectives(tiny, precision)[name]()
+            encoder, frames = objective.encoder.eval(), shapes(tiny)[name].batch().frames[:, 0]
+            with torch.inference_mode():
+                few = frames[:2].cpu()
+                here = encoder(few).float()
+                encoder.to(device())
+                there = encoder(few.to(device())).float().cpu()
+                spent = seconds(partial(encoder, frames), 2 if tiny else 5)
+            found[f"{name} {precision}"] = {
+                "clips/s": len(frames) / spent,
+                "relative difference to the CPU": ((here - there).norm() / here.norm()).item(),
+            }
+    return found

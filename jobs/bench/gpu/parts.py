@@ -1,0 +1,95 @@
+"""The parts in order, each a process of its own with a limit; what is known is on disk after each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from finepseudo.bench.race import say
+from jobs.bench.gpu.timing import Numbers
+from shards.files import write_bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One process: its command, seconds after which it is ended, and modules without which it is left out."""
+
+    command: Sequence[str]
+    limit: float
+    needs: Sequence[str] = ()
+
+    def lacks(self) -> list[str]:
+        """List what is not installed here."""
+        return [name for name in self.needs if not installed(name)]
+
+
+def installed(name: str) -> bool:
+    """Tell whether a module can be found, without importing it."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the package above it is missing
+        return False
+
+
+READING = ("av", "webdataset", "nvidia.dali")
+
+
+def own_parts(tiny: bool) -> dict[str, Part]:
+    """Return the parts of the command itself, the most valuable first."""
+    limits = {"probe": 40, "alignment": 100, "training": 110, "encoders": 60, "reading": 120}
+    command = [sys.executable, "-m", "jobs.bench.gpu", *(["--tiny"] if tiny else []), "--one"]
+    return {
+        name: Part(command=[*command, name], limit=limit, needs=READING if name == "reading" else ())
+        for name, limit in limits.items()
+    }
+
+
+def measure(name: str, tiny: bool) -> Numbers:
+    """Run one part in this process."""
+    found: Numbers = import_module(f"jobs.bench.gpu.{name}").measure(tiny)
+    return found
+
+
+def run(parts: Mapping[str, Part], out: Path, budget: float) -> dict[str, Numbers]:
+    """Run parts one after the other within `budget` seconds; keep results.json and the logs of those that failed."""
+    out.mkdir(parents=True, exist_ok=True)
+    end, results = time.monotonic() + budget, {"began": {"time": datetime.now(UTC).isoformat(timespec="seconds")}}
+    for name, part in parts.items():
+        limit = min(part.limit, end - time.monotonic())
+        if lacks := part.lacks():
+            results[name] = {"left out": f"not installed: {', '.join(lacks)}"}
+        elif limit < 10:
+            results[name] = {"left out": "no time left"}
+        else:
+            results[name] = _run_part(part, out / f"{name}.log", limit)
+        write_bytes(out / "results.json", json.dumps(results, indent=1).encode())
+        say(f"{name}: {json.dumps(results[name])[:700]}")
+    return results
+
+
+def _run_part(part: Part, log: Path, limit: float) -> Numbers:
+    start = time.monotonic()
+    with log.open("wb") as sink:
+        try:
+            code = subprocess.run(
+                part.command, stdout=sink, stderr=subprocess.STDOUT, timeout=limit, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = 124
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
+    result: Numbers = {"code": code, "s": round(time.monotonic() - start, 1)}
+    try:
+        result["found"] = json.loads(lines[-1])
+    except ValueError:
+        result["last line"] = lines[-1][-300:]
+    if code == 0:
+        log.unlink()
+    return result

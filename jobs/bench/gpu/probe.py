@@ -1,0 +1,50 @@
+"""Part `probe`: versions, the ceilings of the device (copy, matrix products) and what its video engine decodes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from jobs.bench.gpu.timing import Numbers, device, seconds
+
+PACKAGES = ("torch", "triton", "numpy", "av", "webdataset", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "ray")
+
+
+def measure(tiny: bool) -> Numbers:
+    """Return versions and, on a GPU, TB/s of a copy (read and written) and TFLOP/s of products."""
+    found: Numbers = {"python": platform.python_version(), "cpus": os.cpu_count(), "versions": versions()}
+    if device().type != "cuda":
+        return found
+    part = torch.cuda.get_device_properties(0)
+    found |= {"gpu": part.name, "sms": part.multi_processor_count, "cuda": torch.version.cuda, "L2": part.L2_cache_size}
+    found["copy TB/s"] = copy_rate(1 << (20 if tiny else 30))
+    for name, dtype, side in (("bf16", torch.bfloat16, 8192), ("fp32", torch.float32, 4096)):
+        found[f"{name} TFLOP/s"] = product_rate(dtype, 256 if tiny else side)
+    return found
+
+
+def versions() -> dict[str, str | None]:
+    """Look up the versions of the packages that the figures depend on; None where one is missing."""
+    found: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def copy_rate(count: int) -> float:
+    """Return TB/s of copying `count` bytes on the device, read and written."""
+    source = torch.empty(count, dtype=torch.uint8, device=device())
+    target = torch.empty_like(source)
+    return 2 * count / seconds(lambda: target.copy_(source), 10) / 1e12
+
+
+def product_rate(dtype: torch.dtype, side: int) -> float:
+    """Return TFLOP/s of a square product of random numbers."""
+    x = torch.randn(side, side, device=device(), dtype=dtype)
+    return 2 * side**3 / seconds(lambda: x @ x, 10) / 1e12

@@ -1,0 +1,34 @@
+"""The commands and flags that users' scripts rely on: a change here is a change for them (CHANGELOG.md)."""
+
+import argparse
+
+from jobs.cli.parser import parser
+
+COMMON = ["--data", "--dry-run", "--force", "--name", "--print-config", "--recipe", "--set"]
+FLAGS = {
+    "run": COMMON,
+    "write-shards": [*COMMON, "--part"],
+    "split": COMMON,
+    "pretrain": COMMON,
+    "train": COMMON,
+    "embed": COMMON,
+    "score": COMMON,
+    "evaluate": COMMON,
+    "report": COMMON,
+    "launch": [*COMMON, "--cluster", "--parts", "--sbatch"],
+    "check": ["target", *COMMON, "--decode"],
+    "tune": ["space", *COMMON],
+    "bench": ["what", "options"],
+    "predict": ["video", *COMMON],
+    "keys": ["section", *COMMON],
+    "schema": [],
+}
+
+
+def test_the_command_line_is_pinned():
+    (commands,) = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    found = {
+        name: sorted(option for action in command._actions for option in action.option_strings or [action.dest])
+        for name, command in commands.choices.items()
+    }
+    assert found == {name: sorted([*flags, "-h", "--help"]) for name, flags in FLAGS.items()}
