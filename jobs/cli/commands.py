@@ -54,10 +54,8 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             from jobs.submit.launch import launch
 
             return launch(cfg, arguments, main)
-        case "write-shards" if arguments.part:
-            from jobs.cli.write_part import write_part
-
-            return write_part(cfg, arguments.part, force=arguments.force)
+        case "write-shards" if arguments.part or arguments.verify or arguments.repair:
+            return _shards(cfg, arguments)
         case "tune":
             from jobs.tune.tune import tune
 
@@ -69,7 +67,18 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
         case _:
             from jobs.cli.run import run
 
-            return run(cfg, arguments.command, force=arguments.force)
+            verify_first = getattr(arguments, "verify", False)
+            return run(cfg, arguments.command, force=arguments.force, verify_first=verify_first)
+
+
+def _shards(cfg: RunConfig, arguments: argparse.Namespace) -> int:
+    if arguments.part:
+        from jobs.cli.write_part import write_part
+
+        return write_part(cfg, arguments.part, force=arguments.force)
+    from jobs.cli.shard_check import repair, verify
+
+    return repair(cfg, force=arguments.force) if arguments.repair else verify(cfg)
 
 
 def configure(arguments: argparse.Namespace) -> RunConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from finepseudo.report import render_text, summary_table
+from finepseudo.run_folder.done import set_aside_damaged
 from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
 from jobs.cluster.session import ray_session
@@ -24,7 +25,7 @@ MAKES_A_RUN = frozenset({"run", "write-shards"})
 """Commands that may begin a run; the others work in one."""
 
 
-def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
+def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool = False) -> int:
     """Run all stages (`run`) or those of one command, then print the table where there is a report."""
     if command not in MAKES_A_RUN and not cfg.folder.is_dir():
         raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
@@ -32,6 +33,8 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
         changes = refuse_other_data(cfg, force=force)
         stages = Stages(cfg, reporter)
         plan = make_plan(cfg, stages)
+        if verify_first:
+            verify(plan, reporter)
         ran = 0
         if todo := unfinished(plan, COMMANDS.get(command)):
             for key, was, now in changes:
@@ -44,6 +47,13 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
             reporter.say(render_text(summary_table(cfg.folder)))
             reporter.say(f"report: {cfg.folder / 'report.html'}")
     return 0
+
+
+def verify(plan: Plan, reporter: Reporter) -> None:
+    """Hash every output of the finished stages; what was changed is moved aside, so that it is made again."""
+    for task in (task for group in plan for task in group):
+        for path in set_aside_damaged(task.stage):
+            reporter.say(f"{task.name}: {path.name} was changed after it was written; it is made again")
 
 
 def _run_unfinished(cfg: RunConfig, command: str, stages: Stages, plan: Plan, todo: Sequence[Task]) -> int:
