@@ -52,3 +52,7 @@ def clear(run_dir: Path | str) -> None:
 
 class Preempted(Exception):  # noqa: N818 - not an error
     """Asked to stop; everything done so far is on disk."""
+
+
+class Lost(Preempted):
+    """A part of the cluster is gone; everything done so far is on disk. The message says which, in one line."""

@@ -1,0 +1,49 @@
+"""A process of Ray's is killed under a run: code 75 in one line, and the same command ends the work."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[3]
+LINE = ["--recipe", "smoke", "rounds=0", "strategies=[supervised]"]
+
+
+def environment():
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return clean | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def victim(driver, name):
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        try:
+            if name in " ".join(process.cmdline()):
+                return process.pid
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", ["ray::TrainController", "raylet/raylet"])
+def test_a_killed_process_of_ray_asks_for_another_run(tmp_path, name):
+    command = [sys.executable, "-m", "jobs", "run", *LINE, f"out={tmp_path}", "action_stage.train.steps=4000"]
+    command += ["action_stage.train.checkpoint_every=5"]
+    driver = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 400
+    while not list(tmp_path.glob("smoke/seed-0/**/step-*.pt")):
+        assert driver.poll() is None, driver.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    os.kill(victim(driver, name), signal.SIGKILL)
+    _, said = driver.communicate(timeout=300)
+    assert driver.returncode == 75, said
+    assert "error: a part of the cluster was lost (" in said
+    assert "Traceback" not in said
