@@ -134,7 +134,15 @@ def test_launch_chains_its_jobs_and_an_array_writes_the_shards(lab, tmp_path):
             assert jobs[needs] in lab.show(jobs[name])["Dependency"], name
         again = subprocess.run(line, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True)
         assert "submitted" not in again.stdout, again.stdout + again.stderr
-        lab.until((tmp_path / "runs" / "r" / "data" / "DONE.json").exists, 120, lambda: lab.command("squeue"))
+        started = (tmp_path / "runs" / "r" / "data" / "STARTED.json").exists
+        lab.until(lambda: lab.state(jobs["manifest"]) == "RUNNING" and started(), 180, lambda: lab.command("squeue"))
+        log = tmp_path / "runs" / "r" / "submitit" / f"{jobs['manifest']}_0_log.out"
+        lab.until(lambda: log.exists() and "data: " in log.read_text(), 180, lambda: lab.command("squeue"))
+        lab.command("scancel", "--signal=USR2", jobs["manifest"])  # what submitit asks Slurm for before a time limit
+        done = (tmp_path / "runs" / "r" / "data" / "DONE.json").exists
+        lab.until(done, 240, lambda: lab.command("squeue") + log.read_text())
+        assert lab.show(jobs["manifest"])["Restarts"] in "01"  # it may have been done before the signal came
+        assert lab.state(jobs["manifest"]) != "FAILED"
     finally:
         lab.command("scancel", *jobs.values())
     parts = sorted(path.read_text() for path in tmp_path.glob("r-shards-*.log"))

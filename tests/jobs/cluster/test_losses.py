@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
 ROOT = Path(__file__).parents[3]
@@ -19,13 +19,24 @@ def environment():
     return clean | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
+def parents():
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            found[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    return found
+
+
 def victim(driver, name):
-    for process in psutil.Process(driver.pid).children(recursive=True):
-        try:
-            if name in " ".join(process.cmdline()):
-                return process.pid
-        except psutil.NoSuchProcess:
-            continue
+    """The process of that name among the descendants of a driver."""
+    parent = parents()
+    for process in parent:
+        above = process
+        while above in parent and above != driver.pid:
+            above = parent[above]
+        with suppress(OSError):
+            if above == driver.pid and name in Path(f"/proc/{process}/cmdline").read_text():
+                return process
     return None
 
 
