@@ -67,11 +67,21 @@ def opened_lock(folder: Path) -> Iterator[FolderLock]:
     """Make the run folder where it is missing and give its lock, which nobody holds yet; it is free at the end."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _open_lock(folder)
     try:
         yield FolderLock(folder, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _open_lock(folder: Path) -> int:
+    """Open the lock file; in a folder that may only be read, the folder itself stands for it."""
+    try:
+        return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not any(folder.iterdir()):
+            raise
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 @contextmanager
@@ -86,7 +96,7 @@ def locked(folder: Path) -> Iterator[None]:
 def write_config(cfg: RunConfig) -> None:
     """Write what the stage that is about to run runs with."""
     path, text = RunPaths(cfg.folder).config, to_yaml(cfg)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not path.exists() or path.read_bytes() != text.encode():
         write_text(path, text)
 
 
@@ -137,7 +147,7 @@ def stored_config(cfg: RunConfig) -> RunConfig | None:
         return None
     try:
         return from_yaml(path)  # keys that are newer than the folder have their defaults
-    except (OSError, yaml.YAMLError, UserError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, UserError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be read by this version ({reason}); use another --name") from error
 

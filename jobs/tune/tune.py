@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 import os
 import shutil
@@ -16,7 +17,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -137,11 +138,14 @@ def _search(cfg: RunConfig, space: SpaceConfig, folder: Path) -> list[dict[str, 
             callbacks=[_ends_to(folder, space.reports)],
         ),
     )
-    with _interrupted_by(cfg.folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    with _interrupted_by(cfg.folder), _words_to(folder / "ray.log"):
         results = tuner.fit()
     shutil.rmtree(folder / scratch, ignore_errors=True)
     rows = {}
     for result in results:
+        if result.error:
+            sys.stderr.write(f"trial {trial_folder(folder, result.config or {}).name}: {last_line(result.error)}\n")
         values = {key: (result.config or {}).get(key) for key in space.space}
         trial = trial_folder(folder, result.config or {})
         rows[trial.name] = result_of(trial, result.error) | values
@@ -159,6 +163,27 @@ def _ends_to(folder: Path, reports: int) -> Callback:
             end_trial(trial_folder(folder, trial.config), "done" if last >= reports else "stopped")
 
     return Ends()
+
+
+@contextmanager
+def _words_to(log: Path) -> Iterator[None]:
+    """Write what Ray Tune says while it runs to a file: pages of traces, and paths that are soon gone."""
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "ray")]
+    with log.open("w", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+        before = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
+
+
+def last_line(error: BaseException) -> str:
+    """Give the line of an error that says most."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
 
 
 @contextmanager

@@ -351,6 +351,20 @@ def test_the_reason_is_what_the_plainest_line_says(tmp_path, log, errors, reason
     assert ray_node.why(tmp_path / "ray.log", tmp_path) == reason
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_folder_that_may_only_be_read_is_one_line(small_disk, rank, monkeypatch, capfd):
+    folder, _ = small_disk
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    monkeypatch.setattr("jobs.cluster.allocation.host_names", lambda _: ("n1", "n2"))
+    env = {"SLURM_JOB_ID": "1", "SLURM_PROCID": rank, "SLURM_STEP_NODELIST": "n", "SLURMD_NODENAME": "n1"}
+    line = ["--folder", str(folder / "c"), "--", "a"]
+    assert slurm_cluster.main(line, env={**env, "SLURM_CPUS_ON_NODE": "1"}) == 2
+    said = capfd.readouterr()
+    assert "error: cannot write " in said.out
+    assert "the file system is read-only; choose another folder" in said.out
+    assert (said.out + said.err).count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

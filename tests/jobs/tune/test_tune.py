@@ -172,7 +172,7 @@ def test_a_sweep_killed_while_trials_wait_keeps_its_cap_and_trains_no_finished_t
     before = {path: path.read_bytes() for path in [results, *logs]}
     sweep(tmp_path, space)
     assert {path: path.read_bytes() for path in before} == before
-    assert sorted(path.name for path in results.parent.iterdir()) == ["results.csv", "trials"]
+    assert sorted(path.name for path in results.parent.iterdir()) == ["ray.log", "results.csv", "trials"]
 
 
 def test_the_dry_run_says_what_would_be_searched_and_refuses_what_the_sweep_refuses(tmp_path, capsys):
