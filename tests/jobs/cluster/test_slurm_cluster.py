@@ -232,6 +232,17 @@ def test_a_node_that_is_lost_while_the_program_runs_asks_for_another_run(tmp_pat
     assert "everything done so far is on disk" in said
 
 
+def test_a_program_that_falls_with_its_ray_asks_for_another_run(tmp_path, job, stand_in, capfd):
+    program = (
+        "import os, subprocess, sys\n"
+        "children = subprocess.run(['pgrep', '-P', str(os.getppid())], capture_output=True, text=True).stdout.split()\n"
+        "(ray,) = [int(child) for child in children if int(child) != os.getpid()]\n"
+        "os.kill(ray, 9); sys.exit(1)"
+    )
+    assert run(task(0, job, ("here",)), tmp_path, python(program)) == 75
+    assert "error: Ray ended on the head node here" in capfd.readouterr().out
+
+
 def test_when_the_first_task_is_killed_the_other_cleans_up(tmp_path, job, other):
     folder = shared(tmp_path, job)
     folder.mkdir()
