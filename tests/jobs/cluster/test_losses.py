@@ -27,7 +27,7 @@ def parents():
     return found
 
 
-def victim(driver, "ray::TrainController"):
+def victim(driver, name):
     """The process of that name among the descendants of a driver."""
     parent = parents()
     for process in parent:
