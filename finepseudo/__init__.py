@@ -4,7 +4,8 @@ Of `shards` it takes errors, settings, types and the way of writing files. On to
 what stands below it:
 
     bench
-    methods | evaluation | report
+    evaluation | report
+    methods
     training
     alignment | encoders
     soft_dtw | run_folder

@@ -184,8 +184,8 @@ _SHOWN = ("train/loss", "train/lr", "tune/average_precision")
 
 
 def curve_name(line: Mapping[str, Any]) -> str:
-    """Name the TensorBoard run of a line: seed, strategy, round and stage."""
-    parts = [f"seed-{line.get('seed', 0)}", line.get("strategy"), line.get("stage")]
+    """Name the TensorBoard run of a line: seed, method, round and stage."""
+    parts = [f"seed-{line.get('seed', 0)}", line.get("method"), line.get("stage")]
     if line.get("round") is not None:
         parts.insert(2, f"round-{line['round']:02d}")
     return "/".join(str(part) for part in parts if part)
@@ -229,6 +229,6 @@ def whole_lines(path: Path) -> list[dict[str, Any]]:
 def _identity(line: Mapping[str, Any]) -> tuple[Any, ...]:
     """Identify what a line reports: the stage, the step and the names of the numbers."""
     return (
-        *(line.get(name) for name in ("seed", "strategy", "round", "stage", "step")),
+        *(line.get(name) for name in ("seed", "method", "round", "stage", "step")),
         *sorted(n for n in line if "/" in n),
     )

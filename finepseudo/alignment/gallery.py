@@ -9,8 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from finepseudo.alignment.scorer import AlignabilityScorer
-from finepseudo.soft_dtw import AlignmentBank, class_alignability
+from finepseudo.soft_dtw import AlignmentBank
 from shards.errors import UserError
 
 
@@ -57,8 +56,3 @@ def build_gallery(
         raise UserError("gallery: no usable labelled clip; p_A needs at least one")
     rows = torch.from_numpy(choose_rows(numbers, n_classes, per_class, seed=seed, round=round))
     return AlignmentBank(embeddings[rows], labels=torch.from_numpy(numbers)[rows], n_classes=n_classes)
-
-
-def class_scores(u: Tensor, gallery: AlignmentBank, scorer: AlignabilityScorer, gamma: float = 1e-3) -> Tensor:
-    """Eq. (7): mean S of clips u [U, T, F] with each class's gallery clips, [U, C]; 0 for a class without one."""
-    return class_alignability(u, gallery, scorer, gamma=gamma, normalize=scorer.cfg.norm)

@@ -33,20 +33,27 @@ class Exemplars:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Predictor:
-    """The trained parts of a run.
+class Alignment:
+    """What finds the labelled clips that a video aligns with.
 
-    action_encoder: frames [V, T, C, H, W] -> logits [V, C]; frame_encoder: frames [1, T, C, H, W] -> embeddings
-    [1, T, F]; scorer: soft-DTW distances D [...] as they are -> alignability S [...] in (0, 1).
+    frame_encoder: frames [1, T, C, H, W] -> embeddings [1, T, F]; scorer: soft-DTW distances D [...] as they are ->
+    alignability S [...] in (0, 1).
     """
 
-    action_encoder: Callable[[Tensor], Tensor]
     frame_encoder: Callable[[Tensor], Tensor]
     scorer: Callable[[Tensor], Tensor]
     exemplars: Exemplars
-    classes: Sequence[str]
     # paper, sec 4.2
     gamma: float = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predictor:
+    """The trained parts of a run: action_encoder maps frames [V, T, C, H, W] to logits [V, C]; alignment needs f_A."""
+
+    action_encoder: Callable[[Tensor], Tensor]
+    alignment: Alignment | None
+    classes: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,55 +88,63 @@ class Prediction:
         width = max(len(name) for name in (*(c.name for c in self.classes), *(m.class_name for m in self.matches)))
         votes = [f"{c.name.ljust(width)}  {100 * c.probability:5.1f} %" for c in self.classes]
         found = [f"{m.class_name.ljust(width)}  S {m.score:.3f}  D {m.distance:.3f}  {m.key}" for m in self.matches]
-        return ["most likely classes", *votes, "best-aligned labelled clips", *found]
+        return ["most likely classes", *votes, *(["best-aligned labelled clips", *found] if found else [])]
 
 
 @torch.inference_mode()
 def predict_clip(
-    run: Predictor, action_frames: Tensor, frame_frames: Tensor, *, top: int = 5, matches: int = 3
+    run: Predictor, action_frames: Tensor, frame_frames: Tensor | None, *, top: int = 5, matches: int = 3
 ) -> Prediction:
     """Predict one video.
 
     action_frames: [V, T, C, H, W], the views f_E is tested with, softmax averaged over them (paper, sec 4.2);
-    frame_frames: [T, C, H, W], the one view f_A embeds. `top` classes and `matches` exemplars come back, fewer where
-    there are fewer. UserError when frames have another rank, hold no frame or give numbers that are not finite.
+    frame_frames: [T, C, H, W], the one view f_A embeds, None without alignment. `top` classes and `matches` exemplars
+    come back, fewer where there are fewer. UserError when frames have another rank, hold no frame or give numbers that
+    are not finite.
     """
     _check("action_frames", action_frames, 5, "[V, T, C, H, W]")
-    _check("frame_frames", frame_frames, 4, "[T, C, H, W]")
-    p = run.action_encoder(action_frames).double().softmax(-1).mean(0)
-    u = run.frame_encoder(frame_frames[None]).float()[0]
-    if not (torch.isfinite(p).all() and torch.isfinite(u).all()):
-        raise UserError(
-            "predict: an encoder returned numbers that are not finite; the weights are those of a failed run"
-        )
+    p = _finite(run.action_encoder(action_frames).double().softmax(-1).mean(0))
+    found: tuple[Match, ...] = ()
+    if run.alignment is not None and frame_frames is not None:
+        _check("frame_frames", frame_frames, 4, "[T, C, H, W]")
+        u = _finite(run.alignment.frame_encoder(frame_frames[None]).float()[0])
+        found = best_aligned(run.alignment, run.classes, u, matches)
     best = torch.topk(p, min(top, len(p)))
     votes = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return Prediction(
-        classes=tuple(ClassVote(name=run.classes[i], probability=value) for i, value in votes),
-        matches=best_aligned(run, u, matches),
+        classes=tuple(ClassVote(name=run.classes[i], probability=value) for i, value in votes), matches=found
     )
 
 
 @torch.inference_mode()
-def best_aligned(run: Predictor, u: Tensor, count: int) -> tuple[Match, ...]:
+def best_aligned(run: Alignment, classes: Sequence[str], u: Tensor, count: int) -> tuple[Match, ...]:
     """Choose the exemplars with the highest S for an embedding u [T, F]; equal scores go by the smaller distance."""
     gallery = run.exemplars
     distance = soft_dtw_cdist(u[None], AlignmentBank(gallery.embeddings), run.gamma)[0]
     score = run.scorer(distance)
     order = sorted(range(len(distance)), key=lambda i: (-float(score[i]), float(distance[i]), gallery.keys[i]))
-    return tuple(_match(run, u, i, float(score[i]), float(distance[i])) for i in order[:count])
+    names = [classes[label] for label in gallery.labels]
+    return tuple(_match(run, names[i], u, i, (float(score[i]), float(distance[i]))) for i in order[:count])
 
 
-def _match(run: Predictor, u: Tensor, i: int, score: float, distance: float) -> Match:
+def _match(run: Alignment, class_name: str, u: Tensor, i: int, scored: tuple[float, float]) -> Match:
     cost, alignment = soft_alignment(u, run.exemplars.embeddings[i], run.gamma)
     return Match(
         key=run.exemplars.keys[i],
-        class_name=run.classes[run.exemplars.labels[i]],
-        score=score,
-        distance=distance,
+        class_name=class_name,
+        score=scored[0],
+        distance=scored[1],
         cost=cost,
         alignment=alignment,
     )
+
+
+def _finite(values: Tensor) -> Tensor:
+    if not torch.isfinite(values).all():
+        raise UserError(
+            "predict: an encoder returned numbers that are not finite; the weights are those of a failed run"
+        )
+    return values
 
 
 def _check(name: str, frames: Tensor, rank: int, shape: str) -> None:

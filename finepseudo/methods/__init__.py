@@ -1,4 +1,6 @@
-"""What the methods differ in: how two votes become pseudo-labels.
+"""The methods: one file each, listed in `table`. `base` is the contract, `rounds` the plans, `voting` shared votes.
 
-May import `training` and everything below it; never `evaluation`, `report` or a benchmark.
+A method's file is read by the command line, so nothing at its top imports torch or numpy: an objective is built, and a
+vote counted, by a function that imports what it works with. May import `training` and everything below it, and of
+`shards.read` what a stream asks for; never `evaluation`, `report` or a benchmark.
 """

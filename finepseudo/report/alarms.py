@@ -6,14 +6,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from finepseudo.methods.table import METHODS
+from finepseudo.methods.table import title as method_title
 from finepseudo.report.blocks import Alarm
-from finepseudo.report.reading import Json, RunFolder, strategy_title
+from finepseudo.report.reading import Json, RunFolder
 
 MAX_QUARANTINE = 0.01  # share of clips above which it is an alarm
 MAX_WAIT = 0.2  # mean data-wait fraction above which a stage starves
 PRECISION_DROP = 0.05  # from one round to the next: confirmation bias
 MIN_SCORE_GAP = 0.05  # mean S of same-class pairs minus that of different-class pairs
-NEEDS_SCORES = ("verification", "collaborative")
 Rounds = Sequence[tuple[int, int, Json]]  # seed, round, pseudo_metrics.json
 
 
@@ -57,16 +58,17 @@ def _random_start(run: RunFolder) -> Iterator[Alarm]:
 
 
 def _labels(run: RunFolder) -> Iterator[Alarm]:
-    for name in run.strategies():
-        title = strategy_title(name)
+    for name in run.methods():
+        title = method_title(name)
         rounds = [(seed, r.round, r.metrics) for seed, s in run.runs(name) for r in s.rounds if r.metrics]
         empty = [f"seed {seed} round {n}" for seed, n, m in rounds if not m.get("accepted")]
         if empty:
-            cause = "; a score that is the same for every pair gives this too" if name in NEEDS_SCORES else ""
+            method = METHODS.get(name)
+            cause = "; a score that is the same for every pair gives this too" if method and method.aligns else ""
+            key = f"method.{name}.{method.threshold}" if method and method.threshold else "its threshold"
             yield Alarm(
                 "alarm",
-                f"{title}: no pseudo-label was accepted in {_list(empty)}. "
-                f"Lower pseudo_labels.theta or train longer{cause}.",
+                f"{title}: no pseudo-label was accepted in {_list(empty)}. Lower {key} or train longer{cause}.",
             )
         yield from _class_coverage(run, title, rounds)
         yield from _falling_precision(title, rounds)
@@ -106,7 +108,7 @@ def _score_function(run: RunFolder) -> Iterator[Alarm]:
     """
     rising, blind = {}, {}
     for r in run.log:
-        title = [strategy_title(r["strategy"])] if r.get("strategy") else []
+        title = [method_title(r["method"])] if r.get("method") else []
         where = " ".join([*title, f"seed {r.get('seed')} round {r.get('round')}"])
         if "align/score_monotone" in r:
             rising[where] = not r["align/score_monotone"]
@@ -147,16 +149,16 @@ def _classes(run: RunFolder) -> Iterator[Alarm]:
 
 
 def _evaluation(run: RunFolder) -> Iterator[Alarm]:
-    for name in run.strategies():
+    for name in run.methods():
         without = [seed for seed, s in run.runs(name) if s.metrics is None]
         if without:
             seeds = ", ".join(map(str, without))
-            yield Alarm("note", f"{strategy_title(name)}: not evaluated yet for seed {seeds}; means leave it out.")
+            yield Alarm("note", f"{method_title(name)}: not evaluated yet for seed {seeds}; means leave it out.")
         for seed, s in run.runs(name):
             if s.metrics and s.metrics.get("n_invalid"):
                 yield Alarm(
                     "alarm",
-                    f"{strategy_title(name)}, seed {seed}: {s.metrics['n_invalid']} test clips could not be decoded.",
+                    f"{method_title(name)}, seed {seed}: {s.metrics['n_invalid']} test clips could not be decoded.",
                 )
     if len(run.seeds) == 1:
         yield Alarm("note", "One seed: no standard deviation; three label splits are customary.")

@@ -21,7 +21,7 @@ NAME = 22  # letters of a class name in a chart
 
 @dataclass(frozen=True, slots=True)
 class ClassPair:
-    """Accuracy of one class under the reference strategy and under the main one (None: not measured)."""
+    """Accuracy of one class under the reference method and under the main one (None: not measured)."""
 
     name: str
     base: float | None
@@ -40,7 +40,7 @@ def extremes(pairs: Sequence[ClassPair]) -> list[ClassPair]:
 
 
 def class_accuracy(pairs: Sequence[ClassPair], hues: tuple[str, str], titles: tuple[str, str]) -> str:
-    """Draw one row a class: a ring for the reference, a dot for the main strategy, a line between."""
+    """Draw one row a class: a ring for the reference, a dot for the main method, a line between."""
     shown = extremes(pairs)
     plot = _rows(len(shown), (0.0, 1.0), "accuracy, %", percent)
     for i, pair in enumerate(shown):

@@ -7,29 +7,31 @@ from pathlib import Path
 
 import numpy as np
 
+from finepseudo.methods.table import REFERENCE
+from finepseudo.methods.table import title as method_title
 from finepseudo.report import alignment_figure, class_figures
 from finepseudo.report.blocks import NOT_YET, Block, Columns, Figure, Fold, Grid, Note, Section, Table
 from finepseudo.report.figures import hue
-from finepseudo.report.reading import RunFolder, strategy_title
+from finepseudo.report.reading import RunFolder
 from finepseudo.report.tables import attempt
 
 
 def classes(run: RunFolder) -> Section:
-    """Accuracy per class and confusions of the main strategy, summed over seeds."""
-    name = run.main_strategy()
+    """Accuracy per class and confusions of the main method, summed over seeds."""
+    name = run.main_method()
     main = _per_class(run, name or "")
     if not main or name is None:
         return Section("classes", "Classes", [Note(NOT_YET + "no evaluation.")])
-    base = _per_class(run, "supervised") if name != "supervised" else {}
+    base = _per_class(run, REFERENCE) if name != REFERENCE else {}
     pairs = [
         class_figures.ClassPair(c, base[c][1] / base[c][0] if base.get(c, (0, 0))[0] else None, right / n)
         for c, (n, right) in main.items()
         if n
     ]
-    titles = (strategy_title("supervised"), strategy_title(name))
-    drawn = class_figures.class_accuracy(pairs, (hue("supervised"), hue(name)), titles)
+    titles = (method_title(REFERENCE), method_title(name))
+    drawn = class_figures.class_accuracy(pairs, (hue(REFERENCE), hue(name)), titles)
     remark = "" if len(pairs) <= class_figures.ALL_BARS else "The largest gains and losses; all classes in the table."
-    marks = [("ring hue-supervised", titles[0]), (hue(name), titles[1])] if base else [(hue(name), titles[1])]
+    marks = [(f"ring {hue(REFERENCE)}", titles[0]), (hue(name), titles[1])] if base else [(hue(name), titles[1])]
     head = ["Class", "#Test clips", f"#{titles[1]}", *([f"#{titles[0]}", "#Gain"] if base else [])]
     body = [_class_row(c, main, base) for c in main]
     accuracy = Grid([Figure(drawn, "Accuracy per class, seeds together", remark)], marks)
@@ -43,8 +45,8 @@ def classes(run: RunFolder) -> Section:
 def _per_class(run: RunFolder, name: str) -> dict[str, tuple[int, float]]:
     """Sum test clips and right ones per class over seeds."""
     out: dict[str, tuple[int, float]] = {}
-    for _, strategy in run.runs(name):
-        for entry in (strategy.metrics or {}).get("per_class", []):
+    for _, method in run.runs(name):
+        for entry in (method.metrics or {}).get("per_class", []):
             label, n = run.class_name(entry["class"]), int(entry["n"])
             before = out.get(label, (0, 0.0))
             out[label] = (before[0] + n, before[1] + n * float(entry["accuracy"] or 0.0 if n else 0.0))
@@ -76,7 +78,7 @@ def _confusions(run: RunFolder, name: str) -> Iterator[Block]:
     small, names = class_figures.aggregate(total, run.classes)
     rest = -1 if len(names) == len(run.classes) else len(names) - 1
     remark = "" if rest < 0 else "The classes with most errors; the others are summed (grey: among themselves)."
-    title = f"Confusion, {strategy_title(name)}, seeds together"
+    title = f"Confusion, {method_title(name)}, seeds together"
     marks = [("hue-right", "recognised"), ("hue-wrong", "taken for another; ink = share of the row")]
     yield Grid([Figure(class_figures.confusion_matrix(small, names, rest), title, remark, wide=True)], marks)
     wrong = total - np.diag(np.diag(total))
@@ -94,8 +96,8 @@ def _confusions(run: RunFolder, name: str) -> Iterator[Block]:
 def alignment(run: RunFolder) -> Section:
     """The pictures of a same-class and a different-class pair."""
     lead = "Cost of matching each frame of one clip with each of another; dots: the path soft-DTW takes, area = weight."
-    names = [n for n in (run.main_strategy(), *run.strategies()) if n]
-    files = [(f"{strategy_title(n)}, seed {seed}", s.examples) for n in names for seed, s in run.runs(n) if s.examples]
+    names = [n for n in (run.main_method(), *run.methods()) if n]
+    files = [(f"{method_title(n)}, seed {seed}", s.examples) for n in names for seed, s in run.runs(n) if s.examples]
     if not files:
         return Section("alignment", "Alignment", [Note(NOT_YET + "no example pairs (evaluation/examples.npz).")], lead)
     source, path = files[0]

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from finepseudo.methods.table import METHODS
+from finepseudo.methods.table import title as method_title
 from finepseudo.report import figures
 from finepseudo.report.alarms import leaves
 from finepseudo.report.blocks import NOT_YET, Block, Columns, Figure, Fold, Grid, Note, Section, Table
 from finepseudo.report.figures import hue
-from finepseudo.report.reading import Bools, Floats, RunFolder, strategy_title
+from finepseudo.report.reading import Bools, Floats, RunFolder
 from finepseudo.report.tables import LabelColumns, attempt, read_labels, read_predictions
 
-SINGLE_VOTES = ("confidence", "verification")
-THRESHOLDS = {"uncertainty": "pseudo_labels.uncertainty_theta"}  # config key of what p is compared with, else theta
 Tables = dict[int, list[LabelColumns]]  # round -> the pseudo-label tables of all seeds
 
 
@@ -22,32 +22,32 @@ def scores(run: RunFolder) -> Section:
     """Histograms of p_A, p_E and p for right and wrong labels; reliability curves."""
     lead = "How well confidence tells right labels from wrong ones: before the threshold, seeds together."
     blocks: list[Block] = []
-    main = run.main_strategy()
+    main = run.main_method()
     main_tables: Tables = {}
-    for name in [n for n in run.strategies() if any(s.rounds for _, s in run.runs(n))]:
+    for name in [n for n in run.methods() if any(s.rounds for _, s in run.runs(n))]:
         tables = _tables(run, name)
         main_tables = tables if name == main else main_tables
         parts = list(_histograms(run, name, tables))
         if parts:
-            blocks.append(Fold(strategy_title(name), parts, opened=name == main))
+            blocks.append(Fold(method_title(name), parts, opened=name == main))
     blocks.sort(key=lambda b: not (isinstance(b, Fold) and b.opened))
     if not blocks:
         blocks.append(Note(NOT_YET + "no pseudo-label table to draw."))
     return Section("scores", "Confidence", [*blocks, *_reliability(run, main_tables)], lead)
 
 
-def _threshold(run: RunFolder, strategy: str) -> float | None:
-    """Find what p is compared with; a single vote is held to the mean of a sum (PseudoLabelConfig.bar)."""
-    values, key = dict(leaves(run.config)), THRESHOLDS.get(strategy, "pseudo_labels.theta")
-    value, halved = values.get(key), values.get("pseudo_labels.fuse") == "sum" and strategy in SINGLE_VOTES
-    return float(value) / (2 if halved else 1) if isinstance(value, float | int) else None
+def _threshold(run: RunFolder, name: str) -> float | None:
+    """Find what p of a method is compared with."""
+    key = METHODS[name].threshold if name in METHODS else None
+    value = dict(leaves(run.config)).get(f"method.{name}.{key}")
+    return float(value) if isinstance(value, float | int) else None
 
 
 def _tables(run: RunFolder, name: str) -> Tables:
     """Read the pseudo-label tables of all seeds by round."""
     out: Tables = {}
-    for _, strategy in run.runs(name):
-        for entry in strategy.rounds:
+    for _, method in run.runs(name):
+        for entry in method.rounds:
             if entry.table is not None:
                 table = attempt(run, entry.table, lambda path: read_labels(path, run.truth))
                 if table is not None:
@@ -76,17 +76,17 @@ def _histograms(run: RunFolder, name: str, by_round: Tables) -> Iterator[Block]:
 
 
 def _reliability(run: RunFolder, tables: Tables) -> Iterator[Block]:
-    """Calibration of the test predictions of every strategy and of the main strategy's p in every round."""
+    """Calibration of the test predictions of every method and of the main method's p in every round."""
     curves, body = [], []
-    for name in run.strategies():
+    for name in run.methods():
         read = [attempt(run, s.predictions, read_predictions) for _, s in run.runs(name) if s.predictions]
         there = [r for r in read if r is not None and len(r[0])]
         if there:
             right, confidence = (np.concatenate([r[i] for r in there]) for i in (0, 1))
             found = figures.calibration(right.astype(bool), confidence.astype(float))
-            curves.append((hue(name), strategy_title(name), found))
+            curves.append((hue(name), method_title(name), found))
             numbers = (confidence.mean(), right.mean(), found.ece)
-            body.append([strategy_title(name), str(len(right)), *(f"{100 * v:.1f}" for v in numbers)])
+            body.append([method_title(name), str(len(right)), *(f"{100 * v:.1f}" for v in numbers)])
     if not curves:
         yield Note(NOT_YET + "no test predictions for a reliability curve.")
         return
@@ -106,14 +106,14 @@ def _curves(curves: Sequence[tuple[str, str, figures.Reliability]], title: str, 
 
 
 def _pool_reliability(run: RunFolder, tables: Tables, body: list[list[str]]) -> Iterator[Block]:
-    """Calibration of the main strategy's p over the unlabelled pool, first and last round; adds rows to the table."""
-    name = run.main_strategy()
+    """Calibration of the main method's p over the unlabelled pool, first and last round; adds rows to the table."""
+    name = run.main_method()
     curves = []
     for number, look in {min(tables, default=0): "hue-shared", max(tables, default=0): hue(name or "")}.items():
         right, p = _pooled(tables.get(number, []), "label", "p_max")
         if len(p) and p.max() < 1 + 1e-6:  # the sum of p_A and p_E is no probability
             found = figures.calibration(right, p)
-            curves.append((look, f"{strategy_title(name or '')}, pool, round {number}", found))
+            curves.append((look, f"{method_title(name or '')}, pool, round {number}", found))
             body.append([curves[-1][1], str(len(p)), *(f"{100 * v:.1f}" for v in (p.mean(), right.mean(), found.ece))])
     if curves:
         yield _curves(curves, "Reliability on the pool", "confidence of the label (max p), %")

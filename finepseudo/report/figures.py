@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finepseudo.report.reading import STRATEGY_TITLES, Bools, Floats, strategy_title
+from finepseudo.methods.table import METHODS
+from finepseudo.methods.table import title as method_title
+from finepseudo.report.reading import Bools, Floats
 from finepseudo.report.summary import Stat
 from finepseudo.report.svg import Plot, bounds, percent, short, tag, text
 
@@ -36,18 +38,18 @@ class Reliability:
     ece: float
 
 
-def hue(strategy: str) -> str:
-    """Choose the CSS hue class of a strategy."""
-    return f"hue-{strategy if strategy in STRATEGY_TITLES else 'other'}"
+def hue(method: str) -> str:
+    """Choose the CSS hue class of a method."""
+    return f"hue-{METHODS[method].hue if method in METHODS else 'purple'}"
 
 
 def legend(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Pair strategies with their hues."""
-    return [(hue(n), strategy_title(n)) for n in names]
+    """Pair methods with their hues."""
+    return [(hue(n), method_title(n)) for n in names]
 
 
-def strategy_dots(rows: Sequence[tuple[str, str, Stat]], x_label: str) -> str:
-    """Draw a line of dots per strategy (hue, title, values as fractions): a ring a seed, a bar at the mean."""
+def method_dots(rows: Sequence[tuple[str, str, Stat]], x_label: str) -> str:
+    """Draw a line of dots per method (hue, title, values as fractions): a ring a seed, a bar at the mean."""
     shown = [r for r in rows if r[2].values]
     lo, hi = bounds([v for r in shown for v in r[2].values], pad=0.12, floor=0.0)
     height = 40 + 40 * len(shown)
@@ -70,11 +72,11 @@ def strategy_dots(rows: Sequence[tuple[str, str, Stat]], x_label: str) -> str:
         half = 8 / (plot.height - plot.top - plot.bottom) * (plot.y1 - plot.y0)
         plot.line([mean, mean], [y - half, y + half], f"thick {name}", f"{title}: mean {100 * mean:.1f} %")
     said = "; ".join(f"{title} {stat.percent()} percent" for _, title, stat in shown)
-    return plot.draw(f"{x_label} per strategy: {said}")
+    return plot.draw(f"{x_label} per method: {said}")
 
 
 def per_round(series: Sequence[tuple[str, str, Mapping[int, Stat]]], y_label: str, *, fraction: bool) -> str:
-    """Draw a line per strategy over rounds through the means, a small dot a seed."""
+    """Draw a line per method over rounds through the means, a small dot a seed."""
     rounds = sorted({r for _, _, by_round in series for r in by_round})
     values = [v for _, _, by_round in series for s in by_round.values() for v in s.values]
     y = (0.0, 1.0) if fraction and max(values, default=0) > 0.5 else bounds([0.0, *values], floor=0.0)

@@ -34,8 +34,8 @@ def training(run: RunFolder) -> Section:
         Figure(figures.training(curves, panel_title(p)), panel_title(p).capitalize()) for p, curves in grouped.items()
     ]
     hues = {c.hue for curves in grouped.values() for c in curves}
-    marks = [("hue-shared", "shared by all strategies")] if "hue-shared" in hues else []
-    marks += [m for m in legend(run.strategies()) if m[0] in hues]
+    marks = [("hue-shared", "shared by all methods")] if "hue-shared" in hues else []
+    marks += [m for m in legend(run.methods()) if m[0] in hues]
     head = ["Stage", "Run", "#Steps", "#First loss", "#Last loss", "#Waiting %"]
     body = []
     for panel, curves in grouped.items():

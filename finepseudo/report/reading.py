@@ -7,7 +7,6 @@ which the report shows. Only a folder that is no run at all is refused.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from finepseudo.methods.table import in_order
+from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, PSEUDO_LABELS, PSEUDO_METRICS, RunPaths
 from shards.errors import UserError
 
 Floats = npt.NDArray[np.float64]
@@ -27,19 +29,10 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Json = dict[str, Any]
 
-STRATEGY_TITLES = {
-    "supervised": "Supervised only",
-    "confidence": "Pseudo-label baseline",
-    "uncertainty": "Uncertainty-filtered",
-    "verification": "Alignability verification",
-    "collaborative": "FinePseudo",
-}
-"""Known strategies in the order of the table, and how readers know them."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelRound:
-    """The pseudo-labels of one round of one strategy: metrics at hand, the row table still on disk."""
+    """The pseudo-labels of one round of one method: metrics at hand, the row table still on disk."""
 
     round: int
     table: Path | None
@@ -47,8 +40,8 @@ class LabelRound:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StrategyRun:
-    """One strategy of one seed."""
+class MethodRun:
+    """One method of one seed."""
 
     name: str
     rounds: tuple[LabelRound, ...]
@@ -75,7 +68,7 @@ class SeedRun:
 
     seed: int
     split: SplitInfo | None
-    strategies: Mapping[str, StrategyRun]
+    methods: Mapping[str, MethodRun]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,50 +100,49 @@ class RunFolder:
     done: list[Done] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def paths(self) -> RunPaths:
+        """Where its files are."""
+        return RunPaths(self.root)
+
     def class_name(self, value: object) -> str:
         """Name a class given by name or by index."""
         if isinstance(value, int) and 0 <= value < len(self.classes):
             return self.classes[value]
         return str(value)
 
-    def strategies(self) -> list[str]:
-        """List the strategies of all seeds: the known ones in the order of the table, then the others by name."""
-        seen = {name for seed in self.seeds for name in seed.strategies}
-        known = [name for name in STRATEGY_TITLES if name in seen]
-        return known + sorted(seen - set(known))
+    def methods(self) -> list[str]:
+        """List the methods of all seeds in the order of the table, then unknown ones by name."""
+        return in_order(name for seed in self.seeds for name in seed.methods)
 
-    def main_strategy(self) -> str | None:
-        """Choose the strategy shown in detail: FinePseudo, else the last one with pseudo-labels, else the last."""
-        names = self.strategies()
+    def main_method(self) -> str | None:
+        """Choose the method shown in detail: the last one with pseudo-labels, else the last."""
+        names = self.methods()
         with_labels = [n for n in names if any(run.rounds for _, run in self.runs(n))]
-        return "collaborative" if "collaborative" in names else next(iter((with_labels or names)[::-1]), None)
+        return next(iter((with_labels or names)[::-1]), None)
 
-    def runs(self, strategy: str) -> Iterator[tuple[int, StrategyRun]]:
-        """Yield (seed, run) of one strategy."""
-        return ((s.seed, s.strategies[strategy]) for s in self.seeds if strategy in s.strategies)
-
-
-def strategy_title(name: str) -> str:
-    """Name a strategy for readers."""
-    return STRATEGY_TITLES.get(name, name)
+    def runs(self, method: str) -> Iterator[tuple[int, MethodRun]]:
+        """Yield (seed, run) of one method."""
+        return ((s.seed, s.methods[method]) for s in self.seeds if method in s.methods)
 
 
 def read_run(root: Path) -> RunFolder:
     """Read the run folder. UserError when there is no such folder or it is no run."""
     root = Path(root)
+    paths = RunPaths(root)
     if not root.is_dir():
         raise UserError(f"report: {root} is no folder; give the run folder, for example runs/demo")
-    if not (root / "config.yaml").is_file() and not (root / "data").is_dir() and not list(root.glob("seed-*")):
+    if not paths.config.is_file() and not paths.data.is_dir() and not paths.seeds():
         raise UserError(
             f"report: {root} is no run folder (it holds neither config.yaml nor data/ nor seed-*/); "
             "give the folder that `finepseudo run` made"
         )
     run = RunFolder(root=root)
     _read_config(run)
-    run.environment = _json(root / "environment.json", run)
+    run.environment = _json(run.paths.environment, run)
     _read_clips(run)
     run.quarantine = _read_quarantine(run)
-    run.seeds = [seed for folder, n in _numbered(root, "seed") if (seed := _read_seed(folder, n, run))]
+    run.seeds = [_read_seed(seed, run) for seed, _ in run.paths.seeds()]
     run.log = _read_log(run)
     run.done = _read_done(run)
     return run
@@ -183,7 +175,7 @@ def _table(path: Path, run: RunFolder, columns: list[str]) -> tuple[Any, Json] |
 
 
 def _read_config(run: RunFolder) -> None:
-    path = run.root / "config.yaml"
+    path = run.paths.config
     if not path.is_file():
         return
     try:
@@ -196,7 +188,7 @@ def _read_config(run: RunFolder) -> None:
 
 
 def _read_clips(run: RunFolder) -> None:
-    read = _table(run.root / "data" / "clips.parquet", run, ["key", "label"])
+    read = _table(run.paths.clips, run, ["key", "label"])
     if read is None:
         return
     table, about = read
@@ -208,7 +200,7 @@ def _read_clips(run: RunFolder) -> None:
 
 def _read_quarantine(run: RunFolder) -> list[tuple[str, int, str]] | None:
     """Count quarantined clips by reason, most frequent first, with one key as an example."""
-    read = _table(run.root / "data" / "quarantine.parquet", run, ["key", "reason"])
+    read = _table(run.paths.quarantine, run, ["key", "reason"])
     if read is None:
         return None
     keys, reasons = (read[0][name].to_pylist() for name in ("key", "reason"))
@@ -216,19 +208,11 @@ def _read_quarantine(run: RunFolder) -> list[tuple[str, int, str]] | None:
     return [(str(r), n, str(example[r])) for r, n in sorted(Counter(reasons).items(), key=lambda x: (-x[1], x[0]))]
 
 
-def _numbered(folder: Path, prefix: str) -> list[tuple[Path, int]]:
-    """List the subfolders `prefix-<number>` by number."""
-    found = ((p, re.fullmatch(rf"{prefix}-(\d+)", p.name)) for p in folder.iterdir() if p.is_dir())
-    return sorted(((p, int(m.group(1))) for p, m in found if m), key=lambda x: x[1])
-
-
-def _read_seed(folder: Path, seed: int, run: RunFolder) -> SeedRun:
-    shared = re.compile(r"pretrain|round-\d+|\..*")
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not shared.fullmatch(p.name))
+def _read_seed(seed: int, run: RunFolder) -> SeedRun:
     return SeedRun(
         seed=seed,
-        split=_read_split(folder / "split.parquet", seed, run),
-        strategies={name: _read_strategy(folder / name, run) for name in names},
+        split=_read_split(run.paths.split(seed), seed, run),
+        methods={name: _read_method(name, seed, run) for name in run.paths.methods(seed)},
     )
 
 
@@ -254,19 +238,19 @@ def _read_split(path: Path, seed: int, run: RunFolder) -> SplitInfo | None:
     )
 
 
-def _read_strategy(folder: Path, run: RunFolder) -> StrategyRun:
+def _read_method(name: str, seed: int, run: RunFolder) -> MethodRun:
     rounds = []
-    for path, n in _numbered(folder, "round"):
-        table, metrics = path / "pseudo_labels.parquet", _json(path / "pseudo_metrics.json", run)
+    for n, path in run.paths.rounds(seed, name):
+        table, metrics = path / PSEUDO_LABELS, _json(path / PSEUDO_METRICS, run)
         if table.is_file() or metrics is not None:
             rounds.append(LabelRound(round=n, table=table if table.is_file() else None, metrics=metrics))
-    evaluation = folder / "evaluation"
-    files = [evaluation / "predictions.parquet", evaluation / "examples.npz"]
+    evaluation = run.paths.evaluation(seed, name)
+    files = [evaluation / PREDICTIONS, evaluation / EXAMPLES]
     predictions, examples = (path if path.is_file() else None for path in files)
-    return StrategyRun(
-        name=folder.name,
+    return MethodRun(
+        name=name,
         rounds=tuple(rounds),
-        metrics=_json(evaluation / "metrics.json", run),
+        metrics=_json(evaluation / METRICS, run),
         predictions=predictions,
         examples=examples,
     )
@@ -274,7 +258,7 @@ def _read_strategy(folder: Path, run: RunFolder) -> StrategyRun:
 
 def _read_log(run: RunFolder) -> list[Json]:
     """Read metrics.jsonl; a line cut short by a killed process is counted, not fatal."""
-    path = run.root / "metrics.jsonl"
+    path = run.paths.metrics
     if not path.is_file():
         return []
     records: list[Json] = []
@@ -296,7 +280,7 @@ def _read_log(run: RunFolder) -> list[Json]:
 
 def _read_done(run: RunFolder) -> list[Done]:
     records = []
-    for path in sorted(run.root.rglob("DONE.json")):
+    for path in sorted(run.root.rglob(DONE)):
         record = _json(path, run)
         if record is not None:
             records.append(

@@ -1,13 +1,14 @@
-"""The parts of the page about the table of strategies and the pseudo-labels of each round."""
+"""The parts of the page about the table of methods and the pseudo-labels of each round."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from finepseudo.methods.table import title as method_title
 from finepseudo.report import class_figures, figures
 from finepseudo.report.blocks import NOT_YET, Block, Columns, Figure, Fold, Grid, Note, Section, Table, Tile
 from finepseudo.report.figures import hue, legend
-from finepseudo.report.reading import RunFolder, strategy_title
+from finepseudo.report.reading import RunFolder
 from finepseudo.report.summary import RoundSummary, Stat, SummaryRow
 
 UNJUDGED = "The class of the pool clips is not known, so nobody can say how many of the labels are right."
@@ -15,7 +16,7 @@ UNJUDGED = "The class of the pool clips is not known, so nobody can say how many
 
 def tiles(run: RunFolder, rows: Sequence[SummaryRow], wall: str) -> list[Tile]:
     """Choose the numbers to take away."""
-    main = next((r for r in rows if r.strategy == run.main_strategy()), None)
+    main = next((r for r in rows if r.method == run.main_method()), None)
     if main is None:
         return []
     out = []
@@ -31,28 +32,28 @@ def tiles(run: RunFolder, rows: Sequence[SummaryRow], wall: str) -> list[Tile]:
     return [*out, Tile(wall, "", "wall time")]
 
 
-def headline(rows: Sequence[SummaryRow]) -> Section:
-    """Table and dots: strategies over seeds."""
+def headline(rows: Sequence[SummaryRow], name: str | None) -> Section:
+    """Table and dots: methods over seeds; `name` is the one to look at."""
     lead = "Test accuracy in percent, mean ± standard deviation over seeds (label splits); gain is paired by seed."
     if not rows:
-        return Section("results", "Results", [Note(NOT_YET + "no strategy has run.")], lead)
-    head = ["Strategy", "#Seeds", "#Top-1", "#Gain", "#Top-5", "#Mean class", "#Labels, last round", "#Precision"]
+        return Section("results", "Results", [Note(NOT_YET + "no method has run.")], lead)
+    head = ["Method", "#Seeds", "#Top-1", "#Gain", "#Top-5", "#Mean class", "#Labels, last round", "#Precision"]
     body = [[r.title, str(len(r.seeds)), *_results(r)] for r in rows]
-    main = next((i for i, r in enumerate(rows) if r.strategy == "collaborative"), -1)
+    main = next((i for i, r in enumerate(rows) if r.method == name), -1)
     blocks: list[Block] = [Table("headline", head, body, strong=main)]
     if any(r.top1.values for r in rows):
-        dots = [(hue(r.strategy), r.title, r) for r in rows]
+        dots = [(hue(r.method), r.title, r) for r in rows]
         blocks.append(
             Grid(
                 [
-                    Figure(figures.strategy_dots([(h, t, r.top1) for h, t, r in dots], "top-1, %"), "Top-1"),
-                    Figure(figures.strategy_dots([(h, t, r.mean_class) for h, t, r in dots], "%"), "Mean over classes"),
+                    Figure(figures.method_dots([(h, t, r.top1) for h, t, r in dots], "top-1, %"), "Top-1"),
+                    Figure(figures.method_dots([(h, t, r.mean_class) for h, t, r in dots], "%"), "Mean over classes"),
                 ]
             )
         )
         blocks.append(Note("Each ring is one seed, each bar the mean."))
     else:
-        blocks.append(Note(NOT_YET + "no strategy has been evaluated."))
+        blocks.append(Note(NOT_YET + "no method has been evaluated."))
     return Section("results", "Results", blocks, lead)
 
 
@@ -69,11 +70,11 @@ def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
     lead = "Where the class of a pool clip is known it is looked up by key, for this report only."
     if not with_rounds:
         return Section("labels", "Pseudo-labels", [Note(NOT_YET + "no pseudo-labels have been made.")], lead)
-    head = ["Strategy", "#Round", "#Accepted", "#Coverage", "#Precision", "#Precision f_A", "#Precision f_E"]
+    head = ["Method", "#Round", "#Accepted", "#Coverage", "#Precision", "#Precision f_A", "#Precision f_E"]
     body = [[r.title, str(x.round), *_labels_row(x)] for r in with_rounds for x in r.rounds]
 
     def chart(title: str, value: Callable[[RoundSummary], Stat], unit: str, *, fraction: bool = True) -> Figure:
-        series = [(hue(r.strategy), r.title, {x.round: value(x) for x in r.rounds}) for r in with_rounds]
+        series = [(hue(r.method), r.title, {x.round: value(x) for x in r.rounds}) for r in with_rounds]
         return Figure(figures.per_round(series, unit, fraction=fraction), title)
 
     judged = any(x.precision.values for r in with_rounds for x in r.rounds)
@@ -83,7 +84,7 @@ def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
         chart("Accepted labels", lambda x: x.accepted, "labels", fraction=False),
     ]
     blocks: list[Block] = [
-        Grid(charts, legend([r.strategy for r in with_rounds])),
+        Grid(charts, legend([r.method for r in with_rounds])),
         Table("rounds", head, body, "Percent, mean ± standard deviation over seeds."),
         *([] if judged else [Note(UNJUDGED)]),
         *_labels_per_class(run),
@@ -97,8 +98,8 @@ def _labels_row(x: RoundSummary) -> list[str]:
 
 
 def _labels_per_class(run: RunFolder) -> Iterator[Block]:
-    """Accepted labels of the main strategy's last round, summed over seeds."""
-    name = run.main_strategy()
+    """Accepted labels of the main method's last round, summed over seeds."""
+    name = run.main_method()
     rounds = [(r.round, r.metrics) for _, s in run.runs(name or "") for r in s.rounds if r.metrics]
     if not rounds or name is None:
         return
@@ -110,7 +111,7 @@ def _labels_per_class(run: RunFolder) -> Iterator[Block]:
             for place, column in enumerate(("accepted", "judged", "correct")):
                 count[place] += int(entry.get(column, entry["accepted"]))  # older records judged every label
     bars = [class_figures.ClassLabels(c, right, judged - right, n - judged) for c, (n, judged, right) in counts.items()]
-    title = f"Accepted labels per class: {strategy_title(name)}, round {last}, all seeds"
+    title = f"Accepted labels per class: {method_title(name)}, round {last}, all seeds"
     marks = [("hue-right", "right"), ("hue-wrong", "wrong")] if any(bar.right + bar.wrong for bar in bars) else []
     marks += [("hue-shared", "class not known")] if any(bar.unjudged for bar in bars) else []
     chart = Grid([Figure(class_figures.class_labels(bars), title)], marks)

@@ -1,4 +1,4 @@
-"""The table at the end of a run: one row a strategy, mean and standard deviation over seeds."""
+"""The table at the end of a run: one row a method, mean and standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finepseudo.report.reading import RunFolder, read_run, strategy_title
+from finepseudo.methods.table import REFERENCE
+from finepseudo.methods.table import title as method_title
+from finepseudo.report.reading import RunFolder, read_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,9 @@ class RoundSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SummaryRow:
-    """One strategy. `gain` is top-1 minus the supervised row's top-1 of the same seed."""
+    """One method. `gain` is top-1 minus the supervised row's top-1 of the same seed."""
 
-    strategy: str
+    method: str
     title: str
     seeds: tuple[int, ...]
     top1: Stat
@@ -77,8 +79,8 @@ class SummaryRow:
 def summary_table(run_dir: Path | RunFolder) -> list[SummaryRow]:
     """Compute the rows from evaluation/metrics.json and pseudo_metrics.json of every seed."""
     run = run_dir if isinstance(run_dir, RunFolder) else read_run(Path(run_dir))
-    base = {seed: s.metrics.get("top1") for seed, s in run.runs("supervised") if s.metrics}
-    return [_row(run, name, base) for name in run.strategies()]
+    base = {seed: s.metrics.get("top1") for seed, s in run.runs(REFERENCE) if s.metrics}
+    return [_row(run, name, base) for name in run.methods()]
 
 
 def _row(run: RunFolder, name: str, base: dict[int, object]) -> SummaryRow:
@@ -87,11 +89,11 @@ def _row(run: RunFolder, name: str, base: dict[int, object]) -> SummaryRow:
     gains = [
         value - other
         for seed, value in top1.items()
-        if name != "supervised" and isinstance(value, float | int) and isinstance(other := base.get(seed), float | int)
+        if name != REFERENCE and isinstance(value, float | int) and isinstance(other := base.get(seed), float | int)
     ]
     return SummaryRow(
-        strategy=name,
-        title=strategy_title(name),
+        method=name,
+        title=method_title(name),
         seeds=tuple(seed for seed, _ in run.runs(name)),
         top1=Stat.of(top1.values()),
         top5=Stat.of(m.get("top5") for m in measured.values()),
@@ -122,10 +124,10 @@ def _rounds(run: RunFolder, name: str) -> Iterable[RoundSummary]:
 def render_text(rows: Sequence[SummaryRow]) -> str:
     """Lay the rows out for a terminal or a log file: plain text, columns aligned, percent."""
     if not rows:
-        return "no strategy has run yet"
+        return "no method has run yet"
     n_rounds = max((r.round for row in rows for r in row.rounds), default=-1) + 1
     head = [
-        "strategy",
+        "method",
         "seeds",
         "top-1 %",
         "mean-class %",

@@ -37,7 +37,7 @@ def build_page(run: RunFolder) -> Page:
     """Compute every part; problems met on the way end among the warnings."""
     rows = summary_table(run)
     parts = [
-        results.headline(rows),
+        results.headline(rows, run.main_method()),
         results.pseudo_labels(run, rows),
         confidence.scores(run),
         classes.classes(run),

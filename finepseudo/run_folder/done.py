@@ -24,15 +24,18 @@ DONE = "DONE.json"
 STARTED = "STARTED.json"
 HASHERS = 8
 """Files that are hashed at the same time."""
+Change = tuple[str, Any, Any]
+"""Dotted key, what it was, what it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stage:
+class Identity:
     """What decides whether a stage is done.
 
-    kind: what it does (`embeddings`); folder: where it writes; config: the part of the configuration its results
-    depend on; inputs: DONE records of earlier stages, or files from outside; outputs: patterns below `folder` of the
-    files that are hashed into the record; scratch: patterns of what else it may leave there (checkpoints, logs).
+    kind: what it does (`embeddings`); folder: where it writes; config: what its results depend on of the
+    configuration, flat (dotted key -> plain value); inputs: DONE records of earlier stages, or files from outside;
+    outputs: patterns below `folder` of the files that are hashed into the record; scratch: patterns of what else it may
+    leave there (checkpoints, logs).
     """
 
     kind: str
@@ -82,7 +85,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     return record if whole else None
 
 
-def _output_files(stage: Stage) -> dict[str, Path]:
+def _output_files(stage: Identity) -> dict[str, Path]:
     found = (path for pattern in stage.outputs for path in sorted(stage.folder.glob(pattern)))
     return {path.relative_to(stage.folder).as_posix(): path for path in found if path.is_file()}
 
@@ -97,7 +100,7 @@ def _stat(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
-def hash_outputs(stage: Stage) -> dict[str, str]:
+def hash_outputs(stage: Identity) -> dict[str, str]:
     """Hash what a stage has written; `UserError` when one of its outputs is missing."""
     for pattern in stage.outputs:
         if not any(stage.folder.glob(pattern)):
@@ -105,18 +108,18 @@ def hash_outputs(stage: Stage) -> dict[str, str]:
     return _hashes(_output_files(stage))
 
 
-def is_done(stage: Stage) -> bool:
+def is_done(stage: Identity) -> bool:
     """Tell whether the DONE record exists and still matches configuration, inputs and outputs."""
     record = _record_of(stage)
     return record is not None and set(record["outputs"]) == set(_output_files(stage)) and not _damaged(stage, record)
 
 
-def _record_of(stage: Stage) -> dict[str, Any] | None:
+def _record_of(stage: Identity) -> dict[str, Any] | None:
     """Read the DONE record where it is one of this configuration and these inputs."""
     return None if stage.missing() or not _matches(stage.record, stage.key()) else _read_record(stage.record)
 
 
-def _damaged(stage: Stage, record: Mapping[str, Any], *, verify: bool = False) -> list[Path]:
+def _damaged(stage: Identity, record: Mapping[str, Any], *, verify: bool = False) -> list[Path]:
     """List the outputs that are not the recorded ones; `verify` hashes those too whose size and time are."""
     stats, files = record.get("stat", {}), _output_files(stage)
     unsure = {name: path for name, path in files.items() if verify or stats.get(name) != _stat(path)}
@@ -124,7 +127,7 @@ def _damaged(stage: Stage, record: Mapping[str, Any], *, verify: bool = False) -
     return [files[name] for name, sha in found.items() if record["outputs"].get(name) != sha]
 
 
-def set_aside_damaged(stage: Stage) -> list[Path]:
+def set_aside_damaged(stage: Identity) -> list[Path]:
     """Hash every output of a finished stage and move the changed ones aside, so that they are made again; list them."""
     record = _record_of(stage)
     damaged = [] if record is None else _damaged(stage, record, verify=True)
@@ -133,7 +136,7 @@ def set_aside_damaged(stage: Stage) -> list[Path]:
     return damaged
 
 
-def is_started(stage: Stage) -> bool:
+def is_started(stage: Identity) -> bool:
     """Tell whether a run of exactly this stage was begun and may go on."""
     return not stage.missing() and _matches(stage.folder / STARTED, stage.key())
 
@@ -145,33 +148,59 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def begin(stage: Stage) -> bool:
+def deleted_by(stage: Identity) -> list[Path]:
+    """List the files and folders that are removed when the stage begins with another configuration or other inputs."""
+    patterns = (*stage.outputs, *stage.scratch, f".*{TEMPORARY_SUFFIX}")
+    return [path for pattern in patterns for path in sorted(stage.folder.glob(pattern))]
+
+
+def changed_keys(stage: Identity, record: Mapping[str, Any]) -> list[Change]:
+    """List the keys with which a record was made and that now differ; none where it does not say."""
+    return (
+        differences(record["config"], json.loads(json.dumps(stage.config, default=str))) if "config" in record else []
+    )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """List the keys of two flat mappings that differ."""
+    return [(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+
+
+def to_heal(stage: Identity) -> list[Path] | None:
+    """List the changed files of a stage that finished with this configuration and these inputs.
+
+    They and what is missing are made again, the others stay. None for a stage that begins at its beginning.
+    """
+    record = _record_of(stage)
+    return None if record is None else _damaged(stage, record)
+
+
+def begin(stage: Identity) -> bool:
     """Make the folder ready to run the stage; return True when a started run of exactly this stage may go on.
 
     Of a finished stage of which files are missing or changed, the others stay. Whatever belongs to another
     configuration or other inputs is removed first, its DONE record before all else.
     """
-    key = stage.key()
-    if record := _record_of(stage):
-        for path in _damaged(stage, record):
+    key, changed = stage.key(), to_heal(stage)
+    if changed is not None:
+        for path in changed:
             _remove(path)
         write_json(stage.folder / STARTED, key)
     stage.record.unlink(missing_ok=True)
     if _matches(stage.folder / STARTED, key):
         return True
     (stage.folder / STARTED).unlink(missing_ok=True)
-    for pattern in (*stage.outputs, *stage.scratch, f".*{TEMPORARY_SUFFIX}"):
-        for path in sorted(stage.folder.glob(pattern)):
-            _remove(path)
+    for path in deleted_by(stage):
+        _remove(path)
     write_json(stage.folder / STARTED, key)
     return False
 
 
-def finish(stage: Stage, *, wall_s: float, code_version: str) -> None:
+def finish(stage: Identity, *, wall_s: float, code_version: str) -> None:
     """Write the DONE record: the last thing a stage does."""
     stats = {name: _stat(path) for name, path in _output_files(stage).items()}
     record = {**stage.key(), "outputs": hash_outputs(stage), "stat": stats}
     record |= {"code_version": code_version, "wall_s": round(wall_s, 3)}
-    finished = datetime.now().astimezone().isoformat(timespec="milliseconds")
-    write_json(stage.record, {**record, "finished_at": finished})
+    record["finished_at"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
+    write_json(stage.record, {**record, "config": dict(stage.config)})
     (stage.folder / STARTED).unlink(missing_ok=True)

@@ -1,9 +1,26 @@
-"""Where the files of one run are."""
+"""Where the files of one run are: the only place that names them. Writer, report and predict ask here.
+
+`method` None stands for what all methods of a label draw share (round 0 of the encoders).
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+WEIGHTS = "weights.safetensors"
+CHECKPOINTS = "checkpoints"
+LOG = "metrics.jsonl"
+FAILURE = "failure.txt"
+PSEUDO_LABELS = "pseudo_labels.parquet"
+PSEUDO_METRICS = "pseudo_metrics.json"
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.parquet"
+EXAMPLES = "examples.npz"
+REPORT = "report.html"
+SHARED = re.compile(r"pretrain|round-\d+|\..*")
+"""Folders of a label draw that are no method's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +35,19 @@ class RunPaths:
         return self.root / "config.yaml"
 
     @property
+    def environment(self) -> Path:
+        """Versions and machine."""
+        return self.root / "environment.json"
+
+    @property
+    def forced(self) -> Path:
+        """What of the data was changed under --force."""
+        return self.root / "forced.json"
+
+    @property
     def clips(self) -> Path:
         """Every clip of the data set that can be used."""
-        return self.root / "data" / "clips.parquet"
+        return self.data / "clips.parquet"
 
     @property
     def data(self) -> Path:
@@ -30,17 +57,21 @@ class RunPaths:
     @property
     def quarantine(self) -> Path:
         """Clips that cannot be used, with the reason."""
-        return self.root / "data" / "quarantine.parquet"
+        return self.data / "quarantine.parquet"
 
     @property
     def shards(self) -> Path:
         """Tar shards, index, manifest."""
-        return self.root / "data" / "shards"
+        return self.data / "shards"
 
     @property
     def metrics(self) -> Path:
         """Every curve, one JSON object a line."""
-        return self.root / "metrics.jsonl"
+        return self.root / LOG
+
+    def seeds(self) -> list[tuple[int, Path]]:
+        """List the label draws that are there, by number."""
+        return numbered(self.root, "seed")
 
     def seed(self, seed: int) -> Path:
         """Everything that depends on one label draw."""
@@ -50,11 +81,55 @@ class RunPaths:
         """Who is labelled."""
         return self.seed(seed) / "split.parquet"
 
-    def round(self, seed: int, strategy: str | None, number: int) -> Path:
-        """One round; round 0 of the encoders (strategy None) is shared by all strategies of a seed."""
-        base = self.seed(seed) if strategy is None else self.seed(seed) / strategy
-        return base / f"round-{number:02d}"
+    def pretrain(self, seed: int) -> Path:
+        """GITDL of f_A."""
+        return self.seed(seed) / "pretrain"
 
-    def evaluation(self, seed: int, strategy: str) -> Path:
-        """Test results of one strategy."""
-        return self.seed(seed) / strategy / "evaluation"
+    def methods(self, seed: int) -> list[str]:
+        """List the methods that are there, by name."""
+        folder = self.seed(seed)
+        return sorted(p.name for p in folder.iterdir() if p.is_dir() and not SHARED.fullmatch(p.name))
+
+    def method(self, seed: int, method: str | None) -> Path:
+        """Everything of one method."""
+        return self.seed(seed) if method is None else self.seed(seed) / method
+
+    def rounds(self, seed: int, method: str | None) -> list[tuple[int, Path]]:
+        """List the rounds that are there, by number."""
+        return numbered(self.method(seed, method), "round")
+
+    def round(self, seed: int, method: str | None, number: int) -> Path:
+        """One round of a method: where its pseudo-labels are, of round 0 too."""
+        return self.method(seed, method) / f"round-{number:02d}"
+
+    def part_of_round(self, seed: int, method: str | None, number: int, name: str) -> Path:
+        """The folder `name` of a round; that of round 0 is shared by all methods of the label draw."""
+        return self.round(seed, method if number else None, number) / name
+
+    def action_encoder(self, seed: int, method: str | None, number: int, name: str = "action_encoder") -> Path:
+        """f_E of a round."""
+        return self.part_of_round(seed, method, number, name)
+
+    def frame_encoder(self, seed: int, method: str | None, number: int) -> Path:
+        """f_A and f_S of a round."""
+        return self.part_of_round(seed, method, number, "frame_encoder")
+
+    def embeddings(self, seed: int, method: str | None, number: int) -> Path:
+        """Part files of embeddings and p_E."""
+        return self.part_of_round(seed, method, number, "embeddings")
+
+    def scores(self, seed: int, method: str | None, number: int) -> Path:
+        """Part files of class-wise alignability."""
+        return self.part_of_round(seed, method, number, "scores")
+
+    def evaluation(self, seed: int, method: str) -> Path:
+        """Test results of one method."""
+        return self.method(seed, method) / "evaluation"
+
+
+def numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:
+    """List the subfolders `prefix-<number>` by number."""
+    if not folder.is_dir():
+        return []
+    found = ((p, re.fullmatch(rf"{prefix}-(\d+)", p.name)) for p in folder.iterdir() if p.is_dir())
+    return sorted((int(match.group(1)), p) for p, match in found if match)

@@ -1,4 +1,5 @@
-"""One training step a stage: modules that take a ClipBatch and return the loss of the global batch. No loop, no I/O.
+"""One training step a stage: modules that take the batches of a step, `{stream: ClipBatch}`, and return the loss of the
+global batch. No loop, no I/O.
 
 Wrap them in DistributedDataParallel; finepseudo/distributed.py explains why its mean of gradients is then the gradient
 of the whole batch. Clips with `valid` False are left out before the network sees them, so they touch neither losses nor
@@ -8,6 +9,7 @@ repeatable runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +36,29 @@ class StepOutput:
     metrics: dict[str, Tensor]
 
 
-class GitdlObjective(nn.Module):
+Batches = Mapping[str, ClipBatch]
+"""This rank's part of the batches of one step, by stream; the leading stream comes first."""
+
+
+class Objective(nn.Module):
+    """What the training loop trains: `forward` takes `Batches` and returns a `StepOutput`.
+
+    All state that must survive a kill belongs into parameters, buffers or submodules (a frozen one such as a teacher
+    too): the whole `state_dict` is in every checkpoint, and is what is handed out as weights: `encoder.*` is what is
+    tested, `teacher.*` where a method says so.
+    """
+
+    def after_step(self, step: int, total: int) -> None:
+        """Follow the `step`-th of `total` optimiser steps, on every rank alike: a teacher moves here."""
+
+
+def single(batches: Batches) -> ClipBatch:
+    """Give the batch of an objective that reads one stream."""
+    (batch,) = batches.values()
+    return batch
+
+
+class GitdlObjective(Objective):
     """Pre-training of f_A (eq. 9): view 0 is the sparse global clip, view 1 the dense local one. No labels are read."""
 
     def __init__(self, encoder: FrameEncoder, cfg: GitdlConfig) -> None:
@@ -44,8 +68,9 @@ class GitdlObjective(nn.Module):
         self.encoder.projector.requires_grad_(True)
         self.cfg = cfg
 
-    def forward(self, batch: ClipBatch) -> StepOutput:
-        """Compute L_GITDL of batch.frames [B, 2, T, C, H, W], the mean over clips with two or more shared frames."""
+    def forward(self, batches: Batches) -> StepOutput:
+        """Compute L_GITDL of frames [B, 2, T, C, H, W], the mean over clips with two or more shared frames."""
+        batch = single(batches)
         if batch.frames.shape[1] != 2:
             raise UserError(f"GITDL needs 2 views a clip, got {batch.frames.shape[1]}; set sampling policy gitdl")
         frames, ids = batch.frames[batch.valid], batch.frame_ids[batch.valid]
@@ -62,7 +87,7 @@ class GitdlObjective(nn.Module):
         return StepOutput(mean, metrics)
 
 
-class AlignabilityObjective(nn.Module):
+class AlignabilityObjective(Objective):
     """Metric learning of f_A and f_S: L_AV = L_AT + omega L_Score (eq. 5) over all pairs of the global batch."""
 
     def __init__(self, encoder: FrameEncoder, scorer: AlignabilityScorer, cfg: AlignabilityConfig) -> None:
@@ -73,8 +98,9 @@ class AlignabilityObjective(nn.Module):
         self.scorer = scorer
         self.cfg = cfg
 
-    def forward(self, batch: ClipBatch) -> StepOutput:
+    def forward(self, batches: Batches) -> StepOutput:
         """Embed view 0 of this rank's clips, gather all ranks' embeddings with gradients, mine every pair."""
+        batch = single(batches)
         embeddings = gather_rows(self.encoder(batch.frames[batch.valid, 0]))
         labels = gather_rows(batch.labels[batch.valid])
         if len(embeddings) == 0:  # every clip of every rank failed: no pair, zero loss, zero gradients
@@ -111,7 +137,7 @@ def _mean(values: Tensor, where: Tensor) -> Tensor:
     return torch.where(where, values, torch.zeros_like(values)).sum() / where.sum().clamp(min=1)
 
 
-class CrossEntropyObjective(nn.Module):
+class CrossEntropyObjective(Objective):
     """Training of f_E by cross-entropy (eq. 6) on true and pseudo-labels alike."""
 
     def __init__(self, encoder: ActionEncoder, cfg: CrossEntropyConfig) -> None:
@@ -120,8 +146,9 @@ class CrossEntropyObjective(nn.Module):
         self.encoder = encoder
         self.cfg = cfg
 
-    def forward(self, batch: ClipBatch) -> StepOutput:
+    def forward(self, batches: Batches) -> StepOutput:
         """Compute L_CE of view 0, the mean over all valid labelled clips of every rank."""
+        batch = single(batches)
         used = batch.valid & (batch.labels >= 0)
         labels = batch.labels[used]
         logits = widened(self.encoder(batch.frames[used, 0]))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def bench(what: str, options: Sequence[str]) -> int:
-    """Run one benchmark; what follows its name on the command line are its own options."""
+def bench(what: str, options: Sequence[str], overrides: Sequence[str]) -> int:
+    """Run one benchmark; what follows its name are its own options, `section.key=value` is for the runs of `method`."""
     if what == "method":
         from jobs.bench import method
 
-        return method.main(options)
+        return method.main(options, overrides)
     if what == "data":
         from jobs.bench import data
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from finepseudo.run_folder.layout import RunPaths
 from jobs.config.keys import described, explained_yaml
 from jobs.config.recipes import load
 from jobs.config.run import RunConfig
@@ -17,6 +18,8 @@ from shards.errors import UserError
 
 LIST_ROLES = ("all", "labelled", "unlabelled", "train", "test")
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
+WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict"})
+"""Commands that work in a run as it was made."""
 
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
@@ -24,7 +27,7 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
     if arguments.command == "bench":
         from jobs.cli.bench import bench
 
-        return bench(arguments.what, arguments.options)
+        return bench(arguments.what, arguments.options, arguments.overrides)
     if arguments.command == "schema":
         sys.stdout.write(json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n")
         return 0
@@ -40,7 +43,7 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
     if arguments.dry_run and arguments.command != "launch":
         from jobs.cli.dry_run import dry_run
 
-        return dry_run(cfg, arguments.command)
+        return dry_run(cfg, arguments.command, force=arguments.force)
     return _run_command(cfg, arguments, main)
 
 
@@ -82,14 +85,22 @@ def _shards(cfg: RunConfig, arguments: argparse.Namespace) -> int:
 
 
 def configure(arguments: argparse.Namespace) -> RunConfig:
-    """Make the configuration that the command line describes."""
+    """Make the configuration that the command line describes.
+
+    A command that works in a run reads what that run was made with; what its line says otherwise is refused.
+    """
     extra: dict[str, Any] = {}
     if arguments.data:
         extra.update(data_section(arguments.data))
     if arguments.name:
         extra["name"] = arguments.name
-    recipe = arguments.recipe or getattr(arguments, "target", None) or "smoke"
-    return load(recipe, arguments.overrides, extra)
+    recipe = arguments.recipe or getattr(arguments, "target", None)
+    asked = load(recipe or "smoke", arguments.overrides, extra)
+    if arguments.command in WORKS_IN_A_RUN and RunPaths(asked.folder).config.is_file():
+        from jobs.cli.in_folder import of_folder
+
+        return of_folder(asked, arguments.command, arguments.overrides, said=bool(recipe or arguments.data))
+    return asked
 
 
 def data_section(text: str) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from finepseudo.run_folder.done import is_done
 from jobs.config.run import RunConfig
 from jobs.pipeline.plan import COMMANDS, make_plan
-from jobs.pipeline.stages.stage_maker import Task
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.run_folder import refuse_other_data
+from jobs.pipeline.stages.base import Run
+from jobs.pipeline.survey import loss_lines, survey
 from jobs.progress import Reporter
 from jobs.workers.labelling import check_pool
 from shards.annotations import annotation_files
@@ -43,9 +43,9 @@ def check(cfg: RunConfig, decode: int | None) -> int:
     return 0 if found.ok else UserError.exit_code
 
 
-def dry_run(cfg: RunConfig, command: str) -> int:
+def dry_run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     """Print the plan of a command; 0 when nothing that could be checked is wrong, else 2."""
-    problems = list(weight_problems(cfg))
+    problems = [*weight_problems(cfg), *folder_problems(cfg, force=force)]
     found, note = read_annotations(cfg)
     if found is None and note.startswith("PROBLEM"):
         problems.append(note.removeprefix("PROBLEM "))
@@ -102,11 +102,19 @@ def weight_problems(cfg: RunConfig) -> Iterator[str]:
             yield f"{name}.weights: {path} is not there; give the path of a checkpoint, or leave it empty"
 
 
+def folder_problems(cfg: RunConfig, *, force: bool) -> Iterator[str]:
+    """Say for what else the run folder was made."""
+    try:
+        refuse_other_data(cfg, force=force)
+    except UserError as error:
+        yield str(error)
+
+
 def split_problems(cfg: RunConfig, found: Annotations) -> Iterator[str]:
     """Say why the label split of a seed cannot be drawn: roles that do not fit, no labels of a class, no pool."""
     for seed in cfg.seeds:
         try:
-            check_pool(draw_split(found, cfg.split, seed), cfg.strategies)
+            check_pool(draw_split(found, cfg.split, seed), cfg.methods)
         except UserError as error:
             yield str(error)
             return
@@ -136,7 +144,7 @@ class Size:
             + (f", in {cfg.shards.store}" if cfg.shards.store else ""),
             f"alignment   {self.unlabelled * self.gallery:,} soft-DTW distances a round ({product})",
             f"embeddings  {gigabytes:.2f} GB a round",
-            f"test        {self.test * views:,} views a strategy and seed",
+            f"test        {self.test * views:,} views a method and seed",
         ]
 
 
@@ -167,17 +175,15 @@ def resource_lines(cfg: RunConfig) -> list[str]:
 
 
 def plan_lines(cfg: RunConfig, command: str) -> Iterator[str]:
-    """List the stages of a command with their state."""
+    """List the stages of a command with what will happen to them, and the finished work that is given up."""
     with Reporter(cfg.folder, tensorboard=False) as reporter:
-        for group in make_plan(cfg, Stages(cfg, reporter)):
-            wanted = [task for task in group if command not in COMMANDS or task.stage.kind in COMMANDS[command]]
-            if wanted:
-                yield "  " + "   ".join(f"{state(task):5} {task.name}" for task in wanted)
-
-
-def state(task: Task) -> str:
-    """Say where a stage stands: done, or to do."""
-    return "done" if is_done(task.stage) else "to do"
+        states = survey(make_plan(Run(cfg, reporter)), COMMANDS.get(command))
+    for group in states:
+        if all(state.state in ("done", "to do") for state in group) and group:
+            yield "  " + "   ".join(state.line() for state in group)
+        else:
+            yield from (f"  {state.line()}" for state in group)
+    yield from loss_lines(states)
 
 
 def _say(text: str) -> None:

@@ -15,6 +15,8 @@ STAGES = {
     "evaluate": "test the action encoder of the last round",
     "report": "write report.html of a run and print its table",
 }
+MAKES_A_RUN = frozenset({"run", "write-shards"})
+"""Commands that may begin a run, and write its config.yaml."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,17 +13,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from finepseudo.evaluation.predict import Exemplars, Predictor, predict_clip
-from finepseudo.run_folder.layout import RunPaths
-from jobs.config.recipes import from_yaml
+from finepseudo.evaluation.predict import Alignment, Exemplars, Predictor, predict_clip
+from finepseudo.methods.base import AnyMethod
+from finepseudo.methods.table import METHODS, in_order
+from finepseudo.run_folder.layout import WEIGHTS, RunPaths
 from jobs.config.run import RunConfig
-from jobs.config.sections import ALIGNING, StrategyName
 from jobs.workers.embed import evaluation_reader
 from jobs.workers.labelling import read_truth
-from jobs.workers.models import trained_action_encoder, trained_frame_encoder, trained_scorer
+from jobs.workers.models import prefix_of, trained_action_encoder, trained_frame_encoder, trained_scorer
 from jobs.workers.part_files import parts, read_embeddings
 from jobs.workers.score import Scorer
-from jobs.workers.train_loop import WEIGHTS
 from shards.annotations.base import Clip, make_annotations
 from shards.errors import UserError
 from shards.splits.label_split import read_split
@@ -34,54 +33,65 @@ KEY = "video"
 
 
 def predict(cfg: RunConfig, video: Path) -> int:
-    """Print the most likely classes of a video and the labelled clips of the run that it aligns with best."""
+    """Print the most likely classes of a video and, where the run has f_A, the labelled clips that it aligns with."""
     if not video.is_file():
         raise UserError(f"predict: {video}: no such file")
     run = RunPaths(cfg.folder)
-    if not (run.root / "config.yaml").is_file():
+    if not run.config.is_file():
         raise UserError(f"predict: {run.root}: no run folder; train first, or name the run with --name and out=")
-    made = from_yaml(run.root / "config.yaml")
-    predictor = load_predictor(made, run)
+    predictor = load_predictor(cfg, run)
     with tempfile.TemporaryDirectory(prefix="finepseudo-") as folder:
-        shards = _single_shard(made, video, Path(folder))
+        shards = _single_shard(cfg, video, Path(folder))
         device = torch.device("cpu")
-        views = evaluation_reader(made, shards, made.test_input(), device).read([KEY])
-        frames = evaluation_reader(made, shards, made.frame_input, device).read([KEY])
-    if not (bool(views.valid.all()) and bool(frames.valid.all())):
+        views = evaluation_reader(cfg, shards, cfg.test_input(), device).read([KEY])
+        frames = evaluation_reader(cfg, shards, cfg.frame_input, device).read([KEY]) if predictor.alignment else None
+    if not bool(views.valid.all()) or (frames and not bool(frames.valid.all())):
         raise UserError(f"predict: {video}: its frames cannot be decoded")
-    prediction = predict_clip(predictor, views.frames[0], frames.frames[0, 0])
+    prediction = predict_clip(predictor, views.frames[0], frames.frames[0, 0] if frames else None)
     sys.stdout.write("\n".join(prediction.lines()) + "\n")
     return 0
 
 
 def load_predictor(cfg: RunConfig, run: RunPaths) -> Predictor:
     """Load the encoders of the last round of the run's first seed and the labelled embeddings of the same f_A."""
-    seed, strategy, number = _newest(cfg, run)
-    folder = run.round(seed, strategy if number else None, number)
+    seed = cfg.seeds[0]
+    method, number = _newest(cfg, run, seed)
     _, classes = read_truth(run.clips)
-    labelled = read_split(run.split(seed)).items("labelled")
-    truth = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
-    keys, embeddings = read_embeddings(parts(folder / "embeddings"), frozenset(labelled.keys))
-    frame_weights = folder / "frame_encoder" / WEIGHTS
+    prefix = prefix_of(method.tested if number else "student")
+    weights = run.action_encoder(seed, method.name, number) / WEIGHTS
     return Predictor(
-        action_encoder=trained_action_encoder(cfg, folder / "action_encoder" / WEIGHTS, len(classes)),
-        frame_encoder=trained_frame_encoder(cfg, frame_weights),
-        scorer=Scorer(trained_scorer(cfg, frame_weights), embeddings.shape[1]),
-        exemplars=Exemplars(keys=keys, labels=[truth[key] for key in keys], embeddings=embeddings),
+        action_encoder=trained_action_encoder(cfg, weights, len(classes), prefix),
+        alignment=_alignment(cfg, run, seed, method, number),
         classes=classes,
-        gamma=cfg.frame_stage.loss.gamma,
     )
 
 
-def _newest(cfg: RunConfig, run: RunPaths) -> tuple[int, StrategyName, int]:
-    """Find the newest round whose embeddings by f_A are on disk, of an aligning strategy of the first seed."""
-    for strategy in [name for name in cfg.strategies if name in ALIGNING]:
-        for number in range(cfg.rounds, -1, -1):
-            found = parts(run.round(cfg.seeds[0], strategy if number else None, number) / "embeddings")
-            if found and pq.read_table(found[0], columns=["T"])["T"][0].as_py():
-                return cfg.seeds[0], strategy, number
-    raise UserError(
-        f"predict: {run.root}: no round of {' or '.join(ALIGNING)} with embeddings; run `finepseudo run` to its end"
+def _newest(cfg: RunConfig, run: RunPaths, seed: int) -> tuple[AnyMethod, int]:
+    """Find the last round with a trained f_E, of the method that the report shows in detail where it has one."""
+    for name in reversed(in_order(cfg.methods)):
+        for number in range(max(cfg.rounds, 1), -1, -1):
+            if (run.action_encoder(seed, name, number) / WEIGHTS).is_file():
+                return METHODS[name], number
+    raise UserError(f"predict: {run.root}: no trained action encoder; run `finepseudo run` to its end")
+
+
+def _alignment(cfg: RunConfig, run: RunPaths, seed: int, method: AnyMethod, number: int) -> Alignment | None:
+    """Load f_A, f_S and the labelled embeddings of the method's newest round that has them."""
+    for last in range(number if method.aligns else 0, -1, -1):
+        found = parts(run.embeddings(seed, method.name, last))
+        if found and pq.read_table(found[0], columns=["T"])["T"][0].as_py():
+            break
+    else:
+        return None
+    labelled = read_split(run.split(seed)).items("labelled")
+    truth = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
+    keys, embeddings = read_embeddings(found, frozenset(labelled.keys))
+    weights = run.frame_encoder(seed, method.name, last) / WEIGHTS
+    return Alignment(
+        frame_encoder=trained_frame_encoder(cfg, weights),
+        scorer=Scorer(trained_scorer(cfg, weights), embeddings.shape[1]),
+        exemplars=Exemplars(keys=keys, labels=[truth[key] for key in keys], embeddings=embeddings),
+        gamma=cfg.frame_stage.loss.gamma,
     )
 
 

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 from finepseudo.report import render_text, summary_table
 from finepseudo.run_folder.done import set_aside_damaged
+from finepseudo.run_folder.layout import REPORT
+from jobs.cli.parser import MAKES_A_RUN
 from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
 from jobs.cluster.session import ray_session
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import COMMANDS, TRAINING, Plan, make_plan, unfinished
+from jobs.pipeline.plan import COMMANDS, Plan, make_plan, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
-from jobs.pipeline.stages.stage_maker import Task
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.survey import loss_lines, survey
 from jobs.progress import Reporter
 from shards.errors import UserError
 
 NO_RAY = frozenset({"split", "report"})
 """Commands that start no Ray."""
-MAKES_A_RUN = frozenset({"run", "write-shards"})
-"""Commands that may begin a run; the others work in one."""
 
 
 def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool = False) -> int:
@@ -31,53 +31,56 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
         raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
     with locked(cfg.folder), Reporter(cfg.folder) as reporter:
         changes = refuse_other_data(cfg, force=force)
-        stages = Stages(cfg, reporter)
-        plan = make_plan(cfg, stages)
+        context = Run(cfg, reporter)
+        plan = make_plan(context)
         if verify_first:
             verify(plan, reporter)
         ran = 0
         if todo := unfinished(plan, COMMANDS.get(command)):
             for key, was, now in changes:
                 reporter.say(f"{key} was {was} and is {now}: what depends on it is made again")
+            for line in loss_lines(survey(plan, COMMANDS.get(command))):
+                reporter.say(line)
             record_forced(cfg, changes)
-            ran = _run_unfinished(cfg, command, stages, plan, todo)
+            ran = _run_unfinished(context, command, plan, todo)
         if not ran:
             reporter.say("nothing to do: every stage is done")
         if command in ("run", "report"):
             reporter.say(render_text(summary_table(cfg.folder)))
-            reporter.say(f"report: {cfg.folder / 'report.html'}")
+            reporter.say(f"report: {context.paths.root / REPORT}")
     return 0
 
 
 def verify(plan: Plan, reporter: Reporter) -> None:
     """Hash every output of the finished stages; what was changed is moved aside, so that it is made again."""
-    for task in (task for group in plan for task in group):
-        for path in set_aside_damaged(task.stage):
-            reporter.say(f"{task.name}: {path.name} was changed after it was written; it is made again")
+    for stage in (stage for group in plan for stage in group):
+        for path in set_aside_damaged(stage.identity):
+            reporter.say(f"{stage.name}: {path.name} was changed after it was written; it is made again")
 
 
-def _run_unfinished(cfg: RunConfig, command: str, stages: Stages, plan: Plan, todo: Sequence[Task]) -> int:
-    version = source_version()
+def _run_unfinished(run: Run, command: str, plan: Plan, todo: Sequence[Stage]) -> int:
+    version, kinds, cfg = source_version(), COMMANDS.get(command), run.cfg
+    write = command in MAKES_A_RUN
     if command in NO_RAY:
-        return run_plan(cfg, stages, plan, version, COMMANDS[command])
+        return run_plan(run, plan, version, kinds, write=write)
     with ray_session():
         preempt.clear(cfg.folder)
         preempt.install(cfg.folder)
         write_environment(cfg, version)
         if gpus := check_devices(cfg, todo):
-            stages.reporter.say(gpus)
-        return run_plan(cfg, stages, plan, version, COMMANDS.get(command))
+            run.reporter.say(gpus)
+        return run_plan(run, plan, version, kinds, write=write)
 
 
-def check_devices(cfg: RunConfig, todo: Sequence[Task]) -> str | None:
+def check_devices(cfg: RunConfig, todo: Sequence[Stage]) -> str | None:
     """Refuse devices that this cluster lacks before anything runs: training may be hours away.
 
     Returns a line on how many GPUs there are and what takes how many of them, None where none is used.
     """
-    left = {task.stage.kind for task in todo}
-    if not left & {*TRAINING, "embeddings", "scores", "evaluation"}:
+    left = {stage.resources for stage in todo}
+    if not left & {"training", "mapping"}:
         return None
     gpu = uses_gpu(cfg.resources)
-    if left & TRAINING:
+    if "training" in left:
         check_room(cfg.resources, gpu)
     return share_of_gpus(cfg.resources) if gpu else None

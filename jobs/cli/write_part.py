@@ -15,7 +15,8 @@ from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
 from jobs.config.run import RunConfig
 from jobs.pipeline.run_folder import FolderLock, opened_lock, record_forced, refuse_other_data, write_config
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.base import Run
+from jobs.pipeline.stages.data import DataStage
 from jobs.progress import Reporter
 from jobs.workers.write_shards import data_config
 from shards.annotations import load
@@ -77,10 +78,10 @@ def _already_done(cfg: RunConfig, lock: FolderLock, *, force: bool) -> bool:
         if not alone and not lock.take(shared=True):
             raise lock.refuse()
         forced = refuse_other_data(cfg, force=force)
-        task = Stages(cfg, Reporter(root, tensorboard=False)).data()
-        stage = task.stage
+        data = DataStage(run_of=Run(cfg, Reporter(root, tensorboard=False)))
+        stage = data.identity
         if missing := stage.missing():
-            task.explain()
+            data.explain()
             raise UserError(f"{missing[0]} is not there; is the path right?")
         if is_done(stage):
             return True

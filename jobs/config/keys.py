@@ -86,7 +86,7 @@ def explained_yaml(cfg: RunConfig) -> str:
         comment = f"{indent}# "
         for text in [key.declaration.text] if key.is_section else [key.declaration.text, key.facts()]:
             lines.append(textwrap.fill(text, _WIDTH, initial_indent=comment, subsequent_indent=comment + "  "))
-        value = "" if key.is_section else " " + _flow(key.value)
+        value = "" if key.is_section and fields(key.value) else " " + _flow(key.value)
         lines.append(f"{indent}{key.name.rpartition('.')[2]}:{value}")
     return "\n".join(lines) + "\n"
 

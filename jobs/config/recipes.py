@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from jobs.config.build import build, merge, nearest, plain, set_dotted
+from jobs.config.old_words import refuse_old_words
 from jobs.config.run import RunConfig
 from shards.errors import UserError
 
@@ -65,6 +66,7 @@ def load(recipe: str, overrides: Sequence[str] = (), extra: Mapping[str, Any] | 
         set_dotted(values, key, value)
     for text in overrides:
         set_dotted(values, *parse_override(text))
+    refuse_old_words(values)
     return build(RunConfig, values)
 
 
@@ -74,8 +76,7 @@ def to_yaml(cfg: RunConfig) -> str:
 
 
 def from_yaml(path: Path) -> RunConfig:
-    """Read back the configuration of a run folder."""
-    try:
-        return build(RunConfig, yaml.safe_load(path.read_text(encoding="utf-8")))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    """Read back the configuration of a run folder; the caller says which file it was in its error."""
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    refuse_old_words(values)
+    return build(RunConfig, values)

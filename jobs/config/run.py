@@ -5,29 +5,28 @@ Every key is checked, and each stage hashes the part of it that its results depe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
-from finepseudo.methods.config import PseudoLabelConfig
-from jobs.config.build import Value, plain
+from finepseudo.methods.base import LABELLED, AnyMethod, Stream, TrainAction, flat
+from finepseudo.methods.table import METHODS, MethodsConfig, settings
+from jobs.config.build import Value, nearest, plain
 from jobs.config.expected_input import check_images
 from jobs.config.sections import (
     ActionStageConfig,
     EmbedConfig,
     EvaluateConfig,
     FrameStageConfig,
-    InputConfig,
     PretrainConfig,
     ReadingConfig,
     ResourcesConfig,
-    StrategyName,
 )
 from jobs.config.training import TrainConfig
 from shards.annotations.config import DatasetConfig
-from shards.read.config import OrderConfig, ReaderConfig, SamplingConfig
+from shards.read.config import OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.settings import BadSetting, Settings, needed, section, setting
 from shards.splits.config import SplitConfig
 from shards.write.config import ShardConfig
@@ -40,8 +39,8 @@ class RunConfig(Settings):
     name: str = setting("run", "folder of the run below `out`")
     out: str = setting("runs", "where run folders are")
     seeds: tuple[int, ...] = setting((0, 1, 2), "label draws", source="paper: the mean over 3", at_least=0)
-    strategies: tuple[StrategyName, ...] = setting(
-        ("supervised", "confidence", "collaborative"), "rows of the result table", source="paper, Table 6"
+    methods: tuple[str, ...] = setting(
+        ("supervised", "pseudo_label", "finepseudo"), "rows of the result table; `finepseudo methods` lists them"
     )
     rounds: int = setting(10, "self-training rounds", source="paper, sec 4.2", at_least=0)
     deterministic: bool = setting(False, "bit-for-bit repeatable runs on the same device")
@@ -51,13 +50,13 @@ class RunConfig(Settings):
     reading: ReadingConfig = section(ReadingConfig, "how clips are decoded; the same for every stage")
     frame_encoder: FrameEncoderConfig = section(FrameEncoderConfig, "f_A, the alignability encoder")
     action_encoder: ActionEncoderConfig = section(ActionEncoderConfig, "f_E, the action encoder")
-    frame_input: InputConfig = section(InputConfig, "what f_A sees of a clip in metric learning and when embedding")
-    action_input: InputConfig = section(InputConfig, "what f_E sees of a clip")
+    frame_input: ViewConfig = section(ViewConfig, "what f_A sees of a clip in metric learning and when embedding")
+    action_input: ViewConfig = section(ViewConfig, "what f_E sees of a clip")
     pretrain: PretrainConfig = section(PretrainConfig, "GITDL pre-training of f_A")
     frame_stage: FrameStageConfig = section(FrameStageConfig, "alignability metric learning of f_A and f_S")
     action_stage: ActionStageConfig = section(ActionStageConfig, "cross-entropy training of f_E")
     embed: EmbedConfig = section(EmbedConfig, "embedding and scoring")
-    pseudo_labels: PseudoLabelConfig = section(PseudoLabelConfig, "from scores to pseudo-labels")
+    method: MethodsConfig = section(MethodsConfig, "keys of each method")
     evaluate: EvaluateConfig = section(EvaluateConfig, "the test of f_E")
     resources: ResourcesConfig = section(ResourcesConfig, "how much of the machine each job takes")
 
@@ -65,22 +64,19 @@ class RunConfig(Settings):
         """Refuse what no single section can see."""
         if not self.name or Path(self.name).name != self.name:
             raise BadSetting("name", self.name, "must be a plain folder name; the folder above it is `out`")
-        for key in ("seeds", "strategies"):
+        for key in ("seeds", "methods"):
             values = getattr(self, key)
             if not values or len(set(values)) < len(values):
                 raise BadSetting(key, values, "must be one or more different ones; name each of them once")
+        for name in self.methods:
+            if name not in METHODS:
+                raise BadSetting("methods", self.methods, f"no method is called {name}; {nearest(name, list(METHODS))}")
         for stage in ("frame_stage", "action_stage"):
             train: TrainConfig = getattr(self, stage).self_train
             if train.steps is None:
-                rule = "needs steps: every strategy gets the same number; set self_train.steps, epochs to null"
+                rule = "needs steps: every method gets the same number; set self_train.steps, epochs to null"
                 raise BadSetting(f"{stage}.self_train.epochs", train.epochs, rule)
         self._check_workers()
-        for strategy in self.strategies:
-            if strategy != "supervised":
-                self.labels(strategy)
-        if self.pseudo_labels.strategy != PseudoLabelConfig().strategy:
-            rule = "does nothing in a run; name it in strategies"
-            raise BadSetting("pseudo_labels.strategy", self.pseudo_labels.strategy, rule)
         self._check_inputs()
 
     def _check_inputs(self) -> None:
@@ -115,13 +111,47 @@ class RunConfig(Settings):
             if order.batch_size % workers:
                 rule = f"must be a multiple of resources.workers, {workers}; change one of them"
                 raise BadSetting(f"{name}.batch_size", order.batch_size, rule)
+        for method in (METHODS[name] for name in self.methods):
+            for request in flat(method.plan(settings(self.method, method.name), self.rounds, self.embed.last_round)):
+                if isinstance(request, TrainAction):
+                    self.streams_of(method, request)
 
     @property
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.out) / self.name
 
-    def reader(self, inputs: InputConfig, order: OrderConfig | None = None) -> ReaderConfig:
+    def streams_of(self, method: AnyMethod | None, request: TrainAction) -> list[tuple[Stream, ReaderConfig]]:
+        """The streams that a training of f_E reads, each with what its reader needs; the first one leads.
+
+        Labelled clips come in the stage's order, `share` of its batch; other streams go through their clips shuffled.
+        """
+        streams: tuple[Stream, ...] = (Stream(name=LABELLED, role="labelled", views=(self.action_input,)),)
+        if method is not None:
+            streams = method.trained_streams(settings(self.method, method.name), request, self.action_input)
+        order = self.action_stage.self_order if request.number else self.action_stage.order
+        return [(stream, self._stream_reader(stream, order)) for stream in streams]
+
+    def _stream_reader(self, stream: Stream, order: OrderConfig) -> ReaderConfig:
+        labelled = order.batch_size
+        size = round(stream.share * labelled)
+        if stream.role != "labelled":
+            order = OrderConfig(batch_size=max(size, 1), shard_window=order.shard_window)
+        elif stream.share != 1:
+            order = replace(order, batch_size=size)
+        if order.batch_size % self.resources.workers:
+            rule = (
+                f"makes {order.batch_size} clips of stream {stream.name} ({stream.share:g} for each labelled one), no "
+                f"multiple of resources.workers, {self.resources.workers}; change one of them"
+            )
+            raise BadSetting("action_stage.self_order.batch_size", self.action_stage.self_order.batch_size, rule)
+        if len(stream.views) != 1:
+            raise BadSetting(
+                "methods", list(self.methods), f"stream {stream.name} has {len(stream.views)} views, not one"
+            )
+        return self.reader(stream.views[0], order)
+
+    def reader(self, inputs: ViewConfig, order: OrderConfig | None = None) -> ReaderConfig:
         """Put together what a clip reader needs to know."""
         return ReaderConfig(
             order=order or OrderConfig(),
@@ -134,41 +164,47 @@ class RunConfig(Settings):
             cache=self.reading.cache,
         )
 
-    def test_input(self) -> InputConfig:
+    def test_input(self) -> ViewConfig:
         """The views of a test video, sampled as f_E was trained: evenly spread clips times spatial crops."""
         sampling, cfg = self.action_input.sampling, self.evaluate
         augment = replace(self.action_input.augment, crops=cfg.crops)
         if sampling.policy == "uniform" and cfg.stride is None:
-            return InputConfig(sampling=replace(sampling, views=cfg.views), augment=augment)
+            return ViewConfig(sampling=replace(sampling, views=cfg.views), augment=augment)
         stride = cfg.stride if cfg.stride is not None else sampling.stride
-        return InputConfig(sampling=replace(sampling, policy="views", views=cfg.views, stride=stride), augment=augment)
-
-    def labels(self, strategy: StrategyName) -> PseudoLabelConfig:
-        """The labelling rule of one strategy."""
-        if strategy == "supervised":
-            raise ValueError("supervised uses no pseudo-labels")
-        return replace(self.pseudo_labels, strategy=strategy)
+        return ViewConfig(sampling=replace(sampling, policy="views", views=cfg.views, stride=stride), augment=augment)
 
 
-IDENTITY = ("data", "split")
+IDENTITY = ("data", "split", "shards")
 """Sections that a run folder is made for: another value needs another folder."""
 
 SILENT = {"threads", "prefetch", "log_every", "checkpoint_every"}
 """Keys that change no result: left out of every hash."""
 
 
-def part(cfg: RunConfig, *sections: str) -> dict[str, Any]:
-    """The part of the configuration (dotted names) a stage depends on, as plain values without the silent keys."""
-    values: dict[str, Any] = {}
-    for dotted in sections:
+def flat_part(cfg: RunConfig, read: Iterable[str], without: Iterable[str] = ()) -> dict[str, Any]:
+    """Give what a stage reads of the configuration: dotted key -> plain value, without the silent keys.
+
+    read: keys or whole sections; without: keys or sections in them that it does not read.
+    """
+    left_out = tuple(without)
+    found: dict[str, Any] = {}
+    for name in read:
         value: Any = cfg
-        for name in dotted.split("."):
-            value = getattr(value, name)
-        values[dotted] = _without(plain(value))
-    return values
+        for step in name.split("."):
+            value = getattr(value, step)
+        found |= {key: leaf for key, leaf in leaves(plain(value), name) if not _below(key, left_out)}
+    return found
 
 
-def _without(value: Value) -> Value:
+def leaves(value: Value, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Walk through nested mappings: dotted key, value; silent keys are passed over."""
     if isinstance(value, Mapping):
-        return {key: _without(item) for key, item in value.items() if key not in SILENT}
-    return value
+        for key, item in value.items():
+            if key not in SILENT:
+                yield from leaves(item, f"{prefix}.{key}")
+    else:
+        yield prefix, value
+
+
+def _below(key: str, sections: Iterable[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in sections)

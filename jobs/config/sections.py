@@ -8,22 +8,9 @@ from typing import Literal
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig, ScorerConfig
 from finepseudo.training.config import CrossEntropyConfig
 from jobs.config.training import TrainConfig
-from shards.read.config import DECODE_HELP, AugmentConfig, Decode, OrderConfig, SamplingConfig
+from shards.read.config import DECODE_HELP, AugmentConfig, Decode, OrderConfig, SamplingConfig, ViewConfig
 from shards.settings import Settings, section, setting
 from shards.storage.config import CacheConfig
-
-StrategyName = Literal["supervised", "confidence", "uncertainty", "verification", "collaborative"]
-
-ALIGNING: tuple[StrategyName, ...] = ("verification", "collaborative")
-"""Strategies whose votes need the alignability encoder in every round."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InputConfig(Settings):
-    """What one encoder sees of a clip."""
-
-    sampling: SamplingConfig = section(SamplingConfig, "which frames")
-    augment: AugmentConfig = section(AugmentConfig, "crop, flip, colour, normalisation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +34,8 @@ class PretrainConfig(Settings):
         lambda: TrainConfig(epochs=100), "how long and how", source="paper, sec 4.2: 100 epochs"
     )
     order: OrderConfig = section(OrderConfig, "batches", source="open in the paper: 32 clips a batch")
-    input: InputConfig = section(
-        lambda: InputConfig(sampling=SamplingConfig(policy="gitdl"), augment=AugmentConfig.carl_ssl()),
+    input: ViewConfig = section(
+        lambda: ViewConfig(sampling=SamplingConfig(policy="gitdl"), augment=AugmentConfig.carl_ssl()),
         "two views of a clip",
         source="open in the paper; CARL's augmentation",
     )
@@ -89,7 +76,7 @@ class ActionStageConfig(Settings):
     )
     self_train: TrainConfig = section(
         lambda: TrainConfig(steps=900),
-        "one self-training round, in steps: the same for every strategy",
+        "one self-training round, in steps: the same for every method",
         source="paper, sec 4.2: 5 epochs",
     )
     order: OrderConfig = section(OrderConfig, "batches of labelled clips", source="open in the paper: 32 clips a batch")

@@ -13,7 +13,7 @@ class TrainConfig(Settings):
     """How long one stage is trained and how. Exactly one of `steps` and `epochs`."""
 
     steps: int | None = setting(
-        None, "optimiser steps; self-training needs them so that every strategy gets the same number", at_least=1
+        None, "optimiser steps; self-training needs them so that every method gets the same number", at_least=1
     )
     epochs: int | None = setting(
         None,

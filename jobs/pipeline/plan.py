@@ -1,19 +1,29 @@
-"""The only loop over seeds, strategies and rounds.
+"""The only loop over seeds, methods and rounds: the requests of the methods become stages.
 
-A plan is a list of groups; the tasks of one group do not depend on each other (f_E and f_A of a round).
+A plan is a list of groups; the stages of one group do not depend on each other (f_E and f_A of a round).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from finepseudo.methods.base import AnyMethod, Embed, Label, Request, Score, TrainAction, TrainFrame, flat
+from finepseudo.methods.table import METHODS, settings
 from finepseudo.run_folder.done import is_done
 from jobs.config.run import RunConfig
-from jobs.config.sections import ALIGNING, StrategyName
-from jobs.pipeline.stages.stage_maker import Task
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.action_encoder import ActionEncoderStage
+from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.stages.data import DataStage
+from jobs.pipeline.stages.embeddings import EmbeddingsStage
+from jobs.pipeline.stages.evaluation import EvaluationStage
+from jobs.pipeline.stages.frame_encoder import FrameEncoderStage
+from jobs.pipeline.stages.pretrain import PretrainStage
+from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
+from jobs.pipeline.stages.report import ReportStage
+from jobs.pipeline.stages.scores import ScoresStage
+from jobs.pipeline.stages.split import SplitStage
 
-Plan = list[list[Task]]
+Plan = list[list[Stage]]
 
 COMMANDS: dict[str, frozenset[str]] = {
     "write-shards": frozenset({"data"}),
@@ -26,55 +36,76 @@ COMMANDS: dict[str, frozenset[str]] = {
     "report": frozenset({"report"}),
 }
 """Which kinds of stages a command runs; `run` runs all."""
-TRAINING = frozenset({"pretrain", "frame_encoder", "action_encoder"})
-"""Kinds of stages that train."""
 
 
-def make_plan(cfg: RunConfig, stages: Stages) -> Plan:
+def make_plan(run: Run) -> Plan:
     """List every stage of a run in an order in which each finds what it needs."""
-    plan = [[stages.data()]]
-    for seed in cfg.seeds:
-        plan += [[stages.split(seed)]]
-        plan += _round_zero(cfg, stages, seed)
-        for strategy in cfg.strategies:
-            plan += _self_training(cfg, stages, seed, strategy)
-            plan.append([stages.evaluation(seed, strategy)])
-    return [*plan, [stages.report()]]
+    plan: Plan = [[DataStage(run_of=run)]]
+    tests: list[EvaluationStage] = []
+    for seed in run.cfg.seeds:
+        plan += [[SplitStage(run_of=run, seed=seed)], *_round_zero(run, seed)]
+        for method in methods_of(run.cfg):
+            requests = requests_of(run.cfg, method)
+            plan += [[stage_for(run, seed, method, request) for request in group] for group in requests]
+            tests.append(_test(run, seed, method, flat(requests)))
+            plan.append([tests[-1]])
+    return [*plan, [ReportStage(run_of=run, tests=tuple(test.identity.record for test in tests))]]
 
 
-def _round_zero(cfg: RunConfig, stages: Stages, seed: int) -> Iterator[list[Task]]:
-    """Training on the labels alone, shared by all strategies of a seed."""
-    if not stages.aligning:
-        yield [stages.action_encoder(seed, None, 0)]
-    else:
-        yield [stages.pretrain(seed)]
-        yield [stages.action_encoder(seed, None, 0), stages.frame_encoder(seed, None, 0)]
-    if any(strategy != "supervised" for strategy in cfg.strategies):
-        yield [stages.embeddings(seed, None, 0)]
-    if stages.aligning:
-        yield [stages.scores(seed, None, 0)]
+def methods_of(cfg: RunConfig) -> list[AnyMethod]:
+    """List the methods of a run, in its order."""
+    return [METHODS[name] for name in cfg.methods]
 
 
-def _self_training(cfg: RunConfig, stages: Stages, seed: int, strategy: StrategyName) -> Iterator[list[Task]]:
-    """The rounds of one strategy: round r trains on the pseudo-labels of round r - 1."""
-    if strategy == "supervised":
-        if cfg.rounds:
-            yield [stages.action_encoder(seed, strategy, 1)]
-        return
-    yield [stages.labels(seed, strategy, 0)]
-    for number in range(1, cfg.rounds + 1):
-        encoders = [stages.action_encoder(seed, strategy, number)]
-        if strategy in ALIGNING:
-            encoders.append(stages.frame_encoder(seed, strategy, number))
-        yield encoders
-        if number < cfg.rounds or cfg.embed.last_round:
-            yield [stages.embeddings(seed, strategy, number)]
-            if strategy in ALIGNING:
-                yield [stages.scores(seed, strategy, number)]
-            yield [stages.labels(seed, strategy, number)]
+def requests_of(cfg: RunConfig, method: AnyMethod) -> list[list[Request]]:
+    """Ask a method for its plan."""
+    return method.plan(settings(cfg.method, method.name), cfg.rounds, cfg.embed.last_round)
 
 
-def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Task]:
+def _round_zero(run: Run, seed: int) -> Iterator[list[Stage]]:
+    """Training on the labels alone, and what the first labels are made from: shared by all methods of a seed."""
+    methods = methods_of(run.cfg)
+    aligns = any(method.aligns for method in methods)
+    first: list[Request] = [TrainAction(number=0, start=None, plain=True)]
+    if aligns:
+        yield [PretrainStage(run_of=run, seed=seed)]
+        first.append(TrainFrame(number=0))
+    groups: list[list[Request]] = [first]
+    if any(method.vote is not None for method in methods):
+        groups.append([Embed(number=0, frames=aligns)])
+    if aligns:
+        groups.append([Score(number=0)])
+    for group in groups:
+        yield [stage_for(run, seed, None, request) for request in group]
+
+
+def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -> Stage:
+    """Make the stage that a method asks for; method None is the shared round 0."""
+    match request:
+        case TrainAction():
+            return ActionEncoderStage(run_of=run, seed=seed, method=method, request=request)
+        case TrainFrame():
+            return FrameEncoderStage(run_of=run, seed=seed, method=method, request=request)
+        case Embed():
+            return EmbeddingsStage(run_of=run, seed=seed, method=method, request=request)
+        case Score():
+            return ScoresStage(run_of=run, seed=seed, method=method, request=request)
+        case Label():
+            if method is None:
+                raise ValueError("round 0 is labelled by each method")
+            return PseudoLabelsStage(run_of=run, seed=seed, method=method, request=request)
+
+
+def _test(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> EvaluationStage:
+    """Test the f_E of the last training; pairs are shown of the f_A that belongs to it."""
+    main = TrainAction(number=0, start=None).name
+    action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == main), default=0)
+    frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
+    aligns = any(other.aligns for other in methods_of(run.cfg))
+    return EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=frame if aligns else None)
+
+
+def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:
     """List what is not done, of the given kinds only where given."""
-    tasks = (task for group in plan for task in group if kinds is None or task.stage.kind in kinds)
-    return [task for task in tasks if not is_done(task.stage)]
+    stages = (stage for group in plan for stage in group if kinds is None or stage.kind in kinds)
+    return [stage for stage in stages if not is_done(stage.identity)]

@@ -9,7 +9,9 @@ import jobs
 import shards
 from finepseudo.run_folder.environment import code_version, environment
 from finepseudo.run_folder.files import write_json
-from jobs.config.run import RunConfig, part
+from finepseudo.run_folder.layout import RunPaths
+from jobs.config.build import plain
+from jobs.config.run import RunConfig
 
 
 def source_version() -> str:
@@ -24,5 +26,5 @@ def write_environment(cfg: RunConfig, version: str) -> None:
     resources = {name: value for name, value in ray.cluster_resources().items() if name in ("CPU", "GPU", "memory")}
     device = "gpu" if resources.get("GPU") and cfg.resources.device != "cpu" else "cpu"
     record = environment(version, device)
-    record |= {"nodes": len(ray.nodes()), "cluster": resources, "recipe": part(cfg, "resources")["resources"]}
-    write_json(cfg.folder / "environment.json", record)
+    record |= {"nodes": len(ray.nodes()), "cluster": resources, "recipe": plain(cfg.resources)}
+    write_json(RunPaths(cfg.folder).environment, record)

@@ -10,25 +10,21 @@ import errno
 import fcntl
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from finepseudo.run_folder.done import DONE, STARTED
+from finepseudo.run_folder.done import DONE, STARTED, Change, differences
 from finepseudo.run_folder.files import read_json, write_json, write_text
 from finepseudo.run_folder.layout import RunPaths
-from jobs.config.build import Value, plain
 from jobs.config.recipes import from_yaml, to_yaml
-from jobs.config.run import IDENTITY, RunConfig
+from jobs.config.run import IDENTITY, RunConfig, flat_part
 from shards.errors import UserError
 from shards.files import disk_errors
 
-Change = tuple[str, Any, Any]
-"""Dotted key, what it was, what it is."""
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """What flock says on a file system without locks, such as Lustre mounted without `flock`."""
 
@@ -114,12 +110,12 @@ def refuse_other_data(cfg: RunConfig, *, force: bool) -> list[Change]:
 def changed_keys(cfg: RunConfig) -> list[Change]:
     """List the keys with which the stages of a run folder ran and that now differ; resources change no result."""
     stored = stored_config(cfg)
-    if stored is None:
-        return []
-    old, new = (
-        {key: flat for name in _sections(c) for key, flat in leaves(plain(getattr(c, name)), name)}
-        for c in (stored, cfg)
-    )
+    return [] if stored is None else differing(stored, cfg)
+
+
+def differing(one: RunConfig, other: RunConfig) -> list[Change]:
+    """List the keys of two configurations that differ in what they make."""
+    old, new = (flat_part(cfg, _sections(cfg)) for cfg in (one, other))
     return differences(old, new)
 
 
@@ -135,18 +131,23 @@ def _of_data(changes: Sequence[Change]) -> list[Change]:
 def record_forced(cfg: RunConfig, changes: Sequence[Change]) -> None:
     """Add to forced.json what of the data and the split is changed, which only --force allows."""
     if changes := _of_data(changes):
-        path = cfg.folder / "forced.json"
+        path = RunPaths(cfg.folder).forced
         before = read_json(path) if path.exists() else []
         write_json(path, [*before, *({"key": key, "was": was, "is": now} for key, was, now in changes)])
 
 
 def stored_config(cfg: RunConfig) -> RunConfig | None:
     """Read what the stages of a run folder ran with; None where none has begun."""
-    path = RunPaths(cfg.folder).config
-    if not path.exists() or not _has_begun(cfg.folder):
+    if not RunPaths(cfg.folder).config.exists() or not _has_begun(cfg.folder):
         return None
+    return read_config(cfg.folder)
+
+
+def read_config(folder: Path) -> RunConfig:
+    """Read config.yaml of a run folder; keys that are newer than the folder have their defaults."""
+    path = RunPaths(folder).config
     try:
-        return from_yaml(path)  # keys that are newer than the folder have their defaults
+        return from_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, UserError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be read by this version ({reason}); use another --name") from error
@@ -155,17 +156,3 @@ def stored_config(cfg: RunConfig) -> RunConfig | None:
 def _has_begun(folder: Path) -> bool:
     """Tell whether a stage has left its record; a launch links folders of stages."""
     return any({DONE, STARTED} & set(names) for _, _, names in os.walk(folder, followlinks=True))
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
-    """List the keys of two flat mappings that differ."""
-    return [(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-
-
-def leaves(value: Value, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Walk through nested mappings: dotted key, value."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from leaves(item, f"{prefix}.{key}")
-    else:
-        yield prefix, value

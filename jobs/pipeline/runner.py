@@ -13,49 +13,47 @@ from jobs.cluster.resources import uses_gpu
 from jobs.config.run import RunConfig
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.run_folder import write_config
-from jobs.pipeline.stages.stage_maker import Task
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.base import Run, Stage
 from shards.errors import UserError
 
 
-def run_plan(
-    cfg: RunConfig, stages: Stages, plan: Plan, code_version: str, kinds: Collection[str] | None = None
-) -> int:
+def run_plan(run: Run, plan: Plan, code_version: str, kinds: Collection[str] | None = None, *, write: bool) -> int:
     """Run what is not done, of the given kinds only where given; return how many stages ran.
 
-    A command for single stages leaves out those whose inputs are not there yet, and refuses when that is all of them.
+    write: keep config.yaml true; only commands that may change what a run is made with do so. A command for single
+    stages leaves out those whose inputs are not there yet, and refuses when that is all of them.
     """
     ran, ready, lacking = 0, 0, ""
     for group in plan:
-        wanted = [task for task in group if kinds is None or task.stage.kind in kinds]
-        missing = [str(path) for task in wanted for path in task.stage.missing()]
+        wanted = [stage for stage in group if kinds is None or stage.kind in kinds]
+        missing = [str(path) for stage in wanted for path in stage.identity.missing()]
         if missing:
-            for task in wanted:
-                task.explain()
+            for stage in wanted:
+                stage.explain()
             lacking = lacking or f"{wanted[0].name}: needs {missing[0]}, which is not there"
             if kinds is None:
                 raise UserError(lacking + "; is the path right?")
             continue
         ready += len(wanted)
-        todo = [task for task in wanted if not is_done(task.stage)]
-        if todo and preempt.requested(stages.paths.root):
+        todo = [stage for stage in wanted if not is_done(stage.identity)]
+        if todo and preempt.requested(run.paths.root):
             raise Preempted
-        if todo:
-            write_config(cfg)
-        _run_group(cfg, stages, todo, code_version)
+        if todo and write:
+            write_config(run.cfg)
+        _run_group(run, todo, code_version)
         ran += len(todo)
     if not ready and lacking:
         raise UserError(lacking + "; run the stage before it first, or `finepseudo run` for all")
     return ran
 
 
-def _run_group(cfg: RunConfig, stages: Stages, tasks: Sequence[Task], code_version: str) -> None:
-    if len(tasks) < 2 or not side_by_side(cfg, len(tasks)):
-        for task in tasks:
-            _run_task(stages, task, code_version)
+def _run_group(run: Run, stages: Sequence[Stage], code_version: str) -> None:
+    if len(stages) < 2 or not side_by_side(run.cfg, len(stages)):
+        for stage in stages:
+            _run_stage(run, stage, code_version)
         return
-    with ThreadPoolExecutor(len(tasks)) as pool:
-        futures = [pool.submit(_run_task, stages, task, code_version) for task in tasks]
+    with ThreadPoolExecutor(len(stages)) as pool:
+        futures = [pool.submit(_run_stage, run, stage, code_version) for stage in stages]
     errors = [error for future in futures if (error := future.exception())]
     if errors:  # a stop request of one is one of all; anything else is the news
         raise next((error for error in errors if not isinstance(error, Preempted)), errors[0])
@@ -73,13 +71,14 @@ def side_by_side(cfg: RunConfig, count: int) -> bool:
     return gpus and count * cfg.resources.workers * cfg.resources.cpus_per_worker <= have.get("CPU", 0)
 
 
-def _run_task(stages: Stages, task: Task, code_version: str) -> None:
-    resuming = begin(task.stage)
-    if not resuming and task.tags:
-        stages.reporter.forget(task.tags)
-    stages.reporter.say(f"{task.name}: {'goes on' if resuming else 'starts'} ({task.stage.kind})")
+def _run_stage(run: Run, stage: Stage, code_version: str) -> None:
+    identity, say = stage.identity, run.reporter.say
+    resuming = begin(identity)
+    if not resuming and stage.tags:
+        run.reporter.forget(stage.tags)
+    say(f"{stage.name}: {'goes on' if resuming else 'starts'} ({stage.kind})")
     started = time.perf_counter()
-    task.action()
+    stage.run()
     wall = time.perf_counter() - started
-    finish(task.stage, wall_s=wall, code_version=code_version)
-    stages.reporter.say(f"{task.name}: done in {wall:.1f} s")
+    finish(identity, wall_s=wall, code_version=code_version)
+    say(f"{stage.name}: done in {wall:.1f} s")

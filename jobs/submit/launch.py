@@ -25,13 +25,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finepseudo.run_folder.done import is_done
 from finepseudo.run_folder.files import write_json, write_text
 from jobs.cluster.preempt import EXIT_CODE
 from jobs.cluster.restarts import ATTEMPT, too_many
 from jobs.config.run import RunConfig
+from jobs.pipeline.plan import make_plan, unfinished
 from jobs.pipeline.run_folder import refuse_other_data
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter, Tail
 from shards.errors import UserError
 
@@ -76,8 +76,8 @@ class Step:
         """Tell whether the results are there and match the configuration."""
         if not self.cfg.folder.exists():
             return False
-        stages = Stages(self.cfg, Reporter(self.cfg.folder, tensorboard=False))
-        return is_done((stages.data() if self.kind == "data" else stages.report()).stage)
+        plan = make_plan(Run(self.cfg, Reporter(self.cfg.folder, tensorboard=False)))
+        return not unfinished(plan, {self.kind})
 
 
 def make_steps(

@@ -12,7 +12,7 @@ import yaml
 
 from finepseudo.run_folder.files import sha256_json
 from jobs.config.build import build, merge, plain, set_dotted
-from jobs.config.run import RunConfig, part
+from jobs.config.run import RunConfig, flat_part
 from shards.errors import UserError
 from shards.settings import BadSetting, Settings, needed, setting
 
@@ -66,7 +66,7 @@ def read_space(path: Path) -> SpaceConfig:
 
 def sweep_folder(cfg: RunConfig, path: Path, space: SpaceConfig) -> Path:
     """Name the folder of a sweep by what it searches and from where: another space is another sweep."""
-    parts = part(cfg, "data", "split", "frame_encoder", "frame_input", "pretrain", "frame_stage", "seeds")
+    parts = flat_part(cfg, ("data", "split", "frame_encoder", "frame_input", "pretrain", "frame_stage", "seeds"))
     searched = {name: value for name, value in plain(space).items() if name != "concurrent"}  # it changes speed alone
     return cfg.folder / "tune" / f"{path.stem}-{sha256_json([searched, parts])[:8]}"
 

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from finepseudo.methods.base import LABELLED
 from finepseudo.run_folder.files import read_json, sha256_json, write_json
-from finepseudo.run_folder.layout import RunPaths
+from finepseudo.run_folder.layout import CHECKPOINTS, LOG, WEIGHTS, RunPaths
 from finepseudo.training.checkpoint import checkpoint_steps
 from jobs.config.run import RunConfig
 from jobs.pipeline.run_folder import opened_lock
@@ -25,8 +26,9 @@ from jobs.progress import Tail
 from jobs.tune.space import SpaceConfig, with_values
 from jobs.workers import models
 from jobs.workers.pair_probe import PairProbe
+from jobs.workers.streams import StreamJob
 from jobs.workers.train import TrainJob, fit
-from jobs.workers.train_loop import CHECKPOINTS, LOG, WEIGHTS, LoopJob, seed_of, total_steps
+from jobs.workers.train_loop import LoopJob, seed_of, total_steps
 from shards.errors import UserError
 from shards.read.order import batches_per_epoch
 from shards.splits.label_split import read_split
@@ -61,7 +63,7 @@ def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
     steps = total_steps(stage.train, batches_per_epoch(items, stage.order))
     every = max(1, math.ceil(steps / space.reports))
     probe = PairProbe(cfg=cfg, shards=paths.shards.resolve(), labelled=labelled, held=frozenset(held))
-    tags = {"seed": seed, "strategy": None, "round": 0, "stage": f"tune-{folder.name}"}
+    tags = {"seed": seed, "method": None, "round": 0, "stage": f"tune-{folder.name}"}
     loop = LoopJob(
         run=paths.root.resolve(),
         folder=folder,
@@ -72,12 +74,11 @@ def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
         probe=probe,
         probe_every=every,
     )
-    weights = (paths.seed(seed) / "pretrain" / WEIGHTS).resolve()
+    weights = (paths.pretrain(seed) / WEIGHTS).resolve()
     return TrainJob(
         loop=loop,
         shards=paths.shards.resolve(),
-        items=items,
-        reader=cfg.reader(cfg.frame_input, stage.order),
+        streams=(StreamJob(name=LABELLED, items=items, reader=cfg.reader(cfg.frame_input, stage.order)),),
         objective=partial(models.alignability, cfg, seed, weights),
         threads=cfg.resources.threads,
         deterministic=cfg.deterministic,

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.files import write_text
 from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
@@ -33,7 +34,7 @@ from jobs.pipeline.plan import Plan, make_plan, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from jobs.tune.space import SpaceConfig, first_value, read_space, sweep_folder, to_space, with_values
 from jobs.tune.trials import METRIC, end_trial, result_of, run_trial, tidy, trial_folder
@@ -48,7 +49,8 @@ def read_sweep(cfg: RunConfig, path: Path) -> tuple[RunConfig, SpaceConfig]:
     """Read a space file for a run; `UserError` for keys and values that the run does not take."""
     space = read_space(path)
     with_values(cfg, {key: first_value(value) for key, value in space.space.items()})
-    return replace(cfg, seeds=cfg.seeds[:1], strategies=("collaborative",)), space
+    aligning = tuple(name for name, method in METHODS.items() if method.aligns)[-1:]
+    return replace(cfg, seeds=cfg.seeds[:1], methods=aligning), space
 
 
 def dry_run(cfg: RunConfig, path: Path) -> int:
@@ -56,7 +58,7 @@ def dry_run(cfg: RunConfig, path: Path) -> int:
     cfg, space = read_sweep(cfg, path)
     folder = sweep_folder(cfg, path, space)
     with Reporter(cfg.folder, tensorboard=False) as reporter:
-        base = [task.name for task in unfinished(make_plan(cfg, Stages(cfg, reporter)), BASE_KINDS)]
+        base = [stage.name for stage in unfinished(make_plan(Run(cfg, reporter)), BASE_KINDS)]
     there = len(list((folder / "trials").glob("*/ended.json")))
     at_once = "as many at a time as the cluster holds" if space.concurrent is None else f"{space.concurrent} at a time"
     lines = [
@@ -75,24 +77,24 @@ def tune(cfg: RunConfig, path: Path, *, force: bool = False) -> int:
     cfg, space = read_sweep(cfg, path)
     with locked(cfg.folder), Reporter(cfg.folder) as reporter:
         forced = refuse_other_data(cfg, force=force)
-        stages = Stages(cfg, reporter)
-        plan = make_plan(cfg, stages)
+        run = Run(cfg, reporter)
+        plan = make_plan(run)
         base = plan if unfinished(plan, BASE_KINDS) else []
         if base:
             record_forced(cfg, forced)
-        return _tune(cfg, stages, base, sweep_folder(cfg, path, space), space)
+        return _tune(run, base, sweep_folder(cfg, path, space), space)
 
 
-def _tune(cfg: RunConfig, stages: Stages, base: Plan, folder: Path, space: SpaceConfig) -> int:
-    """Make what is missing of the base run, then search."""
-    reporter = stages.reporter
+def _tune(run: Run, base: Plan, folder: Path, space: SpaceConfig) -> int:
+    """Make what is missing of the base run, then search; a run that is there keeps its config.yaml."""
+    cfg, reporter = run.cfg, run.reporter
     with ray_session(dashboard=True):
         preempt.clear(cfg.folder)
         preempt.install(cfg.folder)
         if base:
             version = source_version()
             write_environment(cfg, version)
-            run_plan(cfg, stages, base, version, BASE_KINDS)
+            run_plan(run, base, version, BASE_KINDS, write=not run.paths.config.exists())
         reporter.say(f"sweep: {space.trials()} trials in {folder}")
         rows = _search(cfg, space, folder)
         write_results(folder / "results.csv", rows, list(space.space))

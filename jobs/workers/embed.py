@@ -15,7 +15,6 @@ from torch import Tensor
 from finepseudo.encoders.frame_encoder import FrameEncoder
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
-from jobs.config.sections import InputConfig
 from jobs.progress import Count
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_action_encoder, trained_frame_encoder
@@ -23,6 +22,7 @@ from jobs.workers.part_files import chunks, write_part
 from jobs.workers.train import prepare_torch
 from jobs.workers.train_loop import seed_of
 from shards.read.augment import recode
+from shards.read.config import ViewConfig
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbedJob:
-    """What every actor is told. `frame_weights` None leaves f_A out."""
+    """What every actor is told. `frame_weights` None leaves f_A out; `prefix`: where f_E is in its weights."""
 
     cfg: RunConfig
     run: Path
@@ -51,10 +51,11 @@ class EmbedJob:
     n_classes: int
     seed: int
     action_weights: Path
+    prefix: str = "encoder."
     frame_weights: Path | None
 
 
-def evaluation_reader(cfg: RunConfig, shards: Path, inputs: InputConfig, device: torch.device) -> ClipReader:
+def evaluation_reader(cfg: RunConfig, shards: Path, inputs: ViewConfig, device: torch.device) -> ClipReader:
     """Make a reader that is asked for clips by key."""
     manifest, reading = Manifest.open(shards, cfg.reading.cache), cfg.reader(inputs)
     if device.type == "cpu" and reading.decode == "dali-gpu":  # a driver without a GPU looks at a few clips itself
@@ -62,7 +63,7 @@ def evaluation_reader(cfg: RunConfig, shards: Path, inputs: InputConfig, device:
     return ClipReader(manifest, ItemTable.unlabelled(manifest.keys), reading, seed=0, device=device)
 
 
-def same_pictures(one: InputConfig, other: InputConfig) -> bool:
+def same_pictures(one: ViewConfig, other: ViewConfig) -> bool:
     """Tell whether two encoders see the same frames and crops of a clip, so that one decoding serves both."""
     a, b = one.augment, other.augment
     return one.sampling == other.sampling and (a.size, a.crops) == (b.size, b.crops)
@@ -76,7 +77,7 @@ class Embedder:
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
         cfg = job.cfg
-        self.action = trained_action_encoder(cfg, job.action_weights, job.n_classes).to(self.device)
+        self.action = trained_action_encoder(cfg, job.action_weights, job.n_classes, job.prefix).to(self.device)
         self.action_reader = evaluation_reader(cfg, job.shards, cfg.action_input, self.device)
         self.frame = None
         if job.frame_weights is not None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from finepseudo.evaluation.metrics import classification_metrics
 from finepseudo.run_folder.files import write_json, write_table
+from finepseudo.run_folder.layout import METRICS, PREDICTIONS
 from finepseudo.soft_dtw import soft_alignment, soft_dtw_pairwise
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
@@ -36,7 +37,7 @@ PARTS = "parts"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateJob:
-    """What every actor is told."""
+    """What every actor is told; `prefix`: where f_E is in its weights."""
 
     cfg: RunConfig
     run: Path
@@ -44,6 +45,7 @@ class EvaluateJob:
     shards: Path
     n_classes: int
     action_weights: Path
+    prefix: str = "encoder."
 
 
 class Tester:
@@ -53,7 +55,7 @@ class Tester:
         """Load the encoder."""
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
-        self.encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes).to(self.device)
+        self.encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes, job.prefix).to(self.device)
         self.reader = evaluation_reader(job.cfg, job.shards, job.cfg.test_input(), self.device)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -106,10 +108,10 @@ def evaluate(
     table = read_parts(parts(folder), PART.names)
     truth = pa.array([labels[key] for key in table["key"].to_pylist()], pa.int32())
     table = table.add_column(1, "label", truth)
-    write_table(job.folder / "predictions.parquet", table)
+    write_table(job.folder / PREDICTIONS, table)
     metrics = classification_metrics(table["key"].to_pylist(), table["label"].to_pylist(), matrix(table["p"]), classes)
     metrics = {**about, **metrics}
-    write_json(job.folder / "metrics.json", metrics)
+    write_json(job.folder / METRICS, metrics)
     shutil.rmtree(folder)
     return metrics
 

@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finepseudo.evaluation.metrics import pseudo_label_metrics
-from finepseudo.methods.config import PseudoLabelConfig
-from finepseudo.methods.pseudo_labels import label_pool
+from finepseudo.methods.base import AnyMethod, MethodConfig
+from finepseudo.methods.labelling import label_pool
+from finepseudo.methods.table import METHODS, REFERENCE
 from finepseudo.run_folder.files import write_json, write_table
+from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
 from jobs.workers.part_files import matrix, parts, read_parts
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError
@@ -46,13 +48,13 @@ def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Mani
     return usable
 
 
-def check_pool(split: LabelSplit, strategies: Sequence[str]) -> None:
-    """Raise UserError when strategies that label a pool have none; `supervised` needs none."""
-    labelling = [strategy for strategy in strategies if strategy != "supervised"]
-    if labelling and not split.keys("unlabelled"):
+def check_pool(split: LabelSplit, methods: Sequence[str]) -> None:
+    """Raise UserError when methods that need unlabelled clips have none."""
+    needy = [name for name in methods if METHODS[name].pool]
+    if needy and not split.keys("unlabelled"):
         raise UserError(
-            f"split: no clip is left unlabelled, and {', '.join(labelling)} label such clips; lower split.ratio, or "
-            "set strategies=[supervised] to train on all labels"
+            f"split: no clip is left unlabelled, and {', '.join(needy)} need such clips; lower split.ratio, or set "
+            f"methods=[{REFERENCE}] to train on all labels"
         )
 
 
@@ -67,7 +69,8 @@ def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
 
 
 def label_pool_of(
-    cfg: PseudoLabelConfig,
+    method: AnyMethod,
+    cfg: MethodConfig,
     folder: Path,
     *,
     embeddings: Path,
@@ -76,12 +79,13 @@ def label_pool_of(
     truth: Mapping[str, int],
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """Write pseudo_labels.parquet and pseudo_metrics.json of one strategy; return the metrics."""
+    """Write pseudo_labels.parquet and pseudo_metrics.json of one method; return the metrics."""
     table = read_parts(parts(embeddings), ["key", "p_E", "uncertainty", "valid"])
     table = table.filter(pc.is_in(table["key"], pa.array(sorted(pool), pa.string())))
     keys = table["key"].to_pylist()
     given = None if scores is None else _scores_of(scores, keys, len(classes))
     labelled = label_pool(
+        method,
         cfg,
         keys,
         given,
@@ -89,9 +93,9 @@ def label_pool_of(
         table["uncertainty"].to_numpy(),
         table["valid"].to_numpy(),
     )
-    write_table(folder / "pseudo_labels.parquet", labelled)
+    write_table(folder / PSEUDO_LABELS, labelled)
     metrics = pseudo_label_metrics(labelled, truth, classes)
-    write_json(folder / "pseudo_metrics.json", metrics)
+    write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
 
 

@@ -6,29 +6,31 @@ of their arguments and of the seed, so every worker starts from the same tensors
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.encoders.action_encoder import ActionEncoder, build_action_encoder
 from finepseudo.encoders.frame_encoder import FrameEncoder, build_frame_encoder
+from finepseudo.methods.base import Setting, TrainAction
+from finepseudo.methods.table import METHODS, settings
 from finepseudo.training.checkpoint import load_weights
-from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective
+from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective, Objective
 from jobs.config.run import RunConfig
 from jobs.workers.train_loop import seed_of
 
 
-def gitdl(cfg: RunConfig, seed: int) -> nn.Module:
+def gitdl(cfg: RunConfig, seed: int) -> Objective:
     """f_A from its start, for GITDL."""
     torch.manual_seed(seed_of(seed, "frame_encoder", "start"))
     return GitdlObjective(build_frame_encoder(cfg.frame_encoder), cfg.pretrain.loss)
 
 
-def alignability(cfg: RunConfig, seed: int, weights: Path) -> nn.Module:
-    """f_A and f_S for metric learning; f_S starts anew after GITDL, which does not train it, and goes on otherwise."""
+def alignability(cfg: RunConfig, seed: int, weights: Path) -> Objective:
+    """f_A and f_S for metric learning; f_S starts afresh after GITDL, else goes on."""
     torch.manual_seed(seed_of(seed, "scorer", "start"))
     encoder, scorer = _bare_frame_encoder(cfg), AlignabilityScorer(cfg.frame_stage.scorer)
     tensors = load_weights(weights)
@@ -40,15 +42,54 @@ def alignability(cfg: RunConfig, seed: int, weights: Path) -> nn.Module:
     return AlignabilityObjective(encoder, scorer, cfg.frame_stage.loss)
 
 
-def cross_entropy(cfg: RunConfig, seed: int, n_classes: int, weights: Path | None) -> nn.Module:
-    """f_E from its start, or from the weights of the round before."""
-    torch.manual_seed(seed_of(seed, "action_encoder", "start"))
-    if weights is None:
-        encoder = build_action_encoder(cfg.action_encoder, n_classes)
-    else:
-        encoder = _bare_action_encoder(cfg, n_classes)
-        encoder.load_state_dict(load_weights(weights, "encoder."))
-    return CrossEntropyObjective(encoder, cfg.action_stage.loss)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionTraining:
+    """What a worker is told of one training of f_E; method None is round 0. See `finepseudo.methods.base`."""
+
+    request: TrainAction
+    method: str | None
+    seed: int
+    n_classes: int
+    steps: int
+    # weights that it goes on from; None = the encoder's own start
+    start: Path | None
+    labels: Path | None
+    reads: tuple[Path, ...]
+
+
+def action_objective(cfg: RunConfig, spec: ActionTraining) -> Objective:
+    """f_E in the objective of its method, or in plain cross-entropy."""
+    torch.manual_seed(seed_of(spec.seed, "action_encoder", "start"))
+    method = METHODS[spec.method] if spec.method else None
+    encoder = _started_action_encoder(cfg, spec)
+    if method is None or method.objective is None or spec.request.plain:
+        return CrossEntropyObjective(encoder, cfg.action_stage.loss)
+    setting = Setting(
+        request=spec.request,
+        encoder=encoder,
+        fresh=partial(build_action_encoder, cfg.action_encoder, spec.n_classes),
+        loss=cfg.action_stage.loss,
+        n_classes=spec.n_classes,
+        steps=spec.steps,
+        seed=spec.seed,
+        labels=spec.labels,
+        weights=spec.reads,
+    )
+    objective: Objective = method.objective(settings(cfg.method, method.name), setting)
+    return objective
+
+
+def _started_action_encoder(cfg: RunConfig, spec: ActionTraining) -> ActionEncoder:
+    if spec.start is None:
+        return build_action_encoder(cfg.action_encoder, spec.n_classes)
+    encoder = _bare_action_encoder(cfg, spec.n_classes)
+    encoder.load_state_dict(load_weights(spec.start, "encoder."))
+    return encoder
+
+
+def prefix_of(tested: str) -> str:
+    """Name the tensors of the encoder that a method tests in a file of weights."""
+    return "teacher." if tested == "teacher" else "encoder."
 
 
 def trained_frame_encoder(cfg: RunConfig, weights: Path) -> FrameEncoder:
@@ -65,10 +106,10 @@ def trained_scorer(cfg: RunConfig, weights: Path) -> AlignabilityScorer:
     return scorer.eval()
 
 
-def trained_action_encoder(cfg: RunConfig, weights: Path, n_classes: int) -> ActionEncoder:
-    """f_E as trained, in evaluation mode."""
+def trained_action_encoder(cfg: RunConfig, weights: Path, n_classes: int, prefix: str = "encoder.") -> ActionEncoder:
+    """f_E as trained, in evaluation mode; `prefix_of` gives another prefix for a method that tests its teacher."""
     encoder = _bare_action_encoder(cfg, n_classes)
-    encoder.load_state_dict(load_weights(weights, "encoder."))
+    encoder.load_state_dict(load_weights(weights, prefix))
     return encoder.eval()
 
 

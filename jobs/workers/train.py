@@ -17,18 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
+from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, WEIGHTS
 from finepseudo.training.checkpoint import drop_damaged
+from finepseudo.training.objectives import Objective
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import check_room, uses_gpu
 from jobs.config.sections import ResourcesConfig
-from jobs.workers.train_loop import CHECKPOINTS, FAILURE, WEIGHTS, Loop, LoopJob, Outcome, any_rank, fail
+from jobs.workers.streams import StreamJob, open_streams
+from jobs.workers.train_loop import Loop, LoopJob, Outcome, any_rank, fail
 from shards.errors import UserError
-from shards.read.config import ReaderConfig
-from shards.read.reader import ClipReader
-from shards.storage.manifest import Manifest
-from shards.types import ItemTable
 
 _REFUSED = f"{UserError.__module__}.{UserError.__qualname__}: "  # how the last line of a worker's trace begins
 
@@ -39,10 +37,10 @@ class TrainJob:
 
     loop: LoopJob
     shards: Path
-    items: ItemTable
-    reader: ReaderConfig
+    # what is read at every step, the leading stream first
+    streams: tuple[StreamJob, ...]
     # makes the objective; the same on every rank
-    objective: Callable[[], nn.Module]
+    objective: Callable[[], Objective]
     threads: int
     deterministic: bool
 
@@ -61,8 +59,7 @@ def train_rank(job: TrainJob, rank: int, world: int, device: torch.device) -> Ou
     prepare_torch(job.threads, job.deterministic)
     loop, problem = None, ""
     try:
-        manifest = Manifest.open(job.shards, job.reader.cache, scattered=not job.reader.order.shard_window)
-        reader = ClipReader(manifest, job.items, job.reader, seed=job.loop.seed, rank=rank, world=world, device=device)
+        reader = open_streams(job.streams, job.shards, seed=job.loop.seed, rank=rank, world=world, device=device)
         loop = (job.objective(), reader)
     except UserError as error:
         problem = str(error)

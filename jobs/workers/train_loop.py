@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,7 +22,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.run_folder.files import json_lines, write_text
+from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, WEIGHTS
 from finepseudo.training.checkpoint import checkpoint_steps, load_state, save_state, save_weights
+from finepseudo.training.objectives import Objective
 from finepseudo.training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from jobs.cluster import preempt
 from jobs.config.training import TrainConfig
@@ -29,16 +32,11 @@ from shards.errors import UserError
 from shards.files import append_line
 from shards.types import ClipBatch
 
-WEIGHTS = "weights.safetensors"
-CHECKPOINTS = "checkpoints"
-LOG = "metrics.jsonl"
-FAILURE = "failure.txt"
-
 Outcome = Literal["done", "preempted", "failed"]
 
 
 class Reader(Protocol):
-    """What the loop needs of a clip reader."""
+    """What the loop needs of what it reads: see `jobs.workers.streams`."""
 
     @property
     def bad(self) -> Mapping[str, int]:
@@ -47,11 +45,11 @@ class Reader(Protocol):
 
     @property
     def batches_per_epoch(self) -> int:
-        """Global batches in one pass."""
+        """Global batches in one pass of the leading stream."""
         ...
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[ClipBatch]:
-        """This rank's slice of each global batch from `start` on."""
+    def batches(self, step: int) -> Generator[dict[str, ClipBatch], None, None]:
+        """This rank's part of the batches of step `step` and of all later ones, by stream, without end."""
         ...
 
 
@@ -122,7 +120,7 @@ def any_rank(flags: Sequence[bool], device: torch.device) -> list[bool]:
 class Loop:
     """Trains `objective` on this rank's batches from the newest checkpoint to the last step."""
 
-    def __init__(self, job: LoopJob, objective: nn.Module, reader: Reader, *, device: torch.device) -> None:
+    def __init__(self, job: LoopJob, objective: Objective, reader: Reader, *, device: torch.device) -> None:
         """Wrap the objective in DDP where several ranks take part and load the newest checkpoint."""
         self.job, self.reader, self.device = job, reader, device
         self.world = dist.get_world_size() if dist.is_initialized() else 1
@@ -140,10 +138,8 @@ class Loop:
         """Train to the end, to a stop request or to a failure all ranks agree on."""
         self.objective.train()
         self._trim_log()
-        outcome: Outcome = "done"
-        while self.step < self.total and outcome == "done":
-            epoch, start = divmod(self.step, self.reader.batches_per_epoch)
-            outcome = self._epoch(self.reader.epoch(epoch, start))
+        with closing(self.reader.batches(self.step)) as batches:
+            outcome = self._steps(batches)
         if outcome == "done" and self.rank == 0:
             save_weights(self.job.folder / WEIGHTS, self.objective.state_dict(), {"stage": self.job.stage})
         if self.world > 1:
@@ -153,34 +149,32 @@ class Loop:
             self.model = self.objective
         return outcome
 
-    def _epoch(self, batches: Iterator[ClipBatch]) -> Outcome:
+    def _steps(self, batches: Iterator[dict[str, ClipBatch]]) -> Outcome:
         while self.step < self.total:
             before = time.perf_counter()
             batch, problem = self._next(batches)
             waited = time.perf_counter() - before
             stop = self.rank == 0 and preempt.requested(self.job.run)
-            failed, stopped, ended = any_rank([bool(problem), stop, batch is None and not problem], self.device)
+            failed, stopped = any_rank([bool(problem), stop], self.device)
             if failed:
                 return fail(self.job, problem)
             if stopped:
                 self._save()
                 return "preempted"
-            if ended or batch is None:
-                return "done"
             if problem := self._train_step(batch, waited):
                 return fail(self.job, problem)
             self._after_step()
         return "done"
 
-    def _next(self, batches: Iterator[ClipBatch]) -> tuple[ClipBatch | None, str]:
-        """Fetch a batch; what goes wrong is told to the other ranks before any of them waits for this one."""
+    def _next(self, batches: Iterator[dict[str, ClipBatch]]) -> tuple[dict[str, ClipBatch], str]:
+        """Fetch the batches of a step; what goes wrong is told to the other ranks before any waits for this one."""
         try:
-            batch = next(batches, None)
+            batch = next(batches)
         except UserError as error:
-            return None, str(error)
-        return (batch.to(self.device) if batch is not None else None), ""
+            return {}, str(error)
+        return {name: part.to(self.device) for name, part in batch.items()}, ""
 
-    def _train_step(self, batch: ClipBatch, waited: float) -> str:
+    def _train_step(self, batch: dict[str, ClipBatch], waited: float) -> str:
         cfg, job = self.job.train.optim, self.job
         torch.manual_seed(seed_of(job.seed, self.step, self.rank))
         done, total = job.part * self.total + self.step, job.parts * self.total
@@ -198,7 +192,9 @@ class Loop:
             )
         self.optimiser.step()
         self.step += 1
-        self.window.add(waited, len(batch.keys) * self.world, {**output.metrics, "train/grad_norm": norm})
+        self.objective.after_step(self.step, self.total)
+        clips = sum(len(part.keys) for part in batch.values())
+        self.window.add(waited, clips * self.world, {**output.metrics, "train/grad_norm": norm})
         return ""
 
     def _after_step(self) -> None:

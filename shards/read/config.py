@@ -226,6 +226,14 @@ class OrderConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ViewConfig(Settings):
+    """What is seen of a clip: which frames, and what happens to them."""
+
+    sampling: SamplingConfig = section(SamplingConfig, "which frames")
+    augment: AugmentConfig = section(AugmentConfig, "crop, flip, colour, normalisation")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReaderConfig(Settings):
     """Everything about reading one stream of clips."""
 

@@ -11,7 +11,7 @@ from shards.errors import UserError
 
 
 def line(step: int, loss: float = 1.0) -> dict[str, object]:
-    tags = {"seed": 0, "strategy": None, "round": 0, "stage": "pretrain"}
+    tags = {"seed": 0, "method": None, "round": 0, "stage": "pretrain"}
     return {**tags, "step": step, "steps": 3, "train/loss": loss, "data/wait_fraction": 0.25}
 
 

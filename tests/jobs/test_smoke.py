@@ -18,7 +18,8 @@ from finepseudo.run_folder.done import is_done
 from finepseudo.training.checkpoint import load_weights
 from jobs.cli.main import main
 from jobs.config.recipes import load
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.plan import make_plan
+from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from jobs.workers.embed import SCHEMA as EMBEDDINGS
 from shards.annotations.base import Annotations, read_clips, write_clips
@@ -28,10 +29,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 RESULTS = (
-    "seed-0/collaborative/round-00/pseudo_labels.parquet",
-    "seed-0/collaborative/round-01/pseudo_labels.parquet",
-    "seed-0/collaborative/round-01/action_encoder/weights.safetensors",
-    "seed-0/collaborative/round-01/frame_encoder/weights.safetensors",
+    "seed-0/finepseudo/round-00/pseudo_labels.parquet",
+    "seed-0/finepseudo/round-01/pseudo_labels.parquet",
+    "seed-0/finepseudo/round-01/action_encoder/weights.safetensors",
+    "seed-0/finepseudo/round-01/frame_encoder/weights.safetensors",
     "seed-0/supervised/evaluation/predictions.parquet",
 )
 
@@ -61,19 +62,19 @@ def test_every_file_of_a_run_is_there_and_fits_together(whole):
     scored = table_of(whole / "seed-0/round-00/scores")
     assert scored["key"].to_pylist() == split.keys("unlabelled")
     for number in (0, 1):
-        labels = pq.read_table(whole / f"seed-0/collaborative/round-{number:02d}/pseudo_labels.parquet")
+        labels = pq.read_table(whole / f"seed-0/finepseudo/round-{number:02d}/pseudo_labels.parquet")
         assert labels["key"].to_pylist() == split.keys("unlabelled")
         p = np.array(labels["p"].to_pylist())
         assert (labels["label"].to_numpy() == p.argmax(1)).all()
-    for strategy in ("supervised", "collaborative"):
-        metrics = json.loads((whole / f"seed-0/{strategy}/evaluation/metrics.json").read_text())
+    for method in ("supervised", "finepseudo"):
+        metrics = json.loads((whole / f"seed-0/{method}/evaluation/metrics.json").read_text())
         assert metrics["n"] == len(split.keys("test")) == sum(map(sum, metrics["confusion"]))
         assert metrics["n_invalid"] == 0
-        predictions = pq.read_table(whole / f"seed-0/{strategy}/evaluation/predictions.parquet")
+        predictions = pq.read_table(whole / f"seed-0/{method}/evaluation/predictions.parquet")
         assert predictions["key"].to_pylist() == split.keys("test")
         right = (predictions["label"].to_numpy() == predictions["prediction"].to_numpy()).mean()
         assert metrics["top1"] == pytest.approx(right)
-    with np.load(whole / "seed-0/collaborative/evaluation/examples.npz") as examples:
+    with np.load(whole / "seed-0/finepseudo/evaluation/examples.npz") as examples:
         assert examples["same_cost"].shape == examples["different_alignment"].shape == (16, 16)
         assert examples["same_frames_u"].shape == (16, 40, 40, 3)
     assert "<html" in (whole / "report.html").read_text()
@@ -85,7 +86,7 @@ def test_the_log_has_every_curve_once(whole):
     names = {name for line in written for name in line}
     assert {"train/loss", "train/lr", "data/wait_fraction", "align/pairs_per_s", "align/score_monotone"} <= names
     assert {"pseudo/accepted", "eval/top1"} <= names
-    marks = [(line.get("strategy"), line.get("round"), line["stage"], line["step"], tuple(line)) for line in written]
+    marks = [(line.get("method"), line.get("round"), line["stage"], line["step"], tuple(line)) for line in written]
     assert len(set(marks)) == len(marks)
 
 
@@ -111,6 +112,23 @@ def test_one_actor_and_two_make_the_same_tables(whole, tmp_path):
             assert pq.read_table(part).equals(pq.read_table(copy / "seed-0/round-00" / name / part.name))
 
 
+def test_one_video_is_predicted_by_a_run_of_any_method(whole, tmp_path, capsys):
+    """With f_A and without: a run whose only method is `supervised` has no embeddings."""
+    video = next((whole / "data" / "videos").rglob("*.mp4"))
+    line = ["predict", str(video), "--name", "smoke"]
+    assert main([*line, f"out={whole.parent}"]) == 0
+    assert "best-aligned labelled clips" in capsys.readouterr().out
+    copy = tmp_path / "smoke"
+    gone = shutil.ignore_patterns("embeddings", "scores", "frame_encoder", "pretrain", "finepseudo")
+    shutil.copytree(whole, copy, ignore=gone)
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("- finepseudo\n", ""))
+    assert main([*line, f"out={tmp_path}"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "most likely classes"
+    assert len(said) == 5
+
+
 def test_labels_of_unlabelled_clips_reach_no_training(whole, tmp_path):
     """Garbage in the clip table behind the split changes no weight and no pseudo-label."""
     copy = tmp_path / "smoke"
@@ -124,10 +142,10 @@ def test_labels_of_unlabelled_clips_reach_no_training(whole, tmp_path):
     write_clips(copy / "data/clips.parquet", garbage)
     shutil.rmtree(copy / "seed-0/round-00/action_encoder")
     cfg = load("smoke", [f"out={tmp_path}"])
-    stages = Stages(cfg, Reporter(cfg.folder, tensorboard=False))
-    task = stages.action_encoder(0, None, 0)
-    assert not is_done(task.stage)
-    task.action()
+    run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
+    (stage,) = [stage for group in make_plan(run) for stage in group if stage.name == "seed-0/round-00/action_encoder"]
+    assert not is_done(stage.identity)
+    stage.run()
     name = "seed-0/round-00/action_encoder/weights.safetensors"
     one, two = load_weights(whole / name), load_weights(copy / name)
     assert all(bool((one[key] == two[key]).all()) for key in one)
@@ -183,7 +201,7 @@ def test_a_run_killed_and_stopped_half_way_ends_as_an_undisturbed_one(whole, tmp
     process = start(tmp_path)
     wait_for(process, run / "seed-0/supervised/round-01/action_encoder/metrics.jsonl", 3)
     kill_a_training_worker(process.pid)
-    wait_for(process, run / "seed-0/collaborative/round-01/frame_encoder/metrics.jsonl", 3)
+    wait_for(process, run / "seed-0/finepseudo/round-01/frame_encoder/metrics.jsonl", 3)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(120) in (75, 0), (tmp_path / "log").read_text()
 

@@ -18,8 +18,8 @@ RESULTS = (
     "seed-0/pretrain/weights.safetensors",
     "seed-0/round-00/action_encoder/weights.safetensors",
     "seed-0/round-00/frame_encoder/weights.safetensors",
-    "seed-0/collaborative/round-01/action_encoder/weights.safetensors",
-    "seed-0/collaborative/round-01/frame_encoder/weights.safetensors",
+    "seed-0/finepseudo/round-01/action_encoder/weights.safetensors",
+    "seed-0/finepseudo/round-01/frame_encoder/weights.safetensors",
 )
 
 
@@ -42,11 +42,11 @@ def shared(tmp_path_factory):
 
 
 def pseudo_labels(run, number):
-    return pq.read_table(run / "seed-0" / "collaborative" / f"round-{number:02d}" / "pseudo_labels.parquet")
+    return pq.read_table(run / "seed-0" / "finepseudo" / f"round-{number:02d}" / "pseudo_labels.parquet")
 
 
 def metrics(run):
-    return json.loads((run / "seed-0" / "collaborative" / "evaluation" / "metrics.json").read_text())
+    return json.loads((run / "seed-0" / "finepseudo" / "evaluation" / "metrics.json").read_text())
 
 
 def test_the_unmodified_script_on_two_nodes_leaves_the_pseudo_labels_of_the_local_run(lab, shared, local):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import nn
 
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig
 from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.encoders.frame_encoder import build_frame_encoder
+from finepseudo.methods.base import LABELLED
 from finepseudo.training.config import CrossEntropyConfig
-from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective
+from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective, Objective
 from jobs.bench.gpu.timing import device
 from shards.types import ClipBatch
 
@@ -49,16 +49,17 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class FixedReader:
-    """Stands where the clip reader stands and gives one batch again and again: what the loop itself costs."""
+    """Stands where the streams stand and gives one batch again and again: what the loop itself costs."""
 
     batch: ClipBatch
     batches_per_epoch: int
     bad: Mapping[str, int] = field(default_factory=dict)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[ClipBatch]:
-        """Give the batch for each step from `start` on."""
-        del epoch
-        return (self.batch for _ in range(start, self.batches_per_epoch))
+    def batches(self, step: int) -> Generator[dict[str, ClipBatch], None, None]:
+        """Give the batch for each step from `step` on."""
+        del step
+        while True:
+            yield {LABELLED: self.batch}
 
 
 def shapes(tiny: bool) -> dict[str, Shape]:
@@ -76,12 +77,12 @@ def shapes(tiny: bool) -> dict[str, Shape]:
     }
 
 
-def objectives(tiny: bool, precision: Precision) -> dict[str, Callable[[], nn.Module]]:
+def objectives(tiny: bool, precision: Precision) -> dict[str, Callable[[], Objective]]:
     """Return what builds each objective, with random weights."""
     frame = FrameEncoderConfig(variant="tiny" if tiny else "vtn", train_length=8 if tiny else 32, precision=precision)
     action = ActionEncoderConfig(variant="tiny" if tiny else "r2plus1d_18", precision=precision)
 
-    def metric() -> nn.Module:
+    def metric() -> Objective:
         encoder = build_frame_encoder(frame)
         encoder.freeze_image_encoder()
         return AlignabilityObjective(encoder, AlignabilityScorer(), AlignabilityConfig())

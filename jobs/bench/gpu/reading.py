@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from finepseudo.methods.base import LABELLED
+from finepseudo.run_folder.layout import FAILURE, LOG
+from finepseudo.training.objectives import Objective
 from jobs.bench.gpu.batches import objectives
 from jobs.bench.gpu.timing import Numbers, device
 from jobs.config.training import TrainConfig
+from jobs.workers.streams import StreamJob
 from jobs.workers.train import TrainJob, train_rank
-from jobs.workers.train_loop import LOG, LoopJob
+from jobs.workers.train_loop import LoopJob
 from shards.bench.clips import make_clips
 from shards.errors import UserError
 from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
@@ -84,7 +87,7 @@ def read_numbers(manifest: Manifest, cfg: ReaderConfig) -> Numbers | str:
     return {"clips/s": seen / (time.perf_counter() - start), "bad": dict(reader.bad)}
 
 
-def _objective(tiny: bool) -> nn.Module:
+def _objective(tiny: bool) -> Objective:
     return objectives(tiny, "bf16")["cross-entropy"]()
 
 
@@ -99,14 +102,13 @@ def train_numbers(folder: Path, manifest: Manifest, decode: str, tiny: bool) -> 
     job = TrainJob(
         loop=loop,
         shards=Path(manifest.folder),
-        items=_items(manifest),
-        reader=cfg,
+        streams=(StreamJob(name=LABELLED, items=_items(manifest), reader=cfg),),
         objective=functools.partial(_objective, tiny),
         threads=4,
         deterministic=False,
     )
     outcome = train_rank(job, 0, 1, device())
     if outcome != "done":
-        return (where / "failure.txt").read_text(encoding="utf-8").strip()
+        return (where / FAILURE).read_text(encoding="utf-8").strip()
     told: dict[str, Any] = json.loads((where / LOG).read_text(encoding="utf-8").splitlines()[-1])
     return {name: told[name] for name in ("data/wait_fraction", "data/clips_per_s", "data/bad_clips")}

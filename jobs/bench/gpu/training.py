@@ -13,6 +13,8 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
+from finepseudo.methods.base import LABELLED
+from finepseudo.training.objectives import Objective
 from jobs.bench.gpu.batches import CLASSES, FixedReader, Precision, Shape, objectives, shapes
 from jobs.bench.gpu.timing import Numbers, device, peak_gib, reset_peak, seconds
 from jobs.config.training import TrainConfig
@@ -29,7 +31,7 @@ def measure(tiny: bool) -> Numbers:
     return found
 
 
-def step_numbers(name: str, make: Callable[[], nn.Module], shape: Shape, steps: int) -> Numbers:
+def step_numbers(name: str, make: Callable[[], Objective], shape: Shape, steps: int) -> Numbers:
     """Train `steps` steps of an objective on one batch through the loop of a run, and one more to count host syncs."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +66,7 @@ class TimedLoop(Loop):
         """Count how often the host waits for the GPU in one step; None on a CPU, which has nothing to wait for."""
         if self.device.type != "cuda":
             return None
-        on_device = batch.to(self.device)
+        on_device = {LABELLED: batch.to(self.device)}
         torch.cuda.synchronize(self.device)
         torch.cuda.set_sync_debug_mode("warn")
         try:

@@ -1,4 +1,5 @@
-"""The stages of a run: what each reads, writes and depends on, and the worker that it calls.
+"""The stages of a run, one file each: what it reads, writes and depends on, and the worker that it calls.
 
-May import what `pipeline` may; never the plan or the runner.
+`base` is what they have in common, `training` what the three trainings have. A stage knows methods by their contract
+(finepseudo/methods/base.py), never by name. May import what `pipeline` may; never the plan or the runner.
 """

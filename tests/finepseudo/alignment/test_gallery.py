@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from finepseudo.alignment.gallery import build_gallery, choose_rows, class_scores
+from finepseudo.alignment.gallery import build_gallery, choose_rows
 from finepseudo.alignment.scorer import AlignabilityScorer
-from finepseudo.soft_dtw import soft_dtw_pairwise
+from finepseudo.soft_dtw import class_alignability, soft_dtw_pairwise
 from shards.errors import UserError
 
 
@@ -26,7 +26,7 @@ def test_class_score_is_the_mean_score_of_the_class():
     labels = torch.tensor([0, 0, 0, 1, 1, 3, 3])
     scorer = AlignabilityScorer().eval()
     gallery = build_gallery(embeddings, labels, 4, seed=0, round=0)
-    got = class_scores(u, gallery, scorer)
+    got = class_alignability(u, gallery, scorer, gamma=1e-3, normalize="T")
     assert got.shape == (3, 4)
     s = scorer(soft_dtw_pairwise(u, embeddings) / 5)
     for label in (0, 1, 3):

@@ -12,8 +12,8 @@ from finepseudo.evaluation.metrics import (
     classification_metrics,
     pseudo_label_metrics,
 )
-from finepseudo.methods.config import PseudoLabelConfig
-from finepseudo.methods.pseudo_labels import label_pool
+from finepseudo.methods.finepseudo import FINEPSEUDO, FinePseudoConfig
+from finepseudo.methods.labelling import label_pool
 from shards.errors import UserError
 from tests.finepseudo.batches import random_table
 
@@ -49,7 +49,7 @@ def test_no_clip_and_no_label():
 
 def test_pseudo_label_metrics_look_truth_up_by_key():
     keys, scores, p_e = random_table(clips=30, classes=3)
-    table = label_pool(PseudoLabelConfig(theta=0.5), keys, scores, p_e, np.zeros(30), np.ones(30, bool))
+    table = label_pool(FINEPSEUDO, FinePseudoConfig(theta=0.5), keys, scores, p_e, np.zeros(30), np.ones(30, bool))
     truth = {key: i % 3 for i, key in enumerate(reversed(keys))}
     truth[keys[0]] = -1
     found = pseudo_label_metrics(table, truth, CLASSES)
@@ -65,7 +65,7 @@ def test_pseudo_label_metrics_look_truth_up_by_key():
 
 def test_labels_of_novel_classes_are_wrong_and_counted():
     keys, scores, p_e = random_table(clips=30, classes=3)
-    table = label_pool(PseudoLabelConfig(theta=0.5), keys, scores, p_e, np.zeros(30), np.ones(30, bool))
+    table = label_pool(FINEPSEUDO, FinePseudoConfig(theta=0.5), keys, scores, p_e, np.zeros(30), np.ones(30, bool))
     truth = {key: i % 5 for i, key in enumerate(keys)}  # 3 and 4 are novel
     found = pseudo_label_metrics(table, truth, CLASSES)
     rows = table.to_pylist()
@@ -79,7 +79,7 @@ def test_labels_of_novel_classes_are_wrong_and_counted():
 
 
 def test_precision_is_none_when_nothing_is_accepted():
-    table = label_pool(PseudoLabelConfig(), ["a"], np.zeros((1, 3)), np.ones((1, 3)) / 3, [0.0], [True])
+    table = label_pool(FINEPSEUDO, FinePseudoConfig(), ["a"], np.zeros((1, 3)), np.ones((1, 3)) / 3, [0.0], [True])
     found = pseudo_label_metrics(table, {"a": 0}, CLASSES)
     assert (found["accepted"], found["precision"], found["precision_A"]) == (0, None, None)
 

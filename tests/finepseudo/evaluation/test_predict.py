@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from finepseudo.evaluation.predict import Exemplars, Predictor, best_aligned, predict_clip
+from finepseudo.evaluation.predict import Alignment, Exemplars, Predictor, best_aligned, predict_clip
 from shards.errors import UserError
 
 CLASSES = ("back", "forward", "inward")
@@ -25,9 +25,7 @@ def predictor(angles, labels, scorer=lambda d: torch.exp(-d.clamp(min=0)), keys=
     exemplars = Exemplars(keys=keys, labels=labels, embeddings=torch.stack([unit(6, a) for a in angles]))
     return Predictor(
         action_encoder=lambda x: x.mean((1, 3, 4)),  # the colour channels are the logits
-        frame_encoder=lambda x: unit(x.shape[1], 0.0)[None],
-        scorer=scorer,
-        exemplars=exemplars,
+        alignment=Alignment(frame_encoder=lambda x: unit(x.shape[1], 0.0)[None], scorer=scorer, exemplars=exemplars),
         classes=CLASSES,
     )
 
@@ -56,7 +54,7 @@ def test_classes_are_the_mean_softmax_of_the_views():
 
 def test_exemplars_come_best_first_with_their_distance_score_and_path():
     run = predictor([0.9, 0.1, 0.4], [0, 1, 2])
-    found = best_aligned(run, unit(6, 0.0), 2)
+    found = best_aligned(run.alignment, CLASSES, unit(6, 0.0), 2)
     assert [(m.key, m.class_name) for m in found] == [("clip-1", "forward"), ("clip-2", "inward")]
     for match, angle in zip(found, (0.1, 0.4), strict=True):
         expected = soft_dtw_by_loops(unit(6, 0.0), unit(6, angle), 1e-3)
@@ -69,7 +67,7 @@ def test_exemplars_come_best_first_with_their_distance_score_and_path():
 
 def test_equal_scores_go_by_distance_then_by_key():
     run = predictor([0.9, 0.1, 0.1], [0, 1, 2], torch.ones_like, keys=["a", "z", "b"])
-    assert [m.key for m in best_aligned(run, unit(6, 0.0), 9)] == ["b", "z", "a"]
+    assert [m.key for m in best_aligned(run.alignment, CLASSES, unit(6, 0.0), 9)] == ["b", "z", "a"]
 
 
 def test_lines_name_classes_and_clips():
@@ -79,6 +77,13 @@ def test_lines_name_classes_and_clips():
     assert vote.split() == ["back", "66.5", "%"]
     assert match.split()[0] == "forward"
     assert match.endswith("clip-0")
+
+
+def test_a_run_without_f_a_says_classes_alone():
+    run = Predictor(action_encoder=lambda x: x.mean((1, 3, 4)), alignment=None, classes=CLASSES)
+    found = predict_clip(run, frames([2.0, 0.0, 1.0]), None, top=1)
+    assert found.matches == ()
+    assert [line.split()[0] for line in found.lines()] == ["most", "back"]
 
 
 @pytest.mark.parametrize("shapes", [((6, 3, 2, 2), (6, 3, 2, 2)), ((1, 6, 3, 2, 2), (0, 3, 2, 2))])

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 DIVES = ("Back", "Forward", "Inward", "Reverse")
 ROLES = ("labelled", "unlabelled", "test")
-HAS_SCORES = {"verification", "collaborative"}
-QUALITY = {"supervised": 0.0, "confidence": 0.25, "uncertainty": 0.3, "verification": 0.4, "collaborative": 0.6}
+HAS_SCORES = {"verification", "finepseudo"}
+QUALITY = {"supervised": 0.0, "pseudo_label": 0.25, "uncertainty": 0.3, "verification": 0.4, "finepseudo": 0.6}
 
 
 def class_names(n):
@@ -27,7 +27,7 @@ def write_run_folder(
     root,
     *,
     seeds=(0, 1),
-    strategies=("supervised", "confidence", "collaborative"),
+    methods=("supervised", "pseudo_label", "finepseudo"),
     rounds=2,
     n_classes=8,
     per_class=(3, 12, 6),
@@ -52,8 +52,8 @@ def write_run_folder(
             _done(folder / "round-00" / stage, stage, 20.5 + seed)
             _train_log(log, rng, seed, None, 0, stage, steps, start)
         _done(folder / "round-00" / "embeddings", "embeddings", 6.125)
-        for strategy in strategies:
-            _strategy(folder / strategy, rng, seed, strategy, rounds, keys, labels, roles, classes, frames, log, steps)
+        for method in methods:
+            _method(folder / method, rng, seed, method, rounds, keys, labels, roles, classes, frames, log, steps)
     (root / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in log), encoding="utf-8")
     return root
 
@@ -134,10 +134,10 @@ def _split(folder, seed, keys, labels, roles, classes):
     _write_table(folder / "split.parquet", {"key": keys, "role": list(roles), "label": shown}, about, label=pa.int32())
 
 
-def _train_log(log, rng, seed, strategy, number, stage, steps, start):
+def _train_log(log, rng, seed, method, number, stage, steps, start):
     for step in range(1, steps + 1):
         loss = start * (0.25 + 0.75 * np.exp(-3 * step / steps)) * (1 + 0.06 * rng.standard_normal())
-        record = {"time": 1.79e9 + step, "seed": seed, "strategy": strategy, "round": number, "stage": stage}
+        record = {"time": 1.79e9 + step, "seed": seed, "method": method, "round": number, "stage": stage}
         record |= {"step": step, "epoch": step // 10, "train/loss": float(loss), "train/lr": 1e-4}
         record["data/wait_fraction"] = float(np.clip(0.35 * np.exp(-step / 4) + 0.04 * rng.random(), 0, 1))
         log.append(record)
@@ -147,7 +147,7 @@ def _train_log(log, rng, seed, strategy, number, stage, steps, start):
             {
                 "time": 1.79e9,
                 "seed": seed,
-                "strategy": strategy,
+                "method": method,
                 "round": number,
                 "stage": stage,
                 "align/score_monotone": 1,
@@ -164,25 +164,25 @@ def _probabilities(rng, truth, n_classes, strength):
     return (p / p.sum(1, keepdims=True)).astype(np.float32)
 
 
-def _strategy(folder, rng, seed, strategy, rounds, keys, labels, roles, classes, frames, log, steps):
+def _method(folder, rng, seed, method, rounds, keys, labels, roles, classes, frames, log, steps):
     pool = np.flatnonzero(roles == "unlabelled")
-    for number in range(rounds if strategy != "supervised" else 0):
+    for number in range(rounds if method != "supervised" else 0):
         here = folder / f"round-{number:02d}"
         if number:
             for stage, start in (("frame_encoder", 1.2), ("action_encoder", 1.4)):
                 _done(here / stage, stage, 15.75 + seed)
-                _train_log(log, rng, seed, strategy, number, stage, steps, start)
-        strength = 1.0 + QUALITY[strategy] + 0.5 * number
-        _labels(here, rng, strategy, [keys[i] for i in pool], labels[pool], classes, strength)
+                _train_log(log, rng, seed, method, number, stage, steps, start)
+        strength = 1.0 + QUALITY[method] + 0.5 * number
+        _labels(here, rng, method, [keys[i] for i in pool], labels[pool], classes, strength)
         _done(here, "pseudo_labels", 3.5)
-    _evaluation(folder / "evaluation", rng, seed, strategy, rounds, keys, labels, roles, classes, frames)
+    _evaluation(folder / "evaluation", rng, seed, method, rounds, keys, labels, roles, classes, frames)
 
 
-def _labels(folder, rng, strategy, keys, truth, classes, strength):
+def _labels(folder, rng, method, keys, truth, classes, strength):
     n, c = len(keys), len(classes)
     p_e = _probabilities(rng, truth, c, strength)
     p_a = _probabilities(rng, truth, c, strength + 0.2)
-    scored = strategy in HAS_SCORES
+    scored = method in HAS_SCORES
     p = (p_a + p_e) / 2 if scored else p_e
     valid = np.ones(n, bool)
     valid[:1] = False
@@ -232,17 +232,17 @@ def _labels(folder, rng, strategy, keys, truth, classes, strength):
     _write_json(folder / "pseudo_metrics.json", metrics)
 
 
-def _evaluation(folder, rng, seed, strategy, rounds, keys, labels, roles, classes, frames):
+def _evaluation(folder, rng, seed, method, rounds, keys, labels, roles, classes, frames):
     test = np.flatnonzero(roles == "test")
     truth = labels[test]
-    p = _probabilities(rng, truth, len(classes), 1.4 + QUALITY[strategy])
+    p = _probabilities(rng, truth, len(classes), 1.4 + QUALITY[method])
     guess = p.argmax(1)
     confusion = np.zeros((len(classes), len(classes)), int)
     np.add.at(confusion, (truth, guess), 1)
     share = np.diag(confusion) / np.maximum(confusion.sum(1), 1)
     top5 = np.mean([t in row for t, row in zip(truth, np.argsort(-p, 1)[:, :5], strict=True)])
     metrics = {
-        "strategy": strategy,
+        "method": method,
         "seed": seed,
         "rounds": rounds,
         "top1": float((truth == guess).mean()),
@@ -324,7 +324,8 @@ seeds: [0, 1]
 data: {dataset: synthetic_diving, root: videos}
 frame_encoder: {variant: tiny, weights: null}
 action_encoder: {variant: tiny, weights: null}
-pseudo_labels: {tau: 0.1, theta: 0.5, fuse: mean}
+method:
+  finepseudo: {tau: 0.1, theta: 0.5, fuse: mean}
 rounds: 2
 """
 

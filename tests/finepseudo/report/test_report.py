@@ -20,7 +20,7 @@ from finepseudo.report.reading import Done
 from shards.errors import UserError
 from tests.finepseudo.report.run_folder_fixture import write_run_folder
 
-TITLES = {"supervised": "Supervised only", "confidence": "Pseudo-label baseline", "collaborative": "FinePseudo"}
+TITLES = {"supervised": "Supervised only", "pseudo_label": "Pseudo-label baseline", "finepseudo": "FinePseudo"}
 SMALL = {"seeds": (3,), "n_classes": 4, "per_class": (2, 5, 3), "frames": 8, "steps": 8}
 
 
@@ -100,36 +100,36 @@ def count(values):
     return f"{values[0]:.0f}" + (" ± 0" if len(values) > 1 else "") if len(set(values)) == 1 else spread(values, 1.0)
 
 
-def evaluations(folder, strategy):
-    return [load(p) for p in sorted(folder.glob(f"seed-*/{strategy}/evaluation/metrics.json"))]
+def evaluations(folder, method):
+    return [load(p) for p in sorted(folder.glob(f"seed-*/{method}/evaluation/metrics.json"))]
 
 
-def pseudo(folder, strategy, number):
-    return [load(p) for p in sorted(folder.glob(f"seed-*/{strategy}/round-{number:02d}/pseudo_metrics.json"))]
+def pseudo(folder, method, number):
+    return [load(p) for p in sorted(folder.glob(f"seed-*/{method}/round-{number:02d}/pseudo_metrics.json"))]
 
 
 def expected_headline(folder):
     base = [m["top1"] for m in evaluations(folder, "supervised")]
-    for strategy, title in TITLES.items():
-        ms = evaluations(folder, strategy)
+    for method, title in TITLES.items():
+        ms = evaluations(folder, method)
         gain = (
             "–"
-            if strategy == "supervised"
+            if method == "supervised"
             else spread([m["top1"] - b for m, b in zip(ms, base, strict=True)], form="+.1f")
         )
-        last = pseudo(folder, strategy, 1)
+        last = pseudo(folder, method, 1)
         labels = [count([m["accepted"] for m in last]), spread([m["precision"] for m in last])] if last else ["–", "–"]
         top = [spread([m[k] for m in ms]) for k in ("top1", "top5", "mean_class")]
         yield [title, str(len(ms)), top[0], gain, top[1], top[2], *labels]
 
 
 def expected_rounds(folder):
-    for strategy in ("confidence", "collaborative"):
+    for method in ("pseudo_label", "finepseudo"):
         for number in (0, 1):
-            ms = pseudo(folder, strategy, number)
+            ms = pseudo(folder, method, number)
             names = ("coverage", "precision", "precision_A", "precision_E")
             yield [
-                TITLES[strategy],
+                TITLES[method],
                 str(number),
                 count([m["accepted"] for m in ms]),
                 *(spread([m[n] for m in ms]) for n in names),
@@ -139,7 +139,7 @@ def expected_rounds(folder):
 def expected_labels_per_class(folder):
     truth = true_labels(folder)
     right, wrong = Counter(), Counter()
-    for path in folder.glob("seed-*/collaborative/round-01/pseudo_labels.parquet"):
+    for path in folder.glob("seed-*/finepseudo/round-01/pseudo_labels.parquet"):
         for row in pq.read_table(path).to_pylist():
             if row["accepted"]:
                 (right if truth[row["key"]] == row["label"] else wrong)[row["label"]] += 1
@@ -157,8 +157,8 @@ def classes_of(folder):
     return json.loads(pq.read_schema(folder / "data" / "clips.parquet").metadata[b"finepseudo"])["classes"]
 
 
-def predictions(folder, strategy):
-    paths = sorted(folder.glob(f"seed-*/{strategy}/evaluation/predictions.parquet"))
+def predictions(folder, method):
+    paths = sorted(folder.glob(f"seed-*/{method}/evaluation/predictions.parquet"))
     return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
 
@@ -175,13 +175,13 @@ def calibration_row(name, pairs):
 
 
 def expected_calibration(folder):
-    for strategy, title in TITLES.items():
+    for method, title in TITLES.items():
         yield calibration_row(
-            title, [(max(r["p"]), r["label"] == r["prediction"]) for r in predictions(folder, strategy)]
+            title, [(max(r["p"]), r["label"] == r["prediction"]) for r in predictions(folder, method)]
         )
     truth = true_labels(folder)
     for number in (0, 1):
-        paths = folder.glob(f"seed-*/collaborative/round-{number:02d}/pseudo_labels.parquet")
+        paths = folder.glob(f"seed-*/finepseudo/round-{number:02d}/pseudo_labels.parquet")
         rows = [row for path in paths for row in pq.read_table(path).to_pylist() if row["valid"]]
         pairs = [(max(r["p"]), truth[r["key"]] == r["label"]) for r in rows]
         yield calibration_row(f"FinePseudo, pool, round {number}", pairs)
@@ -190,15 +190,15 @@ def expected_calibration(folder):
 def expected_per_class(folder):
     for i, name in enumerate(classes_of(folder)):
         shares = []
-        for strategy in ("collaborative", "supervised"):
-            rows = [r for r in predictions(folder, strategy) if r["label"] == i]
+        for method in ("finepseudo", "supervised"):
+            rows = [r for r in predictions(folder, method) if r["label"] == i]
             shares.append(100 * sum(r["prediction"] == i for r in rows) / len(rows))
         yield [name, str(len(rows)), f"{shares[0]:.1f}", f"{shares[1]:.1f}", f"{shares[0] - shares[1]:+.1f}"]
 
 
 def expected_confusions(folder):
     names = classes_of(folder)
-    rows = predictions(folder, "collaborative")
+    rows = predictions(folder, "finepseudo")
     wrong = Counter((r["label"], r["prediction"]) for r in rows if r["label"] != r["prediction"])
     totals = Counter(r["label"] for r in rows)
     for (i, j), n in sorted(wrong.items(), key=lambda x: (-x[1], x[0]))[:12]:
@@ -212,7 +212,7 @@ def expected_training(folder):
         group = {}
         for r in lines:
             if r["stage"] == stage and r["round"] == number:
-                name = TITLES[r["strategy"]] if r["strategy"] else "all strategies"
+                name = TITLES[r["method"]] if r["method"] else "all methods"
                 group.setdefault(f"{name}, seed {r['seed']}", []).append(r)
         title = stage.replace("_", " ") + ("" if number is None else f", round {number}")
         for name, rs in sorted(group.items()):
@@ -298,17 +298,17 @@ def test_every_number_in_every_table_comes_from_the_files(folder):
 
 
 def test_the_terminal_table(small):
-    values = {"supervised": 0.5, "confidence": 0.625, "collaborative": 0.75}
-    for strategy, top1 in values.items():
-        path = small / "seed-3" / strategy / "evaluation" / "metrics.json"
+    values = {"supervised": 0.5, "pseudo_label": 0.625, "finepseudo": 0.75}
+    for method, top1 in values.items():
+        path = small / "seed-3" / method / "evaluation" / "metrics.json"
         path.write_text(json.dumps(load(path) | {"top1": top1, "mean_class": top1 / 2}))
-        for number, path in enumerate(sorted(small.glob(f"seed-3/{strategy}/round-*/pseudo_metrics.json"))):
+        for number, path in enumerate(sorted(small.glob(f"seed-3/{method}/round-*/pseudo_metrics.json"))):
             path.write_text(json.dumps(load(path) | {"accepted": 7 + number, "precision": 0.875 if number else None}))
     rows = summary_table(small)
-    assert [r.strategy for r in rows] == list(values)
+    assert [r.method for r in rows] == list(values)
     assert [r.gain.mean for r in rows] == [None, 0.125, 0.25]
     assert render_text(rows).splitlines() == [
-        "strategy               seeds  top-1 %  mean-class %  round 0: labels (% right)  round 1: labels (% right)",
+        "method                 seeds  top-1 %  mean-class %  round 0: labels (% right)  round 1: labels (% right)",
         "---------------------  -----  -------  ------------  -------------------------  -------------------------",
         "Supervised only            1     50.0          25.0                          –                          –",
         "Pseudo-label baseline      1     62.5          31.2                      7 (–)                   8 (87.5)",
@@ -317,9 +317,9 @@ def test_the_terminal_table(small):
     ]
 
 
-def test_text_without_a_strategy(tmp_path):
+def test_text_without_a_method(tmp_path):
     (tmp_path / "config.yaml").write_text("seeds: [0]\n")
-    assert render_text(summary_table(tmp_path)) == "no strategy has run yet"
+    assert render_text(summary_table(tmp_path)) == "no method has run yet"
 
 
 @pytest.mark.parametrize(
@@ -330,15 +330,15 @@ def test_text_without_a_strategy(tmp_path):
         ("metrics.jsonl", "metrics.jsonl holds no train/loss"),
         ("data/quarantine.parquet", "not been probed"),
         ("seed-3/split.parquet", "no label split"),
-        ("seed-3/*/evaluation/metrics.json", "no strategy has been evaluated"),
+        ("seed-3/*/evaluation/metrics.json", "no method has been evaluated"),
         ("seed-3/*/evaluation/predictions.parquet", "no test predictions"),
         ("seed-3/*/evaluation/examples.npz", "no example pairs"),
         ("seed-3/*/round-*/pseudo_labels.parquet", "no pseudo-label table"),
         ("seed-3/*/round-*", "no pseudo-labels have been made"),
-        ("seed-3/[cs]*", "no strategy has run"),
+        ("seed-3/[fps]*", "no method has run"),
         ("**/DONE.json", "no stage is done"),
         ("data/clips.parquet", None),
-        ("seed-3", "no strategy has run"),
+        ("seed-3", "no method has run"),
     ],
 )
 def test_a_stage_that_has_not_run_leaves_a_line(small, missing, note):
@@ -373,11 +373,11 @@ def test_no_run_is_refused_with_one_line(tmp_path):
         "environment.json",
         "data/clips.parquet",
         "seed-3/split.parquet",
-        "seed-3/collaborative/round-01/pseudo_labels.parquet",
-        "seed-3/collaborative/round-00/pseudo_metrics.json",
-        "seed-3/collaborative/evaluation/metrics.json",
-        "seed-3/collaborative/evaluation/predictions.parquet",
-        "seed-3/collaborative/evaluation/examples.npz",
+        "seed-3/finepseudo/round-01/pseudo_labels.parquet",
+        "seed-3/finepseudo/round-00/pseudo_metrics.json",
+        "seed-3/finepseudo/evaluation/metrics.json",
+        "seed-3/finepseudo/evaluation/predictions.parquet",
+        "seed-3/finepseudo/evaluation/examples.npz",
     ],
 )
 def test_a_damaged_file_is_named(small, damaged):
@@ -410,11 +410,11 @@ def drop_rows(path, key):
 
 
 def alarm_cases():
-    labels = "seed-3/collaborative/round-01/pseudo_metrics.json"
+    labels = "seed-3/finepseudo/round-01/pseudo_metrics.json"
 
     def log(folder, **values):
         with (folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({"seed": 3, "strategy": None, "round": 0, "stage": "frame_encoder", **values}) + "\n")
+            file.write(json.dumps({"seed": 3, "method": None, "round": 0, "stage": "frame_encoder", **values}) + "\n")
 
     return {
         "Random start: frame_encoder and action_encoder": lambda f: None,
@@ -439,7 +439,7 @@ def alarm_cases():
         ),
         "made by 2 code versions": lambda f: change(f / "seed-3/pretrain/DONE.json", code_version="other"),
         "FinePseudo: not evaluated yet for seed 3": lambda f: (
-            f / "seed-3/collaborative/evaluation/metrics.json"
+            f / "seed-3/finepseudo/evaluation/metrics.json"
         ).unlink(),
         "only 1 of 4 classes have an accepted": lambda f: change(
             f / labels, per_class=[{"class": "Back_1Som_0Twist", "accepted": 2, "correct": 1}]
@@ -542,7 +542,7 @@ def test_four_hundred_classes_stay_readable(tmp_path):
         n_classes=400,
         per_class=(1, 2, 2),
         seeds=(0,),
-        strategies=("supervised", "collaborative"),
+        methods=("supervised", "finepseudo"),
         steps=5,
     )
     path = write_report(folder)
@@ -557,3 +557,15 @@ def test_absent_numbers_are_dashes_not_zeros(small):
         change(path, top1=None, mean_class=math.nan)
     cells = page_of(small).tables["headline"][1]
     assert cells[2] == cells[5] == "–"
+
+
+def test_the_threshold_of_each_method_is_its_own(folder):
+    """finepseudo has .5 in the configuration, pseudo_label none there: no line is drawn for it."""
+    rounds = len(list(folder.glob("seed-0/finepseudo/round-*/pseudo_metrics.json")))
+    assert write_report(folder).read_text().count("θ = 0.5") == rounds
+
+
+def test_what_no_method_is_called_has_a_row_too(small):
+    (small / "seed-3" / "finepseudo").rename(small / "seed-3" / "mine")
+    rows = summary_table(small)
+    assert [row.title for row in rows] == ["Supervised only", "Pseudo-label baseline", "mine"]

@@ -5,24 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from finepseudo.run_folder.done import DONE, STARTED, Stage, begin, finish, is_done, set_aside_damaged
+from finepseudo.run_folder.done import DONE, STARTED, Identity, begin, finish, is_done, set_aside_damaged
 from finepseudo.run_folder.files import read_json, write_json, write_text
 from shards.errors import UserError
 from tests.finepseudo.run_folder.test_files import Killed
 
 
-def first(folder: Path, **config: object) -> Stage:
-    return Stage(
+def first(folder: Path, **config: object) -> Identity:
+    return Identity(
         kind="first", folder=folder / "first", config=config, inputs={}, outputs=("out-*.txt",), scratch=("tmp",)
     )
 
 
-def second(folder: Path, **config: object) -> Stage:
+def second(folder: Path, **config: object) -> Identity:
     inputs = {"first": folder / "first" / DONE}
-    return Stage(kind="second", folder=folder / "second", config=config, inputs=inputs, outputs=("out.txt",))
+    return Identity(kind="second", folder=folder / "second", config=config, inputs=inputs, outputs=("out.txt",))
 
 
-def run(stage: Stage, name: str, text: str) -> None:
+def run(stage: Identity, name: str, text: str) -> None:
     begin(stage)
     write_text(stage.folder / name, text)
     finish(stage, wall_s=1.0, code_version="x")
@@ -106,7 +106,7 @@ def test_a_stage_without_its_output_is_refused(tmp_path):
         finish(first(tmp_path), wall_s=0, code_version="x")
 
 
-def three(folder: Path) -> Stage:
+def three(folder: Path) -> Identity:
     stage = first(folder)
     begin(stage)
     for number in range(3):

@@ -27,7 +27,7 @@ CASES = {
 def step(module, batch):
     """Return loss, metrics, gradients and buffers after one backward pass."""
     inner = module.module if isinstance(module, DistributedDataParallel) else module
-    out = module(batch)
+    out = module({"labelled": batch})
     out.loss.backward()
     gradients = {n: p.grad.clone() for n, p in inner.named_parameters() if p.grad is not None}
     buffers = {n: b.clone() for n, b in inner.named_buffers() if b.is_floating_point()}
@@ -104,12 +104,14 @@ def test_unlabelled_clips_take_no_part_in_metric_learning_or_cross_entropy():
         with_unlabelled = objective(stage)
         with_unlabelled.eval()  # their frames may touch batch statistics, never the loss
         alone = objective(stage).eval()
-        torch.testing.assert_close(with_unlabelled(batch).loss, alone(rows(batch, 0, 4)).loss)
+        torch.testing.assert_close(
+            with_unlabelled({"labelled": batch}).loss, alone({"labelled": rows(batch, 0, 4)}).loss
+        )
 
 
 def test_gitdl_refuses_one_view():
     with pytest.raises(UserError, match="sampling policy gitdl"):
-        objective("gitdl")(clip_batch())
+        objective("gitdl")({"videos": clip_batch()})
 
 
 def test_alignability_learns_and_score_stays_decreasing():
@@ -124,7 +126,7 @@ def test_alignability_learns_and_score_stays_decreasing():
     optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
     losses = []
     for _ in range(30):
-        out = module(batch)
+        out = module({"labelled": batch})
         optimizer.zero_grad()
         out.loss.backward()
         optimizer.step()

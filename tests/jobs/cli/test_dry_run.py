@@ -3,6 +3,11 @@
 import pytest
 
 from jobs.cli.main import main
+from jobs.config.recipes import load
+from jobs.pipeline.plan import make_plan
+from jobs.pipeline.runner import run_plan
+from jobs.pipeline.stages.base import Run
+from jobs.progress import Reporter
 from tests.jobs.cli.test_commands import ROLES, lists
 
 
@@ -17,7 +22,7 @@ def test_check_lists_the_missing_files(capsys, tmp_path):
 def test_a_dry_run_prints_the_plan_without_data_or_ray(recipe, capsys, tmp_path):
     assert main(["run", "--recipe", recipe, f"out={tmp_path}", "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "seed-0/collaborative/round-01/action_encoder" in said
+    assert "seed-0/finepseudo/round-01/action_encoder" in said
     assert "training" in said
     assert list(tmp_path.iterdir()) == [], "nothing is written"
 
@@ -26,3 +31,18 @@ def test_a_dry_run_names_weights_that_are_not_there(capsys, tmp_path):
     weights = ["frame_encoder.init=byol", "frame_encoder.weights=/nowhere.pt"]
     assert main(["run", "--recipe", "diving48", f"out={tmp_path}", "--dry-run", *weights]) == 2
     assert "frame_encoder.weights: /nowhere.pt is not there" in capsys.readouterr().out
+
+
+def test_a_dry_run_names_shards_that_would_be_lost(capsys, tmp_path):
+    small = ["data.synthetic.train_per_class=3", "data.synthetic.test_per_class=1", "resources.write_tasks=0"]
+    line = ["--recipe", "smoke", f"out={tmp_path}", *small]
+    assert main(["write-shards", "--part", "0/1", *line]) == 0
+    run = Run(load("smoke", [f"out={tmp_path}", *small]), Reporter(tmp_path / "smoke", tensorboard=False))
+    assert run_plan(run, make_plan(run), "code", {"data"}, write=True) == 1
+    capsys.readouterr()
+    assert main(["run", *line, "shards.short_side=96", "--dry-run"]) == 2
+    said = capsys.readouterr().out
+    assert "undone   data  (shards.short_side was 128, is 96)" in said
+    assert "undoes 1 finished stages" in said
+    assert "PROBLEM" in said and "use another --name, or --force" in said
+    assert main(["run", *line, "shards.short_side=96", "--dry-run", "--force"]) == 0

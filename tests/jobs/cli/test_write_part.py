@@ -10,7 +10,7 @@ from jobs.cluster import preempt
 from jobs.config.recipes import load
 from jobs.pipeline.plan import COMMANDS, make_plan
 from jobs.pipeline.runner import run_plan
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from shards.errors import UserError
 
@@ -27,8 +27,8 @@ def shard_bytes(run):
 
 def finish(cfg):
     """What `write-shards` does, without its Ray."""
-    stages = Stages(cfg, Reporter(cfg.folder, tensorboard=False))
-    assert run_plan(cfg, stages, make_plan(cfg, stages), "test", COMMANDS["write-shards"]) == 1
+    run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
+    assert run_plan(run, make_plan(run), "test", COMMANDS["write-shards"], write=True) == 1
 
 
 @pytest.mark.parametrize(("text", "part"), [("0/1", (0, 1)), ("3/16", (3, 16))])

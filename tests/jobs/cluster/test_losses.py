@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-LINE = ["--recipe", "smoke", "rounds=0", "strategies=[supervised]"]
+LINE = ["--recipe", "smoke", "rounds=0", "methods=[supervised]"]
 
 
 def environment():

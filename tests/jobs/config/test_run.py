@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jobs.config.recipes import load
-from jobs.config.run import part
+from jobs.config.run import flat_part
 from shards.errors import UserError
 from shards.read.sampling import frame_indices
 
@@ -16,8 +16,12 @@ from shards.read.sampling import frame_indices
         ("frame_stage.loss.margn=1", r"frame_stage.loss.margn: unknown key; did you mean margin\?"),
         ("frame_stage.loss.margin=wide", "frame_stage.loss.margin = wide: must be a number"),
         ("seeds=1", "seeds = 1: must be a list"),
-        ("strategies=[colaborative]", r"strategies\[0\] = colaborative: must be one of"),
-        ("pseudo_labels.theta=1.5", "pseudo_labels.theta = 1.5: must be in"),
+        ("methods=[finepsuedo]", r"no method is called finepsuedo; did you mean finepseudo\?"),
+        ("methods=[collaborative]", "methods: collaborative is called finepseudo now"),
+        ("strategies=[confidence, supervised]", r"is called methods now; write methods=\[pseudo_label, supervised\]"),
+        ("pseudo_labels.uncertainty_kappa=1", "each method has its own keys now; set method.ups.kappa"),
+        ("method.finepseudo.theta=1.5", r"method.finepseudo.theta = 1.5: must be in \[0, 1\) with fuse mean"),
+        ("method.finepseudo.thta=1", r"method.finepseudo.thta: unknown key; did you mean theta\?"),
         ("resources.workers=3", "pretrain.order.batch_size = 8: must be a multiple of resources.workers, 3"),
         ("action_stage.self_train={epochs: 3}", "action_stage.self_train.epochs = 3: needs steps"),
         ("pretrain.train.epochs=3", "pretrain.train.steps = 12: with epochs 3; set exactly one"),
@@ -25,10 +29,6 @@ from shards.read.sampling import frame_indices
         ("rounds", "write it as section.key=value"),
         ("rounds=[", "the value is no YAML"),
         ("data.lists.tset=x", "data.lists.tset = x: no such role"),
-        (
-            "pseudo_labels.strategy=verification",
-            "pseudo_labels.strategy = verification: does nothing in a run; name it",
-        ),
         (
             "action_input.sampling={policy: groups, frames: 8, groups: [2, 2, 4]}",
             "action_input.sampling.policy = groups",
@@ -78,8 +78,18 @@ def test_rounds_are_five_epochs_of_labels_and_a_third_of_the_pool(name, labels, 
 
 def test_silent_keys_do_not_reach_the_hash():
     base, other = load("smoke"), load("smoke", ["pretrain.train.log_every=1", "pretrain.train.checkpoint_every=1"])
-    assert part(base, "pretrain") == part(other, "pretrain")
-    assert part(base, "pretrain") != part(load("smoke", ["pretrain.loss.tau=0.2"]), "pretrain")
+    assert flat_part(base, ["pretrain"]) == flat_part(other, ["pretrain"])
+    assert flat_part(base, ["pretrain"]) != flat_part(load("smoke", ["pretrain.loss.tau=0.2"]), ["pretrain"])
+
+
+def test_what_a_stage_does_not_read_is_left_out_by_key_or_by_section():
+    found = flat_part(load("smoke"), ["method.finepseudo.tau", "embed", "rounds"], ["embed.chunk"])
+    assert found["method.finepseudo.tau"] == 0.05
+    assert found["rounds"] == 1
+    assert "embed.batch" in found and "embed.chunk" not in found
+    assert flat_part(load("smoke"), ["pretrain"], ["pretrain.train.optim", "pretrain.input"]).keys() < {
+        *flat_part(load("smoke"), ["pretrain"])
+    }
 
 
 @pytest.mark.parametrize("name", ["diving48", "finegym99", "finegym288", "finediving", "ssv2"])
@@ -90,13 +100,6 @@ def test_a_test_sees_as_much_of_a_video_as_training(name):
     assert views.shape == (10, cfg.action_input.sampling.frames)
     assert ((views[:, -1] - views[:, 0]) == trained[0, -1] - trained[0, 0]).all()
     assert len(np.unique(views, axis=0)) == 10
-
-
-def test_the_papers_literal_sum_serves_every_strategy():
-    every = "strategies=[supervised, confidence, uncertainty, verification, collaborative]"
-    cfg = load("smoke", ["pseudo_labels.fuse=sum", "pseudo_labels.theta=1.2", every])
-    bars = {strategy: cfg.labels(strategy).bar for strategy in cfg.strategies[1:]}
-    assert bars == {"confidence": 0.6, "uncertainty": 0.6, "verification": 0.6, "collaborative": 1.2}
 
 
 def test_an_explicit_stride_of_the_test_and_a_dense_encoder_have_clips_of_that_stride():

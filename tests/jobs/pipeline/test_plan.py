@@ -5,96 +5,104 @@ from pathlib import Path
 
 import pytest
 
+from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.done import DONE, begin, finish, is_done
 from finepseudo.run_folder.files import write_json
 from jobs.cluster.preempt import Preempted
 from jobs.config.recipes import load
 from jobs.pipeline.plan import COMMANDS, make_plan
 from jobs.pipeline.runner import run_plan
-from jobs.pipeline.stages.stage_maker import Task
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.action_encoder import ActionEncoderStage
+from jobs.pipeline.stages.base import Run, Stage
 from jobs.progress import Reporter
 from shards.errors import UserError
 
-ALL = "strategies=[supervised, confidence, uncertainty, verification, collaborative]"
+ALL = f"methods=[{', '.join(METHODS)}]"
 
 
 @pytest.fixture
 def make(tmp_path):
     def made(*overrides: str):
         cfg = load("smoke", [f"out={tmp_path}", "seeds=[0, 1]", *overrides])
-        stages = Stages(cfg, Reporter(cfg.folder, tensorboard=False))
-        return cfg, stages, make_plan(cfg, stages)
+        made = Run(cfg, Reporter(cfg.folder, tensorboard=False))
+        return made, make_plan(made)
 
     return made
 
 
 def fake(plan, ran: list[str], monkeypatch) -> None:
-    """Replace what tasks do: write each output, whose content says from what it was made."""
+    """Replace what stages do: write each output, whose content says from what it was made."""
 
-    def action(task: Task) -> None:
-        ran.append(task.name)
-        for pattern in task.stage.outputs:
-            write_json(task.stage.folder / pattern.replace("*", "000000"), task.stage.key())
+    def action(stage: Stage) -> None:
+        ran.append(stage.name)
+        for pattern in stage.outputs:
+            write_json(stage.folder / pattern.replace("*", "000000"), stage.identity.key())
 
     monkeypatch.setattr("jobs.pipeline.runner.side_by_side", lambda *_: False)
-    for task in itertools.chain(*plan):
-        object.__setattr__(task, "action", lambda task=task: action(task))
+    for stage in itertools.chain(*plan):
+        object.__setattr__(stage, "run", lambda stage=stage: action(stage))
 
 
 def run(make, monkeypatch, *overrides: str, kinds=None) -> list[str]:
-    cfg, stages, plan = make(*overrides)
+    made, plan = make(*overrides)
     ran: list[str] = []
     fake(plan, ran, monkeypatch)
-    run_plan(cfg, stages, plan, "code", kinds)
+    run_plan(made, plan, "code", kinds, write=True)
     return ran
 
 
 @pytest.mark.parametrize(
-    "overrides", [[ALL, "rounds=3"], ["rounds=0"], ["strategies=[confidence]"], ["strategies=[supervised]"]]
+    "overrides", [[ALL, "rounds=3"], ["rounds=0"], ["methods=[pseudo_label]"], ["methods=[supervised]"]]
 )
 def test_every_input_is_made_by_an_earlier_group(make, overrides):
-    _, _, plan = make(*overrides)
+    _, plan = make(*overrides)
     made: set[Path] = set()
     for group in plan:
-        for task in group:
-            assert {path for path in task.stage.inputs.values() if path.name == DONE} <= made, task.name
-        made |= {task.stage.record for task in group}
+        for stage in group:
+            assert {path for path in stage.inputs.values() if path.name == DONE} <= made, stage.name
+        made |= {stage.identity.record for stage in group}
 
 
 def test_no_two_stages_share_a_record_or_an_output(make):
-    _, _, plan = make(ALL, "rounds=3")
-    records = [task.stage.record for group in plan for task in group]
-    outputs = [task.stage.folder / name for group in plan for task in group for name in task.stage.outputs]
+    _, plan = make(ALL, "rounds=3")
+    records = [stage.identity.record for group in plan for stage in group]
+    outputs = [stage.folder / name for group in plan for stage in group for name in stage.outputs]
     assert len(set(records)) == len(records)
     assert len(set(outputs)) == len(outputs)
 
 
 def test_encoders_of_a_round_stand_side_by_side_and_only_where_they_are_needed(make):
-    _, _, plan = make(ALL)
-    pairs = [{task.stage.kind for task in group} for group in plan if len(group) == 2]
-    assert pairs == [{"action_encoder", "frame_encoder"}] * 6  # round 0, verification, collaborative; two seeds
-    _, _, plan = make("strategies=[supervised, confidence]")
-    kinds = {task.stage.kind for group in plan for task in group}
+    _, plan = make(ALL)
+    pairs = [{stage.kind for stage in group} for group in plan if len(group) == 2]
+    assert pairs == [{"action_encoder", "frame_encoder"}] * 6  # round 0, verification, finepseudo; two seeds
+    _, plan = make("methods=[supervised, pseudo_label]")
+    kinds = {stage.kind for group in plan for stage in group}
     assert not kinds & {"pretrain", "frame_encoder", "scores"}
 
 
-def test_every_strategy_trains_the_action_encoder_the_same_number_of_steps(make, monkeypatch):
-    cfg, _, plan = make(ALL, "rounds=3", "seeds=[0]")
+def test_every_method_trains_the_action_encoder_the_same_number_of_steps(make):
+    made, plan = make(ALL, "rounds=3", "seeds=[0]")
     steps: dict[str, int] = {}
+    for stage in itertools.chain(*plan):
+        if isinstance(stage, ActionEncoderStage) and stage.method:
+            steps[stage.method.name] = steps.get(stage.method.name, 0) + stage.schedule.train.steps
+    assert steps == dict.fromkeys(made.cfg.methods, 3 * made.cfg.action_stage.self_train.steps)
 
-    def fit(job, _):
-        if job.loop.tags["stage"] == "action_encoder" and job.loop.tags["round"]:
-            strategy = job.loop.tags["strategy"]
-            steps[strategy] = steps.get(strategy, 0) + job.loop.train.steps
 
-    monkeypatch.setattr("jobs.pipeline.stages.train_stages.fit", fit)
-    monkeypatch.setattr(Stages, "_items", lambda *_: None)
-    monkeypatch.setattr(Stages, "n_classes", lambda *_: 4)
-    for task in itertools.chain(*plan):
-        if task.stage.kind == "action_encoder":
-            task.action()
-    assert steps == dict.fromkeys(cfg.strategies, 3 * cfg.action_stage.self_train.steps)
+def test_rounds_join_to_one_schedule(make):
+    """Part i of n of each method, at the rate of self-training; round 0 at its own."""
+    made, plan = make(ALL, "rounds=3", "seeds=[0]", "action_stage.self_train.optim.self_training_factor=0.5")
+    parts: dict[str | None, list] = {}
+    for stage in itertools.chain(*plan):
+        if isinstance(stage, ActionEncoderStage):
+            name = stage.method.name if stage.method else None
+            schedule = stage.schedule
+            parts.setdefault(name, []).append((schedule.part, schedule.parts, schedule.train.optim.lr))
+    full = made.cfg.action_stage.train.optim.lr
+    half = made.cfg.action_stage.self_train.optim.lr / 2
+    assert parts.pop(None) == [(0, 1, full)]
+    assert parts.pop("supervised") == [(0, 1, half)]
+    assert set(map(str, parts.values())) == {str([(i, 3, half) for i in range(3)])}
 
 
 def test_the_second_run_does_nothing(make, monkeypatch):
@@ -106,9 +114,15 @@ def test_the_second_run_does_nothing(make, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "undone", "kept"),
     [
-        ("pseudo_labels.theta=0.4", {"seed-0/collaborative/round-01/action_encoder"}, {"seed-0/round-00/scores"}),
+        ("method.finepseudo.theta=0.4", {"seed-0/finepseudo/round-01/action_encoder"}, {"seed-0/round-00/scores"}),
+        ("action_encoder.mc_passes=3", {"seed-0/round-00/embeddings"}, {"seed-0/round-00/action_encoder"}),
+        (
+            "frame_stage.train.optim.scorer_lr_factor=2",
+            {"seed-0/round-00/frame_encoder"},
+            {"seed-0/round-00/action_encoder", "seed-0/pretrain"},
+        ),
         ("frame_stage.train.steps=25", {"seed-0/round-00/frame_encoder"}, {"seed-0/round-00/action_encoder"}),
-        ("evaluate.views=3", {"seed-1/collaborative/evaluation", "report"}, {"seed-0/collaborative/round-01"}),
+        ("evaluate.views=3", {"seed-1/finepseudo/evaluation", "report"}, {"seed-0/finepseudo/round-01"}),
         ("embed.gallery_per_class=2", {"seed-0/round-00/scores"}, {"seed-0/round-00/embeddings"}),
         ("shards.short_side=96", {"data", "seed-0/pretrain"}, set()),
     ],
@@ -121,8 +135,22 @@ def test_a_changed_key_undoes_what_depends_on_it(make, monkeypatch, override, un
     assert kept <= everything
 
 
-@pytest.mark.parametrize("override", ["resources.embed_actors=2", "pretrain.train.log_every=1", "reading.threads=2"])
-def test_a_key_of_speed_undoes_nothing(make, monkeypatch, override):
+@pytest.mark.parametrize(
+    "override",
+    [
+        "resources.embed_actors=2",
+        "pretrain.train.log_every=1",
+        "reading.threads=2",
+        # keys that belong to a method that does not run, or to an optimiser without f_S
+        "method.ups.kappa=0.01",
+        "method.pseudo_label.theta=0.1",
+        "action_stage.train.optim.scorer_lr_factor=2",
+        "action_stage.self_train.optim.scorer_lr_factor=2",
+        "action_stage.train.optim.self_training_factor=0.3",
+        "pretrain.train.optim.scorer_lr_factor=2",
+    ],
+)
+def test_a_key_that_no_stage_reads_undoes_nothing(make, monkeypatch, override):
     run(make, monkeypatch)
     assert run(make, monkeypatch, override) == []
 
@@ -137,15 +165,15 @@ def test_a_third_seed_leaves_the_others_done(make, monkeypatch):
 def test_a_stop_between_stages_is_obeyed_and_the_next_run_goes_on(make, monkeypatch):
     whole = run(make, monkeypatch)
     monkeypatch.undo()
-    cfg, stages, plan = make("name=other")
+    made, plan = make("name=other")
     ran: list[str] = []
     fake(plan, ran, monkeypatch)
     calls = iter(range(100))
     monkeypatch.setattr("jobs.cluster.preempt.requested", lambda _: next(calls) == 4)
     with pytest.raises(Preempted):
-        run_plan(cfg, stages, plan, "code")
+        run_plan(made, plan, "code", write=True)
     first = list(ran)
-    run_plan(cfg, stages, plan, "code")
+    run_plan(made, plan, "code", write=True)
     assert first + ran[len(first) :] == ran == whole
 
 
@@ -160,15 +188,15 @@ def test_a_single_command_runs_its_kind_or_says_what_it_needs(make, monkeypatch)
 
 
 def test_a_started_stage_forgets_its_old_curve_only_when_it_starts_over(make, monkeypatch):
-    _, stages, plan = make()
+    made, plan = make()
     fake(plan, [], monkeypatch)
-    task = plan[2][0]
-    stages.paths.root.mkdir()
-    line = {**task.tags, "step": 3, "train/loss": 1.0}
-    assert stages.reporter.scalars(line)
-    assert not stages.reporter.scalars(line), "the same line is written once"
-    stages.reporter.forget(task.tags)
-    assert stages.reporter.scalars(line)
+    stage = plan[2][0]
+    made.paths.root.mkdir()
+    line = {**stage.tags, "step": 3, "train/loss": 1.0}
+    assert made.reporter.scalars(line)
+    assert not made.reporter.scalars(line), "the same line is written once"
+    made.reporter.forget(stage.tags)
+    assert made.reporter.scalars(line)
 
 
 def listed(folder: Path, *names: str) -> list[str]:
@@ -214,18 +242,18 @@ def test_missing_annotation_files_are_told_by_their_reader_and_undo_nothing(make
         with pytest.raises(UserError, match=r"list .*list.txt does not exist"):
             run(make, monkeypatch, *lists, kinds=kinds)
     assert run(make, monkeypatch, *lists, kinds=COMMANDS["report"]) == []
-    assert (make()[0].folder / "data" / "DONE.json").exists()
+    assert (make()[0].paths.data / DONE).exists()
 
 
 def test_done_is_judged_by_what_is_on_disk(make, monkeypatch):
     run(make, monkeypatch)
-    _, _, plan = make()
-    task = plan[0][0]
-    assert is_done(task.stage)
-    (task.stage.folder / "clips.parquet").unlink()
-    assert not is_done(task.stage)
-    begin(task.stage)
-    for pattern in task.stage.outputs:
-        write_json(task.stage.folder / pattern, task.stage.key())
-    finish(task.stage, wall_s=0, code_version="y")
-    assert is_done(task.stage)
+    _, plan = make()
+    stage = plan[0][0].identity
+    assert is_done(stage)
+    (stage.folder / "clips.parquet").unlink()
+    assert not is_done(stage)
+    begin(stage)
+    for pattern in stage.outputs:
+        write_json(stage.folder / pattern, stage.key())
+    finish(stage, wall_s=0, code_version="y")
+    assert is_done(stage)

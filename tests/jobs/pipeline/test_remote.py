@@ -12,7 +12,8 @@ from finepseudo.run_folder.layout import RunPaths
 from jobs.cli.predict import _single_shard
 from jobs.cli.write_part import write_part
 from jobs.config.recipes import load
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.base import Run
+from jobs.pipeline.stages.data import DataStage
 from jobs.progress import Reporter
 from jobs.workers.embed import evaluation_reader
 from jobs.workers.write_shards import write_data
@@ -99,9 +100,8 @@ def test_where_shards_lie_does_not_undo_what_was_made_from_them(tmp_path, source
     hashes = []
     for store in ("", f"{bucket}/shards"):
         cfg = config(tmp_path, "moved", sources, store)
-        stages = Stages(cfg, Reporter(cfg.folder, tensorboard=False))
         write_data(cfg, RunPaths(cfg.folder), reporter(cfg))
-        hashes.append(hash_outputs(stages.data().stage))
+        hashes.append(hash_outputs(DataStage(run_of=Run(cfg, reporter(cfg))).identity))
     assert hashes[0] == hashes[1]
     assert json.loads((RunPaths(cfg.folder).shards / "store.json").read_text()) == {"url": f"{bucket}/shards"}
 

@@ -14,7 +14,7 @@ from jobs.config.recipes import load, to_yaml
 from jobs.pipeline.plan import COMMANDS, make_plan
 from jobs.pipeline.run_folder import changed_keys, locked, opened_lock, write_config
 from jobs.pipeline.runner import run_plan
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 
 SMALL = ["data.synthetic.train_per_class=3", "data.synthetic.test_per_class=1", "resources.write_tasks=0"]
@@ -34,11 +34,11 @@ def command(tmp_path, capsys):
 def begun(tmp_path):
     """A run whose data stage has begun, with the configuration it began with."""
     cfg = load("smoke", [f"out={tmp_path}", *SMALL])
-    stages = Stages(cfg, Reporter(cfg.folder, tensorboard=False))
-    plan = make_plan(cfg, stages)
-    object.__setattr__(plan[0][0], "action", lambda: 1 / 0)  # killed in the middle
+    run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
+    plan = make_plan(run)
+    object.__setattr__(plan[0][0], "run", lambda: 1 / 0)  # killed in the middle
     with pytest.raises(ZeroDivisionError):
-        run_plan(cfg, stages, plan, "code", COMMANDS["write-shards"])
+        run_plan(run, plan, "code", COMMANDS["write-shards"], write=True)
     return cfg.folder
 
 
@@ -50,33 +50,56 @@ def test_what_ran_is_written_when_a_stage_begins_and_not_before(command, begun):
     text = (begun / "config.yaml").read_text()
     assert "write_tasks: 0" in text
     before = contents(begun)
-    code, said = command("split", "rounds=7")
+    code, said = command("split")
     assert code == 2
     assert "needs" in said
     assert command("report", "evaluate.views=3")[0] == 2
     assert contents(begun) == before
 
 
+def test_a_command_in_a_run_reads_what_the_run_was_made_with(command, begun):
+    """No recipe is needed; another machine is welcome, another result is not, and config.yaml stays as it is."""
+    recipe = begun.parent / "mine.yaml"
+    recipe.write_text("base: smoke\nname: smoke\nrounds: 3\n")
+    before = contents(begun)
+    assert "needs" in command("split", "resources.workers=2")[1]
+    for line in (("evaluate", "evaluate.views=3"), ("train", "rounds=3"), ("report", "--recipe", str(recipe))):
+        code, said = command(*line)
+        assert code == 2
+        assert "`finepseudo run` takes a changed key" in said
+    assert contents(begun) == before
+
+
+def test_a_folder_that_an_older_version_made_says_so(command, begun):
+    path = begun / "config.yaml"
+    path.write_text(path.read_text().replace("methods:", "strategies:"))
+    code, said = command("report")
+    assert code == 2
+    assert "cannot be read by this version (strategies: is called methods now" in said
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("split.ratio=0.9", "smoke was made with split.ratio=0.4, now it is 0.9; use another --name, or --force"),
+        ("split.ratio=0.9", "smoke was made with split.ratio=0.4, now it is 0.9; "),
         ("data.synthetic.seed=5", "made with data.synthetic.seed=0, now it is 5"),
+        ("shards.short_side=96", "made with shards.short_side=128, now it is 96"),
     ],
 )
 @pytest.mark.parametrize("name", ["run", "split", "report", "write-shards"])
-def test_a_run_folder_belongs_to_one_data_set_and_split(command, begun, name, override, message):
+def test_a_run_folder_belongs_to_one_data_set_its_shards_and_split(command, begun, name, override, message):
     before = contents(begun)
     code, said = command(name, override)
     assert code == 2
     assert message in said
+    assert ("--force" in said) == (name in ("run", "write-shards")), "only these may start a folder over"
     assert contents(begun) == before
 
 
 def test_another_command_at_work_is_not_disturbed(command, begun):
     before = contents(begun)
     with locked(begun):
-        code, said = command("split", "rounds=7")
+        code, said = command("split")
         assert (code, "another command works in it" in said) == (2, True)
         assert contents(begun) == before
 
@@ -141,7 +164,7 @@ def test_parts_work_side_by_side_but_not_with_another_configuration_nor_with_a_r
     with opened_lock(begun) as other_part:
         assert other_part.take(shared=True)
         before = contents(begun)
-        code, said = command("write-shards", "--part", "0/99", "shards.short_side=96")
+        code, said = command("write-shards", "--part", "0/99", "shards.short_side=96", "--force")
         assert (code, "parts of another configuration are being written" in said) == (2, True)
         assert contents(begun).items() >= before.items()
         assert command("write-shards", "--part", "98/99")[0] == 0
@@ -186,8 +209,8 @@ def test_a_finished_run_in_a_folder_that_may_only_be_read_is_looked_at(small_dis
     line = ["write-shards", f"out={folder}", *SMALL]
     cfg = load("smoke", line[1:])
     assert write_part(cfg, "0/1") == 0
-    stages = Stages(cfg, Reporter(cfg.folder, tensorboard=False))
-    run_plan(cfg, stages, make_plan(cfg, stages), "code", COMMANDS["write-shards"])
+    run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
+    run_plan(run, make_plan(run), "code", COMMANDS["write-shards"], write=True)
     if not lock:
         (cfg.folder / ".lock").unlink()
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.config.recipes import load
-from jobs.pipeline.stages.stages import Stages
+from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from jobs.workers.labelling import check_pool, read_truth, usable_split
 from shards.annotations.base import write_clips
@@ -47,23 +47,23 @@ def test_a_published_list_that_lost_the_only_label_of_a_class_is_refused(stored)
     assert unseen.items("labelled").labels.tolist() == [0, 2]
 
 
-def test_an_empty_pool_is_refused_unless_nobody_labels_it(stored):
+def test_an_empty_pool_is_refused_unless_nobody_needs_it(stored):
     split = usable_split(make(ROWS), SplitConfig(ratio=1.0), 0, stored)
     assert len(split.keys("labelled")) == 8
     check_pool(split, ["supervised"])
-    with pytest.raises(UserError, match=r"no clip is left unlabelled, and confidence, collaborative label such clips"):
-        check_pool(split, ["supervised", "confidence", "collaborative"])
-    check_pool(WHOLE, ["confidence"])
+    with pytest.raises(UserError, match=r"no clip is left unlabelled, and pseudo_label, finepseudo need such clips"):
+        check_pool(split, ["supervised", "pseudo_label", "finepseudo"])
+    check_pool(WHOLE, ["pseudo_label"])
 
 
 def test_an_open_world_has_outputs_for_its_known_classes_alone(tmp_path):
     opened = open_world(make(ROWS), OpenWorldConfig(known=2))
     cfg = load("smoke", [f"out={tmp_path}"])
-    stages = Stages(cfg, Reporter(cfg.folder, tensorboard=False))
-    stages.paths.clips.parent.mkdir(parents=True)
-    write_clips(stages.paths.clips, opened)
-    truth, classes = read_truth(stages.paths.clips)
-    assert (stages.n_classes(), classes) == (2, opened.classes[:2])
+    run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
+    run.paths.clips.parent.mkdir(parents=True)
+    write_clips(run.paths.clips, opened)
+    truth, classes = read_truth(run.paths.clips)
+    assert (run.n_classes(), classes) == (2, opened.classes[:2])
     assert sorted(set(truth.values())) == [0, 1, 2]
-    write_clips(stages.paths.clips, make(ROWS))
-    assert stages.n_classes() == 3
+    write_clips(run.paths.clips, make(ROWS))
+    assert run.n_classes() == 3

@@ -1,15 +1,28 @@
 """Encoders from the weights of an earlier stage."""
 
+from dataclasses import replace
+
 import torch
 
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.encoders.frame_encoder import build_frame_encoder
+from finepseudo.methods.base import TrainAction
+from finepseudo.methods.table import METHODS
 from finepseudo.training.checkpoint import save_weights
+from finepseudo.training.objectives import CrossEntropyObjective
 from jobs.config.recipes import load
 from jobs.workers import models
 
 GONE = "/nowhere/start.pt"
+
+
+def training(start, method=None, n_classes=5, **values):
+    """A training of f_E that goes on from a file."""
+    request = TrainAction(number=1 if method else 0, start=0, **values)
+    return models.ActionTraining(
+        request=request, method=method, seed=0, n_classes=n_classes, steps=10, start=start, labels=None, reads=()
+    )
 
 
 def test_trained_encoders_do_not_need_the_file_that_they_started_from(tmp_path):
@@ -24,7 +37,37 @@ def test_trained_encoders_do_not_need_the_file_that_they_started_from(tmp_path):
         (models.trained_frame_encoder(cfg, tmp_path / "frame"), frame),
         (models.trained_action_encoder(cfg, tmp_path / "action", 5), action),
         (models.alignability(cfg, 0, tmp_path / "frame").encoder, frame),
-        (models.cross_entropy(cfg, 0, 5, tmp_path / "action").encoder, action),
+        (models.action_objective(cfg, training(tmp_path / "action")).encoder, action),
     ):
         state = made.state_dict()
         assert all(torch.equal(state[key], value) for key, value in trained.state_dict().items())
+
+
+def test_a_method_makes_its_own_objective_from_what_it_is_told(tmp_path, monkeypatch):
+    """The encoder as trained before, another one from its start, the steps; a plain request stays cross-entropy."""
+    told = []
+
+    def objective(cfg, setting):
+        told.append((cfg, setting))
+        made = CrossEntropyObjective(setting.encoder, setting.loss)
+        made.teacher = setting.fresh()
+        return made
+
+    monkeypatch.setitem(METHODS, "supervised", replace(METHODS["supervised"], objective=objective))
+    cfg = load("smoke", ["action_encoder.dropout=0.2"])
+    encoder = build_action_encoder(cfg.action_encoder, 4)
+    before = CrossEntropyObjective(encoder, cfg.action_stage.loss)
+    save_weights(tmp_path / "before", before.state_dict())
+    made = models.action_objective(cfg, training(tmp_path / "before", "supervised", n_classes=4))
+    ((own, setting),) = told
+    assert own == cfg.method.supervised
+    assert (setting.steps, setting.n_classes, setting.request.number) == (10, 4, 1)
+    trained = encoder.backbone.fc.weight
+    assert torch.equal(made.encoder.backbone.fc.weight, trained)
+    assert not torch.equal(made.teacher.backbone.fc.weight, trained)
+    save_weights(tmp_path / "after", made.state_dict())
+    for prefix, wanted in (("encoder.", made.encoder), (models.prefix_of("teacher"), made.teacher)):
+        tested = models.trained_action_encoder(cfg, tmp_path / "after", 4, prefix)
+        assert torch.equal(tested.backbone.fc.weight, wanted.backbone.fc.weight)
+    models.action_objective(cfg, training(tmp_path / "before", "supervised", n_classes=4, plain=True))
+    assert len(told) == 1

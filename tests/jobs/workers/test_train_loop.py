@@ -1,5 +1,6 @@
 """The training loop on one rank and on two: resume, refusal of what is not finite, stop requests, the log."""
 
+import copy
 import hashlib
 import json
 from collections import Counter
@@ -12,18 +13,20 @@ from torch import multiprocessing, nn
 from torch.nn import functional as F
 
 from finepseudo.distributed import global_mean
+from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, WEIGHTS
 from finepseudo.training.checkpoint import checkpoint_steps, load_weights
 from finepseudo.training.config import OptimConfig
-from finepseudo.training.objectives import StepOutput
+from finepseudo.training.objectives import Objective, StepOutput, single
 from jobs.config.training import TrainConfig
-from jobs.workers.train_loop import CHECKPOINTS, FAILURE, LOG, WEIGHTS, Loop, LoopJob, seed_of
+from jobs.workers.streams import Streams
+from jobs.workers.train_loop import Loop, LoopJob, seed_of
 from shards.errors import UserError
 from shards.types import ClipBatch
 
 CLIPS, BATCH = 24, 8
 
 
-class Objective(nn.Module):
+class LeastSquares(Objective):
     """Least squares with dropout, so that generator state matters."""
 
     def __init__(self) -> None:
@@ -32,7 +35,8 @@ class Objective(nn.Module):
         self.layer, self.dropout = nn.Linear(4, 1), nn.Dropout(0.5)
         self.unused = nn.Linear(2, 2)
 
-    def forward(self, batch):
+    def forward(self, batches):
+        batch = single(batches)
         x = batch.frames.flatten(1)[:, :4]
         loss = global_mean(
             F.mse_loss(self.layer(self.dropout(x))[:, 0], batch.labels.float(), reduction="none"), batch.valid
@@ -50,12 +54,13 @@ class Reader:
     refuse: tuple[int, int] | None = None
     bad: Counter = field(default_factory=Counter)
     batches_per_epoch: int = CLIPS // BATCH
+    first: int = 0
 
     def epoch(self, epoch, start=0):
         for index in range(start, self.batches_per_epoch):
             if (epoch, index) == self.refuse:
                 raise UserError("3 of 24 clips cannot be decoded")
-            generator = torch.Generator().manual_seed(100 * epoch + index)
+            generator = torch.Generator().manual_seed(100 * epoch + index + self.first)
             frames = torch.randn(BATCH, 1, 1, 1, 2, 2, generator=generator)
             if (epoch, index) == self.poison:
                 frames[0] = torch.nan
@@ -85,8 +90,12 @@ def job(folder: Path, steps: int = 10, **values) -> LoopJob:
     )
 
 
+def loop(folder: Path, objective: Objective, reader: Reader, **values) -> Loop:
+    return Loop(job(folder, **values), objective, Streams({"labelled": reader}), device=torch.device("cpu"))
+
+
 def run(folder: Path, reader: Reader | None = None, **values) -> str:
-    return Loop(job(folder, **values), Objective(), reader or Reader(), device=torch.device("cpu")).run()
+    return loop(folder, LeastSquares(), reader or Reader(), **values).run()
 
 
 def log_of(folder: Path) -> list[dict]:
@@ -120,6 +129,56 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_the_same_log(tmp_path, mon
     assert run(tmp_path / "killed") == "done"
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
     losses = [[(line["step"], line["train/loss"]) for line in log_of(tmp_path / f)] for f in ("whole", "killed")]
+    assert losses[0] == losses[1]
+
+
+class MeanTeacher(LeastSquares):
+    """The labels of one stream, and agreement with a moving average of the student on another, ramped up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = copy.deepcopy(self.layer).requires_grad_(False)
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, batches):
+        first = super().forward({"labelled": batches["labelled"]})
+        x = batches["unlabelled"].frames.flatten(1)[:, :4]
+        apart = (self.layer(self.dropout(x)) - self.teacher(x)).square().mean()
+        return StepOutput(first.loss + self.done / 10 * apart, {**first.metrics, "train/apart": apart.detach()})
+
+    @torch.no_grad()
+    def after_step(self, step, total):
+        assert (step, total) == (int(self.done) + 1, 10)
+        self.done += 1
+        for mine, own in zip(self.teacher.parameters(), self.layer.parameters(), strict=True):
+            mine.lerp_(own, 0.3)
+
+
+@pytest.mark.parametrize("step", [1, 4, 7])
+def test_a_teacher_and_both_streams_go_on_where_they_were(tmp_path, monkeypatch, step):
+    """The pool is longer than the labelled clips; killed behind a checkpoint, nothing of either starts over."""
+
+    def go(folder):
+        streams = Streams({"labelled": Reader(), "unlabelled": Reader(batches_per_epoch=5, first=50)})
+        return Loop(job(folder), MeanTeacher(), streams, device=torch.device("cpu")).run()
+
+    assert go(tmp_path / "whole") == "done"
+    real = Loop._train_step
+
+    def train_step(self, batch, waited):
+        if self.step == step:
+            raise Killed
+        return real(self, batch, waited)
+
+    monkeypatch.setattr(Loop, "_train_step", train_step)
+    with pytest.raises(Killed):
+        go(tmp_path / "killed")
+    monkeypatch.undo()
+    assert go(tmp_path / "killed") == "done"
+    assert same_weights(tmp_path / "whole", tmp_path / "killed")
+    weights = load_weights(tmp_path / "whole" / "stage" / WEIGHTS)
+    assert not torch.equal(weights["teacher.weight"], weights["layer.weight"])
+    losses = [[(line["step"], line["train/apart"]) for line in log_of(tmp_path / f)] for f in ("whole", "killed")]
     assert losses[0] == losses[1]
 
 
@@ -176,13 +235,13 @@ def _rank(rank: int, folder: Path, port: int) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     reader = Reader(rank=rank, world=2)
-    objective = Objective()
+    objective = LeastSquares()
     objective.dropout = nn.Identity()
-    assert Loop(job(folder / "two"), objective, reader, device=torch.device("cpu")).run() == "done"
+    assert loop(folder / "two", objective, reader).run() == "done"
     reader = Reader(rank=rank, world=2, refuse=(1, 0) if rank else None)
-    assert Loop(job(folder / "refused"), Objective(), reader, device=torch.device("cpu")).run() == "failed"
+    assert loop(folder / "refused", LeastSquares(), reader).run() == "failed"
     reader = Reader(rank=rank, world=2, poison=(1, 0))  # the first clip of the batch is rank 0's
-    assert Loop(job(folder / "poison"), Objective(), reader, device=torch.device("cpu")).run() == "failed"
+    assert loop(folder / "poison", LeastSquares(), reader).run() == "failed"
     torch.distributed.destroy_process_group()
 
 
@@ -194,9 +253,9 @@ def test_two_ranks_train_as_one_and_fail_together(tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     multiprocessing.spawn(_rank, (tmp_path, port), nprocs=2)
-    objective = Objective()
+    objective = LeastSquares()
     objective.dropout = nn.Identity()
-    Loop(job(tmp_path / "one"), objective, Reader(), device=torch.device("cpu")).run()
+    loop(tmp_path / "one", objective, Reader()).run()
     one, two = (load_weights(tmp_path / name / "stage" / WEIGHTS) for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-5, atol=1e-6)

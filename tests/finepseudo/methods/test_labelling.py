@@ -1,24 +1,26 @@
-"""Strategies of Table 6, fusion, confidence at many classes, and the alarm when nothing passes."""
+"""The votes of the methods (Table 6), fusion, confidence at many classes, and the alarm when nothing passes."""
 
 import logging
 
 import numpy as np
 import pytest
 
-from finepseudo.methods.config import PseudoLabelConfig
-from finepseudo.methods.pseudo_labels import acceptance_alarm, class_probabilities, label_pool
+from finepseudo.methods.finepseudo import FINEPSEUDO, FinePseudoConfig
+from finepseudo.methods.labelling import acceptance_alarm, label_pool
+from finepseudo.methods.table import METHODS
+from finepseudo.methods.voting import class_probabilities
 from shards.errors import UserError
 from tests.finepseudo.batches import random_table
 
-STRATEGIES = ("confidence", "uncertainty", "verification", "collaborative")
+VOTING = [name for name, method in METHODS.items() if method.vote]
 
 
-def label(strategy="collaborative", scores=None, p_e=None, spread=None, valid=None, **options):
-    n = len(p_e)
+def label(name="finepseudo", scores=None, p_e=None, spread=None, valid=None, **options):
+    n, method = len(p_e), METHODS[name]
     spread = np.zeros(n) if spread is None else spread
     valid = np.ones(n, bool) if valid is None else valid
     keys = [f"k{i}" for i in range(n)]
-    return label_pool(PseudoLabelConfig(strategy=strategy, **options), keys, scores, p_e, spread, valid).to_pylist()
+    return label_pool(method, method.config(**options), keys, scores, p_e, spread, valid).to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def test_p_a_falls_with_the_number_of_classes(other, expected):
 def test_columns_follow_the_equations():
     keys, scores, p_e = random_table()
     spread = np.linspace(0, 0.2, 20)
-    table = label_pool(PseudoLabelConfig(), keys, scores, p_e, spread, np.ones(20, bool))
+    table = label_pool(FINEPSEUDO, FinePseudoConfig(), keys, scores, p_e, spread, np.ones(20, bool))
     p_a = np.exp(scores / 0.1) / np.exp(scores / 0.1).sum(1, keepdims=True)
     mean = (p_a + p_e) / 2
     np.testing.assert_allclose(np.stack(table["p_A"].to_numpy()), p_a, rtol=1e-5)
@@ -60,25 +62,24 @@ def test_mean_lets_p_a_veto_and_sum_does_not():
     assert [row["accepted"] for row in wide] == [row["accepted"] for row in label(scores=scores, p_e=p_e)]
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("theta", [0.3, 0.6, 0.9])
-def test_a_sum_against_twice_theta_accepts_what_the_mean_accepts(strategy, theta):
+def test_a_sum_against_twice_theta_accepts_what_the_mean_accepts(theta):
     _, scores, p_e = random_table(clips=200)
-    by_mean = label(strategy, scores=scores, p_e=p_e, theta=theta)
-    by_sum = label(strategy, scores=scores, p_e=p_e, theta=2 * theta, fuse="sum")
+    by_mean = label(scores=scores, p_e=p_e, theta=theta)
+    by_sum = label(scores=scores, p_e=p_e, theta=2 * theta, fuse="sum")
     assert [row["accepted"] for row in by_sum] == [row["accepted"] for row in by_mean]
 
 
-def test_strategies_of_table_6():
+def test_the_rows_of_table_6():
     scores = np.array([[0.9, 0.2], [0.5, 0.2], [0.9, 0.2]])
     p_e = np.array([[0.95, 0.05], [0.95, 0.05], [0.65, 0.35]])
     spread = np.array([0.01, 0.2, 0.01])
-    accepted = {s: [r["accepted"] for r in label(s, scores, p_e, spread)] for s in STRATEGIES}
+    accepted = {s: [r["accepted"] for r in label(s, scores, p_e, spread)] for s in VOTING}
     assert accepted == {
-        "confidence": [True, True, True],
-        "uncertainty": [True, False, False],  # UPS: p >= .7 and spread < .05
+        "pseudo_label": [True, True, True],
+        "ups": [True, False, False],  # UPS: p >= .7 and spread < .05
         "verification": [True, False, True],  # S of the predicted class > .6
-        "collaborative": [True, True, True],
+        "finepseudo": [True, True, True],
     }
 
 
@@ -92,22 +93,22 @@ def test_invalid_rows_stay_unlabelled_and_rows_are_sorted():
     scores[1] = p_e[1] = np.nan
     order = [2, 0, 3, 1]
     valid = np.array([True, False, True, True])
-    cfg = PseudoLabelConfig()
-    table = label_pool(cfg, [keys[i] for i in order], scores[order], p_e[order], np.zeros(4), valid[order])
+    cfg = FinePseudoConfig()
+    table = label_pool(FINEPSEUDO, cfg, [keys[i] for i in order], scores[order], p_e[order], np.zeros(4), valid[order])
     assert table["key"].to_pylist() == keys
     assert table["valid"].to_pylist() == valid.tolist()
     bad = table.to_pylist()[1]
     assert (bad["label"], bad["label_A"], bad["label_E"], bad["accepted"]) == (-1, -1, -1, False)
-    assert table.equals(label_pool(cfg, keys, scores, p_e, np.zeros(4), valid))
+    assert table.equals(label_pool(FINEPSEUDO, cfg, keys, scores, p_e, np.zeros(4), valid))
 
 
 def test_scores_are_needed_only_where_used():
     _, _, p_e = random_table()
-    row = label("confidence", None, p_e)[0]
+    row = label("pseudo_label", None, p_e)[0]
     assert np.isnan(row["p_A_max"]) and row["label_A"] == -1 and row["p_A"] == []
-    for strategy in ("verification", "collaborative"):
-        with pytest.raises(UserError, match="needs alignability scores"):
-            label(strategy, None, p_e)
+    for name in [name for name in VOTING if METHODS[name].aligns]:
+        with pytest.raises(UserError, match=f"{name} needs alignability scores"):
+            label(name, None, p_e)
 
 
 def test_nothing_accepted_raises_an_alarm(caplog):
@@ -115,29 +116,31 @@ def test_nothing_accepted_raises_an_alarm(caplog):
     with caplog.at_level(logging.WARNING):
         rows = label(scores=np.full((3, 8), 0.5), p_e=np.eye(8)[:3])
     assert not any(row["accepted"] for row in rows)
-    assert "no pseudo-label accepted of 3 clips" in caplog.text
+    assert "no pseudo-label accepted of 3 clips" in caplog.text and "lower method.finepseudo.theta" in caplog.text
     caplog.clear()
     keys, scores, p_e = random_table()
-    table = label_pool(PseudoLabelConfig(theta=0.1), keys, scores, p_e, np.zeros(20), np.ones(20, bool))
-    assert acceptance_alarm(table) is None and not caplog.text
+    table = label_pool(FINEPSEUDO, FinePseudoConfig(theta=0.1), keys, scores, p_e, np.zeros(20), np.ones(20, bool))
+    assert acceptance_alarm(FINEPSEUDO, table) is None and not caplog.text
 
 
 def test_refusals():
     keys, scores, p_e = random_table(clips=3)
-    cfg, zero, ones = PseudoLabelConfig(), np.zeros(3), np.ones(3, bool)
+    cfg, zero, ones = FinePseudoConfig(), np.zeros(3), np.ones(3, bool)
     with pytest.raises(UserError, match="occur twice, first a"):
-        label_pool(cfg, ["a", "b", "a"], scores, p_e, zero, ones)
+        label_pool(FINEPSEUDO, cfg, ["a", "b", "a"], scores, p_e, zero, ones)
     with pytest.raises(UserError, match="tables differ"):
-        label_pool(cfg, keys, scores[:, :2], p_e, zero, ones)
+        label_pool(FINEPSEUDO, cfg, keys, scores[:, :2], p_e, zero, ones)
     with pytest.raises(UserError, match="NaN"):
-        label_pool(cfg, keys, scores * np.nan, p_e, zero, ones)
+        label_pool(FINEPSEUDO, cfg, keys, scores * np.nan, p_e, zero, ones)
     with pytest.raises(UserError, match="MC-dropout"):
-        label_pool(PseudoLabelConfig(strategy="uncertainty"), keys, scores, p_e, zero * np.nan, ones)
+        label_pool(METHODS["ups"], METHODS["ups"].config(), keys, scores, p_e, zero * np.nan, ones)
     with pytest.raises(ValueError, match="theta = 1"):
-        PseudoLabelConfig(theta=1.0)
-    assert PseudoLabelConfig(theta=1.2, fuse="sum").theta == 1.2
+        FinePseudoConfig(theta=1.0)
+    assert FinePseudoConfig(theta=1.2, fuse="sum").theta == 1.2
 
 
 def test_empty_pool():
-    table = label_pool(PseudoLabelConfig(), [], np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros(0, bool))
-    assert table.num_rows == 0 and acceptance_alarm(table) is None
+    table = label_pool(
+        FINEPSEUDO, FinePseudoConfig(), [], np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros(0, bool)
+    )
+    assert table.num_rows == 0 and acceptance_alarm(FINEPSEUDO, table) is None

@@ -1,0 +1,220 @@
+"""What a method is: the contract that every file of this folder fills in and that the pipeline and the report read.
+
+A method says what it trains on (streams), how (an objective), in which stages (a plan of requests) and, where it labels
+a pool, how it votes. It starts from round 0, the training on the labels alone, which all methods of a label draw share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from shards.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from finepseudo.encoders.action_encoder import ActionEncoder
+    from finepseudo.training.config import CrossEntropyConfig
+    from finepseudo.training.objectives import Objective
+    from shards.read.config import ViewConfig
+
+    Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
+
+Role = Literal["labelled", "unlabelled", "all"]
+Hue = Literal["grey", "orange", "sky", "green", "blue", "purple", "red"]
+
+LABELLED = "labelled"
+"""Name of the stream of labelled clips."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MethodConfig(Settings):
+    """Keys of a method, `method.<name>.<key>` in a recipe; a method without keys takes this as it is."""
+
+
+C = TypeVar("C", bound=MethodConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """Clips that a training reads at every step; the batch of a step is `{name: ClipBatch}`, the first stream leads.
+
+    role: whose clips. `labelled` carries true labels and the accepted pseudo-labels that the training names;
+    `unlabelled` (the pool) and `all` carry no label. share: clips for each clip of the labelled batch (mu). views: what
+    is seen of a clip, axis V of the batch's frames. The leading stream counts the epochs; the others never run out.
+    """
+
+    name: str
+    role: Role
+    views: tuple[ViewConfig, ...]
+    share: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainAction:
+    """Ask for a training of f_E.
+
+    number: the round, which names the folder; name: the folder in it, another one for a second network (a teacher).
+    start: round whose f_E it goes on from, None for the encoder's own start. labels: round whose accepted pseudo-labels
+    are trained on beside the true ones. plain: cross-entropy on labelled clips in place of the method's own streams and
+    objective. times: it takes the optimiser steps of so many rounds. part of parts: where it lies in the schedule of
+    the learning rate. reads: (round, name) of earlier trainings of this method whose weights the objective wants.
+    """
+
+    number: int
+    name: str = "action_encoder"
+    start: int | None
+    labels: int | None = None
+    plain: bool = False
+    times: int = 1
+    part: int = 0
+    parts: int = 1
+    reads: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainFrame:
+    """Ask for metric learning of f_A and f_S, which goes on from the round before; see `TrainAction`."""
+
+    number: int
+    labels: int | None = None
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Embed:
+    """Ask for p_E, its spread and, where `frames`, the embeddings by f_A of labelled and unlabelled clips."""
+
+    number: int
+    frames: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """Ask for the class-wise alignability of the pool (eq. 7)."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Label:
+    """Ask for pseudo-labels by the method's vote; `scores`: it wants class-wise alignability too."""
+
+    number: int
+    scores: bool
+
+
+Request = TrainAction | TrainFrame | Embed | Score | Label
+"""A stage that a method asks for. Its settings, inputs and folder are the pipeline's business."""
+Plan = list[list[Request]]
+"""Groups in order; requests of one group do not depend on each other."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What an objective is built from, on every rank alike (draw from `seed` alone).
+
+    encoder: f_E as this training starts with it; fresh: makes another f_E of the same kind, from the encoder's own
+    start (a second student, a teacher whose weights follow). steps: optimiser steps of this training. labels: the
+    table of pseudo-labels it is trained on; weights: files of the trainings that the request `reads`.
+    """
+
+    request: TrainAction
+    encoder: ActionEncoder
+    fresh: Callable[[], ActionEncoder]
+    loss: CrossEntropyConfig
+    n_classes: int
+    steps: int
+    seed: int
+    labels: Path | None = None
+    weights: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The numbers of an unlabelled pool in key order; rows of unusable clips are zero.
+
+    usable: bool [N]; score: mean alignability S with each class [N, C], None where no scores are made; p_e: class
+    probabilities of f_E [N, C]; spread: their standard deviation over MC-dropout at the argmax [N].
+    """
+
+    usable: Bools
+    score: Floats | None
+    p_e: Floats
+    spread: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """p [N, C]: what is voted with (its argmax is the label, its maximum the confidence); accepted: bool [N].
+
+    p_a: class probabilities by alignment [N, C] where the method makes them, for the record.
+    """
+
+    p: Floats
+    accepted: Bools
+    p_a: Floats | None = None
+
+    @property
+    def confidence(self) -> npt.NDArray[np.float32]:
+        """The largest entry of each row [N]."""
+        found: npt.NDArray[np.float32] = self.p.max(axis=1, initial=float("-inf")).astype("float32")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Method(Generic[C]):
+    """One method. Functions take its config first.
+
+    name: word of recipes and folders; title: of tables; paper: where it comes from; hue: of its curves.
+    plan(cfg, rounds, last): requests of rounds 1.., and labels of round 0; `last`: the pool is labelled once more at
+    the end. streams(cfg, request, view): what a training of f_E reads, None for the labelled clips as `view` shows
+    them. objective(cfg, setting): what it minimises, None for cross-entropy. vote(cfg, pool): the labels of a round.
+    pool: it is of no use without unlabelled clips. aligns: it needs f_A and f_S. tested: the weights that are tested
+    and that label the pool, `teacher` for the objective's module of that name. training_keys: keys of the config that
+    trainings read; the others are read by the vote (a method without a vote needs not list them). threshold: the key
+    that the confidence of its labels is compared with. needs: what else the user has to give, in words.
+    """
+
+    name: str
+    title: str
+    paper: str
+    hue: Hue
+    config: type[C]
+    plan: Callable[[C, int, bool], Plan]
+    streams: Callable[[C, TrainAction, ViewConfig], tuple[Stream, ...]] | None = None
+    objective: Callable[[C, Setting], Objective] | None = None
+    vote: Callable[[C, Pool], Votes] | None = None
+    pool: bool = True
+    aligns: bool = False
+    tested: Literal["student", "teacher"] = "student"
+    training_keys: tuple[str, ...] = ()
+    threshold: str | None = None
+    needs: str = ""
+
+    def keys_of(self, stage: Literal["training", "vote"]) -> tuple[str, ...]:
+        """Dotted configuration keys of the method that a kind of stage reads."""
+        names = [field.name for field in fields(self.config)]
+        trained = names if self.vote is None else list(self.training_keys)
+        chosen = trained if stage == "training" else [name for name in names if name not in trained]
+        return tuple(f"method.{self.name}.{name}" for name in chosen)
+
+    def trained_streams(self, cfg: C, request: TrainAction, view: ViewConfig) -> tuple[Stream, ...]:
+        """Say what a training of f_E reads; `view` is what the run shows f_E."""
+        if request.plain or self.streams is None:
+            return (Stream(name=LABELLED, role="labelled", views=(view,)),)
+        return self.streams(cfg, request, view)
+
+
+AnyMethod = Method[Any]
+
+
+def flat(requests: Sequence[Sequence[Request]]) -> list[Request]:
+    """List the requests of a plan in order."""
+    return [request for group in requests for request in group]

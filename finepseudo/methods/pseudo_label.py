@@ -1,0 +1,36 @@
+"""Pseudo-labels by the confidence of f_E alone, made offline, round after round (FinePseudo's baseline, Table 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finepseudo.methods.base import Method, MethodConfig, Pool, Votes
+from finepseudo.methods.rounds import label_and_train
+from shards.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PseudoLabelConfig(MethodConfig):
+    """Keys of `pseudo_label`."""
+
+    theta: float = setting(
+        0.6, "confidence of f_E above which a label is kept", source="FinePseudo, sec 4.2", at_least=0, below=1
+    )
+
+
+def vote(cfg: PseudoLabelConfig, pool: Pool) -> Votes:
+    """Keep what f_E is surer of than theta."""
+    votes = Votes(pool.p_e, pool.usable)
+    return Votes(pool.p_e, pool.usable & (votes.confidence > cfg.theta))
+
+
+PSEUDO_LABEL = Method(
+    name="pseudo_label",
+    title="Pseudo-label baseline",
+    paper="Lee, ICML workshops 2013; offline rounds as in FinePseudo, Table 6",
+    hue="orange",
+    config=PseudoLabelConfig,
+    plan=label_and_train,
+    vote=vote,
+    threshold="theta",
+)

@@ -1,0 +1,112 @@
+"""Training of f_E: by cross-entropy on the labels in round 0, then as the method asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from finepseudo.methods.base import AnyMethod, TrainAction
+from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.layout import WEIGHTS
+from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
+from jobs.pipeline.stages.training import (
+    FIRST_ROUND,
+    NO_SCORER,
+    READING,
+    Schedule,
+    Tags,
+    TrainingStage,
+    items_of,
+    labels_input,
+    labels_table,
+    optim_keys,
+    slowed,
+)
+from jobs.workers import models
+from jobs.workers.streams import StreamJob
+
+START = ("action_encoder.init", "action_encoder.weights")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionEncoderStage(TrainingStage):
+    """One training of f_E; method None is round 0."""
+
+    kind = "action_encoder"
+    method: AnyMethod | None
+    request: TrainAction
+
+    @property
+    def folder(self) -> Path:
+        """Where f_E of the round is."""
+        return self.paths.action_encoder(self.seed, name_of(self.method), self.request.number, self.request.name)
+
+    @property
+    def before(self) -> Path | None:
+        """Where the weights are that it goes on from."""
+        start = self.request.start
+        return None if start is None else self.paths.action_encoder(self.seed, name_of(self.method), start)
+
+    @property
+    def read_before(self) -> list[Path]:
+        """Where the other trainings are whose weights the objective reads."""
+        method = name_of(self.method)
+        return [self.paths.action_encoder(self.seed, method, *where) for where in self.request.reads]
+
+    @property
+    def keys(self) -> Keys:
+        """The network, with its start where it begins there, what it is trained with, and the method's own keys."""
+        later = self.request.number > 0
+        train = "action_stage.self_train" if later else "action_stage.train"
+        order = "action_stage.self_order" if later else "action_stage.order"
+        read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
+        read += ["rounds"] if later else []
+        read += self.method.keys_of("training") if self.method and not self.request.plain else []
+        unread = ["action_encoder.mc_passes", *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND]))]
+        return Keys(read, [*unread, *(START if self.request.start is not None else ())])
+
+    @property
+    def inputs(self) -> Mapping[str, Path]:
+        """The label draw, the weights before or the published ones, the pseudo-labels."""
+        found = {**self.run_of.drawn(self.seed)}
+        if self.before is None:
+            found |= weights_file("action_encoder.weights", self.cfg.action_encoder.weights)
+        else:
+            found["weights"] = self.before / DONE
+        found |= {f"reads {i}": folder / DONE for i, folder in enumerate(self.read_before)}
+        return {**found, **labels_input(self.run_of, self.seed, self.method, self.request.labels)}
+
+    @property
+    def tags(self) -> Tags:
+        """Mark its lines."""
+        return tags_of(self.folder.name, self.seed, self.method, self.request.number)
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long and at which rate."""
+        cfg, request = self.cfg.action_stage, self.request
+        train = slowed(cfg.self_train) if request.number else cfg.train
+        if request.times != 1:
+            train = replace(train, steps=(train.steps or 0) * request.times)
+        return Schedule(train=train, part=request.part, parts=request.parts)
+
+    def run(self) -> None:
+        """Train."""
+        labels = labels_table(self.run_of, self.seed, self.method, self.request.labels)
+        streams = [
+            StreamJob(name=stream.name, items=items_of(self.run_of, self.seed, stream.role, labels), reader=reader)
+            for stream, reader in self.cfg.streams_of(self.method, self.request)
+        ]
+        spec = models.ActionTraining(
+            request=self.request,
+            method=self.method.name if self.method else None,
+            seed=self.seed,
+            n_classes=self.run_of.n_classes(),
+            steps=self.schedule.train.steps or 0,
+            start=(self.before / WEIGHTS).resolve() if self.before else None,
+            labels=labels.resolve() if labels else None,
+            reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
+        )
+        self.fit(self.schedule, streams, partial(models.action_objective, self.cfg, spec))

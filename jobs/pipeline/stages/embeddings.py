@@ -1,0 +1,89 @@
+"""Both encoders (f_E alone where no vote needs f_A) over the labelled and the unlabelled clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finepseudo.methods.base import AnyMethod, Embed
+from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.layout import WEIGHTS
+from jobs.pipeline.stages.base import Keys, Stage, name_of, tags_of
+from jobs.pipeline.stages.training import READING, Tags
+from jobs.workers.embed import EmbedJob, embed
+from jobs.workers.labelling import check_pool
+from jobs.workers.map_parts import plan_pool
+from jobs.workers.models import prefix_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingsStage(Stage):
+    """Embeddings, class probabilities and their spread; method None is round 0."""
+
+    kind = "embeddings"
+    resources = "mapping"
+    seed: int
+    method: AnyMethod | None
+    request: Embed
+
+    @property
+    def folder(self) -> Path:
+        """Where the part files are."""
+        return self.paths.embeddings(self.seed, name_of(self.method), self.request.number)
+
+    @property
+    def action(self) -> Path:
+        """Where f_E is."""
+        return self.paths.action_encoder(self.seed, name_of(self.method), self.request.number)
+
+    @property
+    def frame(self) -> Path | None:
+        """Where f_A is, if it is wanted."""
+        wanted = self.request.frames
+        return self.paths.frame_encoder(self.seed, name_of(self.method), self.request.number) if wanted else None
+
+    @property
+    def keys(self) -> Keys:
+        """The networks without their starts, what they see, and the parts of the work."""
+        frame = ("frame_encoder", "frame_input") if self.request.frames else ()
+        starts = tuple(f"{name}.{key}" for name in ("frame_encoder", "action_encoder") for key in ("init", "weights"))
+        return Keys(("action_encoder", "action_input", *frame, "embed.chunk", "embed.batch", *READING), starts)
+
+    @property
+    def inputs(self) -> Mapping[str, Path]:
+        """The label draw and the trained encoders."""
+        frame = {"frame_encoder": self.frame / DONE} if self.frame else {}
+        return {**self.run_of.drawn(self.seed), "action_encoder": self.action / DONE, **frame}
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """One file a part."""
+        return ("part-*.parquet",)
+
+    @property
+    def tags(self) -> Tags:
+        """Mark its lines."""
+        return tags_of(self.kind, self.seed, self.method, self.request.number)
+
+    def run(self) -> None:
+        """Embed what is missing."""
+        cfg, split = self.cfg, self.run_of.split(self.seed)
+        check_pool(split, cfg.methods)  # the split may be older than the methods
+        job = EmbedJob(
+            cfg=cfg,
+            run=self.paths.root.resolve(),
+            folder=self.folder.resolve(),
+            shards=self.paths.shards.resolve(),
+            n_classes=self.run_of.n_classes(),
+            seed=self.seed,
+            action_weights=(self.action / WEIGHTS).resolve(),
+            prefix=prefix_of(self.method.tested if self.method else "student"),
+            frame_weights=(self.frame / WEIGHTS).resolve() if self.frame else None,
+        )
+        keys = [*split.keys("labelled"), *split.keys("unlabelled")]
+        with self.run_of.reporter.counting(self.name) as count:
+            made = embed(job, keys, plan_pool(cfg.resources.embed_actors, cfg.resources), count)
+        clips, seconds = sum(row["clips"] for row in made), sum(row["seconds"] for row in made)
+        if seconds:
+            self.scalars({"embed/clips_per_s": clips / seconds, "data/bad_clips": sum(row["bad"] for row in made)})

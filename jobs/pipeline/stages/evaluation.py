@@ -1,0 +1,94 @@
+"""Test the f_E of a method's last round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finepseudo.methods.base import AnyMethod
+from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, WEIGHTS
+from jobs.pipeline.stages.base import Keys, Stage, tags_of
+from jobs.pipeline.stages.training import READING, Tags
+from jobs.workers.evaluate import PARTS, EvaluateJob, evaluate, write_examples
+from jobs.workers.labelling import read_truth
+from jobs.workers.map_parts import plan_pool
+from jobs.workers.models import prefix_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationStage(Stage):
+    """Predictions for the test clips. action, frame: rounds of the weights; frame None = no f_A to show pairs of."""
+
+    kind = "evaluation"
+    resources = "mapping"
+    seed: int
+    method: AnyMethod
+    action: int
+    frame: int | None
+
+    @property
+    def folder(self) -> Path:
+        """Where the results are."""
+        return self.paths.evaluation(self.seed, self.method.name)
+
+    @property
+    def action_folder(self) -> Path:
+        """Where f_E is."""
+        return self.paths.action_encoder(self.seed, self.method.name, self.action)
+
+    @property
+    def frame_folder(self) -> Path | None:
+        """Where f_A is."""
+        return None if self.frame is None else self.paths.frame_encoder(self.seed, self.method.name, self.frame)
+
+    @property
+    def keys(self) -> Keys:
+        """The networks without their starts, what they see, and the test."""
+        frame = ("frame_encoder", "frame_input", "frame_stage.loss.gamma", "frame_stage.scorer")
+        read = ("action_encoder", "action_input", "evaluate", *READING, *(frame if self.frame is not None else ()))
+        starts = tuple(f"{name}.{key}" for name in ("frame_encoder", "action_encoder") for key in ("init", "weights"))
+        return Keys(read, (*starts, "action_encoder.mc_passes", "frame_stage.scorer.momentum"))
+
+    @property
+    def inputs(self) -> Mapping[str, Path]:
+        """The label draw and the trained encoders."""
+        frame = {"frame_encoder": self.frame_folder / DONE} if self.frame_folder else {}
+        return {**self.run_of.drawn(self.seed), "action_encoder": self.action_folder / DONE, **frame}
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """Metrics, predictions and, with f_A, two aligned pairs."""
+        return (METRICS, PREDICTIONS, *((EXAMPLES,) if self.frame is not None else ()))
+
+    @property
+    def scratch(self) -> Sequence[str]:
+        """Parts of the predictions."""
+        return (PARTS,)
+
+    @property
+    def tags(self) -> Tags:
+        """Mark its lines."""
+        return tags_of(self.kind, self.seed, self.method, self.action)
+
+    def run(self) -> None:
+        """Test what is missing."""
+        cfg, (truth, classes) = self.cfg, read_truth(self.paths.clips)
+        labels = {key: truth[key] for key in self.run_of.split(self.seed).keys("test")}
+        job = EvaluateJob(
+            cfg=cfg,
+            run=self.paths.root.resolve(),
+            folder=self.folder.resolve(),
+            shards=self.paths.shards.resolve(),
+            n_classes=len(classes),
+            action_weights=(self.action_folder / WEIGHTS).resolve(),
+            prefix=prefix_of(self.method.tested if self.action else "student"),
+        )
+        about = {"method": self.method.name, "seed": self.seed, "rounds": self.action}
+        pool = plan_pool(cfg.resources.embed_actors, cfg.resources)
+        with self.run_of.reporter.counting(self.name) as count:
+            metrics = evaluate(job, labels, classes, pool, about=about, count=count)
+        if self.frame_folder:
+            write_examples(cfg, self.paths.shards, labels, self.frame_folder / WEIGHTS, self.folder / EXAMPLES)
+        self.scalars({f"eval/{name}": metrics[name] for name in ("top1", "top5", "mean_class")})

@@ -1,0 +1,82 @@
+"""Metric learning of f_A and f_S."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from finepseudo.methods.base import LABELLED, AnyMethod, TrainFrame
+from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.layout import WEIGHTS
+from jobs.pipeline.stages.base import Keys, name_of, tags_of
+from jobs.pipeline.stages.training import (
+    FIRST_ROUND,
+    READING,
+    Schedule,
+    Tags,
+    TrainingStage,
+    items_of,
+    labels_input,
+    labels_table,
+    optim_keys,
+    slowed,
+)
+from jobs.workers import models
+from jobs.workers.streams import StreamJob
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameEncoderStage(TrainingStage):
+    """Round 0 on the labels, later rounds on labels and pseudo-labels."""
+
+    kind = "frame_encoder"
+    method: AnyMethod | None
+    request: TrainFrame
+
+    @property
+    def folder(self) -> Path:
+        """Where f_A of the round is."""
+        return self.paths.frame_encoder(self.seed, name_of(self.method), self.request.number)
+
+    @property
+    def before(self) -> Path:
+        """Where the weights are that it goes on from."""
+        number = self.request.number
+        if number == 0:
+            return self.paths.pretrain(self.seed)
+        return self.paths.frame_encoder(self.seed, name_of(self.method), number - 1)
+
+    @property
+    def keys(self) -> Keys:
+        """The network without its start, which is among the inputs, and what it is trained with."""
+        own = ["loss", "scorer", "freeze_image", "order", "self_train" if self.request.number else "train"]
+        sections = ["frame_encoder", *(f"frame_stage.{name}" for name in own), "frame_input", *READING]
+        unread = ("frame_encoder.init", "frame_encoder.weights")
+        if self.request.number:
+            return Keys((*sections, "rounds"), unread)
+        return Keys(sections, (*unread, *optim_keys("frame_stage.train", FIRST_ROUND)))
+
+    @property
+    def inputs(self) -> Mapping[str, Path]:
+        """The label draw, the weights before, the pseudo-labels."""
+        labels = labels_input(self.run_of, self.seed, self.method, self.request.labels)
+        return {**self.run_of.drawn(self.seed), "weights": self.before / DONE, **labels}
+
+    @property
+    def tags(self) -> Tags:
+        """Mark its lines."""
+        return tags_of(self.kind, self.seed, self.method, self.request.number)
+
+    def run(self) -> None:
+        """Train."""
+        cfg, stage, request = self.cfg, self.cfg.frame_stage, self.request
+        labels = labels_table(self.run_of, self.seed, self.method, request.labels)
+        items = items_of(self.run_of, self.seed, "labelled", labels)
+        train = slowed(stage.self_train) if request.number else stage.train
+        self.fit(
+            Schedule(train=train, part=request.part, parts=request.parts),
+            [StreamJob(name=LABELLED, items=items, reader=cfg.reader(cfg.frame_input, stage.order))],
+            partial(models.alignability, cfg, self.seed, (self.before / WEIGHTS).resolve()),
+        )

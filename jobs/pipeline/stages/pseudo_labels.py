@@ -1,0 +1,84 @@
+"""Pseudo-labels of one method and, apart from them, how right they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finepseudo.methods.base import AnyMethod, Label
+from finepseudo.methods.table import settings
+from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
+from jobs.pipeline.stages.base import Keys, Stage, tags_of
+from jobs.pipeline.stages.training import Tags
+from jobs.workers.labelling import label_pool_of, read_truth
+
+LOGGED = ("accepted", "coverage", "precision", "precision_A", "precision_E", "novel_acceptance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoLabelsStage(Stage):
+    """The vote of a method over the pool."""
+
+    kind = "pseudo_labels"
+    resources = "none"
+    seed: int
+    method: AnyMethod
+    request: Label
+
+    @property
+    def folder(self) -> Path:
+        """The round of the method, of round 0 too."""
+        return self.paths.round(self.seed, self.method.name, self.request.number)
+
+    @property
+    def embeddings(self) -> Path:
+        """Where p_E is."""
+        return self.paths.embeddings(self.seed, self.method.name, self.request.number)
+
+    @property
+    def scores(self) -> Path | None:
+        """Where class-wise alignability is, if it is wanted."""
+        wanted = self.request.scores
+        return self.paths.scores(self.seed, self.method.name, self.request.number) if wanted else None
+
+    @property
+    def keys(self) -> Keys:
+        """The method's own."""
+        return Keys(self.method.keys_of("vote"))
+
+    @property
+    def inputs(self) -> Mapping[str, Path]:
+        """The label draw and the numbers to vote on."""
+        scores = {"scores": self.scores / DONE} if self.scores else {}
+        return {**self.run_of.drawn(self.seed), "embeddings": self.embeddings / DONE, **scores}
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """The labels; how right they are stands in a file that no training reads."""
+        return (PSEUDO_LABELS, PSEUDO_METRICS)
+
+    @property
+    def tags(self) -> Tags:
+        """Mark its lines."""
+        return tags_of(self.kind, self.seed, self.method, self.request.number)
+
+    def run(self) -> None:
+        """Vote and count."""
+        truth, classes = read_truth(self.paths.clips)
+        metrics = label_pool_of(
+            self.method,
+            settings(self.cfg.method, self.method.name),
+            self.folder,
+            embeddings=self.embeddings,
+            scores=self.scores,
+            pool=frozenset(self.run_of.split(self.seed).keys("unlabelled")),
+            truth=truth,
+            classes=classes,
+        )
+        self.scalars({f"pseudo/{name}": metrics[name] for name in LOGGED})
+        right = "–" if metrics["precision"] is None else f"{100 * metrics['precision']:.1f} % right"
+        if (novel := metrics["novel_acceptance"]) is not None:
+            right += f"; of {metrics['novel']:,} clips of novel classes {100 * novel:.1f} % accepted"
+        self.run_of.reporter.say(f"{self.name}: {metrics['accepted']:,} of {metrics['pool']:,} accepted, {right}")

@@ -1,0 +1,49 @@
+"""The HTML page of the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finepseudo.report import write_report
+from finepseudo.run_folder.layout import REPORT
+from jobs.pipeline.stages.base import Keys, Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportStage(Stage):
+    """Everything that the folder says, once all tests are there."""
+
+    kind = "report"
+    resources = "none"
+    tests: tuple[Path, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.paths.root
+
+    @property
+    def name(self) -> str:
+        """What it makes."""
+        return "report"
+
+    @property
+    def keys(self) -> Keys:
+        """None: it shows what the other stages left."""
+        return Keys()
+
+    @property
+    def inputs(self) -> Mapping[str, Path]:
+        """The records of all tests."""
+        return {f"seed-{i}": path for i, path in enumerate(self.tests)}
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """The page."""
+        return (REPORT,)
+
+    def run(self) -> None:
+        """Write it."""
+        write_report(self.paths.root)

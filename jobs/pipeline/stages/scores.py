@@ -1,0 +1,90 @@
+"""Class-wise alignability of the unlabelled pool (eq. 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finepseudo.methods.base import AnyMethod, Score
+from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.training.checkpoint import save_weights
+from jobs.pipeline.stages.base import Keys, Stage, name_of, tags_of
+from jobs.pipeline.stages.training import Tags
+from jobs.workers import models
+from jobs.workers.map_parts import plan_pool
+from jobs.workers.score import GALLERY, ScoreJob, Scorer, pack_gallery, score
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoresStage(Stage):
+    """Align the pool with a gallery of labelled clips; method None is round 0."""
+
+    kind = "scores"
+    resources = "mapping"
+    seed: int
+    method: AnyMethod | None
+    request: Score
+
+    @property
+    def folder(self) -> Path:
+        """Where the part files are."""
+        return self.paths.scores(self.seed, name_of(self.method), self.request.number)
+
+    @property
+    def embeddings(self) -> Path:
+        """Where the embeddings are."""
+        return self.paths.embeddings(self.seed, name_of(self.method), self.request.number)
+
+    @property
+    def frame(self) -> Path:
+        """Where f_S is."""
+        return self.paths.frame_encoder(self.seed, name_of(self.method), self.request.number)
+
+    @property
+    def keys(self) -> Keys:
+        """The gallery, the alignment and f_S."""
+        return Keys(
+            ("embed.gallery_per_class", "embed.gallery_dtype", "frame_stage.loss.gamma", "frame_stage.scorer"),
+            ("frame_stage.scorer.momentum",),
+        )
+
+    @property
+    def inputs(self) -> Mapping[str, Path]:
+        """The label draw, the embeddings and f_S."""
+        made = {"embeddings": self.embeddings / DONE, "frame_encoder": self.frame / DONE}
+        return {**self.run_of.drawn(self.seed), **made}
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """One file a part, and the gallery."""
+        return ("part-*.parquet", GALLERY)
+
+    @property
+    def tags(self) -> Tags:
+        """Mark its lines."""
+        return tags_of(self.kind, self.seed, self.method, self.request.number)
+
+    def run(self) -> None:
+        """Draw the gallery and score what is missing."""
+        cfg, n_classes = self.cfg, self.run_of.n_classes()
+        labelled = self.run_of.split(self.seed).items("labelled")
+        labels = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
+        number = self.request.number
+        gallery = pack_gallery(cfg, self.embeddings, labels, n_classes, seed=self.seed, number=number)
+        save_weights(self.folder / GALLERY, gallery)
+        job = ScoreJob(
+            cfg=cfg,
+            run=self.paths.root.resolve(),
+            folder=self.folder.resolve(),
+            embeddings=self.embeddings.resolve(),
+            frame_weights=(self.frame / WEIGHTS).resolve(),
+            split=self.paths.split(self.seed).resolve(),
+            n_classes=n_classes,
+        )
+        with self.run_of.reporter.counting(self.name) as count:
+            made = score(job, plan_pool(cfg.resources.score_actors, cfg.resources), count)
+        pairs, seconds = sum(row["pairs"] for row in made), sum(row["seconds"] for row in made)
+        falls = Scorer(models.trained_scorer(cfg, self.frame / WEIGHTS), gallery["embeddings"].shape[1]).falls()
+        self.scalars({"align/pairs_per_s": pairs / seconds if seconds else None, "align/score_monotone": float(falls)})

@@ -1,0 +1,108 @@
+"""What the three trainings have in common: the job of the workers, and the clips it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from finepseudo.methods.base import AnyMethod, Role
+from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, PSEUDO_LABELS, WEIGHTS
+from finepseudo.training.objectives import Objective
+from jobs.config.training import TrainConfig
+from jobs.pipeline.stages.base import Run, Stage, name_of
+from jobs.workers.labelling import pseudo_items
+from jobs.workers.streams import StreamJob
+from jobs.workers.train import TrainJob, fit
+from jobs.workers.train_loop import LoopJob, seed_of
+from shards.types import ItemTable
+
+Tags = Mapping[str, Any]
+READING = ("reading.decode", "deterministic")
+NO_SCORER = "optim.scorer_lr_factor"
+FIRST_ROUND = "optim.self_training_factor"
+"""Keys of every optimiser that a training without f_S, or of round 0, does not read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """How long a training is, at which rate, and where it lies in a schedule that spans several: `part` of `parts`."""
+
+    train: TrainConfig
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage(Stage):
+    """A training of one label draw."""
+
+    resources = "training"
+    seed: int
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """The trained weights."""
+        return (WEIGHTS,)
+
+    @property
+    def scratch(self) -> Sequence[str]:
+        """What a training leaves besides."""
+        return (CHECKPOINTS, LOG, FAILURE, "ray")
+
+    def fit(self, schedule: Schedule, streams: Sequence[StreamJob], objective: Callable[[], Objective]) -> None:
+        """Train with the workers of the cluster; curves go to the run's log."""
+        run, cfg = self.run_of, self.cfg
+        loop = LoopJob(
+            run=self.paths.root.resolve(),
+            folder=self.folder.resolve(),
+            stage=self.name,
+            train=schedule.train,
+            seed=seed_of(self.seed, self.tags["stage"], self.tags["round"] or 0),
+            tags=self.tags,
+            part=schedule.part,
+            parts=schedule.parts,
+        )
+        job = TrainJob(
+            loop=loop,
+            shards=self.paths.shards.resolve(),
+            streams=tuple(streams),
+            objective=objective,
+            threads=cfg.resources.threads,
+            deterministic=cfg.deterministic,
+        )
+        with run.reporter.follow(loop.stage, self.folder / LOG):
+            fit(job, cfg.resources)
+
+
+def slowed(train: TrainConfig) -> TrainConfig:
+    """Give the training of a self-training round its fraction of the learning rate."""
+    optim = train.optim
+    return replace(train, optim=replace(optim, lr=optim.lr * optim.self_training_factor))
+
+
+def labels_input(run: Run, seed: int, method: AnyMethod | None, labels: int | None) -> dict[str, Path]:
+    """Name the record of the pseudo-labels that a training reads."""
+    return {} if labels is None else {"pseudo_labels": run.paths.round(seed, name_of(method), labels) / DONE}
+
+
+def labels_table(run: Run, seed: int, method: AnyMethod | None, labels: int | None) -> Path | None:
+    """Find the pseudo-labels that a training reads."""
+    return None if labels is None else run.paths.round(seed, name_of(method), labels) / PSEUDO_LABELS
+
+
+def items_of(run: Run, seed: int, role: Role, labels: Path | None) -> ItemTable:
+    """List the clips of a role; pseudo-labels stand behind the labelled ones, all others carry no label."""
+    split = run.split(seed)
+    if role == "labelled":
+        labelled = split.items("labelled")
+        return labelled if labels is None else pseudo_items(labelled, labels)
+    roles = ("unlabelled",) if role == "unlabelled" else ("labelled", "unlabelled")
+    return ItemTable.unlabelled(sorted(key for name in roles for key in split.keys(name)))
+
+
+def optim_keys(section: str, *names: str) -> tuple[str, ...]:
+    """Spell keys of a training's optimiser."""
+    return tuple(f"{section}.{name}" for name in names)

@@ -1,0 +1,120 @@
+"""A method with streams, an objective and a teacher of its own, from its contract through the stages, without Ray."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from finepseudo.distributed import global_mean
+from finepseudo.methods.base import LABELLED, Stream, TrainAction
+from finepseudo.methods.table import METHODS
+from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.training.checkpoint import load_weights
+from finepseudo.training.objectives import CrossEntropyObjective, StepOutput
+from jobs.config.recipes import load
+from jobs.pipeline.plan import make_plan, unfinished
+from jobs.pipeline.runner import run_plan
+from jobs.pipeline.stages.base import Run
+from jobs.progress import Reporter
+from jobs.workers.train import train_rank
+from shards.errors import UserError
+
+SMALL = [
+    "data.synthetic.train_per_class=4",
+    "data.synthetic.test_per_class=1",
+    "resources.write_tasks=0",
+    "methods=[supervised]",
+    "action_stage.train.steps=2",
+    "action_stage.self_train.steps=4",
+]
+
+
+class Agreement(CrossEntropyObjective):
+    """Cross-entropy on labels, and on what a moving average of the student says of the pool."""
+
+    def __init__(self, setting):
+        super().__init__(setting.encoder, setting.loss)
+        self.teacher = setting.fresh().requires_grad_(False)
+        self.teacher.load_state_dict(self.encoder.state_dict())
+        self.seen = []
+
+    def forward(self, batches):
+        supervised = super().forward({LABELLED: batches[LABELLED]})
+        pool = batches["unlabelled"]
+        assert (pool.labels < 0).all(), "labels of the pool stay hidden"
+        assert not set(pool.keys) & set(batches[LABELLED].keys)
+        self.seen.append((batches[LABELLED].keys, pool.keys, pool.frames.shape))
+        frames = pool.frames[pool.valid, 0]
+        with torch.no_grad():
+            target = self.teacher(frames).argmax(-1)
+        loss = F.cross_entropy(self.encoder(frames), target, reduction="none")
+        return StepOutput(supervised.loss + global_mean(loss, torch.ones_like(target, dtype=torch.bool)), {})
+
+    @torch.no_grad()
+    def after_step(self, step, total):
+        for mine, own in zip(self.teacher.parameters(), self.encoder.parameters(), strict=True):
+            mine.lerp_(own, 0.5)
+
+
+def streams(cfg, request, view):
+    """The pool twice as fast as the labels, seen smaller."""
+    weak = replace(view, augment=replace(view.augment, size=32))
+    return (
+        Stream(name=LABELLED, role="labelled", views=(view,)),
+        Stream(name="unlabelled", role="unlabelled", views=(weak,), share=2),
+    )
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The method in the place of a listed one; the objectives that are built."""
+    built = []
+
+    def objective(cfg, setting):
+        built.append(Agreement(setting))
+        return built[-1]
+
+    method = replace(METHODS["supervised"], streams=streams, objective=objective, tested="teacher", pool=True)
+    monkeypatch.setitem(METHODS, "supervised", method)
+    monkeypatch.setattr("jobs.pipeline.stages.training.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
+    return built
+
+
+@pytest.mark.slow
+def test_labels_and_pool_side_by_side_under_a_teacher(made, tmp_path):
+    cfg = load("smoke", [f"out={tmp_path}", *SMALL])
+    run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
+    run_plan(run, make_plan(run), "code", {"data", "split", "action_encoder"}, write=True)
+    (objective,) = made  # round 0 is plain
+    assert objective.seen[0][2] == (16, 1, 16, 3, 32, 32)
+    assert [len(labelled) for labelled, _, _ in objective.seen] == [8] * 4
+    pool = {key for _, keys, _ in objective.seen for key in keys if key}
+    assert pool == set(run.split(0).keys("unlabelled"))
+    weights = load_weights(run.paths.action_encoder(0, "supervised", 1) / WEIGHTS)
+    prefixes = {name.split(".")[0] for name in weights}
+    assert prefixes == {"encoder", "teacher"}
+    (test,) = [stage for stage in unfinished(make_plan(run)) if stage.kind == "evaluation"]
+    assert test.method.tested == "teacher"
+
+
+def test_a_share_that_workers_cannot_divide_is_refused_when_the_recipe_is_loaded(made, monkeypatch):
+    def uneven(cfg, request, view):
+        return (*streams(cfg, request, view)[:1], Stream(name="pool", role="unlabelled", views=(view,), share=1.6))
+
+    monkeypatch.setitem(METHODS, "supervised", replace(METHODS["supervised"], streams=uneven))
+    with pytest.raises(UserError, match=r"batch_size = 8: makes 13 clips of stream pool \(1.6 for each labelled one\)"):
+        load("smoke", ["methods=[supervised]", "resources.workers=2"])
+    load("smoke", ["methods=[supervised]", "resources.workers=1"])
+
+
+def test_keys_of_a_method_are_read_by_its_own_trainings_alone():
+    cfg = load("smoke")
+    run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
+    from jobs.pipeline.stages.action_encoder import ActionEncoderStage
+
+    method = replace(METHODS["finepseudo"], training_keys=("theta",))
+    for plain, wanted in ((True, set()), (False, {"method.finepseudo.theta"})):
+        request = TrainAction(number=1, start=0, plain=plain)
+        stage = ActionEncoderStage(run_of=run, seed=0, method=method, request=request)
+        assert {key for key in stage.identity.config if key.startswith("method.")} == wanted

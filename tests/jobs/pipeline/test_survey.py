@@ -1,0 +1,100 @@
+"""What a plan says it will undo: to the end of the chain, with what is removed and what it cost; nothing is changed."""
+
+import json
+
+import pytest
+
+from finepseudo.run_folder.done import DONE
+from jobs.pipeline.plan import COMMANDS
+from jobs.pipeline.survey import bytes_text, duration, loss_lines, survey
+from tests.jobs.pipeline.test_plan import make, run  # noqa: F401 - `make` is a fixture
+
+
+def states_of(make, *overrides, kinds=None):  # noqa: F811
+    found = survey(make(*overrides)[1], kinds)
+    return {state.stage.name: state for group in found for state in group}
+
+
+@pytest.fixture
+def finished(make, monkeypatch):  # noqa: F811
+    """A finished run whose stages took ten seconds each."""
+    run(make, monkeypatch)
+    monkeypatch.undo()
+    root = make()[0].paths.root
+    for path in root.rglob(DONE):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "wall_s": 10.0}))
+    return root
+
+
+def snapshot(root):
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+def test_a_new_run_is_all_to_do_and_a_finished_one_all_done(make, finished):  # noqa: F811
+    assert {state.state for state in states_of(make, "name=other").values()} == {"to do"}
+    states = states_of(make)
+    assert {state.state for state in states.values()} == {"done"}
+    assert states["seed-0/pretrain"].wall_s == 10
+    assert loss_lines([list(states.values())]) == []
+
+
+def test_a_changed_key_is_followed_to_the_end_and_nothing_is_touched(make, finished):  # noqa: F811
+    before = snapshot(finished)
+    states = states_of(make, "method.finepseudo.theta=0.4")
+    assert snapshot(finished) == before
+    first = states["seed-0/finepseudo/round-00"]
+    assert (first.state, first.because) == ("undone", ("method.finepseudo.theta was 0.3, is 0.4",))
+    lost = {name for name, state in states.items() if state.lost}
+    assert {n for n in lost if "seed-0" in n} == {n for n in states if n.startswith("seed-0/finepseudo")}
+    assert "report" in lost
+    assert states["seed-0/finepseudo/round-01/action_encoder"].state == "follows"
+    # the labels of every round and seed read the key; the first round's are undone by it whatever the rest does
+    undone = [state for state in states.values() if state.state == "undone"]
+    lines = loss_lines([list(states.values())])
+    assert lines[0].startswith(f"undoes {len(undone)} finished stages that took {duration(10 * len(undone))}; removes")
+
+
+def test_what_is_removed_is_counted(make, finished):  # noqa: F811
+    folder = finished / "data" / "shards"
+    (folder / "shard-000000.tar").write_bytes(bytes(5000))
+    data = states_of(make, "shards.short_side=96")["data"]
+    assert data.state == "undone"
+    assert folder in data.removes
+    assert data.size >= 5000
+    assert "[10 s, " in data.line()
+
+
+def test_a_survey_and_the_run_after_it_agree(make, finished, monkeypatch):  # noqa: F811
+    """What runs was announced; what was announced as undone runs."""
+    override = "frame_stage.loss.gamma=0.01"
+    states = states_of(make, override)
+    ran = set(run(make, monkeypatch, override))
+    assert ran <= {name for name, state in states.items() if state.state != "done"}
+    assert {name for name, state in states.items() if state.state == "undone"} <= ran
+
+
+def test_a_single_command_tells_its_own_stages_and_what_they_undo(make, finished):  # noqa: F811
+    states = states_of(make, "pretrain.loss.tau=0.2", kinds=COMMANDS["pretrain"])
+    assert states["seed-0/pretrain"].state == "undone"
+    assert states["seed-0/round-00/frame_encoder"].state == "follows"
+    assert "split of seed-0" not in states
+
+
+def test_records_of_another_version_and_missing_inputs_have_a_reason(make, finished):  # noqa: F811
+    path = finished / "seed-0" / "finepseudo" / "round-00" / DONE
+    record = json.loads(path.read_text())
+    del record["config"]
+    path.write_text(json.dumps({**record, "config_sha256": "0"}))
+    (finished / "seed-1" / "pretrain" / DONE).unlink()
+    (finished / "seed-0" / "supervised" / "evaluation" / "metrics.json").unlink()
+    states = states_of(make)
+    assert states["seed-0/finepseudo/round-00"].because == ("the configuration changed",)
+    assert states["seed-0/supervised/evaluation"].because == ("files are missing",)
+    assert states["seed-0/supervised/evaluation"].state == "goes on", "what is there stays"
+    assert states["seed-1/pretrain"].state == "to do"
+    assert states["seed-1/round-00/frame_encoder"].because == ("weights is missing",)
+
+
+def test_times_and_sizes_are_for_people():
+    assert [duration(s) for s in (3, 90, 7300)] == ["3 s", "2 min", "2 h 02 min"]
+    assert [bytes_text(n) for n in (12, 45_000, 3_400_000, 7.25e9)] == ["12 B", "45 kB", "3 MB", "7.2 GB"]
