@@ -116,7 +116,7 @@ def test_after_a_stop_no_thread_of_ray_data_starts_a_ray_of_its_own(tmp_path):
         "with ray_session():\n"
         "    import ray\n"
         "    try:\n"
-        "        for _ in stream(job, 300, run): (run / 'STOP').touch()\n"
+        "        for _ in stream(job, 300, run): (run / 'STOP').write_text('stop\\n')\n"
         "    except Preempted: print('stopped')\n"
         "for _ in range(40): time.sleep(0.25); assert not ray.is_initialized()\n"
     )
