@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from finepseudo.run_folder.files import write_text
+from finepseudo.run_folder.files import json_lines, write_text
 from shards.errors import UserError
 from shards.files import append_line
 
@@ -43,6 +43,7 @@ class Reporter:
         self._lock = threading.Lock()
         self._file = run / "metrics.jsonl"
         self._seen = {_identity(line) for line in Tail(self._file).new()}
+        self._fixed = False
         self._tensorboard = tensorboard
         self._writers: dict[str, Any] = {}
         columns = (
@@ -79,6 +80,9 @@ class Reporter:
         with self._lock:
             if _identity(line) in self._seen:
                 return False
+            if not self._fixed:  # not before: who only looks writes nothing
+                whole_lines(self._file)
+                self._fixed = True
             append_line(self._file, json.dumps(line))
             self._seen.add(_identity(line))
             if self._tensorboard:
@@ -88,7 +92,7 @@ class Reporter:
     def forget(self, tags: Mapping[str, Any]) -> None:
         """Drop the lines of a stage that is about to run from its beginning."""
         with self._lock:
-            lines = Tail(self._file).new()
+            lines = whole_lines(self._file)
             kept = [line for line in lines if any(line.get(name) != value for name, value in tags.items())]
             if len(kept) != len(lines):
                 write_text(self._file, "".join(json.dumps(line) + "\n" for line in kept))
@@ -195,7 +199,10 @@ class Tail:
         self.path, self._offset, self._inode = path, 0, -1
 
     def new(self) -> list[dict[str, Any]]:
-        """Return what was added. A file that was replaced is read from its beginning; a line in writing waits."""
+        """Return what was added. A file that was replaced is read from its beginning; a line in writing waits.
+
+        What is no JSON object is left out.
+        """
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:
@@ -206,7 +213,17 @@ class Tail:
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        return json_lines(whole)[0]
+
+
+def whole_lines(path: Path) -> list[dict[str, Any]]:
+    """Read the lines of a log that nobody writes; a log with damaged ones is written again without them."""
+    data = path.read_bytes() if path.exists() else b""
+    lines, bad = json_lines(data)
+    if bad or (data and not data.endswith(b"\n")):
+        sys.stderr.write(f"warning: {path}: damaged lines are left out (a machine or a process was stopped in them)\n")
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    return lines
 
 
 def _identity(line: Mapping[str, Any]) -> tuple[Any, ...]:

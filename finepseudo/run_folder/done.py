@@ -1,21 +1,29 @@
-"""What decides whether a stage is done, and its record: the last thing that a stage writes."""
+"""What decides whether a stage is done, and its record: the last thing that a stage writes.
+
+The record holds each output's hash, size and time of change. A file whose size and time are the recorded ones is taken
+for the same; others are hashed, several at a time. `set_aside_damaged` hashes all.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from finepseudo.run_folder.files import read_json, sha256_file, sha256_json, write_json
+from finepseudo.run_folder.files import sha256_file, sha256_json, write_json
 from shards.errors import UserError
 from shards.files import TEMPORARY_SUFFIX
+from shards.files import sha256_file as hash_bytes
 
 DONE = "DONE.json"
 STARTED = "STARTED.json"
+HASHERS = 8
+"""Files that are hashed at the same time."""
 Change = tuple[str, Any, Any]
 """Dotted key, what it was, what it is."""
 
@@ -43,8 +51,12 @@ class Identity:
         return self.folder / DONE
 
     def missing(self) -> list[Path]:
-        """List the inputs that do not exist yet."""
-        return [path for path in self.inputs.values() if not path.exists()]
+        """List the inputs that do not exist yet; a record that is cut is none."""
+        return [
+            path
+            for path in self.inputs.values()
+            if (_read_record(path) is None if path.name == DONE else not path.exists())
+        ]
 
     def key(self) -> dict[str, Any]:
         """Hash the configuration part and every input. All inputs must exist."""
@@ -56,17 +68,23 @@ def _input_hash(path: Path) -> str:
     """Hash what an earlier stage has written, not when it did so; a file by its bytes, a folder by the names in it."""
     if path.is_dir():
         return sha256_json(sorted(found.relative_to(path).as_posix() for found in path.rglob("*")))
-    return sha256_json(read_json(path)["outputs"]) if path.name == DONE else sha256_file(path)
+    record = _read_record(path) if path.name == DONE else None
+    return sha256_file(path) if record is None else sha256_json(record["outputs"])
 
 
 def _matches(path: Path, key: Mapping[str, Any]) -> bool:
-    if not path.exists():
-        return False
+    record = _read_record(path)
+    return record is not None and all(record.get(name) == value for name, value in key.items())
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """Read a record; one that is cut or not ours counts as none: what it stood for is made again."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return isinstance(record, dict) and all(record.get(name) == value for name, value in key.items())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    whole = isinstance(record, dict) and (path.name != DONE or isinstance(record.get("outputs"), dict))
+    return record if whole else None
 
 
 def _output_files(stage: Identity) -> dict[str, Path]:
@@ -74,20 +92,50 @@ def _output_files(stage: Identity) -> dict[str, Path]:
     return {path.relative_to(stage.folder).as_posix(): path for path in found if path.is_file()}
 
 
+def _hashes(files: Mapping[str, Path], hasher: Callable[[Path], str] = sha256_file) -> dict[str, str]:
+    with ThreadPoolExecutor(HASHERS) as pool:
+        return dict(zip(files, pool.map(hasher, files.values()), strict=True))
+
+
+def _stat(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
 def hash_outputs(stage: Identity) -> dict[str, str]:
     """Hash what a stage has written; `UserError` when one of its outputs is missing."""
     for pattern in stage.outputs:
         if not any(stage.folder.glob(pattern)):
             raise UserError(f"{stage.folder}: {stage.kind} ended without {pattern}; type the same command again")
-    return {name: sha256_file(path) for name, path in _output_files(stage).items()}
+    return _hashes(_output_files(stage))
 
 
 def is_done(stage: Identity) -> bool:
     """Tell whether the DONE record exists and still matches configuration, inputs and outputs."""
-    if stage.missing() or not _matches(stage.record, stage.key()):
-        return False
-    recorded, present = read_json(stage.record)["outputs"], _output_files(stage)
-    return set(recorded) == set(present) and all(sha256_file(present[name]) == sha for name, sha in recorded.items())
+    record = _record_of(stage)
+    return record is not None and set(record["outputs"]) == set(_output_files(stage)) and not _damaged(stage, record)
+
+
+def _record_of(stage: Identity) -> dict[str, Any] | None:
+    """Read the DONE record where it is one of this configuration and these inputs."""
+    return None if stage.missing() or not _matches(stage.record, stage.key()) else _read_record(stage.record)
+
+
+def _damaged(stage: Identity, record: Mapping[str, Any], *, verify: bool = False) -> list[Path]:
+    """List the outputs that are not the recorded ones; `verify` hashes those too whose size and time are."""
+    stats, files = record.get("stat", {}), _output_files(stage)
+    unsure = {name: path for name, path in files.items() if verify or stats.get(name) != _stat(path)}
+    found = _hashes(unsure, hash_bytes if verify else sha256_file)  # the first remembers nothing
+    return [files[name] for name, sha in found.items() if record["outputs"].get(name) != sha]
+
+
+def set_aside_damaged(stage: Identity) -> list[Path]:
+    """Hash every output of a finished stage and move the changed ones aside, so that they are made again; list them."""
+    record = _record_of(stage)
+    damaged = [] if record is None else _damaged(stage, record, verify=True)
+    for path in damaged:
+        path.replace(path.with_name(f"{path.name}.damaged"))
+    return damaged
 
 
 def is_started(stage: Identity) -> bool:
@@ -120,12 +168,26 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     return [(key, old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
 
 
+def to_heal(stage: Identity) -> list[Path] | None:
+    """List the changed files of a stage that finished with this configuration and these inputs.
+
+    They and what is missing are made again, the others stay. None for a stage that begins at its beginning.
+    """
+    record = _record_of(stage)
+    return None if record is None else _damaged(stage, record)
+
+
 def begin(stage: Identity) -> bool:
     """Make the folder ready to run the stage; return True when a started run of exactly this stage may go on.
 
-    Whatever belongs to another configuration or other inputs is removed first, its DONE record before all else.
+    Of a finished stage of which files are missing or changed, the others stay. Whatever belongs to another
+    configuration or other inputs is removed first, its DONE record before all else.
     """
-    key = stage.key()
+    key, changed = stage.key(), to_heal(stage)
+    if changed is not None:
+        for path in changed:
+            _remove(path)
+        write_json(stage.folder / STARTED, key)
     stage.record.unlink(missing_ok=True)
     if _matches(stage.folder / STARTED, key):
         return True
@@ -138,7 +200,9 @@ def begin(stage: Identity) -> bool:
 
 def finish(stage: Identity, *, wall_s: float, code_version: str) -> None:
     """Write the DONE record: the last thing a stage does."""
-    record = {**stage.key(), "outputs": hash_outputs(stage), "code_version": code_version, "wall_s": round(wall_s, 3)}
+    stats = {name: _stat(path) for name, path in _output_files(stage).items()}
+    record = {**stage.key(), "outputs": hash_outputs(stage), "stat": stats}
+    record |= {"code_version": code_version, "wall_s": round(wall_s, 3)}
     record["finished_at"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
     write_json(stage.record, {**record, "config": dict(stage.config)})
     (stage.folder / STARTED).unlink(missing_ok=True)

@@ -58,6 +58,21 @@ def read_json(path: Path) -> Json:
         raise UserError(f"{path}: cannot be read ({error}); remove it and type the same command again") from error
 
 
+def json_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Read the JSON objects of whole lines; and count the lines that are none, as a node that crashed leaves them."""
+    found, bad = [], 0
+    for line in data.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            found.append(value)
+        elif line.strip():
+            bad += 1
+    return found, bad
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a parquet table atomically; equal tables give equal bytes."""
     with atomic(path) as temporary:

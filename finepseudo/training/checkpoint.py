@@ -1,11 +1,13 @@
 """Training state that survives a kill, and weights to hand out.
 
 State (model, optimiser, step) is written with `torch.save` and read back with `weights_only=True`: tensors and plain
-containers, no code. Weights are safetensors.
+containers, no code. The hash of its bytes stands behind them, where torch does not look: torch itself takes flipped
+bytes for numbers. Weights are safetensors.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import re
@@ -23,11 +25,12 @@ from shards.errors import UserError
 from shards.files import atomic
 
 _MORE = 1 << 22  # bytes; no more than this is left when a write has fallen short
+_SEAL = b"fpsum-01"
 _NAME = re.compile(r"step-(\d{9})\.pt")
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
-    """List the steps that have a whole checkpoint, oldest first."""
+    """List the steps that have a checkpoint, oldest first."""
     found = (_NAME.fullmatch(path.name) for path in folder.glob("step-*.pt"))
     return sorted(int(match[1]) for match in found if match)
 
@@ -37,21 +40,59 @@ def save_state(folder: Path, step: int, state: Mapping[str, Any], *, keep: int =
     path = folder / f"step-{step:09d}.pt"
     with _written(path) as temporary:
         torch.save(dict(state), temporary)
+        with temporary.open("r+b") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+            file.write(_SEAL + digest)
     for old in checkpoint_steps(folder)[:-keep]:
         (folder / f"step-{old:09d}.pt").unlink(missing_ok=True)
     return path
+
+
+def drop_damaged(folder: Path) -> list[Path]:
+    """Remove the newest checkpoints that are cut or changed, so that the newest left is whole; list them.
+
+    Called before any rank loads one: all ranks then go on from the same.
+    """
+    dropped = []
+    for step in reversed(checkpoint_steps(folder)):
+        path = folder / f"step-{step:09d}.pt"
+        if _is_whole(path):
+            break
+        path.unlink(missing_ok=True)
+        dropped.append(path)
+    return dropped
 
 
 def load_state(folder: Path, step: int, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read the state saved after `step` steps; `UserError` when the file is damaged."""
     path = folder / f"step-{step:09d}.pt"
     try:
+        if not _is_whole(path):
+            raise ValueError("its bytes are not the ones that were written")
         state = torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: damaged checkpoint ({type(error).__name__}); remove it and run again") from error
+        raise UserError(f"{path}: damaged checkpoint ({error}); type the same command again") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: not a training state; remove it and run again")
     return state
+
+
+def _is_whole(path: Path) -> bool:
+    """Compare a checkpoint's bytes with the hash behind them."""
+    behind = len(_SEAL) + hashlib.sha256().digest_size
+    with path.open("rb") as file:
+        left = file.seek(0, os.SEEK_END) - behind
+        if left < 0:
+            return False
+        file.seek(left)
+        seal = file.read()
+        file.seek(0)
+        digest = hashlib.sha256()
+        while left > 0:
+            piece = file.read(min(left, _MORE))
+            digest.update(piece)
+            left -= len(piece) or left
+    return seal == _SEAL + digest.digest()
 
 
 @contextmanager

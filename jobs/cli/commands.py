@@ -21,27 +21,43 @@ WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "eva
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
     """Run one parsed command; return its exit code. `main` is the command line, which the jobs of a launch call."""
-    if arguments.command == "bench":
-        from jobs.cli.bench import bench
-
-        return bench(arguments.what, arguments.options, arguments.overrides)
-    if arguments.command == "schema":
-        sys.stdout.write(json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n")
-        return 0
-    if arguments.command == "init":
-        from jobs.cli.init import init_command
-
-        return init_command(arguments)
+    if arguments.command in _WITHOUT_A_RUN:
+        return _WITHOUT_A_RUN[arguments.command](arguments)
     cfg = configure(arguments)
     if arguments.command == "keys" or arguments.print_config:
         section = arguments.section if arguments.command == "keys" else ""
         sys.stdout.write(explained_yaml(cfg) if arguments.print_config else described(cfg, section))
         return 0
+    if arguments.dry_run and arguments.command == "tune":
+        from jobs.tune import tune
+
+        return tune.dry_run(cfg, Path(arguments.space))
     if arguments.dry_run and arguments.command != "launch":
         from jobs.cli.dry_run import dry_run
 
         return dry_run(cfg, arguments.command, force=arguments.force)
     return _run_command(cfg, arguments, main)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from jobs.cli.bench import bench
+
+    return bench(arguments.what, arguments.options, arguments.overrides)
+
+
+def _schema(_: argparse.Namespace) -> int:
+    sys.stdout.write(json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from jobs.cli.init import init_command
+
+    return init_command(arguments)
+
+
+_WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {"bench": _bench, "schema": _schema, "init": _init}
+"""Commands that take no configuration of a run."""
 
 
 def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
@@ -54,10 +70,8 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             from jobs.submit.launch import launch
 
             return launch(cfg, arguments, main)
-        case "write-shards" if arguments.part:
-            from jobs.cli.write_part import write_part
-
-            return write_part(cfg, arguments.part, force=arguments.force)
+        case "write-shards" if arguments.part or arguments.verify or arguments.repair:
+            return _shards(cfg, arguments)
         case "tune":
             from jobs.tune.tune import tune
 
@@ -69,7 +83,18 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
         case _:
             from jobs.cli.run import run
 
-            return run(cfg, arguments.command, force=arguments.force)
+            verify_first = getattr(arguments, "verify", False)
+            return run(cfg, arguments.command, force=arguments.force, verify_first=verify_first)
+
+
+def _shards(cfg: RunConfig, arguments: argparse.Namespace) -> int:
+    if arguments.part:
+        from jobs.cli.write_part import write_part
+
+        return write_part(cfg, arguments.part, force=arguments.force)
+    from jobs.cli.shard_check import repair, verify
+
+    return repair(cfg, force=arguments.force) if arguments.repair else verify(cfg)
 
 
 def configure(arguments: argparse.Namespace) -> RunConfig:

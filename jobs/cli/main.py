@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(rest)
     arguments.overrides = [*getattr(arguments, "set", ()), *overrides]
     from jobs.cli.commands import dispatch
-    from jobs.cluster.preempt import Preempted
+    from jobs.cluster.preempt import Lost, Preempted
 
     try:
         return dispatch(arguments, main)
@@ -39,10 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}; make room\n")
         return UserError.exit_code
-    except Preempted:
+    except Preempted as stop:
         from jobs.cluster.preempt import EXIT_CODE
 
-        sys.stderr.write("stopped on request; everything done is on disk; the same command goes on\n")
+        what = f"error: {stop}" if isinstance(stop, Lost) else "stopped on request"
+        sys.stderr.write(f"{what}; everything done is on disk; the same command goes on\n")
         return EXIT_CODE
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on\n")

@@ -28,8 +28,14 @@ def parser() -> argparse.ArgumentParser:
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in STAGES.items():
         _common(commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False))
-    commands.choices["write-shards"].add_argument(
-        "--part", metavar="i/n", help="write only every n-th shard, from i on"
+    which = commands.choices["write-shards"].add_mutually_exclusive_group()
+    which.add_argument("--part", metavar="i/n", help="write only every n-th shard, from i on")
+    which.add_argument("--verify", action="store_true", help="compare every byte with what was written; writes nothing")
+    which.add_argument("--repair", action="store_true", help="the same, and write what is damaged again")
+    commands.choices["run"].add_argument(
+        "--verify",
+        action="store_true",
+        help="hash all that is there first, not only what has another size or time",
     )
     launch = commands.add_parser("launch", help="submit a run to Slurm: shards, one job a label draw, report")
     launch.add_argument(

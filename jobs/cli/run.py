@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from finepseudo.report import render_text, summary_table
+from finepseudo.run_folder.done import set_aside_damaged
 from finepseudo.run_folder.layout import REPORT, RunPaths
 from jobs.cli.dry_run import refuse_early
 from jobs.cli.parser import MAKES_A_RUN
@@ -26,7 +27,7 @@ NO_RAY = frozenset({"split", "report"})
 """Commands that start no Ray."""
 
 
-def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
+def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool = False) -> int:
     """Run all stages (`run`) or those of one command, then print the table where there is a report."""
     if command not in MAKES_A_RUN and not cfg.folder.is_dir():
         raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
@@ -36,6 +37,8 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
         changes = refuse_other_data(cfg, force=force)
         context = Run(cfg, reporter)
         plan = make_plan(context)
+        if verify_first:
+            verify(plan, reporter)
         ran = 0
         if todo := unfinished(plan, COMMANDS.get(command)):
             for key, was, now in changes:
@@ -50,6 +53,13 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
             reporter.say(render_text(summary_table(cfg.folder)))
             reporter.say(f"report: {context.paths.root / REPORT}")
     return 0
+
+
+def verify(plan: Plan, reporter: Reporter) -> None:
+    """Hash every output of the finished stages; what was changed is moved aside, so that it is made again."""
+    for stage in (stage for group in plan for stage in group):
+        for path in set_aside_damaged(stage.identity):
+            reporter.say(f"{stage.name}: {path.name} was changed after it was written; it is made again")
 
 
 def _run_unfinished(run: Run, command: str, plan: Plan, todo: Sequence[Stage]) -> int:

@@ -27,6 +27,10 @@ WAIT = [sys.executable, "-m", "jobs.cluster"]
 """Waits for the nodes in a process of its own: a driver of Ray changes the signal handlers of its process."""
 
 
+LOSS_S = 2.0
+"""After a program failed, time in which its Ray may turn out to have ended first."""
+
+
 class Lost(Exception):  # noqa: N818 - not an error of the program
     """A part of the cluster is gone."""
 
@@ -155,6 +159,12 @@ class Leader(Task):
         while self.program.poll() is None:
             if broken := self._broken():
                 ray_node.end(self.program)
+                raise Lost(broken)
+            time.sleep(POLL_S)
+        # A driver that loses its Ray is ended by that, before the loss is seen here.
+        end = time.monotonic() + (LOSS_S if self.program.returncode not in (0, EXIT_CODE) and self.stop is None else 0)
+        while time.monotonic() < end:
+            if broken := self._broken():
                 raise Lost(broken)
             time.sleep(POLL_S)
         return self.program.returncode

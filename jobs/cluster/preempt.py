@@ -1,4 +1,7 @@
-"""Stop at an agreed step: a signal becomes the file `<run folder>/STOP`, which every worker of the run can see.
+"""Stop at an agreed step: a signal is written into the file `<run folder>/STOP`, which every worker of the run reads.
+
+The file is there from the start. On NFS a node that has looked for a file in vain may go on for a minute to say that it
+is not there, half of Slurm's notice; but a file that is opened holds what was written before.
 
 The driver installs the handlers; the training loop asks `requested` at step boundaries on rank 0 and broadcasts the
 answer, so that all ranks write the same checkpoint; the driver then exits with `EXIT_CODE`. The Slurm scripts requeue
@@ -13,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from jobs.cluster.restarts import note_run
+from shards.files import disk_errors
 
 EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: stopped on request, everything done so far is on disk, run the same command again."""
@@ -20,7 +24,7 @@ EXIT_CODE = 75
 SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 """USR1: Slurm's warning (`--signal=B:USR1@120`); USR2: submitit's; TERM: preemption or `scancel`."""
 
-_STOP = "STOP"
+_STOP, _ASKED = "STOP", b"stop\n"
 
 
 def install(run_dir: Path | str) -> None:
@@ -34,7 +38,9 @@ def install(run_dir: Path | str) -> None:
     note_run(path.parent)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))  # one step, and the same when it is done twice
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        os.write(descriptor, _ASKED)  # the same when it is done twice
+        os.close(descriptor)
 
     for number in SIGNALS:
         signal.signal(number, stop)
@@ -42,13 +48,23 @@ def install(run_dir: Path | str) -> None:
 
 def requested(run_dir: Path | str) -> bool:
     """Tell whether somebody asked this run to stop at the next step boundary."""
-    return (Path(run_dir) / _STOP).exists()
+    try:
+        return (Path(run_dir) / _STOP).read_bytes() == _ASKED
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def clear(run_dir: Path | str) -> None:
     """Forget an earlier request; the driver calls it once when a run starts or continues."""
-    (Path(run_dir) / _STOP).unlink(missing_ok=True)
+    path = Path(run_dir) / _STOP
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
 
 
 class Preempted(Exception):  # noqa: N818 - not an error
     """Asked to stop; everything done so far is on disk."""
+
+
+class Lost(Preempted):
+    """A part of the cluster is gone; everything done so far is on disk. The message says which, in one line."""

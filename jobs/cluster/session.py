@@ -11,10 +11,12 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jobs.cluster.ports import reserve
+from jobs.cluster.preempt import Lost
 from jobs.cluster.ray_node import answers
 from jobs.cluster.temp_folder import private_folder, ray_folder
 from shards.errors import UserError
@@ -76,16 +78,38 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
 
 @contextmanager
 def _plain_refusals() -> Iterator[None]:
-    """Raise what a task, actor or worker has refused as it was raised there, not as the trace that Ray makes of it."""
+    """Raise what a task, actor or worker has refused as it was raised there, not as the trace that Ray makes of it.
+
+    What dies of the cluster itself (an actor, a node, the controller of a training) is `Lost`.
+    """
     try:
         yield
     except Exception as error:
-        inner: BaseException | None = error
-        while inner is not None and (not isinstance(inner, UserError) or hasattr(inner, "cause")):
-            inner = getattr(inner, "cause", None) or inner.__cause__
-        if inner is None or inner is error:
-            raise
-        raise inner from None
+        chain = list(_causes(error))
+        refused = next((e for e in chain if isinstance(e, UserError) and not hasattr(e, "cause")), None)
+        if refused is not None and refused is not error:
+            raise refused from None
+        lost = next((e for e in chain if _is_loss(e)), None)
+        if refused is None and lost is not None:
+            lines = [line.strip() for line in str(lost).splitlines() if line.strip()]
+            raise Lost(f"a part of the cluster was lost ({type(lost).__name__}: {lines[0][:200]})") from error
+        raise
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk from an error to what caused it, as Ray wraps and as Python chains."""
+    inner: BaseException | None = error
+    while inner is not None:
+        yield inner
+        inner = getattr(inner, "cause", None) or inner.__cause__
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Tell whether Ray says that a process or a machine of the cluster has died."""
+    from ray import exceptions
+
+    kinds = (exceptions.RayActorError, exceptions.NodeDiedError, exceptions.WorkerCrashedError)
+    return isinstance(error, (*kinds, exceptions.ObjectLostError, exceptions.LocalRayletDiedError))
 
 
 def _runtime(address: str | None) -> dict[str, Any] | None:
@@ -134,17 +158,23 @@ def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
     if block:
         os.environ["RAY_GCS_SERVER_PORT"] = str(block.head)
         address = f"{ray.util.get_node_ip_address()}:{block.head}"
+    start = partial(
+        ray.init,
+        address="local",
+        num_cpus=cpus or local_cpus(),
+        include_dashboard=dashboard,
+        object_store_memory=OBJECT_STORE_BYTES,
+        runtime_env=_runtime(address),
+        _temp_dir=str(ray_folder(folder)),
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
     try:
-        ray.init(
-            address="local",
-            num_cpus=cpus or local_cpus(),
-            include_dashboard=dashboard,
-            object_store_memory=OBJECT_STORE_BYTES,
-            runtime_env=_runtime(address),
-            _temp_dir=str(ray_folder(folder)),
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
+        try:
+            start()
+        except RuntimeError:  # one of its processes did not come up in time, as on a busy machine
+            ray.shutdown()
+            start()
     except Exception as error:  # of many kinds; all of them mean that no Ray has come up
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"Ray does not start on this machine ({reason}); run the same command again") from error

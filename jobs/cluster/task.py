@@ -16,6 +16,7 @@ from types import FrameType
 from jobs.cluster import ray_node, restarts
 from jobs.cluster.allocation import Allocation
 from jobs.cluster.temp_folder import private_folder, ray_folder
+from shards.files import disk_errors
 
 POLL_S = 0.3
 TRIES = 3
@@ -63,7 +64,8 @@ class Task:
         self.allocation, self.config = allocation, config
         self.started = time.monotonic()
         self.shared = config.folder / f"{allocation.job}.{allocation.step}.{allocation.attempt}"
-        self.shared.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with disk_errors(self.shared):
+            self.shared.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.log = self.shared / f"ray.{allocation.rank}.log"
         self.ray: subprocess.Popen[bytes] | None = None
         self.stop: int | None = None

@@ -68,7 +68,7 @@ def opened_lock(folder: Path) -> Iterator[FolderLock]:
     fresh = not folder.exists()
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _open_lock(folder)
     lock = FolderLock(folder, descriptor)
     try:
         yield lock
@@ -77,6 +77,16 @@ def opened_lock(folder: Path) -> Iterator[FolderLock]:
             (folder / LOCK).unlink()
             folder.rmdir()
         os.close(descriptor)
+
+
+def _open_lock(folder: Path) -> int:
+    """Open the lock file; in a folder that may only be read, the folder itself stands for it."""
+    try:
+        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not any(folder.iterdir()):
+            raise
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 @contextmanager
@@ -91,7 +101,7 @@ def locked(folder: Path) -> Iterator[None]:
 def write_config(cfg: RunConfig) -> None:
     """Write what the stage that is about to run runs with."""
     path, text = RunPaths(cfg.folder).config, to_yaml(cfg)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not path.exists() or path.read_bytes() != text.encode():
         write_text(path, text)
 
 

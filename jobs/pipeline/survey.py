@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from finepseudo.run_folder.done import Identity, changed_keys, deleted_by, is_done, is_started
+from finepseudo.run_folder.done import Identity, changed_keys, deleted_by, is_done, is_started, to_heal
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.stages.base import Stage
 
@@ -68,10 +68,12 @@ def _state_of(stage: Stage, remade: Collection[Path], *, runs: bool) -> StageSta
         return StageState(stage=stage, state="done", wall_s=_wall(record)) if runs else None
     if not runs:
         return None
-    if record:
+    changed = None if after else to_heal(identity)
+    if record and changed is None:
         return _lost(stage, "undone", tuple(reasons(identity, record, after)), record)
-    if is_started(identity):
-        return StageState(stage=stage, state="goes on")
+    if changed is not None or is_started(identity):
+        said = (f"{len(changed)} files changed" if changed else "files are missing",) if changed is not None else ()
+        return StageState(stage=stage, state="goes on", because=said, removes=tuple(changed or ()))
     removes = tuple(deleted_by(identity))
     return StageState(stage=stage, state="to do", removes=removes, size=sum(map(size_of, removes)))
 

@@ -12,16 +12,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from finepseudo.run_folder.files import write_json, write_text
+from jobs.cluster.preempt import EXIT_CODE
+from jobs.cluster.restarts import ATTEMPT, too_many
 from jobs.config.run import RunConfig
 from jobs.pipeline.plan import make_plan, unfinished
 from jobs.pipeline.run_folder import refuse_other_data
@@ -31,6 +37,11 @@ from shards.errors import UserError
 
 SCRIPTS = Path(__file__).parents[2] / "slurm"
 HELPER_MINUTES = 120
+"""Time limit of a step without a script. One that is not done by then goes back into the queue and continues."""
+REQUEUE_S = 300
+"""Longer than Slurm takes to end a job that it puts back into the queue."""
+MAIL = "--mail-type=FAIL"
+"""Slurm tells the user when a job of the chain dies: those behind it are cancelled without a word."""
 
 Main = Callable[[Sequence[str]], int]
 """The command line: takes arguments, returns an exit code. Jobs without a batch script call it."""
@@ -59,7 +70,7 @@ class Step:
         """The sbatch command; `ids` are the jobs that must end well before."""
         name = f"--job-name={self.job_name}"
         after = [f"--dependency=afterok:{':'.join(ids)}", "--kill-on-invalid-dep=yes"] if ids else []
-        return ["sbatch", "--parsable", name, *after, *self.options, str(self.script), *self.arguments]
+        return ["sbatch", "--parsable", name, MAIL, *after, *self.options, str(self.script), *self.arguments]
 
     def done(self) -> bool:
         """Tell whether the results are there and match the configuration."""
@@ -137,9 +148,9 @@ def launch(cfg: RunConfig, arguments: argparse.Namespace, main: Main) -> int:
 
 def advance(step: Step, known: dict[str, Any], submit: Callable[[Step, Sequence[str]], str | None]) -> str:
     """Submit one step unless it is done or on its way; keep its job number in `known`; say what was decided."""
-    job = known.get(step.name, {}).get("job")
-    if job and alive(job):
-        return f"job {job} is on its way"
+    old = known.get(step.name, {}).get("job")
+    if old and alive(old):
+        return f"job {old} is on its way"
     if step.done():
         known.pop(step.name, None)
         return "done"
@@ -148,7 +159,7 @@ def advance(step: Step, known: dict[str, Any], submit: Callable[[Step, Sequence[
     if job is None:
         return "done here"
     known[step.name] = {"job": job, "needs": list(step.needs), "arguments": list(step.arguments)}
-    return f"job {job} submitted"
+    return f"job {job} submitted" + (f"; job {old} ended without its result ({how_it_ended(old)})" if old else "")
 
 
 def describe(step: Step) -> str:
@@ -187,8 +198,36 @@ def run_here(step: Step, main: Main) -> None:
         lines = [json.dumps(line) + "\n" for draw in draws for line in Tail(draw).new()]
         write_text(step.cfg.folder / "metrics.jsonl", "".join(lines))
     arguments = list(step.arguments) if step.script is None else ["run", *step.arguments]
-    if code := main(arguments):
-        raise RuntimeError(f"step {step.name} ended with code {code}")
+    with _attempt(step) as attempt:
+        code = main(arguments)
+    if code == EXIT_CODE and attempt is not None and not too_many(attempt.with_suffix(".restarts.json"), attempt):
+        _requeue(step)
+    if code:
+        raise RuntimeError(f"step {step.name} ended with code {code}; its log says why; launch again to go on")
+
+
+@contextmanager
+def _attempt(step: Step) -> Iterator[Path | None]:
+    """Inside a Slurm job: a folder where the command says what it works in, to see whether restarts get on."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or ATTEMPT in os.environ:
+        yield None
+        return
+    folder = step.cfg.folder / "submitit" / f"{step.name}-{job}"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ[ATTEMPT] = str(folder)
+    try:
+        yield folder
+    finally:
+        del os.environ[ATTEMPT]
+
+
+def _requeue(step: Step) -> None:
+    """Put this job back into the queue and wait for its end, which that brings."""
+    sys.stdout.write(f"step {step.name}: everything done so far is on disk, back into the queue\n")
+    sys.stdout.flush()
+    subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False, timeout=120)
+    time.sleep(REQUEUE_S)
 
 
 def submit_local(step: Step, _after: Sequence[str], *, main: Main) -> str | None:
@@ -226,13 +265,21 @@ def submit_slurm(step: Step, after: Sequence[str], *, main: Main) -> str:
         nodes=1,
         ntasks_per_node=1,
         cpus_per_task=4,
-        additional_parameters=extra,
+        additional_parameters={"requeue": True, "mail-type": "FAIL", **extra},
         setup=[
             shlex.join(["cd", str(Path.cwd())]),
             f"export PYTHONPATH={shlex.quote(str(SCRIPTS.parent))}${{PYTHONPATH:+:$PYTHONPATH}}",
         ],
     )
     return str(executor.submit(run_here, step, main).job_id)
+
+
+def how_it_ended(job: str) -> str:
+    """Give a job's last state, as far as Slurm remembers it."""
+    line = ["scontrol", "--oneliner", "show", "job", job]
+    done = subprocess.run(line, check=False, capture_output=True, text=True, timeout=60)
+    found = re.search(r"\bJobState=(\S+)", done.stdout)
+    return found[1] if found else "Slurm has forgotten it"
 
 
 def alive(job: str) -> bool:

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from finepseudo.compute.networks import placed, prepare_torch
-from finepseudo.run_folder.files import write_table
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
 from jobs.config.sections import InputConfig
 from jobs.progress import Count
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_action_encoder, trained_frame_encoder
-from jobs.workers.part_files import chunks
+from jobs.workers.part_files import chunks, write_part
 from jobs.workers.train_loop import seed_of
 from shards.read.augment import recode
 from shards.read.config import ViewConfig
@@ -98,7 +97,7 @@ class Embedder:
             return {**answer, "stopped": True}
         started = time.perf_counter()
         table = self._table([str(key) for key in row["keys"]])
-        write_table(self.job.folder / row["part"], table)
+        write_part(self.job.folder / row["part"], table)
         bad = table.num_rows - sum(table["valid"].to_pylist())
         return {**answer, "clips": table.num_rows, "bad": bad, "seconds": time.perf_counter() - started}
 

@@ -26,7 +26,7 @@ from jobs.progress import Count
 from jobs.workers.embed import evaluation_reader
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_action_encoder, trained_frame_encoder, trained_scorer
-from jobs.workers.part_files import chunks, matrix, parts, read_parts
+from jobs.workers.part_files import chunks, matrix, parts, read_parts, write_part
 from jobs.workers.score import Scorer
 from shards.files import atomic
 
@@ -66,7 +66,7 @@ class Tester:
             return {**answer, "stopped": True}
         started, keys = time.perf_counter(), [str(key) for key in row["keys"]]
         table = self._table(keys)
-        write_table(self.job.folder / PARTS / row["part"], table)
+        write_part(self.job.folder / PARTS / row["part"], table)
         return {**answer, "clips": len(keys), "seconds": time.perf_counter() - started}
 
     @torch.inference_mode()

@@ -7,9 +7,11 @@ only what is missing. What a part holds never depends on the number of actors or
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial, wraps
 from pathlib import Path
@@ -22,10 +24,13 @@ from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import uses_gpu
 from jobs.config.sections import ResourcesConfig
 from jobs.progress import Count
+from jobs.workers.part_files import is_whole
 from shards.errors import UserError
 
 _P = ParamSpec("_P")
 MAX_BLOCKS = 2000
+CHECKS = 8
+"""Parts whose hashes are compared at the same time."""
 POLL_S = 5.0
 """Time between two looks for a stop request."""
 
@@ -108,13 +113,13 @@ class _Actor:
 
 
 def map_parts(work: Work, rows: Sequence[dict[str, Any]], count: Count) -> list[dict[str, Any]]:
-    """Run the work over the rows whose part file is missing in its folder; return what the workers returned for them.
+    """Run the work over the rows whose part file is missing or damaged; return what the workers returned for them.
 
     `count` is told (parts done, parts) after each. `Preempted` after a stop request, `UserError` when no part is
     finished for `timeout_s`, or for what a worker refuses.
     """
     work.folder.mkdir(parents=True, exist_ok=True)
-    todo = [row for row in rows if not (work.folder / row["part"]).exists()]
+    todo = _missing(work.folder, rows)
     if not todo:
         return []
     there, results = len(rows) - len(todo), []
@@ -125,6 +130,19 @@ def map_parts(work: Work, rows: Sequence[dict[str, Any]], count: Count) -> list[
     if any(row.get("stopped") for row in results):
         raise Preempted
     return results
+
+
+def _missing(folder: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """List the rows whose part is not there, or not as it was written; such a part is removed."""
+    there = [row for row in rows if (folder / row["part"]).exists()]
+    with ThreadPoolExecutor(CHECKS) as pool:
+        whole = dict(
+            zip((row["part"] for row in there), pool.map(lambda r: is_whole(folder / r["part"]), there), strict=True)
+        )
+    for name in (name for name, good in whole.items() if not good):
+        sys.stderr.write(f"warning: {folder / name} was damaged; it is made again\n")
+        (folder / name).unlink(missing_ok=True)
+    return [row for row in rows if not whole.get(row["part"])]
 
 
 def stream(job: Callable[[], Iterator[dict[str, Any]]], timeout_s: float, run: Path) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,13 @@
-"""Part files: the unit in which the pool is embedded, scored and tested; a stopped job makes only the missing ones."""
+"""Part files: the unit in which the pool is embedded, scored and tested; a stopped job makes only the missing ones.
+
+The hash of a part stands beside it, in a hidden file that is written first: parquet takes flipped bytes for numbers. A
+part that is cut or changed is moved aside where it is read, and made again by the same command.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
+
+from shards.errors import UserError
+from shards.files import atomic, sha256_file, write_bytes
 
 
 def chunks(keys: Sequence[str], size: int) -> list[dict[str, Any]]:
@@ -29,9 +37,44 @@ def parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
 
 
+def write_part(path: Path, table: pa.Table) -> None:
+    """Write a part, its hash first; equal tables give equal bytes."""
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+        write_bytes(_sum_of(path), sha256_file(temporary).encode())
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a part is there as it was written."""
+    try:
+        return sha256_file(path) == _sum_of(path).read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return False
+
+
+def _sum_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.sha256")
+
+
+def _read(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Read columns of a part after a look at its hash."""
+    try:
+        if _sum_of(path).exists() and not is_whole(path):
+            raise pa.ArrowInvalid("its bytes are not the ones that were written")
+        return pq.read_table(path, columns=list(columns))
+    except (pa.ArrowException, OSError) as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        with suppress(OSError):
+            path.replace(aside)
+        raise UserError(
+            f"{path}: damaged ({' '.join(str(error).split())[:120]}); it is {aside.name} now, and the same command "
+            "makes it again"
+        ) from error
+
+
 def read_parts(paths: Sequence[Path], columns: Sequence[str]) -> pa.Table:
     """Read columns of part files into one table, in key order."""
-    return pa.concat_tables([pq.read_table(path, columns=list(columns)) for path in paths])
+    return pa.concat_tables([_read(path, columns) for path in paths])
 
 
 def matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
@@ -48,7 +91,7 @@ def read_embeddings(paths: Sequence[Path], keys: frozenset[str] | None = None) -
     names: list[str] = []
     found: list[Tensor] = []
     for path in paths:  # one by one: the pool's embeddings together may be larger than the memory
-        table = pq.read_table(path, columns=["key", "embedding", "T", "F", "valid"])
+        table = _read(path, ["key", "embedding", "T", "F", "valid"])
         table = table.filter(table["valid"] if wanted is None else _both(table, wanted))
         if table.num_rows:
             names += table["key"].to_pylist()

@@ -14,7 +14,6 @@ from torch import Tensor
 from finepseudo.alignment.gallery import build_gallery
 from finepseudo.alignment.scorer import AlignabilityScorer, length_factor
 from finepseudo.compute.networks import prepare_torch
-from finepseudo.run_folder.files import write_table
 from finepseudo.soft_dtw import AlignmentBank, class_alignability
 from finepseudo.training.checkpoint import load_weights
 from jobs.cluster import preempt
@@ -22,7 +21,7 @@ from jobs.config.run import RunConfig
 from jobs.progress import Count
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_scorer
-from jobs.workers.part_files import parts, read_embeddings
+from jobs.workers.part_files import parts, read_embeddings, write_part
 from shards.splits.label_split import read_split
 
 GALLERY = "gallery.safetensors"
@@ -103,7 +102,7 @@ class Aligner:
         scores = self._scores(embeddings)
         seconds = time.perf_counter() - started
         columns = [pa.array(keys, pa.string()), pa.array([s.numpy() for s in scores], SCHEMA.field("scores").type)]
-        write_table(self.job.folder / row["part"], pa.table(columns, schema=SCHEMA))
+        write_part(self.job.folder / row["part"], pa.table(columns, schema=SCHEMA))
         return {**answer, "pairs": len(keys) * len(self.bank), "seconds": seconds}
 
     @torch.inference_mode()

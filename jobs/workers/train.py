@@ -8,6 +8,7 @@ on from the newest checkpoint on disk.
 from __future__ import annotations
 
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import torch
 from finepseudo.compute.config import Precision
 from finepseudo.compute.networks import prepare_torch
 from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, WEIGHTS
+from finepseudo.training.checkpoint import drop_damaged
 from finepseudo.training.objectives import Objective
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import check_room, uses_gpu
@@ -83,6 +85,8 @@ def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] =
     """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can mend."""
     job.loop.folder.mkdir(parents=True, exist_ok=True)
     (job.loop.folder / FAILURE).unlink(missing_ok=True)
+    for path in drop_damaged(job.loop.folder / CHECKPOINTS):
+        sys.stderr.write(f"warning: {path} was damaged; training goes on from the checkpoint before it\n")
     outcome = _fit(job, resources, callbacks)
     if outcome == "preempted":
         raise Preempted

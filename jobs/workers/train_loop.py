@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.compute.networks import placed
-from finepseudo.run_folder.files import write_text
+from finepseudo.run_folder.files import json_lines, write_text
 from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, WEIGHTS
 from finepseudo.training.checkpoint import checkpoint_steps, load_state, save_state, save_weights
 from finepseudo.training.objectives import Objective
@@ -295,8 +295,8 @@ class Loop:
         path = self.job.folder / LOG
         if self.rank != 0 or not path.exists():
             return
-        whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("}\n")]
-        write_text(path, "".join(line for line in whole if json.loads(line)["step"] <= self.step))
+        lines = [line for line in json_lines(path.read_bytes())[0] if line.get("step", 0) <= self.step]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def _save(self) -> None:
         if self.rank == 0:

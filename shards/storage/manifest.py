@@ -164,7 +164,7 @@ class Manifest:
                 break
         if len(data) != clip.size:
             raise SampleError(key, "shard_unreadable", f"{tar} ends inside the clip")
-        raise SampleError(key, "hash_mismatch", f"{tar} was changed; write the shards again")
+        raise SampleError(key, "hash_mismatch", f"{tar} was changed; `finepseudo write-shards --repair` heals it")
 
     def close(self) -> None:
         """Close the tar files that were opened; reading opens them again."""
@@ -195,6 +195,12 @@ class Manifest:
         if index is None:
             raise UserError(f"clip {key} is not in {self.folder}/{MANIFEST_PARQUET}; was it quarantined?")
         return index
+
+
+def written_shards(folder: Path | str) -> tuple[Folder, list[dict[str, Any]]]:
+    """Give where the tars lie and what manifest.json says of each: name, bytes, sha256, clips. Nothing is compared."""
+    place = open_folder(folder)
+    return _store_of(place), list(_read_info(place)["shards"])
 
 
 def _store_of(place: Folder) -> Folder:

@@ -74,3 +74,19 @@ def test_a_full_disk_ends_the_following_with_one_line(small_disk, tmp_path):
         reporter.follow("pretrain", log),
     ):
         write(log, [line(1)])
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 64, b'{"step": 2, "tr', b"\xff\xfe{}\n", b"[1]\n7\n", b"\0\0\0{}\n"])
+def test_what_a_crashed_node_left_in_a_log_is_left_out_and_the_next_line_stands_alone(tmp_path, damage, capsys):
+    path = tmp_path / "metrics.jsonl"
+    write(path, [line(1)])
+    with path.open("ab") as file:
+        file.write(damage)
+    before = path.read_bytes()
+    with Reporter(tmp_path, tensorboard=False) as reporter:
+        assert path.read_bytes() == before, "who only looks writes nothing"
+        assert not reporter.scalars(line(1))
+        assert reporter.scalars(line(2))
+        assert reporter.scalars(line(3))
+    assert [json.loads(text)["step"] for text in path.read_text().splitlines()] == [1, 2, 3]
+    assert capsys.readouterr().err.count("damaged lines are left out") == 1

@@ -94,16 +94,16 @@ def test_four_neighbours_of_an_array_side_by_side_on_one_node(lab, tmp_path):
     lab.assert_clean(job)
 
 
-@pytest.mark.parametrize("victim", ["jobs.cluster", "raylet/raylet"])
-def test_a_node_lost_while_the_program_runs_goes_back_into_the_queue_and_continues(lab, tmp_path, victim):
+@pytest.mark.parametrize(("node", "victim"), [("n2", "jobs.cluster"), ("n2", "raylet/raylet"), ("n1", "raylet/raylet")])
+def test_a_node_lost_while_the_program_runs_goes_back_into_the_queue_and_continues(lab, tmp_path, node, victim):
     job = submit(lab, tmp_path, HERE / "count.py", tmp_path / "run", 60, nodes=2)
     steps = tmp_path / "run" / "steps.txt"
     lab.until(lambda: steps.exists() and len(steps.read_text().splitlines()) > 2, 90, lambda: lab.output(job, tmp_path))
-    lab.kill("n2", victim)
+    lab.kill(node, victim)
     lab.until(lambda: lab.show(job)["Restarts"] == "1", 60, lambda: lab.output(job, tmp_path))
     state, code, output = lab.finish(job, tmp_path)
     assert (state, code) == ("COMPLETED", 0), output
-    assert "error: node n2 left the cluster" in output
+    assert ("error: node n2 left the cluster" if node == "n2" else "error: Ray ended on the head node n1") in output
     assert steps.read_text().split() == [str(step) for step in range(60)]
     lab.assert_clean(job)
 
@@ -134,7 +134,15 @@ def test_launch_chains_its_jobs_and_an_array_writes_the_shards(lab, tmp_path):
             assert jobs[needs] in lab.show(jobs[name])["Dependency"], name
         again = subprocess.run(line, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True)
         assert "submitted" not in again.stdout, again.stdout + again.stderr
-        lab.until((tmp_path / "runs" / "r" / "data" / "DONE.json").exists, 120, lambda: lab.command("squeue"))
+        started = (tmp_path / "runs" / "r" / "data" / "STARTED.json").exists
+        lab.until(lambda: lab.state(jobs["manifest"]) == "RUNNING" and started(), 180, lambda: lab.command("squeue"))
+        log = tmp_path / "runs" / "r" / "submitit" / f"{jobs['manifest']}_0_log.out"
+        lab.until(lambda: log.exists() and "data: " in log.read_text(), 180, lambda: lab.command("squeue"))
+        lab.command("scancel", "--signal=USR2", jobs["manifest"])  # what submitit asks Slurm for before a time limit
+        done = (tmp_path / "runs" / "r" / "data" / "DONE.json").exists
+        lab.until(done, 240, lambda: lab.command("squeue") + log.read_text())
+        assert lab.show(jobs["manifest"])["Restarts"] in "01"  # it may have been done before the signal came
+        assert lab.state(jobs["manifest"]) != "FAILED"
     finally:
         lab.command("scancel", *jobs.values())
     parts = sorted(path.read_text() for path in tmp_path.glob("r-shards-*.log"))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from finepseudo.run_folder.done import DONE, STARTED, Identity, begin, finish, is_done
-from finepseudo.run_folder.files import write_text
+from finepseudo.run_folder.done import DONE, STARTED, Identity, begin, finish, is_done, set_aside_damaged
+from finepseudo.run_folder.files import read_json, write_json, write_text
 from shards.errors import UserError
 from tests.finepseudo.run_folder.test_files import Killed
 
@@ -115,3 +115,66 @@ def test_a_folder_from_outside_stands_for_the_names_in_it(tmp_path):
     assert is_done(stage)
     (videos / "run" / "b.mp4").write_text("x")
     assert not is_done(stage)
+
+
+def three(folder: Path) -> Identity:
+    stage = first(folder)
+    begin(stage)
+    for number in range(3):
+        write_text(stage.folder / f"out-{number}.txt", str(number))
+    finish(stage, wall_s=1.0, code_version="x")
+    return stage
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
+def test_one_bad_output_of_a_finished_stage_is_made_again_and_the_others_stay(tmp_path, damage):
+    stage = three(tmp_path)
+    bad = stage.folder / "out-1.txt"
+    bad.unlink() if damage == "gone" else bad.write_text("x" if damage == "flip" else "")
+    assert not is_done(stage)
+    assert begin(stage), "it goes on from the outputs that are right"
+    assert sorted(path.name for path in stage.folder.glob("out-*")) == ["out-0.txt", "out-2.txt"]
+    write_text(bad, "1")
+    finish(stage, wall_s=1.0, code_version="x")
+    assert is_done(stage)
+
+
+def test_size_and_time_are_asked_first_and_a_verification_asks_the_bytes(tmp_path):
+    stage = three(tmp_path)
+    bad = stage.folder / "out-1.txt"
+    stat = bad.stat()
+    bad.write_text("x")
+    os.utime(bad, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert is_done(stage)
+    assert set_aside_damaged(stage) == [bad]
+    assert not is_done(stage)
+    assert (stage.folder / "out-1.txt.damaged").read_text() == "x"
+    assert set_aside_damaged(stage) == []
+
+
+def test_a_copied_run_folder_is_done_though_all_times_differ(tmp_path):
+    stage = three(tmp_path)
+    for path in stage.folder.glob("out-*"):
+        os.utime(path, ns=(1, 1))
+    assert is_done(stage)
+
+
+def test_a_folder_from_before_sizes_were_recorded_is_done(tmp_path):
+    stage = three(tmp_path)
+    record = read_json(stage.record)
+    del record["stat"]
+    write_json(stage.record, record)
+    assert is_done(stage)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "null", "7", '{"stage": "fir', '{"stage": "first"}', "\0\0", "\ud800"])
+def test_a_record_that_is_cut_or_of_another_type_counts_as_none(tmp_path, text):
+    stage, later = three(tmp_path), second(tmp_path)
+    run(later, "out.txt", "two")
+    stage.record.write_bytes(text.encode(errors="surrogatepass"))
+    assert not is_done(stage)
+    assert later.missing() == [stage.record]
+    assert not is_done(later)
+    assert not begin(stage)
+    three(tmp_path)
+    assert is_done(later)

@@ -4,8 +4,17 @@ import pickle
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from finepseudo.training.checkpoint import checkpoint_steps, load_state, load_weights, save_state, save_weights
+from finepseudo.training.checkpoint import (
+    checkpoint_steps,
+    drop_damaged,
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+)
 from shards.errors import UserError
 
 
@@ -20,11 +29,40 @@ def test_state_comes_back_bit_for_bit_and_the_newest_are_kept(tmp_path):
     assert torch.equal(found["model"]["w"], state["model"]["w"])
 
 
+def small(step: int) -> dict[str, object]:
+    return {"step": step, "model": {"w": torch.arange(40.0) + step}}
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage", pickle.dumps({"step": 1})])
 def test_a_damaged_checkpoint_is_one_line(tmp_path, content):
     (tmp_path / "step-000000001.pt").write_bytes(content)
-    with pytest.raises(UserError, match=r"step-000000001\.pt: damaged checkpoint"):
+    with pytest.raises(UserError, match=r"step-000000001\.pt: damaged checkpoint .*; type the same command again"):
         load_state(tmp_path, 1)
+    assert [path.name for path in drop_damaged(tmp_path)] == ["step-000000001.pt"]
+    assert drop_damaged(tmp_path) == []
+
+
+@settings(deadline=None)
+@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+def test_a_flipped_bit_or_a_cut_anywhere_is_noticed_and_the_older_checkpoint_used(tmp_path_factory, at, bit, cut):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for step in (1, 2):
+        save_state(folder, step, small(step))
+    path = folder / "step-000000002.pt"
+    data = bytearray(path.read_bytes())
+    place = int(at * len(data))
+    data[place] ^= 1 << bit
+    path.write_bytes(data[:place] if cut else data)
+    with pytest.raises(UserError, match=r"step-000000002\.pt: damaged checkpoint"):
+        load_state(folder, 2)
+    assert drop_damaged(folder) == [path]
+    assert checkpoint_steps(folder) == [1]
+    assert torch.equal(load_state(folder, 1)["model"]["w"], small(1)["model"]["w"])
+
+
+def test_torch_alone_reads_a_checkpoint_too(tmp_path):
+    path = save_state(tmp_path, 3, small(3))
+    assert torch.load(path, weights_only=True)["step"] == 3
 
 
 def test_code_in_a_checkpoint_is_never_run(tmp_path):
@@ -32,8 +70,8 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
 
-    torch.save(Evil(), tmp_path / "step-000000001.pt")
-    with pytest.raises(UserError):
+    save_state(tmp_path, 1, {"step": Evil()})
+    with pytest.raises(UserError, match="damaged checkpoint"):
         load_state(tmp_path, 1)
     assert not (tmp_path / "ran").exists()
 

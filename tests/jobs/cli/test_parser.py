@@ -6,8 +6,8 @@ from jobs.cli.parser import parser
 
 COMMON = ["--data", "--dry-run", "--force", "--name", "--print-config", "--recipe", "--set"]
 FLAGS = {
-    "run": COMMON,
-    "write-shards": [*COMMON, "--part"],
+    "run": [*COMMON, "--verify"],
+    "write-shards": [*COMMON, "--part", "--repair", "--verify"],
     "split": COMMON,
     "pretrain": COMMON,
     "train": COMMON,

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from jobs.cli.main import main
 from jobs.cli.write_part import parse_part, write_part
 from jobs.cluster import preempt
 from jobs.config.recipes import load
@@ -56,3 +57,30 @@ def test_two_parts_and_the_manifest_are_what_one_writer_leaves(tmp_path):
     assert write_part(config(tmp_path, "parts"), "0/2") == 0  # done: nothing is begun again
     assert (tmp_path / "parts" / "data" / "DONE.json").read_text() == one
     assert not preempt.requested(tmp_path / "parts")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_damaged_shard_is_found_and_written_again_and_nothing_else_is(ray_cluster, tmp_path, capsys):
+    line = ["write-shards", f"out={tmp_path}", "resources.write_tasks=0", *SMALL, "--name", "r"]
+    assert main(line) == 0
+    record, before = (tmp_path / "r" / "data" / "DONE.json"), shard_bytes(tmp_path / "r")
+    assert main([*line, "--verify"]) == 0
+    tar = tmp_path / "r" / "data" / "shards" / "shard-000001.tar"
+    data = bytearray(tar.read_bytes())
+    data[5000] ^= 1
+    tar.write_bytes(data)
+    outputs = json.loads(record.read_text())["outputs"]
+    assert main([*line, "--verify"]) == 2
+    said = capsys.readouterr().out
+    assert "damaged: shard-000001.tar: its bytes are not the ones that were written" in said
+    assert "shards: 3 of 4 are as they were written" in said
+    assert main([*line, "--repair"]) == 0
+    assert capsys.readouterr().out.count("(there already)") == 3
+    assert shard_bytes(tmp_path / "r") == before
+    assert json.loads(record.read_text())["outputs"] == outputs
+    assert main([*line, "--verify"]) == 0
+    (tmp_path / "r" / "data" / "shards" / "manifest.json").write_text("{")
+    assert main([*line, "--verify"]) == 2
+    assert main(line) == 0
+    assert main([*line, "--verify"]) == 0

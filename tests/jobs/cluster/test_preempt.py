@@ -33,6 +33,19 @@ def test_each_stop_signal_is_seen_and_can_be_cleared(tmp_path, number):
     assert not preempt.requested(run)
 
 
+def test_a_request_changes_what_a_file_holds_that_is_there_from_the_start(tmp_path):
+    """A node that found no file may believe that for a minute; one that opens a file sees what it holds."""
+    preempt.clear(tmp_path)
+    preempt.install(tmp_path)
+    before = (tmp_path / "STOP").stat().st_ino
+    assert not preempt.requested(tmp_path)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert preempt.requested(tmp_path)
+    preempt.clear(tmp_path)
+    assert not preempt.requested(tmp_path)
+    assert (tmp_path / "STOP").stat().st_ino == before
+
+
 def test_nothing_is_requested_in_a_folder_that_does_not_exist(tmp_path):
     assert not preempt.requested(tmp_path / "nowhere")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cluster.preempt import Lost
 from jobs.cluster.session import LOCAL_CPUS, _plain_refusals, local_cpus, ray_session
 from jobs.workers.map_parts import Pool, Work, map_parts
 from shards.errors import UserError
@@ -115,7 +116,7 @@ def test_after_a_stop_no_thread_of_ray_data_starts_a_ray_of_its_own(tmp_path):
         "with ray_session():\n"
         "    import ray\n"
         "    try:\n"
-        "        for _ in stream(job, 300, run): (run / 'STOP').touch()\n"
+        "        for _ in stream(job, 300, run): (run / 'STOP').write_text('stop\\n')\n"
         "    except Preempted: print('stopped')\n"
         "for _ in range(40): time.sleep(0.25); assert not ray.is_initialized()\n"
     )
@@ -128,3 +129,28 @@ def test_after_a_stop_no_thread_of_ray_data_starts_a_ray_of_its_own(tmp_path):
         env={**clean, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
     assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["actor", "task", "node"])
+def test_what_dies_of_the_cluster_is_lost_and_no_trace(ray_cluster, how):
+    import ray
+
+    @ray.remote(max_restarts=0, max_task_retries=0)
+    class Actor:
+        def die(self):
+            os._exit(1)
+
+    @ray.remote(max_retries=0)
+    def die():
+        os._exit(1)
+
+    def use():
+        if how == "node":
+            raise chained(RuntimeError("training failed"), ray.exceptions.NodeDiedError("node n2 has died"))
+        ray.get(Actor.remote().die.remote() if how == "actor" else die.remote())
+
+    with pytest.raises(Lost, match=r"a part of the cluster was lost \(\w+Error: ") as caught, ray_session():
+        use()
+    assert "\n" not in str(caught.value)

@@ -232,6 +232,17 @@ def test_a_node_that_is_lost_while_the_program_runs_asks_for_another_run(tmp_pat
     assert "everything done so far is on disk" in said
 
 
+def test_a_program_that_falls_with_its_ray_asks_for_another_run(tmp_path, job, stand_in, capfd):
+    program = (
+        "import os, subprocess, sys\n"
+        "children = subprocess.run(['pgrep', '-P', str(os.getppid())], capture_output=True, text=True).stdout.split()\n"
+        "(ray,) = [int(child) for child in children if int(child) != os.getpid()]\n"
+        "os.kill(ray, 9); sys.exit(1)"
+    )
+    assert run(task(0, job, ("here",)), tmp_path, python(program)) == 75
+    assert "error: Ray ended on the head node here" in capfd.readouterr().out
+
+
 def test_when_the_first_task_is_killed_the_other_cleans_up(tmp_path, job, other):
     folder = shared(tmp_path, job)
     folder.mkdir()
@@ -349,6 +360,20 @@ def test_the_reason_is_what_the_plainest_line_says(tmp_path, log, errors, reason
     for name, text in errors.items():
         (tmp_path / name).write_text(text)
     assert ray_node.why(tmp_path / "ray.log", tmp_path) == reason
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_folder_that_may_only_be_read_is_one_line(small_disk, rank, monkeypatch, capfd):
+    folder, _ = small_disk
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    monkeypatch.setattr("jobs.cluster.allocation.host_names", lambda _: ("n1", "n2"))
+    env = {"SLURM_JOB_ID": "1", "SLURM_PROCID": rank, "SLURM_STEP_NODELIST": "n", "SLURMD_NODENAME": "n1"}
+    line = ["--folder", str(folder / "c"), "--", "a"]
+    assert slurm_cluster.main(line, env={**env, "SLURM_CPUS_ON_NODE": "1"}) == 2
+    said = capfd.readouterr()
+    assert "error: cannot write " in said.out
+    assert "the file system is read-only; choose another folder" in said.out
+    assert (said.out + said.err).count("\n") == 1
 
 
 @pytest.mark.parametrize(

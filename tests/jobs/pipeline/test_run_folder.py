@@ -9,9 +9,10 @@ import sys
 import pytest
 
 from jobs.cli.main import main
-from jobs.config.recipes import load
+from jobs.cli.write_part import write_part
+from jobs.config.recipes import load, to_yaml
 from jobs.pipeline.plan import COMMANDS, make_plan
-from jobs.pipeline.run_folder import changed_keys, locked, opened_lock
+from jobs.pipeline.run_folder import changed_keys, locked, opened_lock, write_config
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
@@ -192,3 +193,39 @@ def test_without_locks_it_goes_on_with_a_warning(number, tmp_path, monkeypatch, 
         said = capsys.readouterr().err
     assert said.startswith(f"warning: {tmp_path}: its file system has no locks")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\0\0\0\0", b"- 1", b"name: ["])
+def test_a_damaged_config_is_one_line_for_every_command(command, begun, content):
+    (begun / "config.yaml").write_bytes(content)
+    for name in ("run", "split", "report"):
+        code, said = command(name)
+        assert code == 2
+        assert f"{begun / 'config.yaml'}: cannot be read by this version" in said
+        assert said.removeprefix("data: starts (data)\n").count("\n") == 1
+
+
+def test_a_config_of_a_folder_where_nothing_has_begun_is_written_over(tmp_path):
+    cfg = load("smoke", [f"out={tmp_path}", *SMALL])
+    cfg.folder.mkdir()
+    (cfg.folder / "config.yaml").write_bytes(b"\xff")
+    write_config(cfg)
+    assert (cfg.folder / "config.yaml").read_text() == to_yaml(cfg)
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_a_finished_run_in_a_folder_that_may_only_be_read_is_looked_at(small_disk, capsys, lock):
+    folder, resize = small_disk
+    resize(16 << 20)
+    line = ["write-shards", f"out={folder}", *SMALL]
+    cfg = load("smoke", line[1:])
+    assert write_part(cfg, "0/1") == 0
+    run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
+    run_plan(run, make_plan(run), "code", COMMANDS["write-shards"], write=True)
+    if not lock:
+        (cfg.folder / ".lock").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    assert main(line) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert main(["split", f"out={folder}", *SMALL]) == 2
+    assert "the file system is read-only; choose another folder" in capsys.readouterr().err

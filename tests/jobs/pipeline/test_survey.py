@@ -89,7 +89,8 @@ def test_records_of_another_version_and_missing_inputs_have_a_reason(make, finis
     (finished / "seed-0" / "supervised" / "evaluation" / "metrics.json").unlink()
     states = states_of(make)
     assert states["seed-0/finepseudo/round-00"].because == ("the configuration changed",)
-    assert states["seed-0/supervised/evaluation"].because == ("its files changed",)
+    assert states["seed-0/supervised/evaluation"].because == ("files are missing",)
+    assert states["seed-0/supervised/evaluation"].state == "goes on", "what is there stays"
     assert states["seed-1/pretrain"].state == "to do"
     assert states["seed-1/round-00/frame_encoder"].because == ("weights is missing",)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli.main import main
+from jobs.cluster.restarts import note_run
 from jobs.config.recipes import load
 from jobs.submit import launch
 from shards.errors import UserError
@@ -109,3 +110,52 @@ def test_without_slurm_the_message_names_the_way_out(cfg, monkeypatch):
         launch.submit_slurm(step, [], main=main)
     with pytest.raises(UserError, match="squeue does not run"):
         launch.alive("1")
+
+
+@pytest.fixture
+def helper(cfg, tmp_path, monkeypatch):
+    """A helper step inside a Slurm job whose scontrol only notes what it is asked."""
+    (tmp_path / "scontrol").write_text(f'#!/bin/bash\necho "$@" >>{tmp_path}/asked\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setattr(launch, "REQUEUE_S", 0)
+    return next(step for step in launch.make_steps(cfg, "smoke", []) if step.name == "manifest")
+
+
+def test_a_helper_step_that_is_preempted_goes_back_into_the_queue_while_it_gets_on(helper, tmp_path):
+    made = iter([1, 2, 2, 2, 2])
+
+    def preempted(_arguments):
+        note_run(helper.cfg.folder)
+        (helper.cfg.folder / f"shard-{next(made):06d}.tar").touch()
+        return 75
+
+    for _ in range(4):
+        with pytest.raises(RuntimeError, match="manifest ended with code 75"):
+            launch.run_here(helper, preempted)
+    assert (tmp_path / "asked").read_text() == "requeue 77\n" * 4
+    with pytest.raises(RuntimeError):
+        launch.run_here(helper, preempted)
+    assert (tmp_path / "asked").read_text() == "requeue 77\n" * 4, "three restarts without a step"
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_a_helper_step_that_ends_by_itself_is_not_requeued(helper, tmp_path, code):
+    if code:
+        with pytest.raises(RuntimeError, match=f"ended with code {code}"):
+            launch.run_here(helper, lambda _: code)
+    else:
+        launch.run_here(helper, lambda _: code)
+    assert not (tmp_path / "asked").exists()
+
+
+def test_a_second_launch_says_which_job_died_and_how(cfg, tmp_path, slurm, monkeypatch, capsys):
+    launch.launch(cfg, arguments(tmp_path), main)
+    slurm.queue.clear()
+    monkeypatch.setattr(launch, "how_it_ended", lambda job: "TIMEOUT" if job == "2" else "CANCELLED")
+    capsys.readouterr()
+    launch.launch(cfg, arguments(tmp_path), main)
+    said = capsys.readouterr().out
+    assert "manifest: job 7 submitted; job 2 ended without its result (TIMEOUT)" in said
+    assert "report: job 10 submitted; job 5 ended without its result (CANCELLED)" in said

@@ -1,9 +1,13 @@
 """Sweeps: what a space may say, what is held out, and a real one that is not run twice."""
 
 import csv
+import itertools
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finepseudo.training.checkpoint import save_state
+from jobs.cli.main import main
 from jobs.config.recipes import load
-from jobs.tune.tune import METRIC, first_value, hold_out, read_space, sweep_folder, with_values, write_results
+from jobs.tune.space import first_value, read_space, sweep_folder, with_values
+from jobs.tune.trials import METRIC, end_trial, hold_out, reported, result_of, trial_folder
+from jobs.tune.tune import write_results
 from shards.errors import UserError
 from shards.types import ItemTable
 
@@ -101,29 +109,98 @@ def test_the_table_is_best_first_and_failures_last(tmp_path):
         assert [row["trial"] for row in csv.DictReader(file)] == ["z", "x", "w", "y"]
 
 
+GRID = """
+samples: 1
+reports: 2
+reduction: 100
+concurrent: 1
+space: {frame_stage.loss.omega: {grid_search: [0.1, 0.5, 2.0]}}
+"""
+
+
+def command(out: Path, space: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "jobs", "tune", str(space), "--recipe", "smoke", f"out={out}", *more]
+
+
+def environment() -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return clean | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
 def sweep(out: Path, space: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "jobs", "tune", str(space), "--recipe", "smoke", f"out={out}"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(
+        command(out, space), env=environment(), capture_output=True, text=True, timeout=580, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+def lines_of(log: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_real_sweep_prints_its_table_and_is_not_run_twice(tmp_path):
+@pytest.mark.timeout(1200)
+def test_a_sweep_killed_while_trials_wait_keeps_its_cap_and_trains_no_finished_trial_again(tmp_path):
     space = tmp_path / "space.yaml"
-    space.write_text("samples: 1\nreports: 2\nspace: {frame_stage.loss.omega: {grid_search: [0.5, 2.0]}}\n")
+    space.write_text(GRID)
+    first = subprocess.Popen(
+        command(tmp_path, space), env=environment(), stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    folder = tmp_path / "smoke" / "tune"
+    end = time.monotonic() + 500
+    while not (ended := list(folder.glob("*/trials/*/ended.json"))):
+        assert first.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    finished = {path.parent / "metrics.jsonl": (path.parent / "metrics.jsonl").read_bytes() for path in ended}
     said = sweep(tmp_path, space)
-    assert "pair AP" in said
-    (results,) = (tmp_path / "smoke" / "tune").glob("*/results.csv")
+    assert "3 trials in" in said
+    assert {path: path.read_bytes() for path in finished} == finished
+    logs = sorted(folder.glob("*/trials/*/metrics.jsonl"))
+    assert len(logs) == 3
+    spans = sorted((lines[0]["time"], lines[-1]["time"]) for lines in map(lines_of, logs))
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(spans)), "one trial at a time"
+    (results,) = folder.glob("*/results.csv")
     with results.open() as file:
         rows = list(csv.DictReader(file))
-    assert sorted(row["frame_stage.loss.omega"] for row in rows) == ["0.5", "2.0"]
-    assert all(0 <= float(row[METRIC]) <= 1 for row in rows)
-    logs = {path: path.read_bytes() for path in results.parent.glob("trials/*/metrics.jsonl")}
-    before = results.read_bytes()
+    assert [(row["state"], row["reports"]) for row in rows] == [("done", "2")] * 3
+    assert sorted(row["frame_stage.loss.omega"] for row in rows) == ["0.1", "0.5", "2.0"]
+    before = {path: path.read_bytes() for path in [results, *logs]}
     sweep(tmp_path, space)
-    assert results.read_bytes() == before
-    assert {path: path.read_bytes() for path in logs} == logs
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(path.name for path in results.parent.iterdir()) == ["ray.log", "results.csv", "trials"]
+
+
+def test_the_dry_run_says_what_would_be_searched_and_refuses_what_the_sweep_refuses(tmp_path, capsys):
+    space = tmp_path / "space.yaml"
+    space.write_text(GRID)
+    assert main(command(tmp_path, space, "--dry-run")[3:]) == 0
+    said = capsys.readouterr().out
+    assert "trials      3, 1 at a time, 2 reports each; 0 have ended already" in said
+    assert "base run    data, split of seed-0, seed-0/pretrain" in said
+    space.write_text("space: {frame_stage.loss.omga: {grid_search: [0.1]}}")
+    assert main(command(tmp_path, space, "--dry-run")[3:]) == 2
+    assert "omga" in capsys.readouterr().err
+    assert not (tmp_path / "smoke").exists()
+
+
+def test_what_a_trial_need_not_do_again_is_reported_again(tmp_path):
+    lines = [{"step": step, METRIC: step / 10} for step in (2, 4, 6)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert reported(tmp_path) == []
+    save_state(tmp_path / "checkpoints", 4, {})
+    assert [line["step"] for line in reported(tmp_path)] == [2, 4]
+    assert result_of(tmp_path, None) == {"trial": tmp_path.name, "state": "unfinished", "reports": 2, METRIC: 0.4}
+    end_trial(tmp_path, "stopped")
+    assert [line["step"] for line in reported(tmp_path)] == [2, 4, 6]
+    assert result_of(tmp_path, None) == {"trial": tmp_path.name, "state": "stopped", "reports": 3, METRIC: 0.6}
+
+
+def test_a_trial_is_found_by_its_values(tmp_path):
+    one = trial_folder(tmp_path, {"a": 1, "b": {"c": 2}})
+    assert one == trial_folder(tmp_path, {"b": {"c": 2}, "a": 1})
+    assert one != trial_folder(tmp_path, {"a": 1, "b": {"c": 3}})

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from finepseudo.run_folder.files import write_table
 from jobs.workers.embed import to_table
 from jobs.workers.labelling import _scores_of
-from jobs.workers.part_files import chunks, matrix, parts, read_embeddings
+from jobs.workers.map_parts import Pool, Work, map_parts
+from jobs.workers.part_files import chunks, is_whole, matrix, parts, read_embeddings, write_part
 from jobs.workers.score import SCHEMA
+from shards.errors import UserError
 
 
 @given(st.sets(st.text(min_size=1, max_size=4), max_size=30), st.integers(1, 7))
@@ -52,3 +55,50 @@ def test_class_scores_are_found_by_key(tmp_path):
         write_table(tmp_path / f"{name}.parquet", pa.table(columns, schema=SCHEMA))
     got = _scores_of(tmp_path, ["a", "b", "c", "d"], 2)
     np.testing.assert_array_equal(got, [[5, 6], [3, 4], [0, 0], [1, 2]])
+
+
+@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+def test_a_part_with_a_flipped_bit_or_cut_anywhere_is_never_read_and_made_again(tmp_path_factory, at, bit, cut):
+    folder = tmp_path_factory.mktemp("parts")
+    path, p = folder / "part-000000.parquet", torch.full((2, 2), 0.5)
+    write_part(path, to_table(["a", "b"], torch.randn(2, 3, 2), p, p[:, 0], torch.ones(2, dtype=torch.bool)))
+    assert is_whole(path)
+    data = bytearray(path.read_bytes())
+    place = int(at * len(data))
+    data[place] ^= 1 << bit
+    path.write_bytes(data[:place] if cut else data)
+    assert not is_whole(path)
+    with pytest.raises(UserError, match=r"part-000000\.parquet: damaged .* the same command makes it again"):
+        read_embeddings([path])
+    assert parts(folder) == []
+    assert (folder / "part-000000.parquet.damaged").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_only_damaged_and_missing_parts_are_made_again(ray_cluster, tmp_path, capfd):
+    class Writer:
+        def __init__(self, told, pool):
+            self.folder = told
+
+        def __call__(self, row):
+            write_part(self.folder / row["part"], pa.table({"key": [row["part"]]}))
+            return {"part": row["part"]}
+
+    work = Work(
+        worker=Writer,
+        told=tmp_path,
+        run=tmp_path,
+        folder=tmp_path,
+        pool=Pool(actors=1, cpus=1, gpu=False),
+        timeout_s=60,
+    )
+    rows = [{"part": f"part-{number:06d}.parquet"} for number in range(5)]
+    assert len(map_parts(work, rows, lambda *_: None)) == 5
+    good = {path.name: path.read_bytes() for path in parts(tmp_path)}
+    (tmp_path / "part-000001.parquet").write_bytes(b"PAR1")
+    (tmp_path / "part-000003.parquet").unlink()
+    made = map_parts(work, rows, lambda *_: None)
+    assert [row["part"] for row in made] == ["part-000001.parquet", "part-000003.parquet"]
+    assert {path.name: path.read_bytes() for path in parts(tmp_path)} == good
+    assert "part-000001.parquet was damaged; it is made again" in capfd.readouterr().err

@@ -211,7 +211,7 @@ def test_a_stop_request_ends_with_a_checkpoint_and_the_next_run_goes_on(tmp_path
     assert run(tmp_path / "whole") == "done"
     stopped = tmp_path / "stopped"
     stopped.mkdir()
-    (stopped / "STOP").touch()
+    (stopped / "STOP").write_text("stop\n")
     assert run(stopped) == "preempted"
     assert checkpoint_steps(stopped / "stage" / CHECKPOINTS) == [0]
     (stopped / "STOP").unlink()

@@ -28,7 +28,7 @@ def test_tasks_write_what_one_process_writes_also_after_a_stop(ray_cluster, tmp_
     assert len(by_one().shards) == 7
     shared, by_three = write(tmp_path / "three", 3)
     preempt.clear(shared.root)
-    (shared.root / "STOP").touch()
+    (shared.root / "STOP").write_text("stop\n")
     with pytest.raises(Preempted):
         by_three()
     assert not (shared.shards / "manifest.json").exists()
