@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from finepseudo.methods.base import LABELLED
 from finepseudo.run_folder.layout import FAILURE, LOG
 from finepseudo.training.objectives import Objective
 from jobs.bench.gpu.batches import objectives
-from jobs.bench.gpu.timing import Numbers, device
+from jobs.bench.gpu.timing import Numbers, Row, device
 from jobs.config.training import TrainConfig
 from jobs.workers.train import TrainJob, train_rank
 from jobs.workers.train_loop import LoopJob
@@ -33,19 +34,17 @@ INPUTS = {"f_E": (16, 112), "f_A": (32, 224)}
 """Frames of a clip and side of a frame, pixels."""
 
 
-def measure(tiny: bool) -> Numbers:
+def measure(tiny: bool) -> Iterator[Row]:
     """Draw clips, write shards of them, read them by every decoder and train on them."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = _shards(Path(folder), tiny)
-        found: Numbers = {}
-        counts = (1,) if tiny else (4, 8, max(8, (os.cpu_count() or 8) - 2))
+        counts = (1,) if tiny else tuple(sorted({8, max(8, (os.cpu_count() or 8) - 2)}))
         for decode in ("dali-gpu", "pyav"):
             for name, (frames, side) in INPUTS.items():
                 for threads in counts:
                     cfg = _config(decode, 4 if tiny else frames, 32 if tiny else side, 2 if tiny else 32, threads)
-                    found[f"{decode}, {threads} threads, {name}"] = read_numbers(manifest, cfg)
-            found[f"training by {decode}"] = train_numbers(Path(folder), manifest, decode, tiny)
-    return found
+                    yield f"{decode}, {threads} threads, {name}", read_numbers(manifest, cfg)
+            yield f"training by {decode}", train_numbers(Path(folder), manifest, decode, tiny)
 
 
 def _shards(folder: Path, tiny: bool) -> Manifest:

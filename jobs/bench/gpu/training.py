@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,20 +18,18 @@ from finepseudo.compute.networks import computed_in, prepare_torch
 from finepseudo.methods.base import LABELLED
 from finepseudo.training.objectives import Objective
 from jobs.bench.gpu.batches import CLASSES, FixedReader, Shape, objectives, shapes
-from jobs.bench.gpu.timing import Numbers, device, peak_gib, reset_peak, seconds
+from jobs.bench.gpu.timing import Numbers, Row, device, peak_gib, reset_peak, seconds
 from jobs.config.training import TrainConfig
 from jobs.workers.train_loop import Loop, LoopJob
 
 
-def measure(tiny: bool) -> Numbers:
-    """Return milliseconds, clips a second, GiB and host syncs of a step, by objective and precision."""
-    found: Numbers = {}
+def measure(tiny: bool) -> Iterator[Row]:
+    """Give milliseconds, clips a second, GiB and host syncs of a step, by objective and precision."""
     for precision in get_args(Precision):
         prepare_torch(torch.get_num_threads(), False, precision)
         for name, make in objectives(tiny, precision).items():
-            found[f"{name} {precision}"] = step_numbers(name, make, shapes(tiny)[name], steps=2 if tiny else 8)
-        found |= bare_numbers(tiny, precision)
-    return found
+            yield f"{name} {precision}", step_numbers(name, make, shapes(tiny)[name], steps=2 if tiny else 8)
+        yield from bare_numbers(tiny, precision).items()
 
 
 def step_numbers(name: str, make: Callable[[], Objective], shape: Shape, steps: int) -> Numbers:

@@ -37,14 +37,14 @@ def test_a_part_that_hangs_or_dies_costs_only_itself(tmp_path: Path) -> None:
         return Part(command=[sys.executable, "-c", code], limit=limit, needs=needs)
 
     parts = {
-        "hangs": python("import time; print('began', flush=True); time.sleep(60)", limit=10.1),
+        "hangs": python("import time; print('{\"b\": 2}', flush=True); time.sleep(60)", limit=10.1),
         "dies": python("print('something'); raise SystemExit('no such kernel')"),
         "lacks": python("", needs=("there_is_no_such_module", "there_is.no_such_module")),
         "works": python("print('chatter'); print('{\"a\": 1}')"),
     }
     results = run(parts, tmp_path, budget=60)
     assert json.loads((tmp_path / "results.json").read_text()) == results
-    assert results["hangs"]["code"] == 124
+    assert (results["hangs"]["code"], results["hangs"]["found"]) == (124, {"b": 2})  # what it had is kept
     assert (results["dies"]["code"], results["dies"]["last line"]) == (1, "no such kernel")
     assert results["lacks"] == {"left out": "not installed: there_is_no_such_module, there_is.no_such_module"}
     assert results["works"]["found"] == {"a": 1}
