@@ -33,7 +33,7 @@ TESTS = {
     "test-ray": ("test_run.py",),
 }
 LIMITS = {"test-kernels": 120, "test-stages": 90, "test-ray": 240}
-"""Seconds; the tests of kernels compile them in many processes at once, a run under Ray begins with 40 s of its start."""
+"""Seconds; kernels are compiled in many processes at once, and a run under Ray begins with 40 s of its start."""
 NEEDS = {"test-stages": READING, "test-ray": (*READING, "ray")}
 
 
