@@ -15,7 +15,7 @@ from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.config.schema import recipe_schema
 
-WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict"})
+WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict", "status"})
 """Commands that work in a run as it was made."""
 
 
@@ -65,26 +65,31 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
         case "check":
             from jobs.cli.dry_run import check
 
-            return check(cfg, arguments.decode)
+            code = check(cfg, arguments.decode)
         case "launch":
             from jobs.submit.launch import launch
 
-            return launch(cfg, arguments, main)
+            code = launch(cfg, arguments, main)
         case "write-shards" if arguments.part or arguments.verify or arguments.repair:
-            return _shards(cfg, arguments)
+            code = _shards(cfg, arguments)
         case "tune":
             from jobs.tune.tune import tune
 
-            return tune(cfg, Path(arguments.space), force=arguments.force)
+            code = tune(cfg, Path(arguments.space), force=arguments.force)
+        case "status":
+            from jobs.cli.status import status
+
+            code = status(cfg, every=arguments.all)
         case "predict":
             from jobs.cli.predict import predict
 
-            return predict(cfg, Path(arguments.video))
+            code = predict(cfg, Path(arguments.video))
         case _:
             from jobs.cli.run import run
 
             verify_first = getattr(arguments, "verify", False)
-            return run(cfg, arguments.command, force=arguments.force, verify_first=verify_first)
+            code = run(cfg, arguments.command, force=arguments.force, verify_first=verify_first)
+    return code
 
 
 def _shards(cfg: RunConfig, arguments: argparse.Namespace) -> int:

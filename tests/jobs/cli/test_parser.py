@@ -21,6 +21,7 @@ FLAGS = {
     "bench": ["what", "options"],
     "predict": ["video", *COMMON],
     "keys": ["section", *COMMON],
+    "status": [*COMMON, "--all"],
     "schema": [],
     "init": ["folder", "--device", "--force", "--list", "--out", "--test-share"],
 }
