@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -87,7 +88,7 @@ def _alignment(cfg: RunConfig, run: RunPaths, seed: int, method: AnyMethod, numb
         return None
     labelled = read_split(run.split(seed)).items("labelled")
     truth = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
-    keys, embeddings = read_embeddings(found, frozenset(labelled.keys))
+    keys, embeddings = read_embeddings(found, pa.array(labelled.keys, pa.string()))
     weights = run.frame_encoder(seed, method.name, last) / WEIGHTS
     return Alignment(
         frame_encoder=trained_frame_encoder(cfg, weights),
