@@ -8,7 +8,17 @@ from typing import Literal
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig, ScorerConfig
 from finepseudo.training.config import CrossEntropyConfig
 from jobs.config.training import TrainConfig
-from shards.read.config import DECODE_HELP, ONLY, AugmentConfig, Decode, OrderConfig, SamplingConfig, ViewConfig
+from shards.read.config import (
+    AUTO_THREADS,
+    DECODE_HELP,
+    ONLY,
+    AugmentConfig,
+    Decode,
+    OrderConfig,
+    SamplingConfig,
+    Threads,
+    ViewConfig,
+)
 from shards.settings import Settings, section, setting
 from shards.storage.config import CacheConfig
 
@@ -30,7 +40,7 @@ class ReadingConfig(Settings):
     """How clips are decoded; the same for every stage."""
 
     decode: Decode = setting("auto", DECODE_HELP)
-    threads: int = setting(1, "decoding threads of a worker", at_least=1)
+    threads: Threads = setting("auto", f"decoding threads of a worker; {AUTO_THREADS}", at_least=1)
     prefetch: int = setting(2, "batches decoded ahead; 0 = each when it is asked for", at_least=0)
     max_bad_fraction: float = setting(
         0.02, "share of unreadable clips above which a stage stops", at_least=0, at_most=1

@@ -192,6 +192,7 @@ def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
         objective=partial(models.alignability, cfg, seed, weights),
         threads=cfg.resources.threads,
         deterministic=cfg.deterministic,
+        precision=cfg.frame_encoder.precision,
     )
 
 

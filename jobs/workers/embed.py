@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from finepseudo.compute.networks import placed, prepare_torch
 from finepseudo.run_folder.files import write_table
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
@@ -20,7 +21,6 @@ from jobs.progress import Count
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_action_encoder, trained_frame_encoder
 from jobs.workers.part_files import chunks
-from jobs.workers.train import prepare_torch
 from jobs.workers.train_loop import seed_of
 from shards.read.augment import recode
 from shards.read.config import ViewConfig
@@ -58,12 +58,15 @@ class EmbedJob:
     frame_weights: Path | None
 
 
-def evaluation_reader(cfg: RunConfig, shards: Path, views: Sequence[ViewConfig], device: torch.device) -> ClipReader:
+def evaluation_reader(
+    cfg: RunConfig, shards: Path, views: Sequence[ViewConfig], device: torch.device, sharers: int = 1
+) -> ClipReader:
     """Make a reader that is asked for clips by key."""
     manifest, reading = Manifest.open(shards, cfg.reading.cache), cfg.reader(*views)
     if device.type == "cpu" and reading.decode == "dali-gpu":  # a driver without a GPU looks at a few clips itself
         reading = replace(reading, decode="auto")
-    return ClipReader(manifest, ItemTable.unlabelled(manifest.keys), reading, seed=0, device=device)
+    items = ItemTable.unlabelled(manifest.keys)
+    return ClipReader(manifest, items, reading, seed=0, device=device, sharers=sharers)
 
 
 def same_pictures(one: InputConfig, other: InputConfig) -> bool:
@@ -80,13 +83,13 @@ class Embedder:
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
         cfg = job.cfg
-        self.action = trained_action_encoder(cfg, job.action_weights, job.n_classes, job.prefix).to(self.device)
+        self.action = placed(trained_action_encoder(cfg, job.action_weights, job.n_classes, job.prefix), self.device)
         views, self.frame = [cfg.action_input.view(ACTION)], None
         if job.frame_weights is not None:
-            self.frame = trained_frame_encoder(cfg, job.frame_weights).to(self.device)
+            self.frame = placed(trained_frame_encoder(cfg, job.frame_weights), self.device)
             if not same_pictures(cfg.action_input, cfg.frame_input):
                 views.append(cfg.frame_input.view(FRAME))
-        self.reader = evaluation_reader(cfg, job.shards, views, self.device)
+        self.reader = evaluation_reader(cfg, job.shards, views, self.device, pool.sharers)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Embed the clips of one row and write its part file."""

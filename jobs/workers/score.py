@@ -13,6 +13,7 @@ from torch import Tensor
 
 from finepseudo.alignment.gallery import build_gallery
 from finepseudo.alignment.scorer import AlignabilityScorer, length_factor
+from finepseudo.compute.networks import prepare_torch
 from finepseudo.run_folder.files import write_table
 from finepseudo.soft_dtw import AlignmentBank, class_alignability
 from finepseudo.training.checkpoint import load_weights
@@ -22,7 +23,6 @@ from jobs.progress import Count
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_scorer
 from jobs.workers.part_files import parts, read_embeddings
-from jobs.workers.train import prepare_torch
 from shards.splits.label_split import read_split
 
 GALLERY = "gallery.safetensors"

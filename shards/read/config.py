@@ -20,6 +20,8 @@ ONLY = "only"
 """Name of the view of a stream that has a single one."""
 
 Decode = Literal["auto", "dali-gpu", "dali-cpu", "pyav"]
+Threads = int | Literal["auto"]
+AUTO_THREADS = "auto = this process's share of the cores of its node, less one"
 DECODE_HELP = "auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV"
 
 
@@ -279,7 +281,7 @@ class ReaderConfig(Settings):
     order: OrderConfig = section(OrderConfig, "global batches: sampler, size, epoch length")
     views: tuple[ViewConfig, ...] = section(lambda: (ViewConfig(),), "what is seen of a clip, all from one decode")
     decode: Decode = setting("auto", DECODE_HELP)
-    threads: int = setting(2, "threads that decode and transform", at_least=1)
+    threads: Threads = setting(2, f"threads that decode and transform; {AUTO_THREADS}", at_least=1)
     prefetch: int = setting(2, "batches prepared ahead in the background; 0 = each when it is asked for", at_least=0)
     max_bad_fraction: float = setting(
         0.02,

@@ -100,6 +100,8 @@ class ClipGraph:
             for place, output in enumerate(self._pipe.run()):
                 for clip, pixels in zip(out, self._pixels(output), strict=True):
                     clip[place].copy_(pixels)
+            if self.spec.device.type == "cuda":  # from here on DALI may write to its buffers again
+                torch.cuda.current_stream(self.spec.device).synchronize()
         except (RuntimeError, MemoryError) as error:
             self._pipe = None  # a pipeline that has failed is not to be trusted
             raise judged(error, self.spec.device) from error
@@ -134,8 +136,10 @@ class ClipGraph:
             batch_size=self.spec.batch_size,
             num_threads=self.spec.threads,
             device_id=device_id,
-            exec_pipelined=False,
-            exec_async=False,
+            exec_dynamic=True,  # operators that do not wait for each other run at once; errors still come from run()
+            exec_pipelined=True,
+            exec_async=True,
+            prefetch_queue_depth=1,
         )
         pipe.build()
         _remove_translations()

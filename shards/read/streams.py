@@ -13,9 +13,10 @@ import torch
 
 from shards.errors import UserError
 from shards.read.config import ReaderConfig
-from shards.read.loader import ClipLoader
+from shards.read.cores import reading_threads
+from shards.read.loader import ClipLoader, Loaded
 from shards.read.order import rank_slots
-from shards.read.reader import ClipReader, ahead
+from shards.read.reader import PRODUCERS, ClipReader, ahead
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
 
@@ -63,13 +64,18 @@ class StreamReader:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        sharers: int = 1,
     ) -> None:
         """Check everything that can be checked before the first clip. Threads and prefetch are the leading stream's.
+
+        sharers: readers on this machine that share its cores, for `threads` auto.
 
         UserError: what `ClipReader` raises, with the name of the stream.
         """
         first = next(iter(streams))
         self._cfg = streams[first].reader
+        self._threads = reading_threads(self._cfg.threads, sharers)
+        self._producers = PRODUCERS[torch.device(device).type]
         self._streams: dict[str, ClipReader | _EmptyStream] = {}
         for name, stream in streams.items():
             items, cfg = stream.items, stream.reader
@@ -79,7 +85,7 @@ class StreamReader:
                 else:
                     own = seed if name == first else stream_seed(seed, name)
                     self._streams[name] = ClipReader(
-                        manifest, items, cfg, seed=own, rank=rank, world=world, device=device
+                        manifest, items, cfg, seed=own, rank=rank, world=world, device=device, sharers=sharers
                     )
             except UserError as error:
                 raise UserError(f"stream {name}: {error}") from error
@@ -90,31 +96,47 @@ class StreamReader:
         """Count the clips that failed so far, by reason, over all streams."""
         return sum((stream.bad for stream in self._streams.values()), Counter[str]())
 
+    @property
+    def fallbacks(self) -> int:
+        """Count the clips that PyAV read so far because DALI could not, over all streams."""
+        return sum(stream.fallbacks for stream in self._streams.values())
+
     def batches(self, step: int = 0) -> Generator[dict[str, ClipBatch], None, None]:
         """Yield the batches of `step` and of all later steps, by stream in the order of the streams.
 
         Closing the iterator ends its threads. Raises UserError when too many clips of a stream fail.
         """
-        with ThreadPoolExecutor(self._cfg.threads, "clips") as pool:
+        with ThreadPoolExecutor(self._threads, "clips") as pool:
             loads = (self._plan(number, pool) for number in count(step))
-            yield from ahead(loads, self._cfg.prefetch)
+            yield from ahead(loads, self._cfg.prefetch, self._producers)
 
-    def _plan(self, step: int, pool: ThreadPoolExecutor) -> Callable[[], dict[str, ClipBatch]]:
+    def _plan(self, step: int, pool: ThreadPoolExecutor) -> Callable[[], _LoadedStep]:
         plans = {name: stream.plan(step, pool) for name, stream in self._streams.items()}
-        return lambda: {name: load() for name, load in plans.items()}
+        return lambda: _LoadedStep({name: load() for name, load in plans.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedStep:
+    """The batches of a step."""
+
+    parts: Mapping[str, Loaded]
+
+    def take(self) -> dict[str, ClipBatch]:
+        """Give them to the current stream of a GPU."""
+        return {name: part.take() for name, part in self.parts.items()}
 
 
 class _EmptyStream:
     """A stream without items: every slot of its batches is masked."""
 
-    batches_per_epoch = 1
+    batches_per_epoch, fallbacks = 1, 0
 
     def __init__(self, manifest: Manifest, cfg: ReaderConfig, world: int, device: torch.device | str) -> None:
         self._slots = rank_slots(cfg.order.batch_size, world)
-        self._loader = ClipLoader(manifest, cfg, chunk=self._slots, total=0, device=device)
+        self._loader = ClipLoader(manifest, cfg, threads=1, chunk=self._slots, total=0, device=device)
         self.bad: Counter[str] = Counter()
 
-    def plan(self, step: int, pool: ThreadPoolExecutor) -> Callable[[], ClipBatch]:
+    def plan(self, step: int, pool: ThreadPoolExecutor) -> Callable[[], Loaded]:
         """Plan a batch of empty slots."""
         del step
         return lambda: self._loader.load([], self._slots, pool)

@@ -42,6 +42,23 @@ def rows(batch, start, stop):
     )
 
 
+def padded(batch, slots):
+    """Add slots without a clip."""
+    short = slots - len(batch.keys)
+
+    def longer(x, fill=0):
+        return torch.cat([x, torch.full_like(x[:1], fill).expand(short, *[-1] * (x.dim() - 1))])
+
+    return ClipBatch(
+        keys=batch.keys + ("",) * short,
+        views=only_view(longer(batch.frames), longer(batch.frame_ids)),
+        n_frames=longer(batch.n_frames),
+        labels=longer(batch.labels, -1),
+        pseudo=longer(batch.pseudo),
+        valid=longer(batch.valid),
+    )
+
+
 def objective(name, dropout=0.0):
     """Build a stage's objective with equal weights in every process."""
     torch.manual_seed(0)

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+for package in ("av", "webdataset", "nvidia.dali"):
+    pytest.importorskip(package)
+
 from shards.errors import UserError
 from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.decode import choose_decoder

@@ -7,13 +7,16 @@ from typing import Any, get_args
 
 import torch
 
-from jobs.bench.gpu.batches import Precision, objectives, shapes
+from finepseudo.compute.config import Precision
+from finepseudo.compute.networks import placed, prepare_torch
+from jobs.bench.gpu.batches import objectives, shapes
 from jobs.bench.gpu.timing import Numbers, device, seconds
 
 
 def measure(tiny: bool) -> Numbers:
     """Return clips a second by encoder and precision, and the relative difference to fp32 on the CPU."""
     found: Numbers = {}
+    prepare_torch(torch.get_num_threads(), False)
     for precision in get_args(Precision):
         for name in ("gitdl", "cross-entropy"):
             torch.manual_seed(0)
@@ -22,7 +25,7 @@ def measure(tiny: bool) -> Numbers:
             with torch.inference_mode():
                 few = frames[:2].cpu()
                 here = encoder(few).float()
-                encoder.to(device())
+                placed(encoder, device())
                 there = encoder(few.to(device())).float().cpu()
                 spent = seconds(partial(encoder, frames), 2 if tiny else 5)
             found[f"{name} {precision}"] = {

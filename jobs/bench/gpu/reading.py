@@ -105,9 +105,12 @@ def train_numbers(folder: Path, manifest: Manifest, decode: str, tiny: bool) -> 
         objective=functools.partial(_objective, tiny),
         threads=4,
         deterministic=False,
+        precision="bf16",
     )
     outcome = train_rank(job, 0, 1, device())
     if outcome != "done":
         return (where / FAILURE).read_text(encoding="utf-8").strip()
     told: dict[str, Any] = json.loads((where / LOG).read_text(encoding="utf-8").splitlines()[-1])
-    return {name: told[name] for name in ("data/wait_fraction", "data/clips_per_s", "data/bad_clips")}
+    return {
+        name: told[name] for name in ("data/wait_fraction", "data/clips_per_s", "data/bad_clips", "data/pyav_clips")
+    }

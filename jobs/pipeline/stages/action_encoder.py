@@ -109,4 +109,5 @@ class ActionEncoderStage(TrainingStage):
             labels=labels.resolve() if labels else None,
             reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
         )
-        self.fit(self.schedule, streams, partial(models.action_objective, self.cfg, spec))
+        objective = partial(models.action_objective, self.cfg, spec)
+        self.fit(self.schedule, streams, objective, self.cfg.action_encoder.precision)

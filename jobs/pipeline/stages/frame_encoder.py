@@ -79,4 +79,5 @@ class FrameEncoderStage(TrainingStage):
             Schedule(train=train, part=request.part, parts=request.parts),
             {LABELLED: StreamInput(items=items, reader=cfg.reader(cfg.frame_input.view(), order=stage.order))},
             partial(models.alignability, cfg, self.seed, (self.before / WEIGHTS).resolve()),
+            cfg.frame_encoder.precision,
         )

@@ -54,4 +54,5 @@ class PretrainStage(TrainingStage):
         cfg = self.cfg.pretrain
         items = items_of(self.run_of, self.seed, "all" if cfg.with_labelled else "unlabelled", None)
         streams = {"videos": StreamInput(items=items, reader=self.cfg.reader(cfg.input.view(), order=cfg.order))}
-        self.fit(Schedule(train=cfg.train), streams, partial(models.gitdl, self.cfg, self.seed))
+        objective = partial(models.gitdl, self.cfg, self.seed)
+        self.fit(Schedule(train=cfg.train), streams, objective, self.cfg.frame_encoder.precision)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from finepseudo.compute.config import Precision
 from finepseudo.methods.base import AnyMethod, Role
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, PSEUDO_LABELS, WEIGHTS
@@ -52,8 +53,14 @@ class TrainingStage(Stage):
         """What a training leaves besides."""
         return (CHECKPOINTS, LOG, FAILURE, "ray")
 
-    def fit(self, schedule: Schedule, streams: Mapping[str, StreamInput], objective: Callable[[], Objective]) -> None:
-        """Train with the workers of the cluster; curves go to the run's log."""
+    def fit(
+        self,
+        schedule: Schedule,
+        streams: Mapping[str, StreamInput],
+        objective: Callable[[], Objective],
+        precision: Precision,
+    ) -> None:
+        """Train with the workers of the cluster, an encoder of this precision; curves go to the run's log."""
         run, cfg = self.run_of, self.cfg
         loop = LoopJob(
             run=self.paths.root.resolve(),
@@ -72,6 +79,7 @@ class TrainingStage(Stage):
             objective=objective,
             threads=cfg.resources.threads,
             deterministic=cfg.deterministic,
+            precision=precision,
         )
         with run.reporter.follow(loop.stage, self.folder / LOG):
             fit(job, cfg.resources)

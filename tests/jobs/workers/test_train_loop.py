@@ -52,6 +52,7 @@ class Reader:
     poison: tuple[int, int] | None = None
     refuse: tuple[int, int] | None = None
     bad: Counter = field(default_factory=Counter)
+    fallbacks: int = 0
     batches_per_epoch: int = CLIPS // BATCH
     first: int = 0
 
@@ -80,6 +81,10 @@ class Streams:
     @property
     def bad(self):
         return sum((reader.bad for reader in self.readers.values()), Counter())
+
+    @property
+    def fallbacks(self):
+        return sum(reader.fallbacks for reader in self.readers.values())
 
     def batches(self, step):
         while True:
@@ -221,6 +226,29 @@ def test_a_loss_that_is_not_finite_changes_no_weight(tmp_path):
     assert "step 5: loss nan" in reason
     assert "lower the learning rate" in reason
     assert not (tmp_path / "bad" / "stage" / WEIGHTS).exists()
+
+
+def test_nothing_of_a_broken_state_is_saved_when_asked_to_stop(tmp_path, monkeypatch):
+    real = Loop._train_step
+
+    def train_step(self, batch, waited):
+        real(self, batch, waited)
+        if self.step == 1:
+            (tmp_path / "STOP").touch()
+
+    monkeypatch.setattr(Loop, "_train_step", train_step)
+    assert run(tmp_path, Reader(poison=(0, 0))) == "failed"
+    assert "step 1: loss nan" in (tmp_path / "stage" / FAILURE).read_text()
+    assert checkpoint_steps(tmp_path / "stage" / CHECKPOINTS) == []
+
+
+def test_out_of_memory_in_a_step_says_what_to_lower(tmp_path, monkeypatch):
+    def forward(self, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr(LeastSquares, "forward", forward)
+    with pytest.raises(UserError, match=r"stage: step 1: out of memory .*lower order.batch_size"):
+        run(tmp_path)
 
 
 def test_what_a_reader_refuses_is_the_reason(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from shards.errors import UserError
+from shards.read import reader as reader_module
 from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
@@ -164,6 +165,17 @@ def test_threads_and_prefetching_change_nothing(h264: Manifest) -> None:
     for threads, prefetch in ((1, 0), (3, 1), (2, 9)):
         again = ClipReader(h264, items(), replace(cfg, threads=threads, prefetch=prefetch), seed=1).epoch(0)
         assert all(same(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_several_batches_in_the_making_change_nothing(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = config(augment=AugmentConfig.carl_ssl(size=32), threads="auto", prefetch=3)
+    first = list(ClipReader(manifest, items(), cfg, seed=1).epoch(0))
+    monkeypatch.setattr(reader_module, "PRODUCERS", {"cpu": 3})
+    reader = ClipReader(manifest, items(), cfg, seed=1)
+    for epoch in (0, 1, 0):
+        again = list(reader.epoch(epoch))
+    assert all(same(a, b) for a, b in zip(first, again, strict=True))
+    assert 1 <= sum(len(graphs) for graphs in reader._loader._idle.values()) <= 3
 
 
 def test_a_clip_drawn_twice_is_augmented_twice(h264: Manifest) -> None:

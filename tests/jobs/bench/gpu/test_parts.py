@@ -21,7 +21,7 @@ def test_every_part_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert list(results) == ["began", *own_parts(tiny=True)]
     assert results["probe"]["found"]["versions"]["torch"] == torch.__version__
     for name in ("gitdl", "metric", "cross-entropy"):
-        for precision in ("fp32", "bf16"):
+        for precision in ("fp32", "tf32", "bf16"):
             assert results["training"]["found"][f"{name} {precision}"]["clips/s"] > 0
     assert results["reading"]["found"]["pyav, 1 threads, f_E"]["bad"] == {}
     assert results["alignment"]["code"] == 0
