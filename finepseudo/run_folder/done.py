@@ -53,7 +53,9 @@ class Identity:
 
 
 def _input_hash(path: Path) -> str:
-    """Hash what an earlier stage has written, not when it did so; a file from outside by its bytes."""
+    """Hash what an earlier stage has written, not when it did so; a file by its bytes, a folder by the names in it."""
+    if path.is_dir():
+        return sha256_json(sorted(found.relative_to(path).as_posix() for found in path.rglob("*")))
     return sha256_json(read_json(path)["outputs"]) if path.name == DONE else sha256_file(path)
 
 
