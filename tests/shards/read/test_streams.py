@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from shards.errors import UserError
 from shards.read import cores
 from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
+from shards.read.dali_graph import ClipGraph
 from shards.read.decode import DecoderChoice
 from shards.read.reader import PRODUCERS, ClipReader
 from shards.read.streams import StreamInput, StreamReader
@@ -146,9 +148,21 @@ def test_several_steps_in_the_making_change_nothing(manifest: Manifest, monkeypa
     first = labelled(5, 2)
     streams = {"labelled": replace(first, reader=replace(first.reader, prefetch=3)), "unlabelled": pool(7, 3)}
     alone = read(manifest, streams, 0, 8)
+    real, running, at_once = ClipGraph.run, Counter[ClipGraph](), set()
+
+    def run(self: ClipGraph, *args: Any) -> None:
+        running[self] += 1
+        time.sleep(0.02)  # long enough for another thread to come by
+        at_once.add((running[self], running.total() > 1))
+        real(self, *args)
+        running[self] -= 1
+
+    monkeypatch.setattr(ClipGraph, "run", run)
     monkeypatch.setitem(PRODUCERS, "cpu", 3)
     for one, other in zip(alone, read(manifest, streams, 0, 8), strict=True):
         assert all(same(content([one[name]]), content([other[name]])) for name in streams)
+    assert {graph for graph, _ in at_once} == {1}
+    assert any(several for _, several in at_once)
 
 
 def test_clips_that_pyav_reads_for_dali_are_counted_over_all_streams(
