@@ -43,14 +43,12 @@ def predict(cfg: RunConfig, video: Path) -> int:
     predictor = load_predictor(cfg, run)
     with tempfile.TemporaryDirectory(prefix="finepseudo-") as folder:
         shards = _single_shard(cfg, video, Path(folder))
-        device = torch.device("cpu")
-        views = evaluation_reader(cfg, shards, [cfg.test_input().view()], device).read([KEY])
-        frames = None
-        if predictor.alignment:
-            frames = evaluation_reader(cfg, shards, [cfg.frame_input.view()], device).read([KEY])
-    if not bool(views.valid.all()) or (frames and not bool(frames.valid.all())):
+        seen = [cfg.test_input().view("test"), *([cfg.frame_input.view("frame")] if predictor.alignment else [])]
+        batch = evaluation_reader(cfg, shards, seen, torch.device("cpu")).read([KEY])
+    if not bool(batch.valid.all()):
         raise UserError(f"predict: {video}: its frames cannot be decoded")
-    prediction = predict_clip(predictor, views.frames[0], frames.frames[0, 0] if frames else None)
+    frame = batch.views["frame"].frames[0, 0] if predictor.alignment else None
+    prediction = predict_clip(predictor, batch.views["test"].frames[0], frame)
     sys.stdout.write("\n".join(prediction.lines()) + "\n")
     return 0
 
