@@ -10,7 +10,7 @@ what stands below it:
     alignment | encoders
     soft_dtw | run_folder
     distributed
-    precision
+    batch_norm | compute
 
 `recipes` and `templates` hold data files.
 """

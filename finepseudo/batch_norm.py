@@ -169,7 +169,16 @@ class _Plain:
         if not x.numel():
             return c.mean.new_zeros(2, len(c.mean)), torch.zeros_like(c.weight), torch.zeros_like(c.weight)
         _, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            grad, x, c.weight, c.mean, c.spread, None, None, False, c.eps, [False, True, True]
+            grad,
+            x,
+            c.weight,
+            c.mean,
+            c.spread,
+            c.mean,  # CUDA's kernel for rows [N, C] wants the saved statistics also where it is told the frozen ones
+            (c.spread + c.eps).rsqrt(),
+            False,
+            c.eps,
+            [False, True, True],
         )
         return torch.stack([grad_bias, grad_weight * (c.spread + c.eps).sqrt()]), grad_weight, grad_bias
 

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from finepseudo.batch_norm import BatchNormAcrossRanks as _BatchNormAcrossRanks
 from finepseudo.batch_norm import Running
-from finepseudo.precision import Precision
 
 
 def world_size() -> int:
@@ -34,28 +33,16 @@ def widened(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def computed_in(precision: Precision, device: torch.device) -> torch.autocast:
-    """Compute matrix products and convolutions in this precision; weights, statistics and losses stay in float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-class _Context(FunctionCtx):
-    """What a collective keeps from its forward pass."""
-
-    sizes: list[int]
-    saved_tensors: tuple[Tensor, ...]
-
-
 class _SumAcrossRanks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: _Context, x: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
         total = x.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: _Context, grad: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
         total = grad.contiguous().clone()
         dist.all_reduce(total)
         return total
@@ -71,29 +58,24 @@ def sum_across_ranks(x: Tensor) -> Tensor:
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: _Context, x: Tensor, sizes: list[int]) -> Tensor:
-        ctx.sizes = sizes
-        padded = x.new_zeros(max(sizes), *x.shape[1:])
-        padded[: len(x)] = x
-        parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+        rows = x.new_empty(dist.get_world_size(), *x.shape)
+        dist.all_gather(list(rows.unbind()), x.contiguous())
+        return rows.flatten(0, 1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
         total = grad.contiguous().clone()
         dist.all_reduce(total)  # reduce_scatter is missing in gloo; the batch is small
-        return torch.split(total, ctx.sizes)[dist.get_rank()], None
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """Concatenate x [N_r, ...] of every rank along the first axis, in rank order, with gradients. N_r may differ."""
+    """Concatenate x [N, ...] of every rank along the first axis, in rank order, with gradients; N is equal on all."""
     if world_size() == 1:
         return x
-    sizes = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(world_size())]
-    dist.all_gather(sizes, torch.tensor([len(x)], device=x.device))
-    rows: Tensor = _GatherRows.apply(x, [int(size) for size in sizes])  # type: ignore[no-untyped-call]
+    rows: Tensor = _GatherRows.apply(x)  # type: ignore[no-untyped-call]
     return rows
 
 
@@ -132,8 +114,10 @@ class SyncBatchNorm(nn.Module):
         """Normalise x [N, C, ...] by the global batch in training, by the running statistics otherwise."""
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        if world_size() == 1:
-            return self._local(x)
+        return self._local(x) if world_size() == 1 else self._across_ranks(x)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # its collectives end a graph
+    def _across_ranks(self, x: Tensor) -> Tensor:
         self.num_batches_tracked += 1
         running = Running(self.running_mean, self.running_var, self.momentum)
         y, _ = _BatchNormAcrossRanks.apply(x, self.weight, self.bias, self.eps, running)  # type: ignore[no-untyped-call]

@@ -44,13 +44,17 @@ def disk_errors(path: Path) -> Iterator[None]:
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success flush it to disk and rename it, on failure remove it.
 
-    After a crash at any point `path` is the old file or the new one, whole.
+    After a crash at any point `path` is the old file or the new one, whole. Whoever writes it, its permissions are
+    those of a new file: some libraries make files that nobody else may read.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
+            mode = temporary.stat().st_mode
             yield temporary
+            temporary.chmod(mode)
             _fsync(temporary)
             temporary.replace(path)
             _fsync(path.parent)

@@ -5,7 +5,7 @@ Shapes: B clips, V views of a clip, T frames of a view, C colour channels, H and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -46,30 +46,86 @@ class ItemTable:
         return ItemTable(keys=keys, labels=np.full(n, NO_LABEL, np.int32), pseudo=np.zeros(n, np.bool_))
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """One view of the clips of a batch; T, H and W are its own.
+
+    frames: float32 [B, V, T, C, H, W], normalised; frame_ids: int64 [B, V, T], indices into the clip.
+    """
+
+    frames: Tensor
+    frame_ids: Tensor
+
+    def to(self, device: torch.device | str, *, ahead: bool) -> View:
+        """Move both; ahead: without waiting for it."""
+        return View(self.frames.to(device, non_blocking=ahead), self.frame_ids.to(device, non_blocking=ahead))
+
+    def rows(self, rows: Sequence[int]) -> View:
+        """Pick clips."""
+        return View(_rows(self.frames, rows), _rows(self.frame_ids, rows))
+
+
+def only_view(frames: Tensor, frame_ids: Tensor) -> dict[str, View]:
+    """Make the views of a batch that has a single one."""
+    return {"only": View(frames, frame_ids)}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipBatch:
-    """Decoded clips of one batch. A failed clip keeps its slot with `valid` False and zero frames.
+    """Decoded clips of one batch. A failed clip keeps its slot with `valid` False and zero frames in every view.
 
-    frames: float32 [B, V, T, C, H, W], normalised; frame_ids: int64 [B, V, T], indices into the clip;
-    n_frames: int64 [B], true length of the clip; labels: int64 [B]; pseudo, valid: bool [B].
+    views: by name, in the order of the stream; n_frames: int64 [B], true length of the clip; labels: int64 [B];
+    pseudo, valid: bool [B]. `valid` stays on the host, which decides by it what the network sees.
     """
 
     keys: tuple[str, ...]
-    frames: Tensor
-    frame_ids: Tensor
+    views: Mapping[str, View]
     n_frames: Tensor
     labels: Tensor
     pseudo: Tensor
     valid: Tensor
 
+    @property
+    def only(self) -> View:
+        """The view of a batch that has a single one; ValueError where there are several."""
+        if len(self.views) != 1:
+            raise ValueError(f"the batch has the views {', '.join(self.views)}: name one of them")
+        return next(iter(self.views.values()))
+
+    @property
+    def frames(self) -> Tensor:
+        """Frames [B, V, T, C, H, W] of the only view."""
+        return self.only.frames
+
+    @property
+    def frame_ids(self) -> Tensor:
+        """Frame indices [B, V, T] of the only view."""
+        return self.only.frame_ids
+
     def to(self, device: torch.device | str) -> ClipBatch:
-        """Move every tensor."""
+        """Move every tensor but `valid`; to a GPU without waiting for it, where they lie in pinned memory."""
+        ahead = str(device).startswith("cuda")
         return replace(
             self,
-            frames=self.frames.to(device, non_blocking=True),
-            frame_ids=self.frame_ids.to(device),
-            n_frames=self.n_frames.to(device),
-            labels=self.labels.to(device),
-            pseudo=self.pseudo.to(device),
-            valid=self.valid.to(device),
+            views={name: view.to(device, ahead=ahead) for name, view in self.views.items()},
+            **{name: getattr(self, name).to(device, non_blocking=ahead) for name in ("n_frames", "labels", "pseudo")},
         )
+
+    def sound(self) -> ClipBatch:
+        """Leave out the clips that are not valid: the batch itself where all are. Never waits for a GPU."""
+        rows = [row for row, valid in enumerate(self.valid.tolist()) if valid]
+        if len(rows) == len(self.keys):
+            return self
+        return replace(
+            self,
+            keys=tuple(self.keys[row] for row in rows),
+            views={name: view.rows(rows) for name, view in self.views.items()},
+            **{name: _rows(getattr(self, name), rows) for name in ("n_frames", "labels", "pseudo", "valid")},
+        )
+
+
+def _rows(x: Tensor, rows: Sequence[int]) -> Tensor:
+    """Pick rows by numbers of the host; a mask or an index tensor would have to cross to the device."""
+    import torch
+
+    return torch.stack([x[row] for row in rows]) if rows else x[:0]

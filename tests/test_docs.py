@@ -64,9 +64,10 @@ def desk(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "line", [line for line in commands("finepseudo") if not re.search(r" (bench|check|keys|schema)\b", line)]
+    "line", [line for line in commands("finepseudo") if not re.search(r" (bench|check|keys|schema)\b| dives", line)]
 )
 def test_run_and_tune_plan_what_the_readme_says(line, desk):
+    """Those for a folder `dives` stand in docs/own-data.md too; tests/test_own_data.py runs them."""
     done = finepseudo(line, desk, "--dry-run")
     assert done.returncode == 0, done.stderr + done.stdout
 

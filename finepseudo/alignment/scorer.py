@@ -48,15 +48,21 @@ class AlignabilityScorer(nn.Module):
         self.second.bias.zero_()
 
     @torch.no_grad()
-    def observe(self, distances: Tensor) -> None:
-        """Move the running statistics towards those of distances [N] (the same on every rank); the first set them."""
-        if distances.numel() < 2:
-            return
+    def observe(self, distances: Tensor, counted: Tensor | None = None) -> None:
+        """Move the running statistics towards those of distances [...] (the same on every rank); the first set them.
+
+        Only those with `counted` bool [...] True take part, and fewer than two move nothing.
+        """
         values = widened(distances.detach())
-        weight = 1.0 if int(self.seen) == 0 else self.cfg.momentum
-        self.mean.lerp_(values.mean(), weight)
-        self.variance.lerp_(values.var(), weight)
-        self.seen += 1
+        counted = torch.ones_like(values, dtype=torch.bool) if counted is None else counted
+        count, nothing = counted.sum(), torch.zeros_like(values)
+        mean = torch.where(counted, values, nothing).sum() / count.clamp(min=1)
+        square = torch.where(counted, (values - mean).square(), nothing).sum()
+        enough = count > 1
+        weight = torch.where(self.seen == 0, 1.0, self.cfg.momentum).to(self.mean) * enough
+        self.mean.lerp_(mean.to(self.mean), weight)
+        self.variance.lerp_((square / (count - 1).clamp(min=1)).to(self.variance), weight)
+        self.seen += enough
 
     def logits(self, distances: Tensor) -> Tensor:
         """Map distances [...] to logits [...] of S."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import resource
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from finepseudo.bench.alignment_gpu import gpu
+from finepseudo.bench.alignment_gpu import gpu, gpu_rows
 from finepseudo.bench.race import Contender, Target, figure, race, say, table_head, table_row
 from finepseudo.soft_dtw import AlignmentBank, build, class_alignability, native, soft_dtw_cdist, soft_dtw_pairwise
 
@@ -193,7 +194,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="finepseudo bench alignment", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="how often all contenders run (default 7)")
     parser.add_argument("--quick", action="store_true", help="tiny workloads: shows that it runs, measures nothing")
+    parser.add_argument("--gpu", action="store_true", help="only the GPU's rows, as JSON")
     options = parser.parse_args(argv)
+    if options.gpu:
+        say(json.dumps(gpu_rows(rounds=options.rounds, quick=options.quick), indent=1))
+        return 0
     torch.manual_seed(0)
     torch.set_num_threads(1)
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # before the peers are imported

@@ -1,63 +1,179 @@
-"""The GPU's rows of `finepseudo bench alignment`: pairs a second of each design, and their error against float64."""
+"""The GPU's rows of `finepseudo bench alignment`: pairs a second, error against float64, memory, the training pass.
+
+`kernel` is the rate of the aligning launch alone, `call` that of the whole call: unit rows, packing, class means.
+"""
 
 from __future__ import annotations
 
+import statistics
 import time
+import warnings
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity
 
-from finepseudo.bench.race import Contender, Target, figure, race, say, table_head, table_row
-from finepseudo.soft_dtw import AlignmentBank, backends, soft_dtw_cdist
+from finepseudo.bench.race import Target, say, table_head, table_row
+from finepseudo.soft_dtw import AlignmentBank, backends, class_alignability, ops, soft_dtw_cdist, soft_dtw_pairwise
 
 GAMMA = 1e-3
-PAIRS = Target(must=250, aim=650)
-"""Million pairs a second on an H200, T 32, F 128."""
+Rows = dict[str, Any]
 SHAPES = [(16, 128), (32, 128), (64, 128), (32, 512)]
-"""T and F; 1024 videos against a gallery of 6000."""
-DESIGNS = {
-    "fused fp16": ("triton", torch.float16),
-    "fused bf16": ("triton", torch.bfloat16),
-    "two-stage fp16": ("triton-two-stage", torch.float16),
-    "two-stage fp32": ("triton", torch.float32),
-    "torch fp32": ("torch", torch.float32),
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+HALF, FULL = Target(must=500, aim=1200), Target(must=250, aim=700)
+"""Million pairs a second of class means on one H100 or H200, T 32, F 128: 16-bit and float32 galleries."""
+TRAIN_MS, TRAIN_LAUNCHES = 1.0, 12
+"""Most that forward and backward of 96 videos, T 32, F 128, may take there (aim .4), and their launches (aim 4)."""
+LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC")
+EXPECTED = {
+    "T 16, F 128": {"fp16": 3800, "bf16": 3800, "fp32": 2100},
+    "T 32, F 128": {"fp16": 1100, "bf16": 1100, "fp32": 650},
+    "T 64, F 128": {"fp16": 290, "bf16": 290, "fp32": 165},
+    "T 32, F 512": {"fp16": 300, "bf16": 300, "fp32": 80},
 }
+"""Million pairs a second of the kernel on an H100, worked out from its machine code before it was measured."""
 
 
-def gpu_clock() -> float:
-    """Return the time once the GPU has done all it was told."""
-    torch.cuda.synchronize()
-    return time.perf_counter()
+def synchronise(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(call: Callable[[], object], device: torch.device, rounds: int) -> float:
+    """Return the median time of a call, waited for, after one that warms up."""
+    call()
+    found = []
+    for _ in range(rounds):
+        synchronise(device)
+        start = time.perf_counter()
+        call()
+        synchronise(device)
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+def peak(call: Callable[[], object], device: torch.device) -> int | None:
+    """Return the MiB that a call adds to the device's memory; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    synchronise(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    call()
+    synchronise(device)
+    return (torch.cuda.max_memory_allocated(device) - before) >> 20
+
+
+def forward_row(shape: tuple[int, int], dtype: torch.dtype, device: torch.device, videos: int, rounds: int) -> Rows:
+    """Measure videos of T frames of F features against 6,000 (or six times as many, if that is less)."""
+    t, f = shape
+    u = torch.randn(videos, t, f, device=device)
+    bank = AlignmentBank(torch.randn(min(6000, 6 * videos), t, f, device=device), dtype=dtype)
+    pairs = videos * len(bank) / 1e6
+    call = partial(soft_dtw_cdist, u, bank, GAMMA)
+    value, u_len = call()[:1, :64].cpu().double(), torch.full((1,), t, device=device)
+    name = backends.resolve("auto", device, torch.float32, f)
+    given = bank.rounded(u[:1], u_len, name).cpu().double(), bank.unit[:64].cpu().double()
+    exact = ops.soft_dtw(*given, u_len.cpu(), bank.lengths[:64].cpu(), GAMMA, "torch")  # of the rows as rounded there
+    row = {"call": pairs / seconds(call, device, rounds), "error": (value - exact).abs().max().item()}
+    if device.type == "cuda":
+        from finepseudo.soft_dtw import triton_fused
+
+        lengths = torch.full((videos,), t, device=device)
+        unit, operand = bank.rounded(u, lengths, "triton"), bank.operand("triton")[0]
+        launch = partial(triton_fused.rectangle, unit, operand, lengths, bank.lengths, GAMMA)
+        row["kernel"] = pairs / seconds(launch, device, rounds)
+    return row | {"MiB": peak(call, device)}
+
+
+def class_means_row(dtype: torch.dtype, device: torch.device, videos: int, gallery: int, rounds: int) -> Rows:
+    """Measure class means of T 32, F 128: rate, memory, and how often the call waits for the device."""
+    labels = (torch.arange(gallery) % max(1, gallery // 15)).to(device)
+    bank = AlignmentBank(torch.randn(gallery, 32, 128, device=device), labels=labels, dtype=dtype)
+    call = partial(class_alignability, torch.randn(videos, 32, 128, device=device), bank, lambda d: torch.exp(-d))
+    spent = seconds(call, device, rounds)
+    return {"call": videos * gallery / 1e6 / spent, "s": spent, "MiB": peak(call, device), "syncs": syncs(call, device)}
+
+
+def syncs(call: Callable[[], object], device: torch.device) -> int | None:
+    """Count how often a call waits for the device; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            call()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(one.message) for one in seen)
+
+
+def pass_of(x: Tensor, weight: Tensor) -> Tensor:
+    """Return the gradient of a weighted sum of D for x [B, T, F]."""
+    a = x.detach().requires_grad_()
+    return torch.autograd.grad(soft_dtw_pairwise(a, gamma=GAMMA), a, weight)[0]
+
+
+def training_row(t: int, device: torch.device, batch: int, rounds: int) -> Rows:
+    """Measure forward and backward of all pairs of a batch: time, launches, memory, error of the gradient."""
+    x, weight = torch.randn(batch, t, 128, device=device), torch.randn(batch, batch, device=device)
+    call = partial(pass_of, x, weight)
+    row: Rows = {"ms": 1e3 * seconds(call, device, rounds)}
+    with torch.no_grad():
+        row["forward ms"] = 1e3 * seconds(partial(soft_dtw_pairwise, x, gamma=GAMMA), device, rounds)
+    some = min(batch, 16)
+    exact = pass_of(x[:some].cpu().double(), weight[:some, :some].cpu().double())
+    error = pass_of(x[:some], weight[:some, :some].contiguous()).cpu().double() - exact
+    row |= {"gradient error": (error.norm() / exact.norm()).item(), "MiB": peak(call, device)}
+    if device.type == "cuda":
+        with torch.profiler.profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+            call()
+            synchronise(device)
+        row["launches"] = sum(event.count for event in seen.key_averages() if event.key in LAUNCHES)
+        row["us by kernel"] = {
+            event.key[:40]: event.device_time_total for event in seen.key_averages() if event.device_type.name == "CUDA"
+        }
+        row["syncs"] = syncs(call, device)
+    return row
+
+
+def gpu_rows(device: str = "cuda", rounds: int = 5, quick: bool = False) -> Rows:
+    """Measure everything on a device and return it, ready for JSON; `quick` is tiny, and runs on a CPU too."""
+    torch.manual_seed(0)
+    where, videos = torch.device(device), 8 if quick else 1024
+    found: Rows = {"torch": torch.__version__, "gamma": GAMMA, "videos": videos, "expected": EXPECTED}
+    if where.type == "cuda":
+        found["device"] = torch.cuda.get_device_name(where)
+    for t, f in SHAPES[: 1 if quick else None]:
+        found[f"T {t}, F {f}"] = {n: forward_row((t, f), d, where, videos, rounds) for n, d in DTYPES.items()}
+    size = (16, 30) if quick else (24_000, 6000)
+    found["class means"] = {n: class_means_row(d, where, *size, min(rounds, 3)) for n, d in DTYPES.items()}
+    found["training"] = {f"T {t}": training_row(t, where, 4 if quick else 96, 4 * rounds) for t in (16, 32)}
+    return found
 
 
 def gpu(rounds: int, quick: bool) -> None:
-    """Race the designs on the GPU, if there is one with Triton, and print their pairs a second."""
+    """Measure the GPU, if there is one with Triton, and print its rows."""
     if not (torch.cuda.is_available() and backends.has_triton()):
         say("No GPU with Triton here: not measured.")
         return
-    name, version = torch.cuda.get_device_name(), torch.version.cuda
-    say(f"{name}, CUDA {version}. Million pairs a second (quartiles), and the largest error of D against float64.\n")
-    table_head("workload", list(DESIGNS))
-    for t, f in SHAPES:
-        shape_row(t, f, rounds, 64 if quick else 1024)
-    say(f"\nMust (aim) of the best at T 32, F 128 on an H200: {PAIRS.must:g} ({PAIRS.aim:g}).")
-
-
-def shape_row(t: int, f: int, rounds: int, videos: int) -> None:
-    """Print one workload's row. With F above 128 "fused" is two-stage too: the fused kernel does not apply."""
-    g, u = torch.randn(6 * videos, t, f), torch.randn(videos, t, f)
-    exact = soft_dtw_cdist(u[:1].double(), AlignmentBank(g[:64].double()), GAMMA, backend="torch")
-    contenders: dict[str, Contender] = {}
-    errors: list[float] = []
-    for name, (backend, dtype) in DESIGNS.items():
-        rows = min(videos, 64) if backend == "torch" else videos
-        bank = AlignmentBank(g.cuda(), dtype=dtype)
-        call = partial(soft_dtw_cdist, u[:rows].cuda(), bank, GAMMA, backend=backend)
-        contenders[name] = Contender(call=call, items=rows * len(g), clock=gpu_clock)
-        errors.append((call()[:1, :64].cpu().double() - exact).abs().max().item())
-    race(contenders, rounds)
-    cells = []
-    for (name, contender), error in zip(contenders.items(), errors, strict=True):
-        judge = PAIRS if (t, f) == (32, 128) and name.endswith("fp16") else None
-        cells.append(f"{figure([1e-6 / s for s in contender.seconds], target=judge)}, {error:.0e}")
-    table_row(f"T {t}, F {f}, gallery {len(g)}", cells)
+    found = gpu_rows("cuda", rounds, quick)
+    say(f"{found['device']}, torch {found['torch']}, gamma {GAMMA}.\n")
+    table_head("million pairs a second", ["kernel", "whole call", "largest error of D", "MiB"])
+    for shape in (name for name in found if name.startswith("T ")):
+        for dtype, row in found[shape].items():
+            cells = [f"{row['kernel']:.0f}", f"{row['call']:.0f}", f"{row['error']:.0e}", str(row["MiB"])]
+            table_row(f"{shape}, {dtype}", cells)
+    for dtype, row in found["class means"].items():
+        verdict = (FULL if dtype == "fp32" else HALF).verdict(row["call"])
+        table_row(f"class means, {dtype}", ["-", f"{row['call']:.0f} {verdict}", "-", str(row["MiB"])])
+    say(f"\nMust (aim): {HALF.must:g} ({HALF.aim:g}) for 16 bit, {FULL.must:g} ({FULL.aim:g}) for float32.\n")
+    table_head("training pass", ["ms", "launches", "gradient error"])
+    for name, row in found["training"].items():
+        table_row(name, [f"{row['ms']:.2f}", str(row["launches"]), f"{row['gradient error']:.1e}"])
+    say(f"\nMust: {TRAIN_MS:g} ms and {TRAIN_LAUNCHES} launches at T 32.")

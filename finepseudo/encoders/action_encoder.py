@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from finepseudo.distributed import SyncBatchNorm, computed_in, widened
+from finepseudo.compute.networks import channels_last, compiled, computed_in
+from finepseudo.distributed import SyncBatchNorm, widened
 from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.encoders.pooling import bin_means
 from finepseudo.encoders.weights import WeightsRecord, load_into
@@ -126,6 +127,7 @@ class ActionEncoder(nn.Module):
             self.backbone = TinyR2Plus1D(n_classes)
         else:
             self.backbone = R2Plus1D18(n_classes, cfg.layer4)
+        self._video_features = compiled(self.backbone.features, cfg.compile)
         self.dropout = nn.Dropout(cfg.dropout)
         if cfg.weights is not None:
             self.weights_record = load_into(self.backbone, cfg.weights, "stem.0.weight", optional=("fc.",))
@@ -133,7 +135,7 @@ class ActionEncoder(nn.Module):
     def features(self, frames: Tensor) -> Tensor:
         """Map frames [B, T, C, H, W] to features [B, D]."""
         with computed_in(self.cfg.precision, frames.device):
-            features = self.backbone.features(frames.transpose(1, 2))
+            features = self._video_features(channels_last(frames.transpose(1, 2)))
         return widened(features)
 
     def forward(self, frames: Tensor) -> Tensor:

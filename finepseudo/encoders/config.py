@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from finepseudo.precision import Precision
+from finepseudo.compute.config import COMPILE_HELP, PRECISION_HELP, Precision
 from shards.settings import BadSetting, Settings, setting
 
 _VTN = {"hidden": 512, "width": 256, "layers": 3, "heads": 8, "ffn": 1024, "embedding": 128, "projection": 128}
@@ -62,9 +62,10 @@ class FrameEncoderConfig(Settings):
     )
     precision: Precision = setting(
         "fp32",
-        "bf16 is autocast of the encoder alone; embeddings and everything after them stay in float32",
+        f"{PRECISION_HELP}; embeddings and everything after them stay in float32",
         source="open in the paper",
     )
+    compile: bool = setting(False, COMPILE_HELP, source="this project")
 
     def check(self) -> None:
         """Refuse sizes that cannot be built and an initialisation without its file."""
@@ -103,9 +104,10 @@ class ActionEncoderConfig(Settings):
     weights: str | None = setting(None, "checkpoint file; needed unless init is random", source="this project")
     precision: Precision = setting(
         "fp32",
-        "bf16 is autocast of the backbone alone; the classification layer and the loss stay in float32",
+        f"{PRECISION_HELP}; in bf16 the classification layer, and always the loss, stays in float32",
         source="open in the paper",
     )
+    compile: bool = setting(False, COMPILE_HELP, source="this project")
     dropout: float = setting(
         0.3,
         "dropout before the last layer, the source of chance of MC-dropout",

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from finepseudo.distributed import SyncBatchNorm, computed_in, widened
+from finepseudo.compute.networks import channels_last, compiled, computed_in
+from finepseudo.distributed import SyncBatchNorm, widened
 from finepseudo.encoders.config import FrameEncoderConfig
 from finepseudo.encoders.pooling import bin_means
 from finepseudo.encoders.resnet import ResNet50
@@ -45,6 +46,7 @@ class FrameEncoder(nn.Module):
     """f_A with the projection head g of its pre-training. Embeddings are unit vectors, taken before g."""
 
     weights_record: WeightsRecord | None = None
+    places: Tensor
 
     def __init__(self, cfg: FrameEncoderConfig) -> None:
         """Build the encoder; its image encoder starts from cfg.weights where given."""
@@ -54,11 +56,14 @@ class FrameEncoder(nn.Module):
         self.image: ResNet50 | TinyImageEncoder = ResNet50() if cfg.variant == "vtn" else TinyImageEncoder()
         width, embedding, projection = cfg.size("width"), cfg.size("embedding"), cfg.size("projection")
         self.dense = _dense(self.image.features, cfg.size("hidden"), width, cfg.dropout)
+        self.register_buffer("places", positions(cfg.train_length, width, cfg.train_length), persistent=False)
         self.position_dropout = nn.Dropout(cfg.dropout)
         layer = nn.TransformerEncoderLayer(
             width, cfg.size("heads"), cfg.size("ffn"), cfg.dropout, batch_first=True, norm_first=True
         )
         self.temporal = nn.TransformerEncoder(layer, cfg.size("layers"), enable_nested_tensor=False)
+        self._image_features = compiled(self.image.forward, cfg.compile)
+        self._in_time = compiled(self.temporal.forward, cfg.compile)
         self.embed = nn.Linear(width, embedding)
         self.projector = nn.Sequential(
             nn.Linear(embedding, embedding), SyncBatchNorm(embedding), nn.ReLU(), nn.Linear(embedding, projection)
@@ -91,10 +96,13 @@ class FrameEncoder(nn.Module):
     def _embed(self, frames: Tensor) -> Tensor:
         clips, length = frames.shape[:2]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.image_frozen):
-            features = self.image(frames.flatten(0, 1))
+            features = self._image_features(channels_last(frames.flatten(0, 1)))
         x = self.dense(features).unflatten(0, (clips, length))
-        x = self.position_dropout(x + positions(length, x.shape[-1], self.cfg.train_length).to(x))
-        embeddings: Tensor = self.embed(self.temporal(x))
+        places = self.places
+        if length != len(places):
+            places = positions(length, x.shape[-1], self.cfg.train_length)
+        x = self.position_dropout(x + places.to(x))
+        embeddings: Tensor = self.embed(self._in_time(x))
         return embeddings
 
     def project(self, embeddings: Tensor) -> Tensor:

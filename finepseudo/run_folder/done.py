@@ -65,7 +65,9 @@ class Identity:
 
 
 def _input_hash(path: Path) -> str:
-    """Hash what an earlier stage has written, not when it did so; a file from outside by its bytes."""
+    """Hash what an earlier stage has written, not when it did so; a file by its bytes, a folder by the names in it."""
+    if path.is_dir():
+        return sha256_json(sorted(found.relative_to(path).as_posix() for found in path.rglob("*")))
     record = _read_record(path) if path.name == DONE else None
     return sha256_file(path) if record is None else sha256_json(record["outputs"])
 

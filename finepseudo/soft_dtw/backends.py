@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
-from types import ModuleType
 
 import torch
 
 from finepseudo.soft_dtw import native
 
 NAMES = ("auto", "reference", "torch", "cpu", "triton")
-TWO_STAGE = "triton-two-stage"
-FUSED_DTYPES = (torch.float16, torch.bfloat16)
-FUSED_FEATURES = 128
-"""The fused kernel keeps a frame of 64 and of 8 times 16 videos in shared memory, twice on a multiprocessor."""
+TRITON_FEATURES = 512
+"""The Triton kernels keep a whole frame of many videos in shared memory."""
 
 
 def is_triton(backend: str) -> bool:
     """Tell whether a resolved name means the Triton kernels."""
-    return backend.startswith("triton")
+    return backend == "triton"
 
 
 def is_native(backend: str) -> bool:
@@ -29,25 +25,24 @@ def is_native(backend: str) -> bool:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def resolve(backend: str, device: torch.device, dtype: torch.dtype) -> str:
-    """Return the backend to use for tensors of `dtype` (of the recursion) on `device`.
+def resolve(backend: str, device: torch.device, dtype: torch.dtype, features: int) -> str:
+    """Return the backend to use for tensors of `dtype` (of the recursion) and `features` a frame on `device`.
 
-    "auto" is `cpu` for float32 on a CPU when the compiled code is there, `triton` for float32 on a CUDA device when
-    Triton is installed, else `torch`. A name such as "cpu-avx2" asks for one instruction set of those the processor
-    has, "triton-two-stage" for that design where the fused kernel would be taken. Raises ValueError when a named
-    backend cannot be used.
+    "auto" is `cpu` for float32 on a CPU when the compiled code is there, `triton` for float32 of at most
+    512 features on a CUDA device when Triton is installed, else `torch`. A name such as "cpu-avx2" asks for one
+    instruction set of those the processor has. Raises ValueError when a named backend cannot be used.
     """
     if backend == "auto":
         fits = device.type == "cpu" and dtype == torch.float32
-        if device.type == "cuda" and dtype == torch.float32 and has_triton():
+        if device.type == "cuda" and dtype == torch.float32 and features <= TRITON_FEATURES and has_triton():
             return "triton"
         return f"cpu-{native.best_isa()}" if fits and native.available() else "torch"
     if is_native(backend):
         return _resolve_native(backend, device, dtype)
-    if backend not in {*NAMES, TWO_STAGE}:
+    if backend not in NAMES:
         raise ValueError(f"backend is {backend!r}; it must be one of {', '.join(NAMES)}")
     if is_triton(backend):
-        _check_triton(backend, device, dtype)
+        _check_triton(backend, device, dtype, features)
     return backend
 
 
@@ -56,17 +51,13 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def triton_kernels(backend: str, dtype: torch.dtype, features: int) -> ModuleType:
-    """Import, on first use, the kernels for a gallery of that dtype and F: the fused ones where they apply."""
-    fused = backend == "triton" and dtype in FUSED_DTYPES and features <= FUSED_FEATURES
-    return importlib.import_module(f"finepseudo.soft_dtw.triton_{'fused' if fused else 'two_stage'}")
-
-
-def _check_triton(backend: str, device: torch.device, dtype: torch.dtype) -> None:
+def _check_triton(backend: str, device: torch.device, dtype: torch.dtype, features: int) -> None:
     if not has_triton():
         raise ValueError(f"backend is {backend!r} but the package triton is not installed; use 'auto' or 'torch'")
     if dtype != torch.float32:
         raise ValueError(f"backend is {backend!r} for {dtype}; it takes float32: use 'torch'")
+    if features > TRITON_FEATURES:
+        raise ValueError(f"backend is {backend!r} for F = {features}; it takes at most {TRITON_FEATURES}: use 'torch'")
     if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError(f"backend is {backend!r} for tensors on {device}; it takes tensors on a CUDA device")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
-from finepseudo.soft_dtw import backends, checks, native, rows
+from finepseudo.soft_dtw import backends, checks, native, ops, rows
 
 BANK_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -49,10 +51,28 @@ class AlignmentBank:
         """Count the videos."""
         return len(self.unit)
 
-    def rounded(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+    def rounded(self, embeddings: Tensor, lengths: Tensor, backend: str = "torch") -> Tensor:
         """Make unit rows [B, T, F] in the dtype of the recursion, rounded to the bank's dtype."""
+        if backends.is_triton(backend):
+            unit: Tensor = ops.unit_rows(embeddings.float(), lengths)
+            return unit.to(self.dtype).float()
         wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         return rows.unit_rows(embeddings, lengths).to(self.dtype).to(wide)
+
+    @functools.cached_property
+    def members(self) -> tuple[Tensor, Tensor]:
+        """The videos of each class, padded: indices [C, R] and which are real, bool [C, R].
+
+        Raises ValueError for a bank without labels.
+        """
+        if self.labels is None:
+            raise ValueError("bank has no labels; make it with AlignmentBank(embeddings, labels=...)")
+        counts = torch.bincount(self.labels, minlength=self.n_classes)
+        order = torch.argsort(self.labels, stable=True)
+        first = torch.cumsum(counts, 0) - counts
+        slot = torch.arange(max(1, int(counts.max())), device=self.device)
+        present = slot < counts[:, None]
+        return order[torch.where(present, first[:, None] + slot, 0)], present
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def operand(self, backend: str) -> tuple[Tensor, Tensor]:
@@ -69,8 +89,9 @@ class AlignmentBank:
             return native.pack(self.unit, self.lengths, self.dtype, kind)
         order = torch.arange(len(self), device=self.device)
         if backends.is_triton(kind):
-            kernels = backends.triton_kernels(kind, self.dtype, self.features)
-            return kernels.pack(self.unit.to(self.dtype)), order
+            from finepseudo.soft_dtw import triton_fused
+
+            return triton_fused.pack(self.unit.to(self.dtype)), order
         return self.unit.transpose(0, 1).contiguous(), order
 
 

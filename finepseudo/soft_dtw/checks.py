@@ -40,17 +40,20 @@ def gamma_value(gamma: float) -> float:
 
 
 def lengths_tensor(name: str, lengths: Tensor | None, count: int, frames: int, device: torch.device) -> Tensor:
-    """Return int64 lengths [count]; None means every video has all its `frames` frames."""
+    """Return int64 lengths [count] on `device`; None means every video has all its `frames` frames.
+
+    They are looked at where they are: lengths on a CUDA device make this wait for it, others do not.
+    """
     if lengths is None:
         return torch.full((count,), frames, dtype=torch.int64, device=device)
-    value = torch.as_tensor(lengths, device=device)
+    value = torch.as_tensor(lengths)
     if value.shape != (count,) or value.dtype.is_floating_point or value.dtype == torch.bool:
         raise ValueError(f"{name} is {value.dtype} {list(value.shape)}; it must be integers [{count}], one per video")
     value = value.to(torch.int64)
     if count and not (int(value.min()) >= 1 and int(value.max()) <= frames):
         span = f"{int(value.min())}..{int(value.max())}"
         raise ValueError(f"{name} spans {span}; every length must be in 1..{frames}, the frames given")
-    return value
+    return value.to(device, non_blocking=True)
 
 
 def normalize_value(normalize: str) -> None:

@@ -31,6 +31,49 @@ def _both_sides(grad: Tensor) -> Tensor:
     return (grad + grad.T).triu(1) + torch.diag(torch.diagonal(grad))
 
 
+@torch.library.custom_op("finepseudo::unit_rows", mutates_args=())
+def unit_rows(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return what `rows.unit_rows` does of float32 x [B, T, F] on a CUDA device, in one launch."""
+    from finepseudo.soft_dtw import triton_rows
+
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+        return triton_rows.unit_rows(x.contiguous(), lengths)
+
+
+@torch.library.custom_op("finepseudo::unit_rows_backward", mutates_args=())
+def unit_rows_backward(grad: Tensor, x: Tensor, lengths: Tensor) -> Tensor:
+    """Return the gradient of `unit_rows` for x."""
+    from finepseudo.soft_dtw import triton_rows
+
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+        return triton_rows.unit_rows_backward(grad.contiguous(), x.contiguous(), lengths)
+
+
+unit_rows.register_fake(lambda x, lengths: x.new_empty(x.shape))
+unit_rows_backward.register_fake(lambda grad, x, lengths: x.new_empty(x.shape))
+
+
+def _keep_rows(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _rows_gradient(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    x, lengths = ctx.saved_tensors  # type: ignore[attr-defined]
+    return unit_rows_backward(grad, x, lengths), None
+
+
+cast(Callable[..., None], unit_rows.register_autograd)(_rows_gradient, setup_context=_keep_rows)
+
+
+def _pairs_fit(x: Tensor, y: Tensor, backend: str) -> bool:
+    """Tell whether the Triton kernels do these tables; longer ones take the wavefront, on any device."""
+    if not backends.is_triton(backend):
+        return False
+    from finepseudo.soft_dtw import triton_pairs
+
+    return triton_pairs.fits(x.shape[1], y.shape[1])
+
+
 @torch.library.custom_op("finepseudo::soft_dtw", mutates_args=())
 def soft_dtw(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float, backend: str) -> Tensor:
     """Return D [B, B'] of unit rows x [B, T, F] and y [B', T', F]; without y, D [B, B] of x with itself."""
@@ -39,11 +82,12 @@ def soft_dtw(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: f
     other = x if y is None else y
     if backend == "reference":
         value = reference.rectangle(x, other, x_len, y_len, gamma)
-    elif backends.is_triton(backend):
-        kernels = backends.triton_kernels(backend, x.dtype, x.shape[2])
+    elif _pairs_fit(x, other, backend):
+        from finepseudo.soft_dtw import triton_pairs
+
         # Triton launches on the current device, which may be another one
         with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-            value = kernels.rectangle(x, other.transpose(0, 1), x_len, y_len, gamma)
+            return triton_pairs.rectangle(x, y, x_len, y_len, gamma)
     else:
         value = wavefront.rectangle(x, other.transpose(0, 1), x_len, y_len, gamma, symmetric=y is None)
     return _mirror(value) if y is None else value
@@ -63,6 +107,11 @@ def soft_dtw_backward(
     if backends.is_native(backend):
         grad_x, grad_y = native.pairwise_backward(grad, x, y, x_len, y_len, gamma, backend)
         return (grad_x + grad_y, x.new_empty(0)) if y is None else (grad_x.contiguous(), grad_y.contiguous())
+    if _pairs_fit(x, x if y is None else y, backend):
+        from finepseudo.soft_dtw import triton_pairs
+
+        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+            return triton_pairs.rectangle_backward(grad, x, y, x_len, y_len, gamma)
     other, grad = (x, _both_sides(grad)) if y is None else (y, grad)
     if backend == "reference":
         grad_x, grad_y = reference.rectangle_backward(grad, x, other, x_len, y_len, gamma)
@@ -116,9 +165,11 @@ def soft_dtw_bank(
     if backend == "reference":
         return reference.rectangle(u, operand.transpose(0, 1), u_len, g_len, gamma)
     if backends.is_triton(backend):
-        kernels = backends.triton_kernels(backend, operand.dtype, operand.shape[2])
+        from finepseudo.soft_dtw import triton_fused
+
+        # Triton launches on the current device, which may be another one
         with torch.cuda.device_of(u):  # type: ignore[no-untyped-call]
-            return cast(Tensor, kernels.rectangle(u, operand, u_len, g_len, gamma))
+            return triton_fused.rectangle(u, operand, u_len, g_len, gamma)
     return wavefront.rectangle(u, operand, u_len, g_len, gamma)
 
 

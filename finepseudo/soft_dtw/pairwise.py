@@ -23,8 +23,10 @@ def soft_dtw_pairwise(
     D = softDTW_gamma of the cost 1 - cosine (may be slightly negative; not clamped; D(u, u) is not 0). Without y each
     unordered pair is computed once and D is exactly symmetric. `lengths` int [B] and `y_lengths` int [B'].
     `normalize` "T" divides by the mean of the two lengths, "2T" by their sum. float32 whatever autocast says
-    (float64 for float64 input); the backward pass recomputes, memory is O(B T F). A pair whose gradient is exactly 0
-    contributes nothing, NaN neither. Raises ValueError naming the argument that is wrong.
+    (float64 for float64 input); the backward pass recomputes, memory is O(B T F), but for `triton`: tables of up to 64
+    frames take a launch for all pairs, whose mass, O(B B' T T'), may fill 1/32 of the device's memory.
+    A pair whose gradient is exactly 0 contributes nothing, NaN neither.
+    Raises ValueError naming the argument that is wrong.
     """
     checks.embeddings("x", x)
     checks.normalize_value(normalize)
@@ -38,9 +40,10 @@ def soft_dtw_pairwise(
     y_len = checks.lengths_tensor(name, other_lengths, len(other), other.shape[1], x.device)
     with torch.autocast(x.device.type, enabled=False):
         dtype = torch.promote_types(rows.working_dtype(x), rows.working_dtype(other))
-        chosen = backends.resolve(backend, x.device, dtype)
-        unit_x = rows.unit_rows(x.to(dtype), x_len)
-        unit_y = None if y is None else rows.unit_rows(y.to(dtype), y_len)
+        chosen = backends.resolve(backend, x.device, dtype, x.shape[2])
+        unit_rows = ops.unit_rows if backends.is_triton(chosen) else rows.unit_rows
+        unit_x = unit_rows(x.to(dtype), x_len)
+        unit_y = None if y is None else unit_rows(y.to(dtype), y_len)
         value: Tensor = ops.soft_dtw(unit_x, unit_y, x_len, y_len, gamma, chosen)
         if normalize != "none":
             value = value / rows.path_scale(x_len, y_len, normalize).to(value.dtype)

@@ -1,4 +1,7 @@
-"""What the Triton kernels share: one cell of the recursion in units of gamma ln 2, two ex2 and one lg2."""
+"""What the Triton kernels share: the hardware's powers and logarithms, and one cell of the recursion.
+
+Values are in units of gamma ln 2, so that the soft minimum is one of powers of two.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +30,46 @@ def logarithm(x, native: tl.constexpr):
 
 
 @triton.jit
-def step(up, left, corner, cosine, steepness, native: tl.constexpr):
-    """Return R of a cell from its three predecessors and the cosine of its two frames; NaN in any gives NaN."""
-    low = tl.minimum(up, left, propagate_nan=tl.PropagateNan.ALL)
-    high = tl.maximum(up, left, propagate_nan=tl.PropagateNan.ALL)
-    least = tl.minimum(low, corner, propagate_nan=tl.PropagateNan.ALL)
-    middle = tl.maximum(low, corner, propagate_nan=tl.PropagateNan.ALL)
-    total = power(least - high, native) + power(least - middle, native) + 1.0
-    return (steepness - steepness * cosine) + (least - logarithm(total, native))
+def opaque(x, native: tl.constexpr):
+    """Return x as a value the compiler knows nothing about: what is computed from it stays behind a loop."""
+    if native:
+        return tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [x], dtype=tl.int32, is_pure=False, pack=1)
+    return x
 
 
 @triton.jit
-def cosines(rows, columns, native: tl.constexpr):
-    """Return the product in float32 (the interpreter does not know how to multiply bfloat16)."""
+def like(x, model, native: tl.constexpr):
+    """Return x, spread over the threads as `model` is: an operation of both makes the compiler move x just once."""
     if native:
-        return tl.dot(rows, columns)
-    return tl.dot(rows.to(tl.float32), columns.to(tl.float32))
+        return tl.inline_asm_elementwise(
+            "mov.b32 $0, $1;", "=f,f,f", [x, model], dtype=tl.float32, is_pure=True, pack=1
+        )
+    return x
+
+
+@triton.jit
+def gain(a, b, degree: tl.constexpr, native: tl.constexpr):
+    """Return log2(1 + t) for the power t = 2^-|a - b|: what the minimum of a and b is above their soft minimum.
+
+    A polynomial in t, at most 6e-3 (degree 2) or 8e-4 (degree 3) off.
+    """
+    t = power(-tl.abs(a - b), native)
+    if degree == 2:
+        return t * (1.3569515943527222 + t * -0.36327725648880005)
+    return t * (1.4245938062667847 + t * (-0.5892066359519958 + t * 0.16538377106189728))
+
+
+@triton.jit
+def least_of_two(a, b):
+    """Return the minimum; NaN spreads."""
+    return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def least_of_three(a, b, c, native: tl.constexpr):
+    """Return -log2(2^-a + 2^-b + 2^-c) with two ex2 and one lg2; NaN spreads."""
+    low = tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)
+    high = tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
+    least = tl.minimum(low, c, propagate_nan=tl.PropagateNan.ALL)
+    middle = tl.maximum(low, c, propagate_nan=tl.PropagateNan.ALL)
+    return least - logarithm(power(least - high, native) + power(least - middle, native) + 1.0, native)

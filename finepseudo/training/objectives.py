@@ -3,8 +3,8 @@ global batch. No loop, no I/O.
 
 Wrap them in DistributedDataParallel; finepseudo/distributed.py explains why its mean of gradients is then the gradient
 of the whole batch. Clips with `valid` False are left out before the network sees them, so they touch neither losses nor
-batch statistics; a rank may hold no valid clip at all. Dropout draws from torch's generator: seed it a step for
-repeatable runs.
+batch statistics; a rank may hold no valid clip at all, but all ranks hold equally many slots. Nothing here waits for
+the device. Dropout draws from torch's generator: seed it a step for repeatable runs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from torch.nn import functional as F
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig
 from finepseudo.alignment.gitdl import gitdl_loss
 from finepseudo.alignment.scorer import AlignabilityScorer, Pairs, length_factor, score_loss, triplet_loss
-from finepseudo.distributed import gather_rows, global_mean, sum_across_ranks, widened
+from finepseudo.compute.networks import computed_in
+from finepseudo.distributed import gather_rows, global_mean, sum_across_ranks, widened, world_size
 from finepseudo.encoders.action_encoder import ActionEncoder
 from finepseudo.encoders.frame_encoder import FrameEncoder
 from finepseudo.soft_dtw import soft_dtw_pairwise
 from finepseudo.training.config import CrossEntropyConfig
 from shards.errors import UserError
-from shards.types import ClipBatch
+from shards.types import NO_LABEL, ClipBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,12 @@ class GitdlObjective(Objective):
         batch = single(batches)
         if batch.frames.shape[1] != 2:
             raise UserError(f"GITDL needs 2 views a clip, got {batch.frames.shape[1]}; set sampling policy gitdl")
-        frames, ids = batch.frames[batch.valid], batch.frame_ids[batch.valid]
-        clips = len(frames)
-        projected = self.encoder.project(self.encoder(torch.cat([frames[:, 0], frames[:, 1]])))
-        loss, shared, found = gitdl_loss(projected[:clips], projected[clips:], ids[:, 0], ids[:, 1], self.cfg)
+        batch = batch.sound()
+        frames, ids, clips = batch.frames, batch.frame_ids, len(batch.keys)
+        embeddings = self.encoder(torch.cat([frames[:, 0], frames[:, 1]]))
+        with computed_in("fp32", frames.device):
+            projected = self.encoder.project(embeddings)
+            loss, shared, found = gitdl_loss(projected[:clips], projected[clips:], ids[:, 0], ids[:, 1], self.cfg)
         usable = shared > 1
         mean = global_mean(loss, usable)
         metrics = {
@@ -101,13 +104,18 @@ class AlignabilityObjective(Objective):
     def forward(self, batches: Batches) -> StepOutput:
         """Embed view 0 of this rank's clips, gather all ranks' embeddings with gradients, mine every pair."""
         batch = single(batches)
-        embeddings = gather_rows(self.encoder(batch.frames[batch.valid, 0]))
-        labels = gather_rows(batch.labels[batch.valid])
-        if len(embeddings) == 0:  # every clip of every rank failed: no pair, zero loss, zero gradients
-            distances = embeddings.new_zeros(0, 0) + embeddings.sum()
-        else:
-            distances = soft_dtw_pairwise(embeddings, gamma=self.cfg.gamma)
-        return self.losses(distances, labels, embeddings.shape[1])
+        sound = batch.sound()
+        embeddings, labels = self.encoder(sound.frames[:, 0]), sound.labels
+        if world_size() > 1:  # as many rows from every rank; those without a clip have no class, so no pair
+            empty = len(batch.keys) - len(sound.keys)
+            embeddings = gather_rows(F.pad(embeddings, (0, 0, 0, 0, 0, empty)))
+            labels = gather_rows(F.pad(labels, (0, empty), value=NO_LABEL))
+        with computed_in("fp32", embeddings.device):
+            if len(embeddings) == 0:  # every clip failed: no pair, zero loss, zero gradients
+                distances = embeddings.new_zeros(0, 0) + embeddings.sum()
+            else:
+                distances = soft_dtw_pairwise(embeddings, gamma=self.cfg.gamma)
+            return self.losses(distances, labels, embeddings.shape[1])
 
     def losses(self, distances: Tensor, labels: Tensor, length: int) -> StepOutput:
         """L_AV of raw soft-DTW distances [B, B] of clips with labels [B] (negative = none) and `length` frames."""
@@ -117,9 +125,9 @@ class AlignabilityObjective(Objective):
         fed = distances / length_factor(length, self.scorer.cfg.norm)
         known = pairs.same | pairs.different
         if self.training:
-            self.scorer.observe(fed[known])
+            self.scorer.observe(fed, known)
         logits = self.scorer.logits(fed)
-        negatives = mined if bool(mined.any()) else pairs.different  # all easy: keep f_S calibrated on every pair
+        negatives = torch.where(mined.any(), mined, pairs.different)  # all easy: keep f_S calibrated on every pair
         score = score_loss(logits, pairs.same, negatives)
         loss = self.cfg.triplet_weight * triplet + self.cfg.omega * score
         metrics = {
@@ -148,11 +156,9 @@ class CrossEntropyObjective(Objective):
 
     def forward(self, batches: Batches) -> StepOutput:
         """Compute L_CE of view 0, the mean over all valid labelled clips of every rank."""
-        batch = single(batches)
-        used = batch.valid & (batch.labels >= 0)
-        labels = batch.labels[used]
-        logits = widened(self.encoder(batch.frames[used, 0]))
-        counted = torch.ones_like(labels, dtype=torch.bool)
+        batch = single(batches).sound()
+        counted, labels = batch.labels >= 0, batch.labels.clamp(min=0)
+        logits = widened(self.encoder(batch.frames[:, 0]))
         losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.cfg.label_smoothing)
         loss = global_mean(losses, counted)
         metrics = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,43 @@ def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Adam:
     if scorer:
         own = [parameter for parameter in trained if id(parameter) in scorer]
         groups.append({"params": own, "factor": cfg.scorer_lr_factor})
-    return torch.optim.Adam(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
+    return torch.optim.Adam(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a saved state into an optimiser of `build_optimizer`; states of before it was fused, too."""
+    for group in state["param_groups"]:
+        group["fused"] = True
+    optimizer.load_state_dict(state)
+
+
+class FiniteGuard:
+    """Keeps weights from a loss or gradient that is not finite, without asking the device a step.
+
+    From the first one on no step of the optimiser changes anything: its fused kernel reads a flag on the device, as it
+    does for torch's GradScaler. The host asks `broken` when it suits.
+    """
+
+    def __init__(self, optimizer: torch.optim.Adam, device: torch.device) -> None:
+        """Guard every step that is taken through `step`; the optimiser must be fused."""
+        self._optimizer = optimizer
+        self._found = torch.zeros((), device=device)
+        self._first = torch.zeros(3, dtype=torch.float64, device=device)
+        optimizer.found_inf = self._found  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def step(self, number: int, loss: Tensor, norm: Tensor) -> None:
+        """Take step `number` unless the loss or the gradient's norm, of this step or of one before, is not finite."""
+        bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+        told = torch.stack([torch.full_like(self._first[0], number), loss.double(), norm.double()])
+        self._first.copy_(torch.where(bad & (self._found == 0), told, self._first))
+        self._found.copy_(torch.maximum(self._found, bad.to(self._found)))
+        self._optimizer.step()
+
+    def broken(self) -> tuple[int, float, float] | None:
+        """Return number, loss and norm of the first step that was not finite, if any; waits for the device."""
+        number, loss, norm = self._first.tolist()
+        return (int(number), loss, norm) if number else None
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

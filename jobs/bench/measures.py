@@ -50,7 +50,7 @@ def measure(cfg: RunConfig) -> Numbers:
 def _embedded(cfg: RunConfig, shards: Path, weights: Path, keys: Sequence[str]) -> Tensor:
     """Embed clips by a trained f_A: [N, T, F]."""
     encoder = trained_frame_encoder(cfg, weights)
-    reader = evaluation_reader(cfg, shards, cfg.frame_input, torch.device("cpu"))
+    reader = evaluation_reader(cfg, shards, [cfg.frame_input.view()], torch.device("cpu"))
     return torch.cat([encoder(batch.frames[:, 0]).float() for batch in reader.batches(keys, cfg.embed.batch)])
 
 

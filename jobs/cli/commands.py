@@ -14,23 +14,15 @@ from jobs.config.keys import described, explained_yaml
 from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.config.schema import recipe_schema
-from shards.errors import UserError
 
-LIST_ROLES = ("all", "labelled", "unlabelled", "train", "test")
-LIST_SUFFIXES = (".csv", ".tsv", ".txt")
 WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict"})
 """Commands that work in a run as it was made."""
 
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
     """Run one parsed command; return its exit code. `main` is the command line, which the jobs of a launch call."""
-    if arguments.command == "bench":
-        from jobs.cli.bench import bench
-
-        return bench(arguments.what, arguments.options, arguments.overrides)
-    if arguments.command == "schema":
-        sys.stdout.write(json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n")
-        return 0
+    if arguments.command in _WITHOUT_A_RUN:
+        return _WITHOUT_A_RUN[arguments.command](arguments)
     cfg = configure(arguments)
     if arguments.command == "keys" or arguments.print_config:
         section = arguments.section if arguments.command == "keys" else ""
@@ -45,6 +37,27 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
 
         return dry_run(cfg, arguments.command, force=arguments.force)
     return _run_command(cfg, arguments, main)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from jobs.cli.bench import bench
+
+    return bench(arguments.what, arguments.options, arguments.overrides)
+
+
+def _schema(_: argparse.Namespace) -> int:
+    sys.stdout.write(json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from jobs.cli.init import init_command
+
+    return init_command(arguments)
+
+
+_WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {"bench": _bench, "schema": _schema, "init": _init}
+"""Commands that take no configuration of a run."""
 
 
 def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
@@ -91,6 +104,8 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
     """
     extra: dict[str, Any] = {}
     if arguments.data:
+        from jobs.cli.data import data_section
+
         extra.update(data_section(arguments.data))
     if arguments.name:
         extra["name"] = arguments.name
@@ -101,34 +116,3 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
 
         return of_folder(asked, arguments.command, arguments.overrides, said=bool(recipe or arguments.data))
     return asked
-
-
-def data_section(text: str) -> dict[str, Any]:
-    """Read `--data csv:...`: one list, a folder of lists named by role, or `role=list` pairs."""
-    kind, _, rest = text.partition(":")
-    if kind != "csv" or not rest:
-        raise UserError(f"--data {text!r}: write csv:LIST, csv:FOLDER or csv:labelled=LIST,unlabelled=LIST,test=LIST")
-    data: dict[str, Any] = {"name": "csv"}
-    if "=" in rest:
-        data["lists"] = {role: path for role, _, path in (pair.partition("=") for pair in rest.split(","))}
-    elif Path(rest).is_dir():
-        data |= _folder_of_lists(Path(rest))
-    else:
-        data["lists"] = {"all": rest}
-    data["lists"] = {role: str(Path(data.get("root", "")) / path) for role, path in data["lists"].items()}
-    data.pop("root", None)
-    return {"data": data}
-
-
-def _folder_of_lists(folder: Path) -> dict[str, Any]:
-    lists = {}
-    for role in LIST_ROLES:
-        found = [folder / (role + suffix) for suffix in LIST_SUFFIXES if (folder / (role + suffix)).is_file()]
-        if found:
-            lists[role] = found[0].name
-    if not lists:
-        raise UserError(
-            f"--data csv:{folder}: no list in it; name one of them {', '.join(LIST_ROLES)} with .csv or .txt"
-        )
-    classes = {"classes": str(folder / "classes.txt")} if (folder / "classes.txt").is_file() else {}
-    return {"root": str(folder), "lists": lists, **classes}

@@ -66,6 +66,16 @@ def dry_run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     return UserError.exit_code if problems else 0
 
 
+def refuse_early(cfg: RunConfig) -> None:
+    """Raise what a new run would be refused for after minutes or hours, before it leaves a folder."""
+    for problem in weight_problems(cfg):
+        raise UserError(problem)
+    if rendered(cfg):
+        return
+    for problem in split_problems(cfg, load_annotations(cfg.data)):
+        raise UserError(problem)
+
+
 def rendered(cfg: RunConfig) -> bool:
     """Tell whether the videos are made by the run itself."""
     return cfg.data.name == "synthetic_diving"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 STAGES = {
     "run": "every stage that is not done, then the report",
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
     launch.add_argument("--parts", type=int, help="array tasks that write shards (default: 16)")
     _common(launch)
+    _init(commands.add_parser("init", help="make a list and a recipe of a folder of videos"))
     check = commands.add_parser("check", help="check annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
     check.add_argument(
@@ -69,6 +71,26 @@ def parser() -> argparse.ArgumentParser:
     return main_parser
 
 
+def _init(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "folder", type=Path, help="videos in a folder for each class and unlabelled/, or beside a list"
+    )
+    command.add_argument(
+        "--list",
+        type=Path,
+        help="list of the videos, or what Label Studio, CVAT or FiftyOne export (default: the one in the folder)",
+    )
+    command.add_argument("--out", type=Path, help="list to write, the recipe beside it (default: <folder>.csv, here)")
+    command.add_argument(
+        "--test-share",
+        type=float,
+        default=0.2,
+        help="share of the labelled clips that is the test, where there is none",
+    )
+    command.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="what the recipe is for")
+    command.add_argument("--force", action="store_true", help="write over an older list and recipe")
+
+
 def _clips(text: str) -> int | None:
     """Read a number of clips; None is all of them."""
     if text == "all":
@@ -87,7 +109,10 @@ def _common(command: argparse.ArgumentParser) -> None:
         metavar="section.key=value",
         help="lay a value over the recipe; --set may be left out",
     )
-    command.add_argument("--data", help="csv:<list or folder>, or csv:labelled=..,unlabelled=..,test=..")
+    command.add_argument(
+        "--data",
+        help="csv:<list or folder of lists>, csv:labelled=..,unlabelled=..,test=.., or folder:<videos by class>",
+    )
     command.add_argument("--name", help="folder of the run below `out` (default: the recipe's name)")
     command.add_argument(
         "--print-config", action="store_true", help="print every key with its value, help and source, and stop"

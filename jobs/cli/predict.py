@@ -43,8 +43,10 @@ def predict(cfg: RunConfig, video: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="finepseudo-") as folder:
         shards = _single_shard(cfg, video, Path(folder))
         device = torch.device("cpu")
-        views = evaluation_reader(cfg, shards, cfg.test_input(), device).read([KEY])
-        frames = evaluation_reader(cfg, shards, cfg.frame_input, device).read([KEY]) if predictor.alignment else None
+        views = evaluation_reader(cfg, shards, [cfg.test_input().view()], device).read([KEY])
+        frames = None
+        if predictor.alignment:
+            frames = evaluation_reader(cfg, shards, [cfg.frame_input.view()], device).read([KEY])
     if not bool(views.valid.all()) or (frames and not bool(frames.valid.all())):
         raise UserError(f"predict: {video}: its frames cannot be decoded")
     prediction = predict_clip(predictor, views.frames[0], frames.frames[0, 0] if frames else None)

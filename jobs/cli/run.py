@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from finepseudo.report import render_text, summary_table
 from finepseudo.run_folder.done import set_aside_damaged
-from finepseudo.run_folder.layout import REPORT
+from finepseudo.run_folder.layout import REPORT, RunPaths
+from jobs.cli.dry_run import refuse_early
 from jobs.cli.parser import MAKES_A_RUN
 from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
@@ -29,6 +31,8 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
     """Run all stages (`run`) or those of one command, then print the table where there is a report."""
     if command not in MAKES_A_RUN and not cfg.folder.is_dir():
         raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
+    if command in MAKES_A_RUN and not RunPaths(cfg.folder).config.exists():
+        refuse_early(cfg)
     with locked(cfg.folder), Reporter(cfg.folder) as reporter:
         changes = refuse_other_data(cfg, force=force)
         context = Run(cfg, reporter)
@@ -63,6 +67,7 @@ def _run_unfinished(run: Run, command: str, plan: Plan, todo: Sequence[Stage]) -
     write = command in MAKES_A_RUN
     if command in NO_RAY:
         return run_plan(run, plan, version, kinds, write=write)
+    run.reporter.say("attaching to Ray" if os.environ.get("RAY_ADDRESS") else "starting Ray")
     with ray_session():
         preempt.clear(cfg.folder)
         preempt.install(cfg.folder)

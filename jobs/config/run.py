@@ -20,6 +20,7 @@ from jobs.config.sections import (
     EmbedConfig,
     EvaluateConfig,
     FrameStageConfig,
+    InputConfig,
     PretrainConfig,
     ReadingConfig,
     ResourcesConfig,
@@ -50,8 +51,8 @@ class RunConfig(Settings):
     reading: ReadingConfig = section(ReadingConfig, "how clips are decoded; the same for every stage")
     frame_encoder: FrameEncoderConfig = section(FrameEncoderConfig, "f_A, the alignability encoder")
     action_encoder: ActionEncoderConfig = section(ActionEncoderConfig, "f_E, the action encoder")
-    frame_input: ViewConfig = section(ViewConfig, "what f_A sees of a clip in metric learning and when embedding")
-    action_input: ViewConfig = section(ViewConfig, "what f_E sees of a clip")
+    frame_input: InputConfig = section(InputConfig, "what f_A sees of a clip in metric learning and when embedding")
+    action_input: InputConfig = section(InputConfig, "what f_E sees of a clip")
     pretrain: PretrainConfig = section(PretrainConfig, "GITDL pre-training of f_A")
     frame_stage: FrameStageConfig = section(FrameStageConfig, "alignability metric learning of f_A and f_S")
     action_stage: ActionStageConfig = section(ActionStageConfig, "cross-entropy training of f_E")
@@ -126,37 +127,25 @@ class RunConfig(Settings):
 
         Labelled clips come in the stage's order, `share` of its batch; other streams go through their clips shuffled.
         """
-        streams: tuple[Stream, ...] = (Stream(name=LABELLED, role="labelled", views=(self.action_input,)),)
+        streams: tuple[Stream, ...] = (Stream(name=LABELLED, role="labelled", views=(self.action_input.view(),)),)
         if method is not None:
-            streams = method.trained_streams(settings(self.method, method.name), request, self.action_input)
+            streams = method.trained_streams(settings(self.method, method.name), request, self.action_input.view())
         order = self.action_stage.self_order if request.number else self.action_stage.order
         return [(stream, self._stream_reader(stream, order)) for stream in streams]
 
     def _stream_reader(self, stream: Stream, order: OrderConfig) -> ReaderConfig:
-        labelled = order.batch_size
-        size = round(stream.share * labelled)
+        size = round(stream.share * order.batch_size)
         if stream.role != "labelled":
             order = OrderConfig(batch_size=max(size, 1), shard_window=order.shard_window)
         elif stream.share != 1:
             order = replace(order, batch_size=size)
-        if order.batch_size % self.resources.workers:
-            rule = (
-                f"makes {order.batch_size} clips of stream {stream.name} ({stream.share:g} for each labelled one), no "
-                f"multiple of resources.workers, {self.resources.workers}; change one of them"
-            )
-            raise BadSetting("action_stage.self_order.batch_size", self.action_stage.self_order.batch_size, rule)
-        if len(stream.views) != 1:
-            raise BadSetting(
-                "methods", list(self.methods), f"stream {stream.name} has {len(stream.views)} views, not one"
-            )
-        return self.reader(stream.views[0], order)
+        return self.reader(*stream.views, order=order)
 
-    def reader(self, inputs: ViewConfig, order: OrderConfig | None = None) -> ReaderConfig:
+    def reader(self, *views: ViewConfig, order: OrderConfig | None = None) -> ReaderConfig:
         """Put together what a clip reader needs to know."""
         return ReaderConfig(
             order=order or OrderConfig(),
-            sampling=inputs.sampling,
-            augment=inputs.augment,
+            views=views,
             decode=self.reading.decode,
             threads=self.reading.threads,
             prefetch=self.reading.prefetch,
@@ -164,14 +153,14 @@ class RunConfig(Settings):
             cache=self.reading.cache,
         )
 
-    def test_input(self) -> ViewConfig:
+    def test_input(self) -> InputConfig:
         """The views of a test video, sampled as f_E was trained: evenly spread clips times spatial crops."""
         sampling, cfg = self.action_input.sampling, self.evaluate
         augment = replace(self.action_input.augment, crops=cfg.crops)
         if sampling.policy == "uniform" and cfg.stride is None:
-            return ViewConfig(sampling=replace(sampling, views=cfg.views), augment=augment)
+            return InputConfig(sampling=replace(sampling, views=cfg.views), augment=augment)
         stride = cfg.stride if cfg.stride is not None else sampling.stride
-        return ViewConfig(sampling=replace(sampling, policy="views", views=cfg.views, stride=stride), augment=augment)
+        return InputConfig(sampling=replace(sampling, policy="views", views=cfg.views, stride=stride), augment=augment)
 
 
 IDENTITY = ("data", "split", "shards")

@@ -8,9 +8,31 @@ from typing import Literal
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig, ScorerConfig
 from finepseudo.training.config import CrossEntropyConfig
 from jobs.config.training import TrainConfig
-from shards.read.config import DECODE_HELP, AugmentConfig, Decode, OrderConfig, SamplingConfig, ViewConfig
+from shards.read.config import (
+    AUTO_THREADS,
+    DECODE_HELP,
+    ONLY,
+    AugmentConfig,
+    Decode,
+    OrderConfig,
+    SamplingConfig,
+    Threads,
+    ViewConfig,
+)
 from shards.settings import Settings, section, setting
 from shards.storage.config import CacheConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputConfig(Settings):
+    """What one encoder sees of a clip."""
+
+    sampling: SamplingConfig = section(SamplingConfig, "which frames")
+    augment: AugmentConfig = section(AugmentConfig, "crop, flip, colour, normalisation")
+
+    def view(self, name: str = ONLY) -> ViewConfig:
+        """Make it a view of a stream."""
+        return ViewConfig(name=name, sampling=self.sampling, augment=self.augment)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +40,7 @@ class ReadingConfig(Settings):
     """How clips are decoded; the same for every stage."""
 
     decode: Decode = setting("auto", DECODE_HELP)
-    threads: int = setting(1, "decoding threads of a worker", at_least=1)
+    threads: Threads = setting("auto", f"decoding threads of a worker; {AUTO_THREADS}", at_least=1)
     prefetch: int = setting(2, "batches decoded ahead; 0 = each when it is asked for", at_least=0)
     max_bad_fraction: float = setting(
         0.02, "share of unreadable clips above which a stage stops", at_least=0, at_most=1
@@ -34,8 +56,8 @@ class PretrainConfig(Settings):
         lambda: TrainConfig(epochs=100), "how long and how", source="paper, sec 4.2: 100 epochs"
     )
     order: OrderConfig = section(OrderConfig, "batches", source="open in the paper: 32 clips a batch")
-    input: ViewConfig = section(
-        lambda: ViewConfig(sampling=SamplingConfig(policy="gitdl"), augment=AugmentConfig.carl_ssl()),
+    input: InputConfig = section(
+        lambda: InputConfig(sampling=SamplingConfig(policy="gitdl"), augment=AugmentConfig.carl_ssl()),
         "two views of a clip",
         source="open in the paper; CARL's augmentation",
     )

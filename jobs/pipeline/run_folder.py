@@ -25,6 +25,7 @@ from jobs.config.run import IDENTITY, RunConfig, flat_part
 from shards.errors import UserError
 from shards.files import disk_errors
 
+LOCK = ".lock"
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """What flock says on a file system without locks, such as Lustre mounted without `flock`."""
 
@@ -60,20 +61,28 @@ class FolderLock:
 
 @contextmanager
 def opened_lock(folder: Path) -> Iterator[FolderLock]:
-    """Make the run folder where it is missing and give its lock, which nobody holds yet; it is free at the end."""
+    """Make the run folder where it is missing and give its lock, which nobody holds yet; it is free at the end.
+
+    A folder that was made here, and in which nothing was begun, is removed again.
+    """
+    fresh = not folder.exists()
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _open_lock(folder)
+    lock = FolderLock(folder, descriptor)
     try:
-        yield FolderLock(folder, descriptor)
+        yield lock
     finally:
+        if fresh and [path.name for path in folder.iterdir()] == [LOCK] and lock.take():
+            (folder / LOCK).unlink()
+            folder.rmdir()
         os.close(descriptor)
 
 
 def _open_lock(folder: Path) -> int:
     """Open the lock file; in a folder that may only be read, the folder itself stands for it."""
     try:
-        return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not any(folder.iterdir()):
             raise

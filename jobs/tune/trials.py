@@ -26,11 +26,11 @@ from jobs.progress import Tail
 from jobs.tune.space import SpaceConfig, with_values
 from jobs.workers import models
 from jobs.workers.pair_probe import PairProbe
-from jobs.workers.streams import StreamJob
 from jobs.workers.train import TrainJob, fit
 from jobs.workers.train_loop import LoopJob, seed_of, total_steps
 from shards.errors import UserError
 from shards.read.order import batches_per_epoch
+from shards.read.streams import StreamInput
 from shards.splits.label_split import read_split
 from shards.types import ItemTable
 
@@ -78,10 +78,11 @@ def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
     return TrainJob(
         loop=loop,
         shards=paths.shards.resolve(),
-        streams=(StreamJob(name=LABELLED, items=items, reader=cfg.reader(cfg.frame_input, stage.order)),),
+        streams={LABELLED: StreamInput(items=items, reader=cfg.reader(cfg.frame_input.view(), order=stage.order))},
         objective=partial(models.alignability, cfg, seed, weights),
         threads=cfg.resources.threads,
         deterministic=cfg.deterministic,
+        precision=cfg.frame_encoder.precision,
     )
 
 

@@ -12,20 +12,22 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from finepseudo.encoders.frame_encoder import FrameEncoder
+from finepseudo.compute.networks import placed, prepare_torch
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
+from jobs.config.sections import InputConfig
 from jobs.progress import Count
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_action_encoder, trained_frame_encoder
 from jobs.workers.part_files import chunks, write_part
-from jobs.workers.train import prepare_torch
 from jobs.workers.train_loop import seed_of
 from shards.read.augment import recode
 from shards.read.config import ViewConfig
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
+
+ACTION, FRAME = "action", "frame"  # the views of f_E and f_A
 
 SCHEMA = pa.schema(
     [
@@ -55,36 +57,38 @@ class EmbedJob:
     frame_weights: Path | None
 
 
-def evaluation_reader(cfg: RunConfig, shards: Path, inputs: ViewConfig, device: torch.device) -> ClipReader:
+def evaluation_reader(
+    cfg: RunConfig, shards: Path, views: Sequence[ViewConfig], device: torch.device, sharers: int = 1
+) -> ClipReader:
     """Make a reader that is asked for clips by key."""
-    manifest, reading = Manifest.open(shards, cfg.reading.cache), cfg.reader(inputs)
+    manifest, reading = Manifest.open(shards, cfg.reading.cache), cfg.reader(*views)
     if device.type == "cpu" and reading.decode == "dali-gpu":  # a driver without a GPU looks at a few clips itself
         reading = replace(reading, decode="auto")
-    return ClipReader(manifest, ItemTable.unlabelled(manifest.keys), reading, seed=0, device=device)
+    items = ItemTable.unlabelled(manifest.keys)
+    return ClipReader(manifest, items, reading, seed=0, device=device, sharers=sharers)
 
 
-def same_pictures(one: ViewConfig, other: ViewConfig) -> bool:
-    """Tell whether two encoders see the same frames and crops of a clip, so that one decoding serves both."""
+def same_pictures(one: InputConfig, other: InputConfig) -> bool:
+    """Tell whether two encoders see the same frames and crops of a clip, so that one view serves both."""
     a, b = one.augment, other.augment
     return one.sampling == other.sampling and (a.size, a.crops) == (b.size, b.crops)
 
 
 class Embedder:
-    """One actor: both encoders and their readers, loaded once."""
+    """One actor: both encoders and the reader of what they see, loaded once."""
 
     def __init__(self, job: EmbedJob, pool: Pool) -> None:
         """Load the encoders."""
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
         cfg = job.cfg
-        self.action = trained_action_encoder(cfg, job.action_weights, job.n_classes, job.prefix).to(self.device)
-        self.action_reader = evaluation_reader(cfg, job.shards, cfg.action_input, self.device)
-        self.frame = None
+        self.action = placed(trained_action_encoder(cfg, job.action_weights, job.n_classes, job.prefix), self.device)
+        views, self.frame = [cfg.action_input.view(ACTION)], None
         if job.frame_weights is not None:
-            self.frame = trained_frame_encoder(cfg, job.frame_weights).to(self.device)
-            self.shared = same_pictures(cfg.action_input, cfg.frame_input)
-            if not self.shared:
-                self.frame_reader = evaluation_reader(cfg, job.shards, cfg.frame_input, self.device)
+            self.frame = placed(trained_frame_encoder(cfg, job.frame_weights), self.device)
+            if not same_pictures(cfg.action_input, cfg.frame_input):
+                views.append(cfg.frame_input.view(FRAME))
+        self.reader = evaluation_reader(cfg, job.shards, views, self.device, pool.sharers)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Embed the clips of one row and write its part file."""
@@ -99,28 +103,25 @@ class Embedder:
 
     @torch.inference_mode()
     def _table(self, keys: list[str]) -> pa.Table:
-        size = self.job.cfg.embed.batch
         votes, embedded = [], []
-        for batch in self.action_reader.batches(keys, size):
+        for batch in self.reader.batches(keys, self.job.cfg.embed.batch):
             votes.append(self._vote(batch))
-            if self.frame is not None and self.shared:
-                inputs = self.job.cfg.action_input.augment, self.job.cfg.frame_input.augment
-                embedded.append(self._embed(self.frame, replace(batch, frames=recode(batch.frames, *inputs))))
+            if self.frame is not None:
+                embedded.append(self.frame(self._frame_view(batch).to(self.device)).float().cpu())
         p_e, uncertainty, valid = (torch.cat(column) for column in zip(*votes, strict=True))
-        embeddings = None
-        if self.frame is not None:
-            if not self.shared:
-                embedded = [self._embed(self.frame, batch) for batch in self.frame_reader.batches(keys, size)]
-            embeddings, readable = (torch.cat(column) for column in zip(*embedded, strict=True))
-            valid = valid & readable
-        return to_table(keys, embeddings, p_e, uncertainty, valid)
+        return to_table(keys, torch.cat(embedded) if embedded else None, p_e, uncertainty, valid)
 
     def _vote(self, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
-        p_e, spread = self.action.predict(batch.frames[:, 0].to(self.device), seed_of(self.job.seed, "dropout masks"))
+        frames = batch.views[ACTION].frames[:, 0].to(self.device)
+        p_e, spread = self.action.predict(frames, seed_of(self.job.seed, "dropout masks"))
         return p_e.float().cpu(), spread.float().cpu(), batch.valid.cpu()
 
-    def _embed(self, frame: FrameEncoder, batch: ClipBatch) -> tuple[Tensor, Tensor]:
-        return frame(batch.frames[:, 0].to(self.device)).float().cpu(), batch.valid.cpu()
+    def _frame_view(self, batch: ClipBatch) -> Tensor:
+        """Give what f_A sees [B, T, C, H, W]."""
+        if FRAME in batch.views:
+            return batch.views[FRAME].frames[:, 0]
+        cfg = self.job.cfg
+        return recode(batch.views[ACTION].frames[:, 0], cfg.action_input.augment, cfg.frame_input.augment)
 
 
 def to_table(

@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from finepseudo.compute.networks import placed, prepare_torch
 from finepseudo.evaluation.metrics import classification_metrics
 from finepseudo.run_folder.files import write_json, write_table
 from finepseudo.run_folder.layout import METRICS, PREDICTIONS
@@ -27,7 +28,6 @@ from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_action_encoder, trained_frame_encoder, trained_scorer
 from jobs.workers.part_files import chunks, matrix, parts, read_parts, write_part
 from jobs.workers.score import Scorer
-from jobs.workers.train import prepare_torch
 from shards.files import atomic
 
 PART = pa.schema([("key", pa.string()), ("prediction", pa.int32()), ("p", pa.list_(pa.float32()))])
@@ -55,8 +55,9 @@ class Tester:
         """Load the encoder."""
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
-        self.encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes, job.prefix).to(self.device)
-        self.reader = evaluation_reader(job.cfg, job.shards, job.cfg.test_input(), self.device)
+        encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes, job.prefix)
+        self.encoder = placed(encoder, self.device)
+        self.reader = evaluation_reader(job.cfg, job.shards, [job.cfg.test_input().view()], self.device, pool.sharers)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Predict the videos of one row and write its part file."""
@@ -134,7 +135,7 @@ def write_examples(cfg: RunConfig, shards: Path, labels: dict[str, int], frame_w
     """Align one pair of one class and one of two classes with f_A and write cost, alignment and frames (npz)."""
     encoder, scorer = trained_frame_encoder(cfg, frame_weights), trained_scorer(cfg, frame_weights)
     pairs = choose_pairs(labels)
-    reader = evaluation_reader(cfg, shards, cfg.frame_input, torch.device("cpu"))
+    reader = evaluation_reader(cfg, shards, [cfg.frame_input.view()], torch.device("cpu"))
     arrays: dict[str, npt.NDArray[Any]] = {}
     for tag, keys in pairs.items():
         batch = reader.read(keys)

@@ -42,6 +42,8 @@ class Pool:
     actors: int
     cpus: float
     gpu: bool
+    # actors on one node, which share its cores
+    sharers: int = 1
 
 
 def plan_pool(wanted: int, resources: ResourcesConfig) -> Pool:
@@ -52,7 +54,8 @@ def plan_pool(wanted: int, resources: ResourcesConfig) -> Pool:
     free = max(have.get("CPU", 1.0) - 1.0, 0.5)
     gpu = uses_gpu(resources)
     actors = min(wanted, int(have["GPU"])) if gpu else wanted
-    return Pool(actors=actors, cpus=min(1.0, int(100 * free / actors) / 100), gpu=gpu)
+    nodes = max(1, sum(bool(node["Alive"]) for node in ray.nodes()))
+    return Pool(actors=actors, cpus=min(1.0, int(100 * free / actors) / 100), gpu=gpu, sharers=-(-actors // nodes))
 
 
 def device_of(pool: Pool) -> torch.device:

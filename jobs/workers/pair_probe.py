@@ -55,11 +55,11 @@ class PairProbe:
 
     def _embed(self, objective: AlignabilityObjective) -> tuple[list[str], Tensor]:
         device = next(objective.parameters()).device
-        reader = evaluation_reader(self.cfg, self.shards, self.cfg.frame_input, device)
+        reader = evaluation_reader(self.cfg, self.shards, [self.cfg.frame_input.view()], device)
         keys: list[str] = []
         parts: list[Tensor] = []
         for batch in reader.batches(sorted(self.labelled.keys), self.cfg.embed.batch):
-            keys += [key for key, valid in zip(batch.keys, batch.valid.tolist(), strict=True) if valid]
-            frames = batch.frames[batch.valid.to(batch.frames.device), 0]
-            parts.append(objective.encoder(frames.to(device)).float())
+            sound = batch.sound()
+            keys += sound.keys
+            parts.append(objective.encoder(sound.frames[:, 0].to(device)).float())
         return keys, torch.cat(parts)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from finepseudo.alignment.gallery import build_gallery
 from finepseudo.alignment.scorer import AlignabilityScorer, length_factor
+from finepseudo.compute.networks import prepare_torch
 from finepseudo.soft_dtw import AlignmentBank, class_alignability
 from finepseudo.training.checkpoint import load_weights
 from jobs.cluster import preempt
@@ -21,7 +22,6 @@ from jobs.progress import Count
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_scorer
 from jobs.workers.part_files import parts, read_embeddings, write_part
-from jobs.workers.train import prepare_torch
 from shards.splits.label_split import read_split
 
 GALLERY = "gallery.safetensors"

@@ -7,26 +7,28 @@ on from the newest checkpoint on disk.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from finepseudo.compute.config import Precision
+from finepseudo.compute.networks import prepare_torch
 from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, WEIGHTS
 from finepseudo.training.checkpoint import drop_damaged
 from finepseudo.training.objectives import Objective
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import check_room, uses_gpu
 from jobs.config.sections import ResourcesConfig
-from jobs.workers.streams import StreamJob, open_streams
 from jobs.workers.train_loop import Loop, LoopJob, Outcome, any_rank, fail
 from shards.errors import UserError
+from shards.read.streams import StreamInput, StreamReader
+from shards.storage.manifest import Manifest
 
 _REFUSED = f"{UserError.__module__}.{UserError.__qualname__}: "  # how the last line of a worker's trace begins
 
@@ -38,28 +40,21 @@ class TrainJob:
     loop: LoopJob
     shards: Path
     # what is read at every step, the leading stream first
-    streams: tuple[StreamJob, ...]
+    streams: Mapping[str, StreamInput]
     # makes the objective; the same on every rank
     objective: Callable[[], Objective]
     threads: int
     deterministic: bool
+    # that of the encoder which is trained
+    precision: Precision
 
 
-def prepare_torch(threads: int, deterministic: bool) -> None:
-    """Set the threads of this process and, where asked for, torch's deterministic algorithms."""
-    torch.set_num_threads(threads)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-
-
-def train_rank(job: TrainJob, rank: int, world: int, device: torch.device) -> Outcome:
-    """Train one rank; with world > 1 the process group stands already."""
-    prepare_torch(job.threads, job.deterministic)
+def train_rank(job: TrainJob, rank: int, world: int, device: torch.device, sharers: int = 1) -> Outcome:
+    """Train one rank, one of `sharers` on its machine; with world > 1 the process group stands already."""
+    prepare_torch(job.threads, job.deterministic, job.precision)
     loop, problem = None, ""
     try:
-        reader = open_streams(job.streams, job.shards, seed=job.loop.seed, rank=rank, world=world, device=device)
+        reader = open_streams(job, rank, world, device, sharers)
         loop = (job.objective(), reader)
     except UserError as error:
         problem = str(error)
@@ -68,13 +63,22 @@ def train_rank(job: TrainJob, rank: int, world: int, device: torch.device) -> Ou
     return Loop(job.loop, *loop, device=device).run()
 
 
+def open_streams(job: TrainJob, rank: int, world: int, device: torch.device, sharers: int) -> StreamReader:
+    """Open what one rank reads. The shards are read as the leading stream reads them."""
+    lead = next(iter(job.streams.values())).reader
+    manifest = Manifest.open(job.shards, lead.cache, scattered=not lead.order.shard_window)
+    seed = job.loop.seed
+    return StreamReader(manifest, job.streams, seed=seed, rank=rank, world=world, device=device, sharers=sharers)
+
+
 def _worker(told: dict[str, Any]) -> str:
     import ray.train
     import ray.train.torch
 
     context = ray.train.get_context()
     device = ray.train.torch.get_device()
-    return train_rank(told["job"], context.get_world_rank(), context.get_world_size(), device)
+    ranks = context.get_world_rank(), context.get_world_size()
+    return train_rank(told["job"], *ranks, device, context.get_local_world_size())
 
 
 def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] = ()) -> None:

@@ -3,6 +3,9 @@
 What a step does is a pure function of (seed, stage, step, rank) and of the state before it: the batch order is the
 reader's cursor and torch's generator is seeded anew at every step. So a run that is stopped at any step and started
 again needs no generator state to end bit for bit where an undisturbed one ends.
+
+The host never waits for a number of the device between two lines of the log: sums stay there, the optimiser itself
+passes over what is not finite, and several ranks tell each other once a step whether all of them go on.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,11 +25,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from finepseudo.compute.networks import placed
 from finepseudo.run_folder.files import json_lines, write_text
 from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, WEIGHTS
 from finepseudo.training.checkpoint import checkpoint_steps, load_state, save_state, save_weights
 from finepseudo.training.objectives import Objective
-from finepseudo.training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from finepseudo.training.optim import (
+    FiniteGuard,
+    build_optimizer,
+    clip_gradients,
+    learning_rate,
+    load_optimizer,
+    set_learning_rate,
+)
 from jobs.cluster import preempt
 from jobs.config.training import TrainConfig
 from shards.errors import UserError
@@ -36,11 +48,16 @@ Outcome = Literal["done", "preempted", "failed"]
 
 
 class Reader(Protocol):
-    """What the loop needs of what it reads: see `jobs.workers.streams`."""
+    """What the loop needs of what it reads: see `shards.read.streams`."""
 
     @property
     def bad(self) -> Mapping[str, int]:
         """Clips that failed so far, by reason."""
+        ...
+
+    @property
+    def fallbacks(self) -> int:
+        """Clips that PyAV read so far because DALI could not."""
         ...
 
     @property
@@ -84,21 +101,26 @@ def total_steps(cfg: TrainConfig, batches_per_epoch: int) -> int:
 
 @dataclass(slots=True)
 class _Window:
-    """Sums since the last line of the log."""
+    """Sums since the last line of the log: those of the metrics on the device, float64 [names]."""
 
     started: float = field(default_factory=time.perf_counter)
     waited: float = 0.0
     clips: int = 0
     steps: int = 0
-    sums: dict[str, Tensor] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    sums: Tensor | None = None
 
     def add(self, waited: float, clips: int, values: Mapping[str, Tensor]) -> None:
         self.waited += waited
         self.clips += clips
         self.steps += 1
-        for name, value in values.items():
-            start = self.sums.get(name, torch.zeros((), dtype=torch.float64))
-            self.sums[name] = start + value.detach().double().cpu()
+        self.names = sorted(values)
+        new = torch.stack([values[name].detach() for name in self.names]).double()
+        self.sums = new if self.sums is None else self.sums + new
+
+    def means(self) -> dict[str, float]:
+        sums = [] if self.sums is None else self.sums.tolist()
+        return {name: value / self.steps for name, value in zip(self.names, sums, strict=True)}
 
 
 def fail(job: LoopJob, problem: str) -> Outcome:
@@ -112,7 +134,8 @@ def any_rank(flags: Sequence[bool], device: torch.device) -> list[bool]:
     """Return, for each flag, whether any rank has raised it."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return list(flags)
-    raised = torch.tensor(flags, dtype=torch.int32, device=device)
+    told = torch.tensor(flags, dtype=torch.int32)
+    raised = (told.pin_memory() if device.type == "cuda" else told).to(device, non_blocking=True)
     dist.all_reduce(raised, op=dist.ReduceOp.MAX)
     return [bool(flag) for flag in raised.tolist()]
 
@@ -125,8 +148,10 @@ class Loop:
         self.job, self.reader, self.device = job, reader, device
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.objective = objective.to(device)
+        self.objective = placed(objective, device)
         self.optimiser = build_optimizer(self.objective, job.train.optim)
+        self.guard = FiniteGuard(self.optimiser, device)
+        self.ahead: deque[torch.cuda.Event] = deque()
         self.total = total_steps(job.train, reader.batches_per_epoch)
         self.window, self.rate = _Window(), 0.0
         self.step = self._load()
@@ -159,11 +184,13 @@ class Loop:
             if failed:
                 return fail(self.job, problem)
             if stopped:
+                if self._broken():
+                    return "failed"
                 self._save()
                 return "preempted"
-            if problem := self._train_step(batch, waited):
-                return fail(self.job, problem)
-            self._after_step()
+            self._train_step(batch, waited)
+            if not self._after_step():
+                return "failed"
         return "done"
 
     def _next(self, batches: Iterator[dict[str, ClipBatch]]) -> tuple[dict[str, ClipBatch], str]:
@@ -174,37 +201,66 @@ class Loop:
             return {}, str(error)
         return {name: part.to(self.device) for name, part in batch.items()}, ""
 
-    def _train_step(self, batch: dict[str, ClipBatch], waited: float) -> str:
+    def _train_step(self, batch: dict[str, ClipBatch], waited: float) -> None:
         cfg, job = self.job.train.optim, self.job
         torch.manual_seed(seed_of(job.seed, self.step, self.rank))
         done, total = job.part * self.total + self.step, job.parts * self.total
         self.rate = learning_rate(cfg, done, total, self.reader.batches_per_epoch)
         set_learning_rate(self.optimiser, self.rate)
         self.optimiser.zero_grad(set_to_none=True)
-        output = self.model(batch)
-        output.loss.backward()
-        norm = clip_gradients(self.objective.parameters(), cfg)
-        finite = bool(torch.isfinite(output.loss)) and bool(torch.isfinite(norm))
-        if any_rank([not finite], self.device)[0]:
-            return (
-                f"{job.stage}: step {self.step + 1}: loss {output.loss.item():g}, gradient norm {norm.item():g} is not "
-                f"finite; no weight was changed by it; lower the learning rate ({cfg.lr:g}) or look at the data"
-            )
-        self.optimiser.step()
+        try:
+            output = self.model(batch)
+            output.loss.backward()
+            norm = clip_gradients(self.objective.parameters(), cfg)
+            self.guard.step(self.step + 1, output.loss.detach(), norm)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{job.stage}: step {self.step + 1}: out of memory on {self.device} "
+                f"({str(error).partition('. ')[0]}); lower order.batch_size, or sampling.frames and augment.size, or "
+                "take precision bf16 or more workers"
+            ) from error
         self.step += 1
         self.objective.after_step(self.step, self.total)
         clips = sum(len(part.keys) for part in batch.values())
         self.window.add(waited, clips * self.world, {**output.metrics, "train/grad_norm": norm})
-        return ""
+        self._pace()
 
-    def _after_step(self) -> None:
+    def _pace(self) -> None:
+        """Let the host run one step ahead of a GPU and no further, so that few batches lie in its memory."""
+        if self.device.type == "cuda":
+            self.ahead.append(torch.cuda.current_stream(self.device).record_event())
+            if len(self.ahead) > 1:
+                self.ahead.popleft().synchronize()
+
+    def _after_step(self) -> bool:
+        """Write what is due; return whether the run can go on. Nothing is written of a broken state."""
         cfg, last = self.job.train, self.step == self.total
-        if self.step % cfg.log_every == 0 or last:
+        log, save = self.step % cfg.log_every == 0 or last, self.step % cfg.checkpoint_every == 0 or last
+        every = self.job.probe_every
+        probe = self.job.probe is not None and (last or (every > 0 and self.step % every == 0))
+        if not (log or save or probe):
+            return True
+        if self._broken():
+            return False
+        if log:
             self._write_line()
-        if self.job.probe and ((self.job.probe_every and self.step % self.job.probe_every == 0) or last):
+        if probe:
             self._write_probe()
-        if self.step % cfg.checkpoint_every == 0 or last:
+        if save:
             self._save()
+        return True
+
+    def _broken(self) -> bool:
+        """Ask whether a step of any rank was not finite; the ranks that saw it say which."""
+        broken = self.guard.broken()
+        if broken is not None:
+            number, loss, norm = broken
+            fail(
+                self.job,
+                f"{self.job.stage}: step {number}: loss {loss:g}, gradient norm {norm:g} is not finite; no weight was "
+                f"changed by it; lower the learning rate ({self.job.train.optim.lr:g}) or look at the data",
+            )
+        return any_rank([broken is not None], self.device)[0]
 
     def _write_probe(self) -> None:
         self.objective.eval()
@@ -216,21 +272,17 @@ class Loop:
     def _write_line(self) -> None:
         """Average the window over its steps and append one line to the stage's log."""
         window, self.window = self.window, _Window()
-        names = sorted(window.sums)
-        means = [
-            window.sums[name].item() / window.steps for name in names
-        ]  # equal on every rank (finepseudo.training.objectives)
-        bad = torch.tensor(float(sum(self.reader.bad.values())), device=self.device)
+        line = window.means()  # equal on every rank (finepseudo.training.objectives)
+        bad = torch.tensor([sum(self.reader.bad.values()), self.reader.fallbacks], device=self.device)
         if self.world > 1:
             dist.all_reduce(bad)
         if self.rank != 0:
             return
         elapsed = max(time.perf_counter() - window.started, 1e-9)
-        line = dict(zip(names, means, strict=True))
         line["train/lr"] = self.rate
         line["data/wait_fraction"] = min(1.0, window.waited / elapsed)
         line["data/clips_per_s"] = window.clips / elapsed
-        line["data/bad_clips"] = float(bad.item())
+        line["data/bad_clips"], line["data/pyav_clips"] = map(float, bad.tolist())
         self._append(line)
 
     def _append(self, scalars: Mapping[str, float]) -> None:
@@ -249,7 +301,7 @@ class Loop:
     def _save(self) -> None:
         if self.rank == 0:
             state = {"step": self.step, "model": self.objective.state_dict(), "optimiser": self.optimiser.state_dict()}
-            state["window"] = {"steps": self.window.steps, "sums": self.window.sums}
+            state["window"] = {"steps": self.window.steps, "names": self.window.names, "sums": self.window.sums}
             save_state(self.job.folder / CHECKPOINTS, self.step, state)
 
     def _load(self) -> int:
@@ -262,7 +314,7 @@ class Loop:
         if step:
             state = load_state(folder, step, self.device)
             self.objective.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.window.steps = state["window"]["steps"]
-            self.window.sums = {name: value.cpu() for name, value in state["window"]["sums"].items()}
+            load_optimizer(self.optimiser, state["optimiser"])
+            for name, value in state["window"].items():
+                setattr(self.window, name, value)
         return step

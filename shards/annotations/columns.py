@@ -19,8 +19,8 @@ from shards.errors import UserError
 _WORDS = {
     "path": "path filepath file_path video_path videopath clip_path frame_path filename file_name video_name videoname "
     "vid_name clip_name file video clip url uri video_id videoid clip_id youtube_id name id",
-    "label": "class class_name classname label label_name labels tag tags category action activity target y name "
-    "class_id label_id class_index",
+    "label": "class class_name classname label label_name labels tag tags category action activity target choice "
+    "ground_truth ground_truth_label y name class_id label_id class_index",
     "role": "role split subset set partition usage",
     "start": "start start_time time_start start_sec start_seconds start_s begin t_start segment_start",
     "end": "end end_time time_end end_sec end_seconds end_s stop t_end segment_end",

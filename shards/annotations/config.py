@@ -15,6 +15,7 @@ DataName = Literal[
     "diving48",
     "finediving",
     "finegym",
+    "folder",
     "hmdb51",
     "kinetics400",
     "penn_action",

@@ -7,7 +7,6 @@ clips: they are kept in the clip table, for metrics, and never reach a split.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +17,11 @@ from shards.annotations.class_names import NO_CLASS, Classes, infer_classes, rea
 from shards.annotations.columns import Cells, read_columns
 from shards.annotations.config import DatasetConfig
 from shards.annotations.list_lines import read_list_file
-from shards.annotations.roles import LIST_ROLES, ROLE_RULE, VAL, role_word
+from shards.annotations.roles import LIST_ROLES, ROLE_RULE, VAL, role_word, source_of
 from shards.errors import UserError
 from shards.sources.sources import plain_path
 from shards.types import NO_LABEL
 
-_UCF_CLIP = re.compile(r"(v_.+_g\d{2})_c\d{2}")  # UCF101 cuts several clips from one video: v_<class>_g<video>_c<clip>
 _SHOWN = 3
 
 
@@ -173,13 +171,12 @@ def _refuse_doubles(rows: Sequence[_Row]) -> None:
 
 def _clip(row: _Row, label: int, root: str) -> Clip:
     stem = PurePath(plain_path(row.path)).stem
-    match = _UCF_CLIP.fullmatch(stem)
     return Clip(
         name=stem,
         path=absolute(root, row.path),
         label=label,
         role=row.role,
-        source=row.source or (match.group(1) if match else row.path),
+        source=row.source or source_of(stem) or row.path,
         start=row.start,
         end=row.end,
     )

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import torch
 
-from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.decode import CLOSED_GOP_PROFILES, decode_frames
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
@@ -29,8 +29,7 @@ def make_reader(manifest: Manifest, keys: Sequence[str], size: int, *, train: bo
     augment = AugmentConfig.metric(size=size) if train else AugmentConfig.evaluation(size=size)
     cfg = ReaderConfig(
         order=OrderConfig(batch_size=BATCH),
-        sampling=SamplingConfig(frames=FRAMES),
-        augment=augment,
+        views=(ViewConfig(sampling=SamplingConfig(frames=FRAMES), augment=augment),),
         decode="pyav",
         threads=1,
         prefetch=0,

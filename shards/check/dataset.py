@@ -64,7 +64,9 @@ class CheckReport:
         lines = [f"{self.dataset} {self.version}: {self.n_classes} classes, {sum(self.clips.values()):,} clips"]
         if not self.clips:
             lines = [self.dataset]
-        lines += [f"  {role}: {n:,} clips of {self.present[role]} classes" for role, n in self.clips.items()]
+        for role, n in self.clips.items():
+            present = self.present.get(role)
+            lines.append(f"  {role}: {n:,} clips" + (f" of {present} classes" if present else ", no class known"))
         if self.per_class:
             lines.append(f"  classes (clips): {_counted(self.per_class)}")
         lines += [f"  note: {remark}" for remark in self.remarks]
@@ -170,7 +172,7 @@ def check_dataset(
         version=ann.version,
         n_classes=len(ann.classes),
         clips=dict(sorted(Counter(row.role for row in rows).items())),
-        present=dict(sorted(Counter(role for role, _ in {(row.role, row.label) for row in rows}).items())),
+        present=_present(rows),
         absent=_absent(ann),
         uncovered=uncovered,
         known=known,
@@ -181,6 +183,12 @@ def check_dataset(
         remarks=ann.remarks,
         problems=problems,
     )
+
+
+def _present(rows: Sequence[_Row]) -> dict[str, int]:
+    """Count the classes that each role shows."""
+    shown = {(row.role, row.label) for row in rows if row.label != NO_LABEL}
+    return dict(sorted(Counter(role for role, _ in shown).items()))
 
 
 def _missing_problem(missing: Sequence[str]) -> str:

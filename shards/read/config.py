@@ -16,7 +16,12 @@ IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 MIN_COMMON = 4
 """Frames that the global and the local clip of `gitdl` share at least."""
 
+ONLY = "only"
+"""Name of the view of a stream that has a single one."""
+
 Decode = Literal["auto", "dali-gpu", "dali-cpu", "pyav"]
+Threads = int | Literal["auto"]
+AUTO_THREADS = "auto = this process's share of the cores of its node, less one"
 DECODE_HELP = "auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV"
 
 
@@ -179,6 +184,50 @@ class SamplingConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ViewConfig(Settings):
+    """One view of a clip: V choices of T frames, as `[B, V, T, C, H, W]` under its name in a batch.
+
+    V counts what the frame policy chooses (2 of `gitdl`, `sampling.views` of the others) times the crops.
+    """
+
+    name: str = setting(ONLY, "name in the batch, one of its own in its stream")
+    sampling: SamplingConfig = section(SamplingConfig, "which frames")
+    augment: AugmentConfig = section(AugmentConfig, "from a frame to the encoder's input")
+    frames_as: str = setting(
+        "", "view whose random numbers choose the frames: with the same sampling both show the same ones; empty = own"
+    )
+    augment_as: str = setting(
+        "", "view whose random numbers crop, mirror and colour it: with the same ranges both are cut alike; empty = own"
+    )
+    group: int | None = setting(
+        None, "the one group of sampling.groups that is shown; null = all, one after the other", at_least=0
+    )
+
+    def check(self) -> None:
+        """Refuse a view that nothing can be shown of."""
+        groups = len(self.sampling.groups)
+        if not self.name:
+            raise BadSetting("name", self.name, "must not be empty; give the view a name")
+        if self.group is not None and self.group >= groups:
+            raise BadSetting("group", self.group, f"sampling.groups has {groups} groups; name one of them, from 0 on")
+
+    @property
+    def takes(self) -> int:
+        """Count the choices of frames."""
+        return self.sampling.count
+
+    @property
+    def count(self) -> int:
+        """Count V: the choices of frames times the crops."""
+        return self.takes * self.augment.crops
+
+    @property
+    def frames(self) -> int:
+        """Count T, the frames of a choice."""
+        return self.sampling.frames if self.group is None else self.sampling.groups[self.group]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OrderConfig(Settings):
     """How clips are gathered into global batches."""
 
@@ -226,22 +275,13 @@ class OrderConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ViewConfig(Settings):
-    """What is seen of a clip: which frames, and what happens to them."""
-
-    sampling: SamplingConfig = section(SamplingConfig, "which frames")
-    augment: AugmentConfig = section(AugmentConfig, "crop, flip, colour, normalisation")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ReaderConfig(Settings):
     """Everything about reading one stream of clips."""
 
     order: OrderConfig = section(OrderConfig, "global batches: sampler, size, epoch length")
-    sampling: SamplingConfig = section(SamplingConfig, "frames of a view and views of a clip")
-    augment: AugmentConfig = section(AugmentConfig, "from a frame to the encoder's input")
+    views: tuple[ViewConfig, ...] = section(lambda: (ViewConfig(),), "what is seen of a clip, all from one decode")
     decode: Decode = setting("auto", DECODE_HELP)
-    threads: int = setting(2, "threads that decode and transform", at_least=1)
+    threads: Threads = setting(2, f"threads that decode and transform; {AUTO_THREADS}", at_least=1)
     prefetch: int = setting(2, "batches prepared ahead in the background; 0 = each when it is asked for", at_least=0)
     max_bad_fraction: float = setting(
         0.02,
@@ -251,7 +291,13 @@ class ReaderConfig(Settings):
     )
     cache: CacheConfig = section(CacheConfig, "copies of remote shards on this node")
 
-    @property
-    def views(self) -> int:
-        """Count V, the views of a clip in a batch: those of the frame policy times the crops."""
-        return self.sampling.count * self.augment.crops
+    def check(self) -> None:
+        """Refuse a list without a view, with one name twice, or that refers to a view which is not in it."""
+        names = [view.name for view in self.views]
+        if not names or len(set(names)) != len(names):
+            raise BadSetting("views", names, "one or more are needed, each with a name of its own; rename them")
+        for view in self.views:
+            for key in ("frames_as", "augment_as"):
+                other = getattr(view, key)
+                if other and other not in names:
+                    raise BadSetting(f"views.{view.name}.{key}", other, f"must be one of {', '.join(names)} or empty")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,20 +27,21 @@ from shards.read.faults import judged
 _Node = Any  # DALI has no type annotations
 _Pipeline = Any
 _Output = Any
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """One clip on its way into the graph.
 
-    data: one array of encoded bytes [N], or views x crops arrays of pixels [T, size, size, 3], uint8; ids: int64 [U],
-    the different frames to decode, ascending; order: int32 [views, T], places in `ids`; params: one set for each of
-    views x crops; height, width: of the encoded frames in pixels.
+    data: one array of encoded bytes [N], or an array of pixels [T, size, size, 3] for each place, uint8; ids: int64
+    [U], the different frames to decode, ascending; orders: int32 [T] for each take, places in `ids`; params: one set
+    for each place; height, width: of the encoded frames in pixels. Takes and places are those of `GraphSpec`.
     """
 
     data: Sequence[npt.NDArray[np.uint8]]
     ids: npt.NDArray[np.int64]
-    order: npt.NDArray[np.int32]
+    orders: Sequence[npt.NDArray[np.int32]]
     params: Sequence[AugmentParams]
     height: int
     width: int
@@ -48,12 +49,12 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GraphSpec:
-    """What a graph is built for: largest batch, threads, frame choices of a clip, augmentation, source and device."""
+    """What a graph is built for: largest batch, threads, views of a clip, source and device."""
 
     batch_size: int
     threads: int
-    views: int
-    augment: AugmentConfig
+    takes: Sequence[AugmentConfig]
+    """What becomes of each choice of frames. It has `crops` places: the outputs, take after take."""
     random: bool
     """Training: with the colour, blur and erase steps that the augmentation may take."""
     decoder: Literal["cpu", "mixed"] | None
@@ -63,8 +64,17 @@ class GraphSpec:
     @property
     def branches(self) -> bool:
         """Say whether some step is taken in some samples only."""
-        cfg = self.augment
-        return self.random and max(cfg.jitter, cfg.gray, cfg.blur, cfg.erase) > 0
+        return self.random and any(max(cfg.jitter, cfg.gray, cfg.blur, cfg.erase) > 0 for cfg in self.takes)
+
+    @property
+    def places(self) -> list[AugmentConfig]:
+        """List the augmentation of every place."""
+        return at_places(self.takes, self.takes)
+
+
+def at_places(takes: Sequence[AugmentConfig], values: Sequence[_Value]) -> list[_Value]:
+    """Give every place the value of its take."""
+    return [value for cfg, value in zip(takes, values, strict=True) for _ in range(cfg.crops)]
 
 
 class ClipGraph:
@@ -76,8 +86,8 @@ class ClipGraph:
         self._dali = import_dali()
         self._pipe: _Pipeline | None = self._build()
 
-    def run(self, samples: Sequence[Sample], out: Sequence[Tensor]) -> None:
-        """Transform clip i into out[i], float32 [views x crops, T, C, size, size] on the device.
+    def run(self, samples: Sequence[Sample], out: Sequence[Sequence[Tensor]]) -> None:
+        """Transform clip i into out[i], for each place a float32 [T, C, size, size] on the device.
 
         Raises DecodeError when DALI cannot decode one of them, and what else `shards.faults` makes of an error; the
         graph may be used on.
@@ -90,6 +100,8 @@ class ClipGraph:
             for place, output in enumerate(self._pipe.run()):
                 for clip, pixels in zip(out, self._pixels(output), strict=True):
                     clip[place].copy_(pixels)
+            if self.spec.device.type == "cuda":  # from here on DALI may write to its buffers again
+                torch.cuda.current_stream(self.spec.device).synchronize()
         except (RuntimeError, MemoryError) as error:
             self._pipe = None  # a pipeline that has failed is not to be trusted
             raise judged(error, self.spec.device) from error
@@ -100,9 +112,9 @@ class ClipGraph:
         if self.spec.decoder:
             inputs["clip"] = [s.data[0] for s in samples]
             inputs["ids"] = [s.ids.astype(np.int32) for s in samples]
-            for view in range(self.spec.views):
-                inputs[f"order{view}"] = [s.order[view] for s in samples]
-        for place in range(self.spec.views * self.spec.augment.crops):
+            for take in range(len(self.spec.takes)):
+                inputs[f"order{take}"] = [s.orders[take] for s in samples]
+        for place, cfg in enumerate(self.spec.places):
             params = [s.params[place] for s in samples]
             if self.spec.decoder:
                 windows = [p.window(s.height, s.width) for p, s in zip(params, samples, strict=True)]
@@ -111,23 +123,7 @@ class ClipGraph:
             else:
                 inputs[f"view{place}"] = [s.data[place] for s in samples]
             if self.spec.random:
-                inputs |= self._random_inputs(place, params)
-        return inputs
-
-    def _random_inputs(self, place: int, params: Sequence[AugmentParams]) -> dict[str, list[npt.NDArray[Any]]]:
-        cfg = self.spec.augment
-        inputs: dict[str, list[npt.NDArray[Any]]] = {f"flip{place}": [np.array(p.flip, np.int32) for p in params]}
-        if cfg.jitter or cfg.gray:
-            inputs[f"coloured{place}"] = [np.array(p.coloured, np.bool_) for p in params]
-            inputs[f"matrix{place}"] = [np.ascontiguousarray(p.colour[:, :3]) for p in params]
-            inputs[f"offset{place}"] = [np.ascontiguousarray(p.colour[:, 3]) for p in params]
-        if cfg.blur:
-            inputs[f"blurred{place}"] = [np.array(p.sigma > 0, np.bool_) for p in params]
-            inputs[f"sigma{place}"] = [np.array(p.sigma, np.float32) for p in params]
-        if cfg.erase:
-            inputs[f"erased{place}"] = [np.array(bool(p.erase.any()), np.bool_) for p in params]
-            inputs[f"corner{place}"] = [p.erase[:2] for p in params]
-            inputs[f"extent{place}"] = [p.erase[2:] for p in params]
+                inputs |= _random_inputs(cfg, place, params)
         return inputs
 
     def _build(self) -> _Pipeline:
@@ -140,8 +136,10 @@ class ClipGraph:
             batch_size=self.spec.batch_size,
             num_threads=self.spec.threads,
             device_id=device_id,
-            exec_pipelined=False,
-            exec_async=False,
+            exec_dynamic=True,  # operators that do not wait for each other run at once; errors still come from run()
+            exec_pipelined=True,
+            exec_async=True,
+            prefetch_queue_depth=1,
         )
         pipe.build()
         _remove_translations()
@@ -157,6 +155,24 @@ class ClipGraph:
         tensor = torch.empty(tuple(dense.shape()), dtype=torch.float32, device=self.spec.device)
         feed_ndarray(dense, tensor, cuda_stream=torch.cuda.current_stream(self.spec.device))
         return tensor
+
+
+def _random_inputs(
+    cfg: AugmentConfig, place: int, params: Sequence[AugmentParams]
+) -> dict[str, list[npt.NDArray[Any]]]:
+    inputs: dict[str, list[npt.NDArray[Any]]] = {f"flip{place}": [np.array(p.flip, np.int32) for p in params]}
+    if cfg.jitter or cfg.gray:
+        inputs[f"coloured{place}"] = [np.array(p.coloured, np.bool_) for p in params]
+        inputs[f"matrix{place}"] = [np.ascontiguousarray(p.colour[:, :3]) for p in params]
+        inputs[f"offset{place}"] = [np.ascontiguousarray(p.colour[:, 3]) for p in params]
+    if cfg.blur:
+        inputs[f"blurred{place}"] = [np.array(p.sigma > 0, np.bool_) for p in params]
+        inputs[f"sigma{place}"] = [np.array(p.sigma, np.float32) for p in params]
+    if cfg.erase:
+        inputs[f"erased{place}"] = [np.array(bool(p.erase.any()), np.bool_) for p in params]
+        inputs[f"corner{place}"] = [p.erase[:2] for p in params]
+        inputs[f"extent{place}"] = [p.erase[2:] for p in params]
+    return inputs
 
 
 def import_dali() -> ModuleType:
@@ -185,27 +201,27 @@ def _remove_translations() -> None:
 
 
 def _define(spec: GraphSpec) -> tuple[_Node, ...]:
-    """Define the graph: the outputs in the order of views x crops."""
+    """Define the graph: an output for each place."""
     views = _decoded_views(spec) if spec.decoder else _given_views(spec)
-    return tuple(_view(pixels, spec, place) for place, pixels in enumerate(views))
+    places = spec.places
+    return tuple(_view(pixels, places[place], place, random=spec.random) for place, pixels in enumerate(views))
 
 
 def _decoded_views(spec: GraphSpec) -> list[_Node]:
-    """Decode the different frames of the clip, then pick, crop and resize those of each view."""
+    """Decode the different frames of the clip, then pick, crop and resize those of each place."""
     from nvidia.dali import fn, types
 
-    size, crops = spec.augment.size, spec.augment.crops
     encoded = fn.external_source(name="clip", dtype=types.UINT8, ndim=1)
     # pad_mode none: a frame that does not exist is an error; every other mode would invent it
     clip = fn.decoders.video(encoded, frames=_integers("ids", 1), pad_mode="none", device=spec.decoder, name="decoder")
     if spec.decoder == "cpu" and spec.device.type == "cuda":
         clip = clip.gpu()
-    views = []
-    for view in range(spec.views):
-        frames = fn.sequence_rearrange(clip, new_order=_integers(f"order{view}", 1))
-        for place in range(view * crops, (view + 1) * crops):
+    views: list[_Node] = []
+    for take, cfg in enumerate(spec.takes):
+        frames = fn.sequence_rearrange(clip, new_order=_integers(f"order{take}", 1))
+        for place in range(len(views), len(views) + cfg.crops):
             window = {"roi_start": _floats(f"start{place}", 1), "roi_end": _floats(f"end{place}", 1)}
-            views.append(fn.resize(frames, size=[size, size], **window))
+            views.append(fn.resize(frames, size=[cfg.size, cfg.size], **window))
     return views
 
 
@@ -213,19 +229,18 @@ def _given_views(spec: GraphSpec) -> list[_Node]:
     """Bring views that are cropped and resized already to the device."""
     from nvidia.dali import fn, types
 
-    places = range(spec.views * spec.augment.crops)
+    places = range(len(spec.places))
     views = [fn.external_source(name=f"view{place}", dtype=types.UINT8, ndim=4, layout="FHWC") for place in places]
     return [view.gpu() for view in views] if spec.device.type == "cuda" else views
 
 
-def _view(x: _Node, spec: GraphSpec, place: int) -> _Node:
-    """Transform the pixels [T, size, size, 3] of one view into float [T, C, size, size]."""
+def _view(x: _Node, cfg: AugmentConfig, place: int, *, random: bool) -> _Node:
+    """Transform the pixels [T, size, size, 3] of one place into float [T, C, size, size]."""
     from nvidia.dali import fn, types
 
-    cfg = spec.augment
     mirror: _Node = 0
-    if spec.random:
-        x = _recoloured(x, spec, place)
+    if random:
+        x = _recoloured(x, cfg, place)
         mirror = _integers(f"flip{place}", 0)
     if cfg.channels == "bgr":
         x = fn.color_space_conversion(x, image_type=types.RGB, output_type=types.BGR)
@@ -239,14 +254,13 @@ def _view(x: _Node, spec: GraphSpec, place: int) -> _Node:
     )
 
 
-def _recoloured(x: _Node, spec: GraphSpec, place: int) -> _Node:
+def _recoloured(x: _Node, cfg: AugmentConfig, place: int) -> _Node:
     """Change colours, blur and erase, each only in the samples whose parameters ask for it.
 
     An `if` on a data node becomes a branch per sample (conditionals of DALI); on anything else it is Python's.
     """
     from nvidia.dali import fn, types
 
-    cfg = spec.augment
     if cfg.jitter > 0 or cfg.gray > 0:
         matrix, offset = _floats(f"matrix{place}", 2), _floats(f"offset{place}", 1)
         if _flag(f"coloured{place}"):

@@ -7,7 +7,6 @@ MJPEG to DALI's own decoder (it has no other codec on a CPU); `dali-gpu` leaves 
 
 from __future__ import annotations
 
-import ctypes
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from shards.errors import SampleError, UserError
+from shards.read.nvdec import VideoEngine, ask_engine
 from shards.sources.probe import StrictVideo, open_video
 
 DECODERS = ("auto", "dali-gpu", "dali-cpu", "pyav")
@@ -37,6 +37,15 @@ class DecoderChoice:
 
     name: str
     reason: str
+    engine: VideoEngine | None = None
+    """What the GPU decodes of `dali-gpu`; PyAV reads the other clips."""
+
+    def takes(self, codec: str, width: int, height: int) -> bool:
+        """Tell whether DALI decodes a clip of this codec and frame size; PyAV does where not."""
+        if self.name == "dali-gpu":
+            known = codec in DALI_GPU_CODECS
+            return known and (self.engine is None or self.engine.takes(codec, width, height))
+        return self.by_dali
 
     @property
     def by_dali(self) -> bool:
@@ -67,13 +76,21 @@ def choose_decoder(requested: str, codecs: Iterable[str], device: torch.device) 
         _refuse_codecs("dali-cpu", found, DALI_CPU_CODECS, "decode = pyav, or write the shards with profile vp9")
         return DecoderChoice("dali-cpu", "asked for")
     if requested == "dali-gpu":
-        if lack := _lacks_gpu_decoder(device):
-            raise UserError(f"decode = dali-gpu: {lack}; use decode = auto or pyav")
+        engine = _gpu_decoder(device)
+        if isinstance(engine, str):
+            raise UserError(f"decode = dali-gpu: {engine}; use decode = auto or pyav")
         _refuse_codecs("dali-gpu", found, DALI_GPU_CODECS, "decode = pyav, or write the shards with profile h264")
-        return DecoderChoice("dali-gpu", "asked for")
-    lack = _lacks_gpu_decoder(device)
-    if not lack and DALI_GPU_CODECS.issuperset(found):
-        return DecoderChoice("dali-gpu", f"{named} by the GPU's video engine")
+        if found and engine.codecs.keys().isdisjoint(found):
+            raise UserError(
+                f"decode = dali-gpu: the video engine of {device} has no {named}; use decode = auto or pyav"
+            )
+        return DecoderChoice("dali-gpu", "asked for", engine)
+    engine = _gpu_decoder(device)
+    lack = engine if isinstance(engine, str) else ""
+    if not isinstance(engine, str) and (not found or not engine.codecs.keys().isdisjoint(found)):
+        rest = ", ".join(codec for codec in found if codec not in engine.codecs)
+        by_pyav = f"; {rest} by PyAV" if rest else ""
+        return DecoderChoice("dali-gpu", f"{named} by the GPU's video engine{by_pyav}", engine)
     if DALI_CPU_CODECS.issuperset(found):
         return DecoderChoice("dali-cpu", f"{named}; {lack or 'no GPU codec'}")
     return DecoderChoice(
@@ -161,14 +178,10 @@ def _refuse_codecs(name: str, found: Sequence[str], known: frozenset[str], way_o
         )
 
 
-def _lacks_gpu_decoder(device: torch.device) -> str:
-    """Say what is missing for decoding on the GPU; empty when nothing is."""
+def _gpu_decoder(device: torch.device) -> VideoEngine | str:
+    """Find the video engine of a device, or say why there is none."""
     if device.type != "cuda":
         return f"the device is {device.type}"
     if not torch.cuda.is_available():
         return "no CUDA device is visible"
-    try:
-        ctypes.CDLL("libnvcuvid.so.1")
-    except OSError:
-        return "the driver's video library libnvcuvid.so.1 is missing"
-    return ""
+    return ask_engine(device)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +13,14 @@ import torch
 from torch import Tensor
 
 from shards.errors import SampleError, UserError
-from shards.read.augment import draw
-from shards.read.config import ReaderConfig
-from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, import_dali
+from shards.read.config import ReaderConfig, ViewConfig
+from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, at_places, import_dali
 from shards.read.decode import CLOSED_GOP_PROFILES, choose_decoder, wanted_frames
 from shards.read.faults import DecodeError, judged
 from shards.read.resize import views_of
-from shards.read.sampling import frame_indices
-from shards.storage.manifest import Manifest
-from shards.types import NO_LABEL, ClipBatch
+from shards.read.views import DrawnView, draw_views
+from shards.storage.manifest import Manifest, ManifestRow
+from shards.types import NO_LABEL, ClipBatch, View
 
 MIN_BAD_CLIPS = 3
 """A run never stops for fewer failing clips than this, however small the data set."""
@@ -39,125 +39,169 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A request whose frames and parameters are drawn and whose bytes are read."""
+    """A request whose views are drawn and whose bytes are read, and decoded where DALI does not."""
 
     request: Request
+    views: Sequence[DrawnView]
     sample: Sample
+    encoded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A batch, and the event after which a GPU's other streams may read it."""
+
+    batch: ClipBatch
+    ready: torch.cuda.Event | None = None
+
+    def take(self) -> ClipBatch:
+        """Give the batch to the current stream, which waits for it; the host does not."""
+        if self.ready is not None:
+            for view in self.batch.views.values():
+                stream = torch.cuda.current_stream(view.frames.device)
+                stream.wait_event(self.ready)
+                view.frames.record_stream(stream)
+        return self.batch
 
 
 class ClipLoader:
-    """Loads batches of requested clips and keeps count of those that fail. `load` may be called from two threads."""
+    """Loads batches of requested clips and keeps count of those that fail. Several threads may call `load`."""
 
     def __init__(
-        self, manifest: Manifest, cfg: ReaderConfig, *, chunk: int, total: int, device: torch.device | str
+        self, manifest: Manifest, cfg: ReaderConfig, *, threads: int, chunk: int, total: int, device: torch.device | str
     ) -> None:
-        """Settle the decoder. `chunk`: clips that go through the graph at once; `total`: clips that may be read.
+        """Settle the decoder. `chunk`: clips that go through a graph at once; `total`: clips that may be read.
+
+        threads: those of one graph.
 
         UserError when the decoder cannot work here or DALI is not installed.
         """
         import_dali()
         self.manifest, self.cfg, self.chunk, self.total = manifest, cfg, chunk, total
-        self.device = torch.device(device)
+        self.threads, self.device = threads, torch.device(device)
         self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device)
         self.failures: dict[str, SampleError] = {}
+        self.by_pyav: dict[str, str] = {}
+        self._takes = [view.augment for view in cfg.views for _ in range(view.takes)]
         self._closed = manifest.profile in CLOSED_GOP_PROFILES
-        self._graphs: dict[bool, ClipGraph] = {}
-        self._graph_lock = threading.Lock()
+        self._idle: dict[tuple[bool, bool], list[ClipGraph]] = {}
+        self._building = threading.Lock()
+        self._local = threading.local()
 
-    def load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> ClipBatch:
+    def load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> Loaded:
         """Decode and transform the requested clips into a batch of `size` slots.
 
-        UserError when memory does not suffice or too many clips fail.
+        A GPU does so on a stream of this thread's own, beside the training. UserError when memory does not suffice or
+        too many clips fail.
         """
+        if self.device.type != "cuda":
+            return Loaded(self._load(requests, size, pool))
+        if not hasattr(self._local, "stream"):
+            self._local.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(self._local.stream):
+            return Loaded(self._load(requests, size, pool), self._local.stream.record_event())
+
+    def _load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> ClipBatch:
         try:
             batch = self._empty(size, requests)
         except torch.OutOfMemoryError as error:
             raise judged(error, self.device) from error
         for begin in range(0, len(requests), self.chunk):
             self._fill(batch, requests[begin : begin + self.chunk], pool)
-        batch.frames[~batch.valid.to(self.device)] = 0
+        for slot, valid in enumerate(batch.valid.tolist()):
+            if not valid:
+                for place in _slot(batch, slot):
+                    place.zero_()
         self._refuse_too_many()
         return batch
 
     def _fill(self, batch: ClipBatch, requests: Sequence[Request], pool: ThreadPoolExecutor) -> None:
         """Put clips into their slots; a failing one leaves zeros and `valid` False."""
-        prepared: list[_Prepared] = []
-        for request, result in zip(requests, pool.map(self._prepare, requests), strict=True):
-            if isinstance(result, SampleError):
-                self.failures[request.key] = result
-            else:
-                prepared.append(_Prepared(request, result))
-        if not prepared:
-            return
-        for clip in self._transform(prepared, batch.frames, random=requests[0].seed is not None):
-            slot, ids = clip.request.slot, torch.from_numpy(clip.sample.ids[clip.sample.order])
-            batch.valid[slot] = True
-            batch.frame_ids[slot] = ids.repeat_interleave(self.cfg.augment.crops, dim=0)
+        prepared = [clip for clip in pool.map(self._prepare, requests) if clip is not None]
+        for encoded in (True, False):
+            for clip in self._transform([clip for clip in prepared if clip.encoded == encoded], batch):
+                batch.valid[clip.request.slot] = True
+                for view, drawn in zip(batch.views.values(), clip.views, strict=True):
+                    crops = view.frame_ids.shape[1] // len(drawn.ids)
+                    view.frame_ids[clip.request.slot] = torch.from_numpy(drawn.ids).repeat_interleave(crops, dim=0)
 
-    def _transform(self, clips: list[_Prepared], frames: Tensor, *, random: bool) -> list[_Prepared]:
-        """Run the graph into the clips' slots of frames [B, V, T, C, H, W]; give the clips that could be read.
+    def _transform(self, clips: list[_Prepared], batch: ClipBatch) -> list[_Prepared]:
+        """Run a graph into the clips' slots of every view; give the clips that could be read.
 
-        When DALI fails to decode, it is run clip by clip.
+        When DALI fails to decode, it is run clip by clip, and what it cannot read PyAV is asked for.
         """
-        with self._graph_lock:
-            graph = self._graph(random=random)
-            try:
-                graph.run([clip.sample for clip in clips], [frames[clip.request.slot] for clip in clips])
-            except DecodeError as error:
-                if len(clips) == 1:
-                    key = clips[0].request.key
-                    self.failures[key] = SampleError(key, "decode_error", str(error) or self.decoder.name)
-                    return []
-            else:
-                return clips
-        return [good for clip in clips for good in self._transform([clip], frames, random=random)]
-
-    def _prepare(self, request: Request) -> Sample | SampleError:
-        """Draw a clip's frames and parameters, read it, and decode it unless DALI does."""
-        cfg, row = self.cfg, self.manifest.row(request.key)
-        rng = None if request.seed is None else np.random.default_rng(request.seed)
+        if not clips:
+            return []
         try:
-            chosen = frame_indices(row.n_frames, cfg.sampling, rng)
-            params = [draw(cfg.augment, rng, view) for view in range(cfg.views)]
-            ids, inverse = np.unique(chosen, return_inverse=True)
-            if ids[-1] >= row.n_frames:
-                raise SampleError(request.key, "too_few_frames", f"frame {ids[-1]} of {row.n_frames}")
-            encoded = self.manifest.read(request.key)
-            order = inverse.reshape(chosen.shape).astype(np.int32)
-            if self.decoder.by_dali:
-                data = [np.frombuffer(encoded, np.uint8)]
-            else:
-                frames = wanted_frames(request.key, encoded, ids.tolist(), closed_gops=self._closed)
-                data = views_of(frames, order.repeat(cfg.augment.crops, axis=0), params, cfg.augment.size)
-        except SampleError as error:
-            return error
-        return Sample(data=data, ids=ids, order=order, params=params, height=row.height, width=row.width)
+            with self._graph(random=clips[0].request.seed is not None, encoded=clips[0].encoded) as graph:
+                graph.run([clip.sample for clip in clips], [_slot(batch, clip.request.slot) for clip in clips])
+        except DecodeError as error:
+            if len(clips) > 1:
+                return [good for clip in clips for good in self._transform([clip], batch)]
+            self.by_pyav[clips[0].request.key] = str(error)
+            again = self._prepare(clips[0].request)
+            return self._transform([again], batch) if again is not None else []
+        return clips
 
-    def _graph(self, *, random: bool) -> ClipGraph:
-        if random not in self._graphs:
-            spec = GraphSpec(
-                batch_size=self.chunk,
-                threads=self.cfg.threads,
-                views=self.cfg.sampling.count,
-                augment=self.cfg.augment,
-                random=random,
-                decoder=self.decoder.dali_device,
-                device=self.device,
-            )
-            self._graphs[random] = ClipGraph(spec)
-        return self._graphs[random]
+    def _prepare(self, request: Request) -> _Prepared | None:
+        """Get a clip ready for a graph; None where it fails, which is noted."""
+        row = self.manifest.row(request.key)
+        encoded = self.decoder.takes(row.codec, row.width, row.height)
+        if self.decoder.by_dali and not encoded:
+            self.by_pyav[request.key] = f"{row.codec} {row.width}x{row.height} is nothing for the video engine"
+        encoded = encoded and request.key not in self.by_pyav
+        try:
+            drawn = draw_views(self.cfg.views, row.n_frames, request.seed)
+            return _Prepared(request, drawn, self._sample(row, drawn, encoded=encoded), encoded)
+        except SampleError as error:
+            self.failures[request.key] = error
+            return None
+
+    def _sample(self, row: ManifestRow, drawn: Sequence[DrawnView], *, encoded: bool) -> Sample:
+        """Read a clip, and decode all frames of its views in one go unless it is to stay encoded."""
+        params = [place for view in drawn for place in view.params]
+        takes = [take for view in drawn for take in view.ids]
+        ids = np.unique(np.concatenate(takes))
+        if ids[-1] >= row.n_frames:
+            raise SampleError(row.key, "too_few_frames", f"frame {ids[-1]} of {row.n_frames}")
+        stored = self.manifest.read(row.key)
+        orders = [np.searchsorted(ids, take).astype(np.int32) for take in takes]
+        if encoded:
+            data = [np.frombuffer(stored, np.uint8)]
+        else:
+            frames = wanted_frames(row.key, stored, ids.tolist(), closed_gops=self._closed)
+            sizes = [cfg.size for cfg in at_places(self._takes, self._takes)]
+            data = views_of(frames, at_places(self._takes, orders), params, sizes)
+        return Sample(data=data, ids=ids, orders=orders, params=params, height=row.height, width=row.width)
+
+    @contextmanager
+    def _graph(self, *, random: bool, encoded: bool) -> Iterator[ClipGraph]:
+        """Lend an idle graph, or a new one when several loads run at once; each has decoders of its own."""
+        spec = GraphSpec(
+            batch_size=self.chunk,
+            threads=self.threads,
+            takes=self._takes,
+            random=random,
+            decoder=self.decoder.dali_device if encoded else None,
+            device=self.device,
+        )
+        with self._building:
+            idle = self._idle.setdefault((random, encoded), [])
+            graph = idle.pop() if idle else ClipGraph(spec)
+        try:
+            yield graph
+        finally:
+            idle.append(graph)
 
     def _empty(self, size: int, requests: Sequence[Request]) -> ClipBatch:
         """Make a batch whose slots are all invalid, with the labels of the requested clips."""
-        cfg = self.cfg
-        side, frames = cfg.augment.size, cfg.sampling.frames
+        pinned = self.device.type == "cuda"  # so that nobody has to wait while these small tensors cross
         batch = ClipBatch(
             keys=_keys(size, requests),
-            frames=torch.empty(size, cfg.views, frames, 3, side, side, device=self.device),
-            frame_ids=torch.zeros(size, cfg.views, frames, dtype=torch.int64),
-            n_frames=torch.zeros(size, dtype=torch.int64),
-            labels=torch.full((size,), NO_LABEL, dtype=torch.int64),
-            pseudo=torch.zeros(size, dtype=torch.bool),
+            views={view.name: self._empty_view(size, view) for view in self.cfg.views},
+            n_frames=torch.zeros(size, dtype=torch.int64, pin_memory=pinned),
+            labels=torch.full((size,), NO_LABEL, dtype=torch.int64, pin_memory=pinned),
+            pseudo=torch.zeros(size, dtype=torch.bool, pin_memory=pinned),
             valid=torch.zeros(size, dtype=torch.bool),
         )
         for request in requests:
@@ -165,6 +209,11 @@ class ClipLoader:
             batch.labels[request.slot] = request.label
             batch.pseudo[request.slot] = request.pseudo
         return batch
+
+    def _empty_view(self, size: int, view: ViewConfig) -> View:
+        side, shape = view.augment.size, (size, view.count, view.frames)
+        ids = torch.zeros(shape, dtype=torch.int64, pin_memory=self.device.type == "cuda")
+        return View(torch.empty(*shape, 3, side, side, device=self.device), ids)
 
     def _refuse_too_many(self) -> None:
         """Stop the run when more clips fail than the config allows."""
@@ -176,6 +225,11 @@ class ClipLoader:
             f"{count} of {total} clips cannot be read, more than max_bad_fraction = {self.cfg.max_bad_fraction} "
             f"allows; write the shards again or raise the limit. The first: {first}"
         )
+
+
+def _slot(batch: ClipBatch, slot: int) -> list[Tensor]:
+    """List where the places of one clip go, each [T, C, H, W]."""
+    return [place for view in batch.views.values() for place in view.frames[slot]]
 
 
 def _keys(size: int, requests: Sequence[Request]) -> tuple[str, ...]:

@@ -32,14 +32,13 @@ def batches_per_epoch(items: ItemTable, cfg: OrderConfig) -> int:
 
 
 def rank_slice(batch_size: int, rank: int, world: int) -> slice:
-    """Say which places of the global batch a rank reads: equal contiguous parts, else UserError."""
-    if batch_size % world:
-        raise UserError(
-            f"order.batch_size = {batch_size} cannot be shared by {world} workers: it must be a multiple of the number "
-            f"of workers; try {math.ceil(batch_size / world) * world}"
-        )
-    share = batch_size // world
-    return slice(rank * share, (rank + 1) * share)
+    """Say which places of the global batch a rank reads: contiguous parts, which differ by one place at most."""
+    return slice(rank * batch_size // world, (rank + 1) * batch_size // world)
+
+
+def rank_slots(batch_size: int, world: int) -> int:
+    """Count the slots of a rank's batch, the same on every rank: one may stay empty where the places do not divide."""
+    return math.ceil(batch_size / world)
 
 
 def global_batch(

@@ -10,17 +10,23 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from typing import Protocol, TypeVar
 
 import torch
 
 from shards.errors import UserError
 from shards.read.config import ReaderConfig
+from shards.read.cores import reading_threads
 from shards.read.decode import DecoderChoice
-from shards.read.loader import ClipLoader, Request
-from shards.read.order import PADDING, BatchOrder, rank_slice
+from shards.read.loader import ClipLoader, Loaded, Request
+from shards.read.order import PADDING, BatchOrder, rank_slice, rank_slots
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
 
+T_co = TypeVar("T_co", covariant=True)
+
+PRODUCERS = {"cpu": 1, "cuda": 2}
+"""Batches in the making at once: while one is decoded or transformed on a GPU, the bytes of the next are read."""
 _SAMPLES = 3  # keeps the samples' generators apart from those of `shards.read.order`
 
 
@@ -37,10 +43,13 @@ class ClipReader:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        sharers: int = 1,
     ) -> None:
         """Check everything that can be checked before the first clip.
 
-        UserError: items without a stored clip, a batch that the ranks cannot share, a decoder that cannot work here.
+        sharers: readers on this machine that share its cores, for `threads` auto.
+
+        UserError: no item, items without a stored clip, a decoder that cannot work here.
         """
         _check_keys(manifest, items.keys)
         if seed < 0:
@@ -49,8 +58,11 @@ class ClipReader:
         shards = manifest.shards_of(items.keys) if cfg.order.shard_window else None
         self._order = BatchOrder(items, cfg.order, seed, shards)
         self._mine = rank_slice(cfg.order.batch_size, rank, world)
-        share = self._mine.stop - self._mine.start
-        self._loader = ClipLoader(manifest, cfg, chunk=share, total=len(items), device=device)
+        self._slots = rank_slots(cfg.order.batch_size, world)
+        self.threads, self._producers = reading_threads(cfg.threads, sharers), PRODUCERS[torch.device(device).type]
+        self._loader = ClipLoader(
+            manifest, cfg, threads=self.threads, chunk=self._slots, total=len(items), device=device
+        )
 
     @property
     def batches_per_epoch(self) -> int:
@@ -67,16 +79,21 @@ class ClipReader:
         """Count the clips that failed so far, by reason."""
         return Counter(error.reason for error in self._loader.failures.values())
 
+    @property
+    def fallbacks(self) -> int:
+        """Count the clips that PyAV read so far because DALI could not."""
+        return len(self._loader.by_pyav.keys() - self._loader.failures.keys())
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[ClipBatch]:
-        """Yield this rank's part of global batches `start`.. of the epoch: frames [B / world, V, T, C, H, W].
+        """Yield this rank's part of global batches `start`.. of the epoch: views [B / world, V, T, C, H, W].
 
         Started at batch b it yields exactly what a whole epoch yields from there. Closing the iterator early ends its
         threads. Raises UserError when too many clips fail.
         """
-        batches = range(start, self.batches_per_epoch)
-        with ThreadPoolExecutor(self.cfg.threads, "clips") as pool:
-            loads = (self._later(epoch, index, pool) for index in batches)
-            yield from _ahead(loads, self.cfg.prefetch)
+        length = self.batches_per_epoch
+        with ThreadPoolExecutor(self.threads, "clips") as pool:
+            loads = (self.plan(step, pool) for step in range(epoch * length + start, (epoch + 1) * length))
+            yield from ahead(loads, self.cfg.prefetch, self._producers)
 
     def read(self, keys: Sequence[str]) -> ClipBatch:
         """Read clips as evaluation sees them, in one batch: fixed frames and crops, nothing random.
@@ -84,17 +101,17 @@ class ClipReader:
         Labels are those of the reader's items; NO_LABEL for other clips. Raises UserError for a key that is not stored.
         """
         _check_keys(self.manifest, keys)
-        with ThreadPoolExecutor(self.cfg.threads, "clips") as pool:
-            return self._asked(keys, pool)()
+        with ThreadPoolExecutor(self.threads, "clips") as pool:
+            return self._asked(keys, pool)().take()
 
     def batches(self, keys: Sequence[str], size: int) -> Iterator[ClipBatch]:
         """Read clips as `read` does, `size` in a batch (the last may be smaller), decoding ahead of the caller."""
         _check_keys(self.manifest, keys)
-        with ThreadPoolExecutor(self.cfg.threads, "clips") as pool:
+        with ThreadPoolExecutor(self.threads, "clips") as pool:
             groups = (keys[first : first + size] for first in range(0, len(keys), size))
-            yield from _ahead((self._asked(group, pool) for group in groups), self.cfg.prefetch)
+            yield from ahead((self._asked(group, pool) for group in groups), self.cfg.prefetch, self._producers)
 
-    def _asked(self, keys: Sequence[str], pool: ThreadPoolExecutor) -> Callable[[], ClipBatch]:
+    def _asked(self, keys: Sequence[str], pool: ThreadPoolExecutor) -> Callable[[], Loaded]:
         """Plan a batch of these clips; what is returned reads it."""
         requests = [self._request(slot, key, self._places.get(key, PADDING), None) for slot, key in enumerate(keys)]
         return lambda: self._loader.load(requests, len(keys), pool)
@@ -103,17 +120,17 @@ class ClipReader:
     def _places(self) -> dict[str, int]:
         return {key: place for place, key in enumerate(self.items.keys)}
 
-    def _later(self, epoch: int, index: int, pool: ThreadPoolExecutor) -> Callable[[], ClipBatch]:
-        """Plan one batch; what is returned reads it."""
+    def plan(self, step: int, pool: ThreadPoolExecutor) -> Callable[[], Loaded]:
+        """Plan this rank's part of a global batch, counted from the first of epoch 0 on; what is returned reads it."""
+        epoch, index = divmod(step, self.batches_per_epoch)
         places = self._order.batch(epoch, index)
-        mine = range(*self._mine.indices(len(places)))
-        requests = []
-        for slot, where in enumerate(mine):  # `where` is the place in the global batch, `slot` that in this rank's part
+        requests = []  # `where` is the place in the global batch, `slot` that in this rank's part
+        for slot, where in enumerate(range(*self._mine.indices(len(places)))):
             place = int(places[where])
             if place != PADDING:
                 seed = (self.seed, _SAMPLES, epoch, place, where)
                 requests.append(self._request(slot, self.items.keys[place], place, seed))
-        return lambda: self._loader.load(requests, len(mine), pool)
+        return lambda: self._loader.load(requests, self._slots, pool)
 
     def _request(self, slot: int, key: str, place: int, seed: tuple[int, ...] | None) -> Request:
         if place == PADDING:
@@ -121,20 +138,28 @@ class ClipReader:
         return Request(slot, key, int(self.items.labels[place]), bool(self.items.pseudo[place]), seed)
 
 
-def _ahead(loads: Iterator[Callable[[], ClipBatch]], depth: int) -> Iterator[ClipBatch]:
-    """Run the loads in order on one background thread, at most `depth` finished ones waiting."""
+class Takes(Protocol[T_co]):
+    """What a background thread has made, for the one who reads it."""
+
+    def take(self) -> T_co:
+        """Give it to the current stream of a GPU."""
+        ...
+
+
+def ahead(loads: Iterator[Callable[[], Takes[T_co]]], depth: int, producers: int) -> Iterator[T_co]:
+    """Give the loads in order, run on background threads, at most `depth` finished ones waiting."""
     if depth == 0:
-        yield from (load() for load in loads)
+        yield from (load().take() for load in loads)
         return
-    waiting: deque[Future[ClipBatch]] = deque()
-    with ThreadPoolExecutor(1, "prefetch") as producer:
+    waiting: deque[Future[Takes[T_co]]] = deque()
+    with ThreadPoolExecutor(producers, "prefetch") as producer:
         try:
             for load in loads:
                 waiting.append(producer.submit(load))
                 if len(waiting) > depth:
-                    yield waiting.popleft().result()
+                    yield waiting.popleft().result().take()
             while waiting:
-                yield waiting.popleft().result()
+                yield waiting.popleft().result().take()
         finally:
             for future in waiting:
                 future.cancel()

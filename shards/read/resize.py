@@ -19,18 +19,21 @@ Frames = npt.NDArray[np.uint8]
 
 
 def views_of(
-    frames: Iterable[Frames], orders: npt.NDArray[np.int32], params: Sequence[AugmentParams], size: int
+    frames: Iterable[Frames],
+    orders: Sequence[npt.NDArray[np.int32]],
+    params: Sequence[AugmentParams],
+    sizes: Sequence[int],
 ) -> list[Frames]:
     """Make views, each uint8 [T, size, size, 3], while the frames [H, W, 3], all of one size, come in.
 
-    View v shows frame orders[v, t] at time t, cropped as params[v] says.
+    View v shows frame orders[v][t] at time t, cropped as params[v] says, at sizes[v] pixels a side.
     """
     views: list[_View] = []
     for number, frame in enumerate(frames):
         views = views or [_View(order, p.window(*frame.shape[:2])) for order, p in zip(orders, params, strict=True)]
         for view in views:
             view.take(number, frame)
-    return [view.resized(size) for view in views]
+    return [view.resized(size) for view, size in zip(views, sizes, strict=True)]
 
 
 class _View:

@@ -10,7 +10,7 @@ from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.encoders.frame_encoder import build_frame_encoder
 from finepseudo.training.config import CrossEntropyConfig
 from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective
-from shards.types import ClipBatch
+from shards.types import ClipBatch, only_view
 
 
 def clip_batch(clips=8, views=1, frames=8, size=16, classes=3, seed=0, invalid=(), dtype=torch.float32):
@@ -22,8 +22,7 @@ def clip_batch(clips=8, views=1, frames=8, size=16, classes=3, seed=0, invalid=(
     ids = torch.stack([sparse, torch.arange(frames) + 4][:views]).expand(clips, -1, -1)
     return ClipBatch(
         keys=tuple(f"clip{i}" for i in range(clips)),
-        frames=torch.where(valid.view(-1, 1, 1, 1, 1, 1), pictures, torch.zeros_like(pictures)),
-        frame_ids=ids.clone(),
+        views=only_view(torch.where(valid.view(-1, 1, 1, 1, 1, 1), pictures, torch.zeros_like(pictures)), ids.clone()),
         n_frames=torch.full((clips,), 2 * frames),
         labels=torch.arange(clips) % classes,
         pseudo=torch.zeros(clips, dtype=torch.bool),
@@ -35,12 +34,28 @@ def rows(batch, start, stop):
     part = slice(start, stop)
     return ClipBatch(
         keys=batch.keys[part],
-        frames=batch.frames[part],
-        frame_ids=batch.frame_ids[part],
+        views=only_view(batch.frames[part], batch.frame_ids[part]),
         n_frames=batch.n_frames[part],
         labels=batch.labels[part],
         pseudo=batch.pseudo[part],
         valid=batch.valid[part],
+    )
+
+
+def padded(batch, slots):
+    """Add slots without a clip."""
+    short = slots - len(batch.keys)
+
+    def longer(x, fill=0):
+        return torch.cat([x, torch.full_like(x[:1], fill).expand(short, *[-1] * (x.dim() - 1))])
+
+    return ClipBatch(
+        keys=batch.keys + ("",) * short,
+        views=only_view(longer(batch.frames), longer(batch.frame_ids)),
+        n_frames=longer(batch.n_frames),
+        labels=longer(batch.labels, -1),
+        pseudo=longer(batch.pseudo),
+        valid=longer(batch.valid),
     )
 
 

@@ -1,7 +1,7 @@
 """Compiles the Triton kernels for an H100 or H200 (sm_90), which needs no GPU, and prints as JSON what came out.
 
-Of each kernel: registers a thread, bytes of stack, spills, and for its innermost loop over rows the instructions and
-the special-function instructions a cell, and whether all its minima let NaN through.
+Of each kernel: registers a thread, bytes of stack, spills; of the fused one also the instructions and the
+special-function instructions a cell in its loop over rows, and whether all its minima let NaN through.
 """
 
 from __future__ import annotations
@@ -17,31 +17,25 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from finepseudo.soft_dtw import triton_fused, triton_two_stage
+from finepseudo.soft_dtw import triton_fused, triton_pairs, triton_rows
 
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
-TWO_STAGE = {"dots": "*fp32", "out": "*fp32", "u_len": "*i64", "g_len": "*i64", "gallery": "i32", "rows": "i32"}
-FUSED = {
-    "out": "*fp32",
-    "edge_in": "*fp32",
-    "edge_out": "*fp32",
-    "g_len": "*i64",
-    "videos": "i32",
-    "count": "i32",
-    "padded": "i32",
+KINDS = {
+    "*i64": "x_len y_len u_len g_len own_len other_len lengths",
+    "i32": "videos count rows blocks partners n m features top bottom total",
+    "fp32": "slope steepness unit border",
 }
-FUSED |= {"stride": "i32", "rows": "i32", "frames": "i32", "first": "i32"}
-SCALES = {"steepness": "fp32", "border": "fp32"}
-ALIGNED = ("padded", "stride")  # multiples of 16, as Triton sees when it is called
+"""Types of the kernels' arguments by their names; the rest are pointers to float32."""
 
 
-def machine_code(kernel: Any, signature: dict[str, str], constants: dict[str, Any], **options: int) -> tuple[str, str]:
+def machine_code(kernel: Any, constants: dict[str, Any], given: dict[str, str], **options: Any) -> tuple[str, str]:
     """Return the resource usage and the instructions of a kernel as NVIDIA's tools print them."""
-    signature = signature | SCALES
-    aligned = [i for i, (name, kind) in enumerate(signature.items()) if kind[0] == "*" or name in ALIGNED]
+    kinds = {name: kind for kind, names in KINDS.items() for name in names.split()} | given
+    signature = {n: "constexpr" if n in constants else kinds.get(n, "*fp32") for n in kernel.arg_names}
+    aligned = [i for i, kind in enumerate(signature.values()) if kind[0] == "*"]
     source = ASTSource(
         kernel,
-        signature=signature | dict.fromkeys(constants, "constexpr"),
+        signature=signature,
         constexprs=constants,
         attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
     )
@@ -55,30 +49,46 @@ def machine_code(kernel: Any, signature: dict[str, str], constants: dict[str, An
         )
 
 
-def longest_loop(code: str) -> list[str]:
-    """Return the instructions from the target of a backward branch to the branch, for the longest such stretch."""
+def innermost_loops(code: str) -> list[list[str]]:
+    """Return the loops that hold no other: the instructions from the target of a backward branch to the branch."""
     labels: dict[str, int] = {}
     found: list[str] = []
-    best: list[str] = []
+    loops: list[tuple[int, int]] = []
     for line in code.splitlines():
         if label := re.match(r"(\.L_x_\d+):", line):
             labels[label[1]] = len(found)
         elif re.search(r"/\*[0-9a-f]{4,}\*/ +[A-Z@]", line) and "NOP" not in line:
             found.append(line)
             target = re.search(r"BRA.*`\((\.L_x_\d+)\)", line)
-            if target and target[1] in labels and len(found) - labels[target[1]] > len(best):
-                best = found[labels[target[1]] :]
-    return best
+            if target and target[1] in labels:
+                loops.append((labels[target[1]], len(found)))
+    inner = [(a, b) for a, b in loops if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in loops)]
+    return [found[a:b] for a, b in inner]
 
 
-def summary(usage: str, code: str, cells: float) -> dict[str, Any]:
-    """Count; `cells` are those a thread does in one pass of the loop."""
-    loop = longest_loop(code)
-    minima = [line for line in loop if "FMNMX" in line]
+def usage_of(usage: str, code: str) -> dict[str, Any]:
+    """Return what a kernel takes."""
     return {
         "registers": int(re.search(r"REG:(\d+)", usage)[1]),
         "stack": int(re.search(r"STACK:(\d+)", usage)[1]),
         "spills": len(re.findall(r"\b(?:STL|LDL)\b", code)),
+    }
+
+
+def fused(dtype: str, features: int, rough: bool, split: bool = False) -> dict[str, Any]:
+    """Compile the kernel that aligns with a gallery and count in its loop over rows, which has the most powers."""
+    tall, wide, warps = triton_fused.TALL, triton_fused.WIDE, triton_fused.WARPS
+    width, chunk = features * (1 + split), min(triton_fused.CHUNK, features)
+    columns = triton_fused.columns_of(width)
+    plan = triton_fused.plan_of(width, columns, rough)
+    constants = {"features": features, "chunk": chunk, "split": split, "columns": columns}
+    constants |= {"tall": tall, "wide": wide, "rough": rough, "native": True}
+    given = {"u": f"tensordesc<{dtype}[{tall}, {chunk}]>", "gallery": f"tensordesc<{dtype}[{columns * wide}, {chunk}]>"}
+    options = {"num_warps": warps, "num_stages": plan.stages, "maxnreg": plan.registers}
+    usage, code = machine_code(triton_fused.walk_tables, constants, given, **options)
+    loop = max(innermost_loops(code), key=lambda lines: sum("MUFU" in line for line in lines))
+    minima, cells = [line for line in loop if "FMNMX" in line], columns * tall * wide / (32 * warps)
+    return usage_of(usage, code) | {
         "instructions": len(loop) / cells,
         "special": sum("MUFU" in line for line in loop) / cells,
         "products": sum("HGMMA" in line for line in loop),
@@ -86,38 +96,43 @@ def summary(usage: str, code: str, cells: float) -> dict[str, Any]:
     }
 
 
-def two_stage(columns: int) -> dict[str, Any]:
-    constants = {"columns": columns, "block": triton_two_stage.BLOCK, "native": True}
-    return summary(*machine_code(triton_two_stage.walk_tables, TWO_STAGE, constants), columns)
+def trained(frames: int, symmetric: bool) -> dict[str, dict[str, Any]]:
+    """Compile the kernels of a training step."""
+    shape = {"tall": frames, "wide": frames, "depth": triton_pairs.DEPTH}
+    walks = shape | {"pairs": triton_pairs.pairs_of(shape), "native": True, "symmetric": symmetric}
+    found = {}
+    for kernel in (triton_pairs.align, triton_pairs.push_back):
+        found[kernel.fn.__name__] = machine_code(kernel, walks, {}, num_warps=triton_pairs.WARPS)
+    constants = triton_pairs.gather_shape(shape)
+    warps = constants.pop("num_warps")
+    constants |= {"symmetric": symmetric, "turned": not symmetric}
+    found["gather_rows"] = machine_code(triton_pairs.gather_rows, constants, {"unit": "*fp32"}, num_warps=warps)
+    return {f"{name} {frames} {symmetric}": usage_of(*code) for name, code in found.items()}
 
 
-def fused(dtype: str, columns: int, opens: bool, closes: bool) -> dict[str, Any]:
-    tall, wide, warps = triton_fused.TALL, triton_fused.WIDE, triton_fused.WARPS
-    constants = {
-        "features": 128,
-        "columns": columns,
-        "opens": opens,
-        "closes": closes,
-        "tall": tall,
-        "wide": wide,
-        "native": True,
-    }
-    signature = {"u": f"*{dtype}", "gallery": f"*{dtype}"} | FUSED
-    code = machine_code(
-        triton_fused.walk_columns, signature, constants, num_warps=warps, num_stages=triton_fused.STAGES
-    )
-    return summary(*code, columns * tall * wide / (32 * warps))
+def rows() -> dict[str, dict[str, Any]]:
+    """Compile the kernels that make unit rows."""
+    constants = {"frames": triton_rows.FRAMES, "wide": 512}
+    kernels = (triton_rows.normalise, triton_rows.normalise_backward)
+    return {kernel.fn.__name__: usage_of(*machine_code(kernel, constants, {})) for kernel in kernels}
 
 
 def main() -> None:
-    """Compile every kernel that T 8, 16, 32 and 64 need."""
-    found = {f"two-stage {columns}": two_stage(columns) for columns in (16, 32, 64)}
-    most = triton_fused.MOST_COLUMNS
-    for opens, closes in ((True, True), (True, False), (False, False), (False, True)):
-        found[f"fused fp16 {most} {opens} {closes}"] = fused("fp16", most, opens, closes)
-    found[f"fused bf16 {most} False False"] = fused("bf16", most, False, False)
-    found["fused fp16 5 True True"] = fused("fp16", 5, True, True)
-    print(json.dumps(found))
+    """Compile every kernel."""
+    found = {}
+    for dtype, features, split in (
+        ("fp16", 128, False),
+        ("bf16", 128, False),
+        ("fp16", 128, True),
+        ("fp16", 64, False),
+    ):
+        found[f"fused {dtype} {features}{' split' * split}"] = fused(dtype, features, True, split)
+    found["fused fp16 128 exact"] = fused("fp16", 128, False)
+    found["fused fp16 512"] = fused("fp16", 512, True)
+    found["fused fp16 512 split"] = fused("fp16", 512, True, True)
+    for frames in (16, 32, 64):
+        found |= trained(frames, True)
+    print(json.dumps(found | trained(32, False) | rows()))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+for package in ("av", "webdataset", "nvidia.dali"):
+    pytest.importorskip(package)
+
 from shards.errors import UserError
-from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.decode import choose_decoder
 from shards.read.reader import ClipReader
 from shards.types import ItemTable
@@ -38,16 +41,19 @@ CASES = [
 @pytest.mark.parametrize(("profile", "decode", "decoder"), CASES)
 def test_the_gpu_gives_the_frames_the_cpu_gives(tmp_path: Path, profile: str, decode: str, decoder: str) -> None:
     manifest = write(tmp_path, LENGTHS, profile)
-    cfg = ReaderConfig(
-        order=OrderConfig(batch_size=4),
+    view = ViewConfig(
         sampling=SamplingConfig(policy="gitdl", frames=8),
         augment=AugmentConfig(size=64, jitter=0.8, gray=0.2, blur=0.4),
+    )
+    cfg = ReaderConfig(
+        order=OrderConfig(batch_size=4),
+        views=(view,),
         decode=decode,  # type: ignore[arg-type]
     )
     items = ItemTable(keys=KEYS, labels=np.arange(6, dtype=np.int32), pseudo=np.zeros(6, np.bool_))
     reader = ClipReader(manifest, items, cfg, seed=1, device="cuda")
     assert reader.decoder.name == decoder
-    plain = ReaderConfig(**{name: getattr(cfg, name) for name in ("order", "sampling", "augment")}, decode="pyav")
+    plain = ReaderConfig(order=cfg.order, views=cfg.views, decode="pyav")
     oracle = ClipReader(manifest, items, plain, seed=1)
     for ours, theirs in zip(reader.epoch(0), oracle.epoch(0), strict=True):
         assert ours.frames.device.type == "cuda"

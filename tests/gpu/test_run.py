@@ -1,4 +1,4 @@
-"""The recipe `smoke` on a GPU: every stage, deterministic, twice with the same bits."""
+"""Every stage on a GPU, deterministic, twice with the same bits: as calls in this process, and as a run under Ray."""
 
 from __future__ import annotations
 
@@ -8,16 +8,36 @@ import pytest
 import torch
 
 from finepseudo.training.checkpoint import load_weights
-from jobs.cli.main import main
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.ray,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-]
+for package in ("av", "webdataset", "nvidia.dali"):
+    pytest.importorskip(package)
+
+from tests.jobs.stages_alone import run_stages
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
+@pytest.mark.parametrize(
+    "overrides", [("deterministic=true",), ("deterministic=false", "frame_encoder.precision=bf16")]
+)
+def test_the_stages_run_on_a_gpu_without_ray(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    runs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        runs.append(run_stages(tmp_path / name, torch.device("cuda", 0), overrides))
+    one, two = runs
+    assert ((one["scores"] > 0) & (one["scores"] < 1)).all()
+    if "deterministic=true" in overrides:
+        assert torch.equal(one["scores"], two["scores"])
+        for stage in ("pretrain", "frame", "action"):
+            assert all(torch.equal(one[stage][name], two[stage][name]) for name in one[stage])
+
+
+@pytest.mark.ray
 def test_a_run_on_a_gpu_reaches_its_report_and_repeats_bit_for_bit(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    from jobs.cli.main import main
+
     weights = []
     for name in ("one", "two"):
         assert main(["run", "--recipe", "smoke", "--name", name, f"out={tmp_path}", "resources.device=gpu"]) == 0

@@ -1,6 +1,9 @@
 import errno
+import os
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from shards.errors import UserError
 from shards.files import append_line, atomic, write_bytes
@@ -23,6 +26,17 @@ def test_the_new_file_appears_whole_and_only_at_the_end(tmp_path):
         assert not path.exists()
         assert temporary.parent == path.parent
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_the_mask_alone_decides_who_may_read_a_file(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        with atomic(tmp_path / "weights") as temporary:
+            save_file({"w": torch.zeros(2)}, temporary)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "weights").stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize(

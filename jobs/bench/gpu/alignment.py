@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from finepseudo.bench import alignment_gpu
-from jobs.bench.gpu.timing import Numbers
+from jobs.bench.gpu.timing import Row, device
 
 
-def measure(tiny: bool) -> Numbers:
-    """Return million pairs a second, errors, memory and launches by shape and dtype."""
-    found: Numbers = alignment_gpu.rows(tiny)
-    return found
+def measure(tiny: bool) -> Iterator[Row]:
+    """Give million pairs a second, errors, memory, launches and waits by shape and dtype."""
+    yield from alignment_gpu.gpu_rows(device().type, quick=tiny).items()

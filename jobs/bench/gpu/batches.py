@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig
 from finepseudo.alignment.scorer import AlignabilityScorer
+from finepseudo.compute.config import Precision
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.encoders.frame_encoder import build_frame_encoder
@@ -17,10 +17,9 @@ from finepseudo.methods.base import LABELLED
 from finepseudo.training.config import CrossEntropyConfig
 from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective, Objective
 from jobs.bench.gpu.timing import device
-from shards.types import ClipBatch
+from shards.types import ClipBatch, only_view
 
 CLASSES = 48
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,17 +32,22 @@ class Shape:
     side: int
 
     def batch(self) -> ClipBatch:
-        """Draw a batch on the device, two clips a class."""
-        ids = torch.arange(self.frames).expand(self.clips, self.views, self.frames).contiguous()
+        """Draw a batch, two clips a class: frames on the device, the rest on the host as a reader leaves it."""
         size = (self.clips, self.views, self.frames, 3, self.side, self.side)
+        small = {
+            "n_frames": torch.full((self.clips,), 4 * self.frames),
+            "labels": torch.arange(self.clips) // 2 % CLASSES,
+            "pseudo": torch.zeros(self.clips, dtype=torch.bool),
+        }
+        ids = torch.arange(self.frames).expand(size[:3]).contiguous()
+        if device().type == "cuda":
+            ids = ids.pin_memory()
+            small = {name: values.pin_memory() for name, values in small.items()}
         return ClipBatch(
             keys=tuple(f"clip{i}" for i in range(self.clips)),
-            frames=torch.randn(size, device=device()),
-            frame_ids=ids,
-            n_frames=torch.full((self.clips,), 4 * self.frames),
-            labels=torch.arange(self.clips) // 2 % CLASSES,
-            pseudo=torch.zeros(self.clips, dtype=torch.bool),
+            views=only_view(torch.randn(size, device=device()), ids),
             valid=torch.ones(self.clips, dtype=torch.bool),
+            **small,
         )
 
 
@@ -54,6 +58,7 @@ class FixedReader:
     batch: ClipBatch
     batches_per_epoch: int
     bad: Mapping[str, int] = field(default_factory=dict)
+    fallbacks: int = 0
 
     def batches(self, step: int) -> Generator[dict[str, ClipBatch], None, None]:
         """Give the batch for each step from `step` on."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, get_args
 
 import torch
 
-from jobs.bench.gpu.batches import Precision, objectives, shapes
-from jobs.bench.gpu.timing import Numbers, device, seconds
+from finepseudo.compute.config import Precision
+from finepseudo.compute.networks import placed, prepare_torch
+from jobs.bench.gpu.batches import objectives, shapes
+from jobs.bench.gpu.timing import Row, device, seconds
 
 
-def measure(tiny: bool) -> Numbers:
-    """Return clips a second by encoder and precision, and the relative difference to fp32 on the CPU."""
-    found: Numbers = {}
+def measure(tiny: bool) -> Iterator[Row]:
+    """Give clips a second by encoder and precision, and the relative difference to fp32 on the CPU."""
+    prepare_torch(torch.get_num_threads(), False)
     for precision in get_args(Precision):
         for name in ("gitdl", "cross-entropy"):
             torch.manual_seed(0)
@@ -22,11 +25,8 @@ def measure(tiny: bool) -> Numbers:
             with torch.inference_mode():
                 few = frames[:2].cpu()
                 here = encoder(few).float()
-                encoder.to(device())
+                placed(encoder, device())
                 there = encoder(few.to(device())).float().cpu()
                 spent = seconds(partial(encoder, frames), 2 if tiny else 5)
-            found[f"{name} {precision}"] = {
-                "clips/s": len(frames) / spent,
-                "relative difference to the CPU": ((here - there).norm() / here.norm()).item(),
-            }
-    return found
+            apart = ((here - there).norm() / here.norm()).item()
+            yield f"{name} {precision}", {"clips/s": len(frames) / spent, "relative difference to the CPU": apart}

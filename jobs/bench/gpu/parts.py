@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from finepseudo.bench.race import say
-from jobs.bench.gpu.timing import Numbers
+from jobs.bench.gpu.timing import Numbers, Row
 from shards.files import write_bytes
 
 
@@ -52,10 +52,9 @@ def own_parts(tiny: bool) -> dict[str, Part]:
     }
 
 
-def measure(name: str, tiny: bool) -> Numbers:
-    """Run one part in this process."""
-    found: Numbers = import_module(f"jobs.bench.gpu.{name}").measure(tiny)
-    return found
+def measure(name: str, tiny: bool) -> Iterator[Row]:
+    """Run one part in this process, giving its rows as it measures them."""
+    yield from import_module(f"jobs.bench.gpu.{name}").measure(tiny)
 
 
 def run(parts: Mapping[str, Part], out: Path, budget: float) -> dict[str, Numbers]:
@@ -86,10 +85,22 @@ def _run_part(part: Part, log: Path, limit: float) -> Numbers:
             code = 124
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
     result: Numbers = {"code": code, "s": round(time.monotonic() - start, 1)}
-    try:
-        result["found"] = json.loads(lines[-1])
-    except ValueError:
-        result["last line"] = lines[-1][-300:]
+    if found := _rows(lines):
+        result["found"] = found
     if code == 0:
         log.unlink()
+    else:
+        result["last line"] = lines[-1][-300:]
     return result
+
+
+def _rows(lines: Sequence[str]) -> Numbers:
+    """Collect the rows among the lines that a part has printed: JSON objects."""
+    found: Numbers = {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        found |= row if isinstance(row, dict) else {}
+    return found

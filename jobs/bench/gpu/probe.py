@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from jobs.bench.gpu.timing import Numbers, device, seconds
+from jobs.bench.gpu.timing import Row, device, seconds
 
 PACKAGES = ("torch", "triton", "numpy", "av", "webdataset", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "ray")
 
 
-def measure(tiny: bool) -> Numbers:
-    """Return versions and, on a GPU, TB/s of a copy (read and written) and TFLOP/s of products."""
-    found: Numbers = {"python": platform.python_version(), "cpus": os.cpu_count(), "versions": versions()}
+def measure(tiny: bool) -> Iterator[Row]:
+    """Give versions and, on a GPU, TB/s of a copy (read and written) and TFLOP/s of products."""
+    yield from {"python": platform.python_version(), "cpus": os.cpu_count(), "versions": versions()}.items()
     if device().type != "cuda":
-        return found
+        return
     part = torch.cuda.get_device_properties(0)
-    found |= {"gpu": part.name, "sms": part.multi_processor_count, "cuda": torch.version.cuda, "L2": part.L2_cache_size}
-    found["copy TB/s"] = copy_rate(1 << (20 if tiny else 30))
+    yield from {"gpu": part.name, "sms": part.multi_processor_count, "cuda": torch.version.cuda}.items()
+    yield "L2", part.L2_cache_size
+    yield "copy TB/s", copy_rate(1 << (20 if tiny else 30))
     for name, dtype, side in (("bf16", torch.bfloat16, 8192), ("fp32", torch.float32, 4096)):
-        found[f"{name} TFLOP/s"] = product_rate(dtype, 256 if tiny else side)
-    return found
+        yield f"{name} TFLOP/s", product_rate(dtype, 256 if tiny else side)
 
 
 def versions() -> dict[str, str | None]:

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ from finepseudo.methods.base import LABELLED
 from finepseudo.run_folder.layout import FAILURE, LOG
 from finepseudo.training.objectives import Objective
 from jobs.bench.gpu.batches import objectives
-from jobs.bench.gpu.timing import Numbers, device
+from jobs.bench.gpu.timing import Numbers, Row, device
 from jobs.config.training import TrainConfig
-from jobs.workers.streams import StreamJob
 from jobs.workers.train import TrainJob, train_rank
 from jobs.workers.train_loop import LoopJob
 from shards.bench.clips import make_clips
 from shards.errors import UserError
-from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.reader import ClipReader
+from shards.read.streams import StreamInput
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
@@ -33,19 +34,17 @@ INPUTS = {"f_E": (16, 112), "f_A": (32, 224)}
 """Frames of a clip and side of a frame, pixels."""
 
 
-def measure(tiny: bool) -> Numbers:
+def measure(tiny: bool) -> Iterator[Row]:
     """Draw clips, write shards of them, read them by every decoder and train on them."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = _shards(Path(folder), tiny)
-        found: Numbers = {}
-        counts = (1,) if tiny else (4, 8, max(8, (os.cpu_count() or 8) - 2))
+        counts = (1,) if tiny else tuple(sorted({8, max(8, (os.cpu_count() or 8) - 2)}))
         for decode in ("dali-gpu", "pyav"):
             for name, (frames, side) in INPUTS.items():
                 for threads in counts:
                     cfg = _config(decode, 4 if tiny else frames, 32 if tiny else side, 2 if tiny else 32, threads)
-                    found[f"{decode}, {threads} threads, {name}"] = read_numbers(manifest, cfg)
-            found[f"training by {decode}"] = train_numbers(Path(folder), manifest, decode, tiny)
-    return found
+                    yield f"{decode}, {threads} threads, {name}", read_numbers(manifest, cfg)
+            yield f"training by {decode}", train_numbers(Path(folder), manifest, decode, tiny)
 
 
 def _shards(folder: Path, tiny: bool) -> Manifest:
@@ -63,8 +62,7 @@ def _items(manifest: Manifest) -> ItemTable:
 def _config(decode: str, frames: int, side: int, batch: int, threads: int) -> ReaderConfig:
     return ReaderConfig(
         order=OrderConfig(batch_size=batch),
-        sampling=SamplingConfig(policy="uniform", frames=frames),
-        augment=AugmentConfig(size=side),
+        views=(ViewConfig(sampling=SamplingConfig(policy="uniform", frames=frames), augment=AugmentConfig(size=side)),),
         decode=decode,  # type: ignore[arg-type]
         threads=threads,
         prefetch=4,
@@ -102,13 +100,16 @@ def train_numbers(folder: Path, manifest: Manifest, decode: str, tiny: bool) -> 
     job = TrainJob(
         loop=loop,
         shards=Path(manifest.folder),
-        streams=(StreamJob(name=LABELLED, items=_items(manifest), reader=cfg),),
+        streams={LABELLED: StreamInput(items=_items(manifest), reader=cfg)},
         objective=functools.partial(_objective, tiny),
         threads=4,
         deterministic=False,
+        precision="bf16",
     )
     outcome = train_rank(job, 0, 1, device())
     if outcome != "done":
         return (where / FAILURE).read_text(encoding="utf-8").strip()
     told: dict[str, Any] = json.loads((where / LOG).read_text(encoding="utf-8").splitlines()[-1])
-    return {name: told[name] for name in ("data/wait_fraction", "data/clips_per_s", "data/bad_clips")}
+    return {
+        name: told[name] for name in ("data/wait_fraction", "data/clips_per_s", "data/bad_clips", "data/pyav_clips")
+    }

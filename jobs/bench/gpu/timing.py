@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 Numbers = dict[str, Any]
+Row = tuple[str, Any]
+"""What was measured, and the figure or figures of it."""
 
 
 def device() -> torch.device:

@@ -6,29 +6,30 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import nn
 
+from finepseudo.compute.config import Precision
+from finepseudo.compute.networks import computed_in, prepare_torch
 from finepseudo.methods.base import LABELLED
 from finepseudo.training.objectives import Objective
-from jobs.bench.gpu.batches import CLASSES, FixedReader, Precision, Shape, objectives, shapes
-from jobs.bench.gpu.timing import Numbers, device, peak_gib, reset_peak, seconds
+from jobs.bench.gpu.batches import CLASSES, FixedReader, Shape, objectives, shapes
+from jobs.bench.gpu.timing import Numbers, Row, device, peak_gib, reset_peak, seconds
 from jobs.config.training import TrainConfig
 from jobs.workers.train_loop import Loop, LoopJob
 
 
-def measure(tiny: bool) -> Numbers:
-    """Return milliseconds, clips a second, GiB and host syncs of a step, by objective and precision."""
-    found: Numbers = {}
+def measure(tiny: bool) -> Iterator[Row]:
+    """Give milliseconds, clips a second, GiB and host syncs of a step, by objective and precision."""
     for precision in get_args(Precision):
+        prepare_torch(torch.get_num_threads(), False, precision)
         for name, make in objectives(tiny, precision).items():
-            found[f"{name} {precision}"] = step_numbers(name, make, shapes(tiny)[name], steps=2 if tiny else 8)
-        found |= bare_numbers(tiny, precision)
-    return found
+            yield f"{name} {precision}", step_numbers(name, make, shapes(tiny)[name], steps=2 if tiny else 8)
+        yield from bare_numbers(tiny, precision).items()
 
 
 def step_numbers(name: str, make: Callable[[], Objective], shape: Shape, steps: int) -> Numbers:
@@ -54,13 +55,12 @@ class TimedLoop(Loop):
         super().__init__(*args, **kwargs)
         self.times: list[float] = []
 
-    def _train_step(self, *args: Any) -> str:  # noqa: ANN401
+    def _train_step(self, *args: Any) -> None:  # noqa: ANN401
         start = time.perf_counter()
-        problem = super()._train_step(*args)
+        super()._train_step(*args)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.times.append(time.perf_counter() - start)
-        return problem
 
     def host_syncs(self, batch: Any) -> int | None:  # noqa: ANN401 - whatever the reader gives
         """Count how often the host waits for the GPU in one step; None on a CPU, which has nothing to wait for."""
@@ -100,7 +100,7 @@ def bare_step(model: nn.Module, clips: torch.Tensor, precision: Precision) -> Ca
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4, fused=clips.is_cuda)
 
     def step() -> None:
-        with torch.autocast(clips.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with computed_in(precision, clips.device):
             logits = model(clips)
         optimiser.zero_grad(set_to_none=True)
         loss = nn.functional.cross_entropy(logits.float(), labels)

@@ -25,7 +25,7 @@ from jobs.pipeline.stages.training import (
     slowed,
 )
 from jobs.workers import models
-from jobs.workers.streams import StreamJob
+from shards.read.streams import StreamInput
 
 START = ("action_encoder.init", "action_encoder.weights")
 
@@ -95,10 +95,10 @@ class ActionEncoderStage(TrainingStage):
     def run(self) -> None:
         """Train."""
         labels = labels_table(self.run_of, self.seed, self.method, self.request.labels)
-        streams = [
-            StreamJob(name=stream.name, items=items_of(self.run_of, self.seed, stream.role, labels), reader=reader)
+        streams = {
+            stream.name: StreamInput(items=items_of(self.run_of, self.seed, stream.role, labels), reader=reader)
             for stream, reader in self.cfg.streams_of(self.method, self.request)
-        ]
+        }
         spec = models.ActionTraining(
             request=self.request,
             method=self.method.name if self.method else None,
@@ -109,4 +109,5 @@ class ActionEncoderStage(TrainingStage):
             labels=labels.resolve() if labels else None,
             reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
         )
-        self.fit(self.schedule, streams, partial(models.action_objective, self.cfg, spec))
+        objective = partial(models.action_objective, self.cfg, spec)
+        self.fit(self.schedule, streams, objective, self.cfg.action_encoder.precision)

@@ -24,7 +24,7 @@ from jobs.pipeline.stages.training import (
     slowed,
 )
 from jobs.workers import models
-from jobs.workers.streams import StreamJob
+from shards.read.streams import StreamInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,7 @@ class FrameEncoderStage(TrainingStage):
         train = slowed(stage.self_train) if request.number else stage.train
         self.fit(
             Schedule(train=train, part=request.part, parts=request.parts),
-            [StreamJob(name=LABELLED, items=items, reader=cfg.reader(cfg.frame_input, stage.order))],
+            {LABELLED: StreamInput(items=items, reader=cfg.reader(cfg.frame_input.view(), order=stage.order))},
             partial(models.alignability, cfg, self.seed, (self.before / WEIGHTS).resolve()),
+            cfg.frame_encoder.precision,
         )

@@ -19,7 +19,7 @@ from jobs.pipeline.stages.training import (
     optim_keys,
 )
 from jobs.workers import models
-from jobs.workers.streams import StreamJob
+from shards.read.streams import StreamInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,5 +53,6 @@ class PretrainStage(TrainingStage):
         """Train."""
         cfg = self.cfg.pretrain
         items = items_of(self.run_of, self.seed, "all" if cfg.with_labelled else "unlabelled", None)
-        stream = StreamJob(name="videos", items=items, reader=self.cfg.reader(cfg.input, cfg.order))
-        self.fit(Schedule(train=cfg.train), [stream], partial(models.gitdl, self.cfg, self.seed))
+        streams = {"videos": StreamInput(items=items, reader=self.cfg.reader(cfg.input.view(), order=cfg.order))}
+        objective = partial(models.gitdl, self.cfg, self.seed)
+        self.fit(Schedule(train=cfg.train), streams, objective, self.cfg.frame_encoder.precision)

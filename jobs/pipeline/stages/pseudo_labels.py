@@ -78,7 +78,9 @@ class PseudoLabelsStage(Stage):
             classes=classes,
         )
         self.scalars({f"pseudo/{name}": metrics[name] for name in LOGGED})
-        right = "–" if metrics["precision"] is None else f"{100 * metrics['precision']:.1f} % right"
+        right = "not judged" if metrics["precision"] is None else f"{100 * metrics['precision']:.1f} % right"
+        if 0 < metrics["judged"] < metrics["accepted"]:
+            right += f" of the {metrics['judged']:,} whose class is known"
         if (novel := metrics["novel_acceptance"]) is not None:
             right += f"; of {metrics['novel']:,} clips of novel classes {100 * novel:.1f} % accepted"
         self.run_of.reporter.say(f"{self.name}: {metrics['accepted']:,} of {metrics['pool']:,} accepted, {right}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from finepseudo.compute.config import Precision
 from finepseudo.methods.base import AnyMethod, Role
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, PSEUDO_LABELS, WEIGHTS
@@ -14,9 +15,9 @@ from finepseudo.training.objectives import Objective
 from jobs.config.training import TrainConfig
 from jobs.pipeline.stages.base import Run, Stage, name_of
 from jobs.workers.labelling import pseudo_items
-from jobs.workers.streams import StreamJob
 from jobs.workers.train import TrainJob, fit
 from jobs.workers.train_loop import LoopJob, seed_of
+from shards.read.streams import StreamInput
 from shards.types import ItemTable
 
 Tags = Mapping[str, Any]
@@ -52,8 +53,14 @@ class TrainingStage(Stage):
         """What a training leaves besides."""
         return (CHECKPOINTS, LOG, FAILURE, "ray")
 
-    def fit(self, schedule: Schedule, streams: Sequence[StreamJob], objective: Callable[[], Objective]) -> None:
-        """Train with the workers of the cluster; curves go to the run's log."""
+    def fit(
+        self,
+        schedule: Schedule,
+        streams: Mapping[str, StreamInput],
+        objective: Callable[[], Objective],
+        precision: Precision,
+    ) -> None:
+        """Train with the workers of the cluster, an encoder of this precision; curves go to the run's log."""
         run, cfg = self.run_of, self.cfg
         loop = LoopJob(
             run=self.paths.root.resolve(),
@@ -68,10 +75,11 @@ class TrainingStage(Stage):
         job = TrainJob(
             loop=loop,
             shards=self.paths.shards.resolve(),
-            streams=tuple(streams),
+            streams=dict(streams),
             objective=objective,
             threads=cfg.resources.threads,
             deterministic=cfg.deterministic,
+            precision=precision,
         )
         with run.reporter.follow(loop.stage, self.folder / LOG):
             fit(job, cfg.resources)

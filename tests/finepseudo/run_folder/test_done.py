@@ -106,6 +106,17 @@ def test_a_stage_without_its_output_is_refused(tmp_path):
         finish(first(tmp_path), wall_s=0, code_version="x")
 
 
+def test_a_folder_from_outside_stands_for_the_names_in_it(tmp_path):
+    videos = tmp_path / "videos"
+    (videos / "run").mkdir(parents=True)
+    (videos / "run" / "a.mp4").write_text("x")
+    stage = Identity(kind="data", folder=tmp_path / "data", config={}, inputs={"videos": videos}, outputs=("out.txt",))
+    run(stage, "out.txt", "made")
+    assert is_done(stage)
+    (videos / "run" / "b.mp4").write_text("x")
+    assert not is_done(stage)
+
+
 def three(folder: Path) -> Identity:
     stage = first(folder)
     begin(stage)

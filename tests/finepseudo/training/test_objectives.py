@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.training.objectives import AlignabilityObjective
 from shards.errors import UserError
-from tests.finepseudo.batches import clip_batch, objective, rows
+from tests.finepseudo.batches import clip_batch, objective, padded, rows
 
 STAGES = ("gitdl", "alignability", "cross_entropy")
 TIGHT = {"atol": 1e-6, "rtol": 1e-6}  # in float64: in float32 a ReLU at its kink may fall on either side
@@ -45,6 +45,7 @@ def worker(rank, port, folder):
         for name, (options, cut) in CASES.items():
             batch = clip_batch(dtype=torch.float64, views=views(stage), **options)
             mine = rows(batch, 0, cut) if rank == 0 else rows(batch, cut, len(batch.keys))
+            mine = padded(mine, max(cut, len(batch.keys) - cut))  # as the reader does: as many slots on every rank
             module = DistributedDataParallel(objective(stage).double())
             torch.save(step(module, mine), f"{folder}/{stage}-{name}-{rank}.pt")
             # the group must not die with DDP's reducer: that waits, holding the interpreter, for a thread that needs it

@@ -1,12 +1,20 @@
 """The learning rate is a pure function of the step; f_S learns faster; frozen weights stay out."""
 
+import copy
 from itertools import pairwise
 
 import pytest
 import torch
 
 from finepseudo.training.config import OptimConfig
-from finepseudo.training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from finepseudo.training.optim import (
+    FiniteGuard,
+    build_optimizer,
+    clip_gradients,
+    learning_rate,
+    load_optimizer,
+    set_learning_rate,
+)
 from tests.finepseudo.batches import objective
 
 
@@ -46,3 +54,41 @@ def test_clipping():
 def test_constants_are_checked():
     with pytest.raises(ValueError, match="lr"):
         OptimConfig(lr=0.0)
+
+
+def test_from_the_first_step_that_is_not_finite_on_nothing_moves():
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = build_optimizer(torch.nn.ParameterList([weight]), OptimConfig(lr=0.1))
+    guard = FiniteGuard(optimizer, torch.device("cpu"))
+    kept = {}
+    for number, loss, gradient in [(1, 0.5, 1.0), (2, float("inf"), 1.0), (3, 0.5, float("nan")), (4, 0.5, 1.0)]:
+        weight.grad = torch.full((3,), gradient)
+        guard.step(number, torch.tensor(loss), weight.grad.norm())
+        state = {"weight": weight.detach().clone(), **{k: v.clone() for k, v in optimizer.state[weight].items()}}
+        kept[number] = state
+        assert guard.broken() == (None if number == 1 else (2, float("inf"), pytest.approx(3**0.5)))
+    assert (kept[1]["weight"] < 1).all() and kept[1]["step"] == 1
+    for number in (2, 3, 4):
+        assert all(torch.equal(kept[1][name], kept[number][name]) for name in kept[1])
+
+
+def test_adam_is_torchs_and_takes_states_of_before_it_was_fused():
+    weights, optimizers = [], []
+    for fused in (True, False):
+        weights.append(torch.nn.Parameter(torch.linspace(-1, 1, 5)))
+        optimizers.append(torch.optim.Adam([weights[-1]], lr=0.1, weight_decay=0.01))
+        if fused:
+            optimizers[-1] = build_optimizer(
+                torch.nn.ParameterList([weights[-1]]), OptimConfig(lr=0.1, weight_decay=0.01)
+            )
+            FiniteGuard(optimizers[-1], torch.device("cpu"))
+    for step in range(6):
+        for weight, optimizer in zip(weights, optimizers, strict=True):
+            weight.grad = torch.sin(torch.arange(5.0) + step)
+            optimizer.step()
+        if step == 2:
+            state = copy.deepcopy(optimizers[1].state_dict())
+            load_optimizer(
+                optimizers[0], {**state, "param_groups": [dict(g, factor=1.0) for g in state["param_groups"]]}
+            )
+        torch.testing.assert_close(*(weight.detach() for weight in weights))

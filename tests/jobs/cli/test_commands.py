@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from jobs.cli.commands import data_section
+from jobs.cli.data import data_section
 from jobs.cli.main import main
 from jobs.cluster.session import _attach
 from jobs.config.recipes import load
@@ -74,6 +74,17 @@ def test_what_is_wrong_with_lists_is_said_before_a_run(command, texts, overrides
     assert line.startswith("PROBLEM ")
     assert said.err == ""
     assert not (tmp_path / "in" / "runs" / "smoke" / "config.yaml").exists(), "nothing is begun"
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [({"all": "a.mp4,0\nb.mp4,1\n"}, "no clip is a test clip"), ({**ROLES, "test": ""}, "test.csv is empty")],
+)
+@pytest.mark.parametrize("command", ["run", "write-shards"])
+def test_a_run_that_is_refused_leaves_no_folder(command, texts, message, capsys, tmp_path):
+    assert main([command, *lists(tmp_path / "in", **texts)]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "in" / "runs" / "smoke").exists()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:6379"])

@@ -22,6 +22,7 @@ FLAGS = {
     "predict": ["video", *COMMON],
     "keys": ["section", *COMMON],
     "schema": [],
+    "init": ["folder", "--device", "--force", "--list", "--out", "--test-share"],
 }
 
 

@@ -36,7 +36,7 @@ from shards.read.sampling import frame_indices
         ("frame_input.sampling={policy: gitdl, frames: 16}", "frame_input.sampling.policy = gitdl"),
         ("data.name=imagenet", "data.name = imagenet: must be one of csv, diving48"),
         ("data.cut_from=clip", "data.cut_from = clip: must be one of element, event, video"),
-        ("reading.threads=0", "reading.threads = 0: must be at least 1; the default is 1"),
+        ("reading.threads=0", "reading.threads = 0: must be at least 1; the default is auto"),
         ("reading.max_bad_fraction=2", r"reading.max_bad_fraction = 2.0: must be in \[0, 1\]"),
         ("resources.cpus_per_worker=-1", "resources.cpus_per_worker = -1.0: must be above 0"),
         ("evaluate.stride=0", "evaluate.stride = 0: must be at least 1; the default is null"),

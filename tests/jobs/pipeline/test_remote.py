@@ -66,16 +66,17 @@ def test_every_source_goes_to_the_store_and_comes_back(tmp_path, sources, bucket
         assert (paths.shards / name).read_bytes() == (local.folder / name).read_bytes()
     assert not list(paths.shards.glob("*.tar"))
     assert sorted(row.fps for row in map(local.row, local.keys)) == [10.0, *[25.0] * 5]
-    read, expected = (
-        evaluation_reader(one, RunPaths(one.folder).shards, one.action_input, torch.device("cpu")).read(local.keys)
+    readers = (
+        evaluation_reader(one, RunPaths(one.folder).shards, [cfg.action_input.view()], torch.device("cpu"))
         for one in (cfg, plain)
     )
+    read, expected = (reader.read(local.keys) for reader in readers)
     assert expected.valid.all()
     assert read.frames.equal(expected.frames)
     assert list((tmp_path / "cache").glob("*.tar"))
     items = ItemTable.unlabelled(local.keys)
     order = replace(cfg.pretrain.order, batch_size=2, shard_window=1)
-    reader = cfg.reader(cfg.action_input, order)
+    reader = cfg.reader(cfg.action_input.view(), order=order)
     remote = Manifest.open(paths.shards, reader.cache, scattered=False)
     batches = list(ClipReader(remote, items, reader, seed=0).epoch(0))
     assert sorted(key for batch in batches for key in batch.keys) == local.keys

@@ -42,6 +42,17 @@ def begun(tmp_path):
     return cfg.folder
 
 
+def test_a_folder_in_which_nothing_began_is_removed(tmp_path):
+    with locked(tmp_path / "new"):
+        assert (tmp_path / "new" / ".lock").exists()
+    assert not (tmp_path / "new").exists()
+    with locked(tmp_path / "used"):
+        (tmp_path / "used" / "config.yaml").touch()
+    with locked(tmp_path / "used"):
+        pass
+    assert (tmp_path / "used" / ".lock").exists()
+
+
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 

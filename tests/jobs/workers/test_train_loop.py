@@ -18,10 +18,9 @@ from finepseudo.training.checkpoint import checkpoint_steps, load_weights
 from finepseudo.training.config import OptimConfig
 from finepseudo.training.objectives import Objective, StepOutput, single
 from jobs.config.training import TrainConfig
-from jobs.workers.streams import Streams
 from jobs.workers.train_loop import Loop, LoopJob, seed_of
 from shards.errors import UserError
-from shards.types import ClipBatch
+from shards.types import ClipBatch, only_view
 
 CLIPS, BATCH = 24, 8
 
@@ -53,6 +52,7 @@ class Reader:
     poison: tuple[int, int] | None = None
     refuse: tuple[int, int] | None = None
     bad: Counter = field(default_factory=Counter)
+    fallbacks: int = 0
     batches_per_epoch: int = CLIPS // BATCH
     first: int = 0
 
@@ -68,12 +68,36 @@ class Reader:
             yield batch_of(frames[mine])
 
 
+@dataclass
+class Streams:
+    """Several of them side by side, each in its own passes; the first one leads."""
+
+    readers: dict[str, Reader]
+
+    @property
+    def batches_per_epoch(self):
+        return next(iter(self.readers.values())).batches_per_epoch
+
+    @property
+    def bad(self):
+        return sum((reader.bad for reader in self.readers.values()), Counter())
+
+    @property
+    def fallbacks(self):
+        return sum(reader.fallbacks for reader in self.readers.values())
+
+    def batches(self, step):
+        while True:
+            places = {name: divmod(step, reader.batches_per_epoch) for name, reader in self.readers.items()}
+            yield {name: next(self.readers[name].epoch(*place)) for name, place in places.items()}
+            step += 1
+
+
 def batch_of(frames):
     n = len(frames)
     return ClipBatch(
         keys=tuple(map(str, range(n))),
-        frames=frames,
-        frame_ids=torch.zeros(n, 1, 1, dtype=torch.int64),
+        views=only_view(frames, torch.zeros(n, 1, 1, dtype=torch.int64)),
         n_frames=torch.ones(n, dtype=torch.int64),
         labels=torch.ones(n, dtype=torch.int64),
         pseudo=torch.zeros(n, dtype=torch.bool),
@@ -177,6 +201,7 @@ def test_a_teacher_and_both_streams_go_on_where_they_were(tmp_path, monkeypatch,
     assert go(tmp_path / "killed") == "done"
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
     weights = load_weights(tmp_path / "whole" / "stage" / WEIGHTS)
+    assert int(weights["done"]) == 10, "the teacher followed every step once"
     assert not torch.equal(weights["teacher.weight"], weights["layer.weight"])
     losses = [[(line["step"], line["train/apart"]) for line in log_of(tmp_path / f)] for f in ("whole", "killed")]
     assert losses[0] == losses[1]
@@ -201,6 +226,29 @@ def test_a_loss_that_is_not_finite_changes_no_weight(tmp_path):
     assert "step 5: loss nan" in reason
     assert "lower the learning rate" in reason
     assert not (tmp_path / "bad" / "stage" / WEIGHTS).exists()
+
+
+def test_nothing_of_a_broken_state_is_saved_when_asked_to_stop(tmp_path, monkeypatch):
+    real = Loop._train_step
+
+    def train_step(self, batch, waited):
+        real(self, batch, waited)
+        if self.step == 1:
+            (tmp_path / "STOP").touch()
+
+    monkeypatch.setattr(Loop, "_train_step", train_step)
+    assert run(tmp_path, Reader(poison=(0, 0))) == "failed"
+    assert "step 1: loss nan" in (tmp_path / "stage" / FAILURE).read_text()
+    assert checkpoint_steps(tmp_path / "stage" / CHECKPOINTS) == []
+
+
+def test_out_of_memory_in_a_step_says_what_to_lower(tmp_path, monkeypatch):
+    def forward(self, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    monkeypatch.setattr(LeastSquares, "forward", forward)
+    with pytest.raises(UserError, match=r"stage: step 1: out of memory .*lower order.batch_size"):
+        run(tmp_path)
 
 
 def test_what_a_reader_refuses_is_the_reason(tmp_path):

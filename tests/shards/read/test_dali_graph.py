@@ -12,7 +12,7 @@ import torch
 
 from shards.read.augment import AugmentParams, draw, recode
 from shards.read.config import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig
-from shards.read.dali_graph import ClipGraph, GraphSpec, Sample
+from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, at_places
 from shards.read.resize import views_of
 
 T = 3
@@ -32,25 +32,26 @@ class Graph:
 
     def __init__(self, cfg: AugmentConfig, *, views: int = 1, random: bool = True, batch: int = 4) -> None:
         cpu = torch.device("cpu")
-        self.cfg, self.places = cfg, views * cfg.crops
+        self.cfg, self.takes = cfg, [cfg] * views
         self.graph = ClipGraph(
-            GraphSpec(batch_size=batch, threads=1, views=views, augment=cfg, random=random, decoder=None, device=cpu)
+            GraphSpec(batch_size=batch, threads=1, takes=self.takes, random=random, decoder=None, device=cpu)
         )
 
     def run(self, samples: list[Sample]) -> list[torch.Tensor]:
-        out = torch.full((len(samples), self.places, T, 3, self.cfg.size, self.cfg.size), torch.nan)
+        places = len(self.graph.spec.places)
+        out = torch.full((len(samples), places, T, 3, self.cfg.size, self.cfg.size), torch.nan)
         self.graph.run([self.viewed(s) for s in samples], list(out))
         return list(out.unbind(1))
 
     def viewed(self, s: Sample) -> Sample:
-        orders = s.order.repeat(self.cfg.crops, axis=0)
-        return replace(s, data=views_of(s.data[0], orders, s.params, self.cfg.size))
+        orders = at_places(self.takes, s.orders)
+        return replace(s, data=views_of(s.data[0], orders, s.params, [self.cfg.size] * len(orders)))
 
 
 def sample(frames: np.ndarray, params: list[AugmentParams], order: list[list[int]] | None = None) -> Sample:
-    places = np.array(order or [list(range(T))], np.int32)
+    orders = list(np.array(order or [list(range(T))], np.int32))
     ids = np.arange(len(frames), dtype=np.int64)
-    return Sample(data=[frames], ids=ids, order=places, params=params, height=frames.shape[1], width=frames.shape[2])
+    return Sample(data=[frames], ids=ids, orders=orders, params=params, height=frames.shape[1], width=frames.shape[2])
 
 
 def plain(**changes: object) -> AugmentParams:
@@ -166,9 +167,7 @@ def test_the_result_does_not_depend_on_the_company_in_the_batch() -> None:
 
 
 def test_a_failing_run_leaves_a_graph_that_works() -> None:
-    spec = GraphSpec(
-        batch_size=2, threads=1, views=1, augment=unit(24), random=False, decoder="cpu", device=torch.device("cpu")
-    )
+    spec = GraphSpec(batch_size=2, threads=1, takes=[unit(24)], random=False, decoder="cpu", device=torch.device("cpu"))
     encoded = ClipGraph(spec)
     broken = replace(sample(SQUARE, [plain()]), data=[np.zeros(100, np.uint8)])
     for _ in range(2):

@@ -12,6 +12,7 @@ import torch
 from shards.errors import SampleError, UserError
 from shards.read.dali_graph import import_dali
 from shards.read.decode import choose_decoder, decode_frames
+from shards.read.nvdec import CodecLimits, VideoEngine
 from tests.shards.numbered import encode, number
 
 CPU = torch.device("cpu")
@@ -99,9 +100,19 @@ def test_auto_takes_what_the_machine_and_the_codec_allow(monkeypatch: pytest.Mon
     assert choose_decoder("auto", ["vp9", "h264"], CPU).name == "pyav"
     assert choose_decoder("pyav", ["vp9"], CPU).name == "pyav"
     assert "h264" in str(choose_decoder("auto", ["h264"], CPU))
-    monkeypatch.setattr("shards.read.decode._lacks_gpu_decoder", lambda device: "")
+    engine = VideoEngine({"h264": CodecLimits(width=(48, 4096), height=(16, 4096), macroblocks=65536, engines=7)})
+    monkeypatch.setattr("shards.read.decode._gpu_decoder", lambda device: engine)
     assert choose_decoder("auto", ["h264"], CPU).name == "dali-gpu"
     assert choose_decoder("auto", ["theora"], CPU).name == "pyav"
+    mixed = choose_decoder("auto", ["av1", "h264"], CPU)
+    assert str(mixed) == "dali-gpu (av1, h264 by the GPU's video engine; av1 by PyAV)"
+    assert [mixed.takes("h264", 340, 256), mixed.takes("av1", 340, 256), mixed.takes("h264", 32, 32)] == [
+        True,
+        False,
+        False,
+    ]
+    with pytest.raises(UserError, match=r"has no hevc; use decode = auto or pyav"):
+        choose_decoder("dali-gpu", ["hevc"], CPU)
 
 
 def test_a_decoder_that_cannot_work_is_refused_before_anything_is_built() -> None:

@@ -10,13 +10,11 @@ import pytest
 import torch
 
 from shards.errors import UserError
-from shards.read.augment import AugmentConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.dali_graph import ClipGraph
 from shards.read.faults import DecodeError, judged
 from shards.read.loader import ClipLoader
-from shards.read.order import OrderConfig
-from shards.read.reader import ClipReader, ReaderConfig
-from shards.read.sampling import SamplingConfig
+from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 from tests.shards.numbered import write
@@ -49,8 +47,7 @@ def manifest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def read(manifest: Manifest) -> ClipReader:
     cfg = ReaderConfig(
         order=OrderConfig(batch_size=4),
-        sampling=SamplingConfig(frames=4),
-        augment=AugmentConfig(size=32),
+        views=(ViewConfig(sampling=SamplingConfig(frames=4), augment=AugmentConfig(size=32)),),
         prefetch=0,
     )
     items = ItemTable(keys=KEYS, labels=np.arange(4, dtype=np.int32), pseudo=np.zeros(4, bool))

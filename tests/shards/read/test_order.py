@@ -210,8 +210,6 @@ def test_without_pseudo_items_the_labelled_ones_fill_the_batch_and_the_other_way
 
 
 def test_refusals_name_the_key_and_the_way_out() -> None:
-    with pytest.raises(UserError, match=r"multiple of the number"):
-        rank_slice(10, 0, 4)
     with pytest.raises(UserError, match=r"empty"):
         batches_per_epoch(table([]), OrderConfig())
     with pytest.raises(UserError, match=r"1 of 2 have none"):

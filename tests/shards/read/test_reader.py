@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from shards.errors import UserError
-from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
+from shards.read import reader as reader_module
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
@@ -25,6 +26,7 @@ from tests.shards.numbered import number, shard, write
 
 LENGTHS = {f"clip{i:02d}": (18, 25, 36, 5, 40, 31, 29)[i % 7] for i in range(14)}
 KEYS = list(LENGTHS)
+EIGHT = SamplingConfig(frames=8)
 STILL = AugmentConfig(size=64, scale=(1, 1), ratio=(1, 1), flip=0, mean=(0, 0, 0), std=(1, 1, 1))
 REAL = Path(__file__).parents[4] / "shared" / "data" / "clips"
 
@@ -50,9 +52,16 @@ def items(keys: Sequence[str] = KEYS) -> ItemTable:
     return ItemTable(keys=keys, labels=np.arange(n, dtype=np.int32) % 5, pseudo=np.arange(n) % 2 == 1)
 
 
-def config(batch: int = 4, sampler: str = "shuffle", **changes: Any) -> ReaderConfig:
+def config(
+    batch: int = 4,
+    sampler: str = "shuffle",
+    sampling: SamplingConfig = EIGHT,
+    augment: AugmentConfig = STILL,
+    **changes: Any,
+) -> ReaderConfig:
     order = OrderConfig(batch_size=batch, sampler=sampler)  # type: ignore[arg-type]
-    return replace(ReaderConfig(order=order, sampling=SamplingConfig(frames=8), augment=STILL), **changes)
+    views = (ViewConfig(sampling=sampling, augment=augment),)
+    return ReaderConfig(**{"order": order, "views": views, **changes})
 
 
 def numbers(frames: torch.Tensor, row: int = 0) -> list[int]:
@@ -157,6 +166,17 @@ def test_threads_and_prefetching_change_nothing(h264: Manifest) -> None:
     for threads, prefetch in ((1, 0), (3, 1), (2, 9)):
         again = ClipReader(h264, items(), replace(cfg, threads=threads, prefetch=prefetch), seed=1).epoch(0)
         assert all(same(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_several_batches_in_the_making_change_nothing(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = config(augment=AugmentConfig.carl_ssl(size=32), threads="auto", prefetch=3)
+    first = list(ClipReader(manifest, items(), cfg, seed=1).epoch(0))
+    monkeypatch.setattr(reader_module, "PRODUCERS", {"cpu": 3})
+    reader = ClipReader(manifest, items(), cfg, seed=1)
+    for epoch in (0, 1, 0):
+        again = list(reader.epoch(epoch))
+    assert all(same(a, b) for a, b in zip(first, again, strict=True))
+    assert 1 <= sum(len(graphs) for graphs in reader._loader._idle.values()) <= 3
 
 
 def test_a_clip_drawn_twice_is_augmented_twice(h264: Manifest) -> None:
@@ -281,13 +301,11 @@ def test_a_shard_that_vanishes_is_a_reason_not_a_crash(h264: Manifest, tmp_path:
 def test_refusals_before_the_first_clip(h264: Manifest) -> None:
     with pytest.raises(UserError, match=r"4 of 5 clips are not in the shards .*: a, b, c; "):
         ClipReader(h264, items(["a", "b", "c", KEYS[0], "d"]), config(), seed=1)
-    with pytest.raises(UserError, match="cannot be shared by 3 workers"):
-        ClipReader(h264, items(), config(), seed=1, world=3)
     with pytest.raises(UserError, match="dali-cpu cannot decode h264"):
         ClipReader(h264, items(), config(decode="dali-cpu"), seed=1)
     with pytest.raises(UserError, match="1 of 2 clips are not in the shards"):
         ClipReader(h264, items(), config(), seed=1).read([KEYS[0], "nobody"])
-    with pytest.raises(ValueError, match=r"reader.threads = 0"):
+    with pytest.raises(ValueError, match=r"threads = 0: must be at least 1"):
         config(threads=0)
 
 

@@ -22,7 +22,7 @@ def noise(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def view_of(frames: np.ndarray, order: np.ndarray, params: AugmentParams, size: int) -> np.ndarray:
-    return views_of(frames, order[None], [params], size)[0]
+    return views_of(frames, [order], [params], [size])[0]
 
 
 def by_dali(frames: np.ndarray, params: AugmentParams, size: int) -> np.ndarray:

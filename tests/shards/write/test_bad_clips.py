@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shards.annotations.base import Annotations, Clip, make_annotations
-from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig
+from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.decode import decode_frames
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
@@ -185,7 +185,8 @@ def test_every_clip_has_its_own_pictures_under_its_own_label(annotations: Annota
     labels = dict(zip(*(annotations.clips[name].to_pylist() for name in ("key", "label")), strict=True))
     keys = manifest.keys
     items = ItemTable(keys=keys, labels=np.array([labels[k] for k in keys], np.int32), pseudo=np.zeros(len(keys), bool))
-    cfg = ReaderConfig(order=OrderConfig(batch_size=8), sampling=SamplingConfig(frames=4), augment=PLAIN)
+    view = ViewConfig(sampling=SamplingConfig(frames=4), augment=PLAIN)
+    cfg = ReaderConfig(order=OrderConfig(batch_size=8), views=(view,))
     seen = []
     for batch in ClipReader(manifest, items, cfg, seed=1).epoch(0):
         for slot, key in enumerate(batch.keys):

@@ -18,7 +18,6 @@ from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from jobs.workers.train import train_rank
-from shards.errors import UserError
 
 SMALL = [
     "data.synthetic.train_per_class=4",
@@ -96,16 +95,6 @@ def test_labels_and_pool_side_by_side_under_a_teacher(made, tmp_path):
     assert prefixes == {"encoder", "teacher"}
     (test,) = [stage for stage in unfinished(make_plan(run)) if stage.kind == "evaluation"]
     assert test.method.tested == "teacher"
-
-
-def test_a_share_that_workers_cannot_divide_is_refused_when_the_recipe_is_loaded(made, monkeypatch):
-    def uneven(cfg, request, view):
-        return (*streams(cfg, request, view)[:1], Stream(name="pool", role="unlabelled", views=(view,), share=1.6))
-
-    monkeypatch.setitem(METHODS, "supervised", replace(METHODS["supervised"], streams=uneven))
-    with pytest.raises(UserError, match=r"batch_size = 8: makes 13 clips of stream pool \(1.6 for each labelled one\)"):
-        load("smoke", ["methods=[supervised]", "resources.workers=2"])
-    load("smoke", ["methods=[supervised]", "resources.workers=1"])
 
 
 def test_keys_of_a_method_are_read_by_its_own_trainings_alone():

@@ -1,0 +1,76 @@
+"""Backend `triton`: unit rows and their gradient in a launch each, where torch takes a dozen."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+FRAMES = 4
+"""Frames of a program, one for each warp."""
+LEAST_FEATURES = 64
+"""Frames are padded to a power of two from here on: fewer kernels."""
+
+
+@triton.jit
+def load_frames(x, lengths, total, n, features, frames: tl.constexpr, wide: tl.constexpr):
+    """Return frames [frames, wide] of x [total, F], zero from a video's length on, their offsets and which are real."""
+    frame, f = tl.program_id(0).to(tl.int64) * frames + tl.arange(0, frames), tl.arange(0, wide)
+    inside = (frame < total)[:, None] & (f < features)[None, :]
+    known = frame % n < tl.load(lengths + frame // n, mask=frame < total, other=0)
+    offset = frame[:, None] * features + f[None, :]
+    return tl.load(x + offset, mask=inside & known[:, None], other=0.0), offset, inside, known
+
+
+@triton.jit
+def largest_of(value):
+    """Return the largest absolute value of each row, [rows, 1], 1 where that is 0: no square of the rest overflows."""
+    largest = tl.max(tl.abs(value), 1, keep_dims=True)
+    return tl.where(largest == 0, 1.0, largest)
+
+
+@triton.jit
+def inverse_norm(value):
+    """Return 1 / norm of each row, [rows, 1], 0 where that is 0."""
+    norm = tl.sqrt_rn(tl.sum(value * value, 1, keep_dims=True))
+    return tl.where(norm == 0, 0.0, 1.0 / tl.where(norm == 0, 1.0, norm))
+
+
+@triton.jit(do_not_specialize=["total", "n", "features"], do_not_specialize_on_alignment=["lengths"])
+def normalise(x, lengths, out, total, n, features, frames: tl.constexpr, wide: tl.constexpr):
+    """Write each frame of x [total, F] divided by its norm."""
+    value, offset, inside, _ = load_frames(x, lengths, total, n, features, frames, wide)
+    value = value / largest_of(value)
+    tl.store(out + offset, value * inverse_norm(value), mask=inside)
+
+
+@triton.jit(do_not_specialize=["total", "n", "features"], do_not_specialize_on_alignment=["lengths"])
+def normalise_backward(grad, x, lengths, out, total, n, features, frames: tl.constexpr, wide: tl.constexpr):
+    """Write the gradient of each frame of x: (g - (g . r) r) / norm with r its unit row."""
+    value, offset, inside, known = load_frames(x, lengths, total, n, features, frames, wide)
+    upstream = tl.load(grad + offset, mask=inside & known[:, None], other=0.0)
+    largest = largest_of(value)
+    value = value / largest
+    scale = inverse_norm(value)
+    unit = value * scale
+    along = tl.sum(upstream * unit, 1, keep_dims=True)
+    tl.store(out + offset, tl.where(known[:, None], (upstream - along * unit) * scale / largest, 0.0), mask=inside)
+
+
+def unit_rows(x: Tensor, lengths: Tensor) -> Tensor:
+    """Return the frames of x [B, T, F] divided by their norms, 0 from `lengths` [B] on."""
+    return _launch(normalise, (x,), lengths)
+
+
+def unit_rows_backward(grad: Tensor, x: Tensor, lengths: Tensor) -> Tensor:
+    """Return the gradient of `unit_rows` for x."""
+    return _launch(normalise_backward, (grad, x), lengths)
+
+
+def _launch(kernel: triton.JITFunction, inputs: tuple[Tensor, ...], lengths: Tensor) -> Tensor:
+    out = torch.empty_like(inputs[0])
+    total, wide = out.shape[0] * out.shape[1], max(LEAST_FEATURES, triton.next_power_of_2(out.shape[2]))
+    if total:
+        kernel[(triton.cdiv(total, FRAMES),)](*inputs, lengths, out, total, *out.shape[1:], frames=FRAMES, wide=wide)
+    return out

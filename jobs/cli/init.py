@@ -1,0 +1,221 @@
+"""`finepseudo init DIR`: from a folder of videos, or a folder and a list, to a list with roles and a recipe that fits.
+
+Both are plain files to look at and to change; nothing of a run depends on how they were made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jobs.cli.own_recipe import Facts, own_recipe
+from shards.annotations import load
+from shards.annotations.base import Annotations, Clip, make_annotations
+from shards.annotations.config import DatasetConfig
+from shards.annotations.exports import Item, file_name, read_export
+from shards.annotations.list_lines import is_video_name
+from shards.annotations.roles import role_word, source_of
+from shards.check.decode import Decoded, decode_clips, decode_lines
+from shards.errors import SampleError, UserError
+from shards.files import write_bytes
+from shards.sources.presence import missing_paths
+from shards.sources.probe import open_video
+from shards.splits.own_roles import hold_out_test, labelled_by_list
+from shards.types import NO_LABEL
+
+LISTS = (".csv", ".tsv", ".txt", ".json")
+MOST_MISSING = 0.5
+
+
+def init_command(arguments: argparse.Namespace) -> int:
+    """Do what the command line asks for."""
+    import torch
+
+    if not 0 < arguments.test_share <= 0.5:
+        raise UserError(f"--test-share {arguments.test_share} is outside (0, 0.5]; 20 % is written 0.2")
+    return init(
+        arguments.folder,
+        arguments.list,
+        arguments.out or Path(f"{arguments.folder.resolve().name}.csv"),
+        test_share=arguments.test_share,
+        gpu=arguments.device == "gpu" or (arguments.device == "auto" and torch.cuda.is_available()),
+        force=arguments.force,
+    )
+
+
+def init(folder: Path, given: Path | None, out: Path, *, test_share: float, gpu: bool, force: bool) -> int:
+    """Write the list `out` and, beside it, a recipe; say what was found. UserError when most videos are not there."""
+    recipe = out.with_suffix(".yaml")
+    for path in (out, recipe):
+        if path.exists() and not force:
+            raise UserError(f"init: {path} is there already; give another --out, or --force to write it again")
+    if not folder.is_dir():
+        raise UserError(f"init: {folder} is no folder; give the folder of the videos")
+    found = _with_roles(read_folder(folder, given, out), test_share)
+    missing = missing_paths(found.clips["path"].to_pylist())
+    there = found.clips.num_rows - len(missing)
+    if there < (1 - MOST_MISSING) * found.clips.num_rows:
+        raise UserError(
+            f"init: {len(missing):,} of {found.clips.num_rows:,} videos are not in {folder}, first {missing[0]}; "
+            "give the folder that the list is of"
+        )
+    decoded = decode_clips(found.clips, DatasetConfig(name="csv"))
+    write_bytes(out, _list_text(found, out.absolute().parent).encode())
+    write_bytes(recipe, own_recipe(_facts(found, decoded), out, gpu=gpu).encode())
+    _say(found, [*decode_lines(decoded, found.clips.num_rows), *([f"missing: {len(missing):,}"] if missing else [])])
+    sys.stdout.write(
+        f"wrote {out} and {recipe}\nnext: finepseudo check --recipe {recipe} --decode all\n"
+        f"then: finepseudo run --recipe {recipe}\n"
+    )
+    return 0
+
+
+def read_folder(folder: Path, given: Path | None, out: Path) -> Annotations:
+    """Read the folder by its classes, or by the list that is given or lies alone in it."""
+    listed = given or _only_list(folder, out)
+    if listed is None:
+        return load(DatasetConfig(name="folder", root=str(folder)))
+    places = _places(folder)
+    if listed.suffix.lower() == ".json":
+        items = read_export(listed, lambda path: _frame_rate(_located(path, folder, places)))
+        return _annotations([(item, _located(item.path, folder, places)) for item in items])
+    found = load(DatasetConfig(name="csv", root=str(folder), lists={"all": str(listed.absolute())}))
+    return _relocated(found, folder, places)
+
+
+def _only_list(folder: Path, out: Path) -> Path | None:
+    """Find the list in a folder without class folders."""
+    if any(
+        path.is_dir() and role_word(path.name) is None and not path.name.startswith(".") for path in folder.iterdir()
+    ):
+        return None
+    own = {out.absolute(), out.with_suffix(".yaml").absolute()}
+    lists = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in LISTS and p.absolute() not in own]
+    if len(lists) > 1:
+        names = ", ".join(path.name for path in lists)
+        raise UserError(f"init: {folder} holds {len(lists)} lists ({names}); name the right one with --list")
+    return lists[0] if lists else None
+
+
+def _places(folder: Path) -> Mapping[str, list[Path]]:
+    """File name -> where it lies below the folder."""
+    places: dict[str, list[Path]] = defaultdict(list)
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if is_video_name(name):
+                places[name].append(Path(place) / name)
+    return places
+
+
+def _located(path: str, folder: Path, places: Mapping[str, Sequence[Path]]) -> str:
+    """Find the file that a list or a tool means: as written, below the folder, or by its name where only one has it."""
+    for candidate in (Path(path), folder / path):
+        if candidate.exists():
+            return str(candidate.absolute())
+    found = places.get(file_name(path), ())
+    if len(found) > 1:
+        raise UserError(f"init: {path} may be {found[0]} or {found[1]}; write the folder into the list")
+    return str(found[0].absolute()) if found else str((folder / path.lstrip("/")).absolute())
+
+
+def _frame_rate(path: str) -> float:
+    try:
+        with open_video("init", Path(path)) as video:
+            return float(video.rate)
+    except SampleError as error:
+        raise UserError(f"init: {path}: its frame rate is needed and cannot be read: {error.reason}") from error
+
+
+def _annotations(rows: Sequence[tuple[Item, str]]) -> Annotations:
+    classes = sorted({item.label for item, _ in rows if item.label})
+    if not classes:
+        raise UserError("init: no clip of the export has a class; label some of them")
+    label = {name: index for index, name in enumerate(classes)}
+    clips = [
+        Clip(
+            name=Path(path).stem,
+            path=path,
+            label=label.get(item.label, NO_LABEL),
+            role="train",
+            source=source_of(Path(path).stem) or path,
+            start=item.start,
+            end=item.end,
+        )
+        for item, path in rows
+    ]
+    return make_annotations(clips, classes, "export", "1")
+
+
+def _relocated(found: Annotations, folder: Path, places: Mapping[str, Sequence[Path]]) -> Annotations:
+    """Look for clips of a list that are not where it says; a list may come from another machine."""
+    base = f"{folder.absolute()}/"
+    rows = [
+        Clip(
+            name=Path(row["path"]).stem,
+            path=_located(row["path"].removeprefix(base), folder, places),
+            label=row["label"],
+            role=row["role"],
+            source=row["source"],
+            start=row["start"],
+            end=row["end"],
+        )
+        for row in found.clips.to_pylist()
+    ]
+    return replace(make_annotations(rows, found.classes, "csv", "1"), remarks=found.remarks)
+
+
+def _with_roles(found: Annotations, test_share: float) -> Annotations:
+    """Hold a test out where there is none, and write down who is labelled where some clips have no class."""
+    if "test" not in found.clips["role"].to_pylist():
+        found = hold_out_test(found, test_share)
+    return labelled_by_list(found) or found
+
+
+def _list_text(found: Annotations, beside: Path) -> str:
+    """Write path, class, role and source of every clip, and start and end where there are windows."""
+    rows = found.clips.to_pylist()
+    windows = any(row["start"] is not None or row["end"] is not None for row in rows)
+    head = ["path", "class", "role", "source", *(["start", "end"] if windows else [])]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    for row in rows:
+        name = found.classes[row["label"]] if row["label"] != NO_LABEL else ""
+        times = ["" if row[key] is None else f"{row[key]:.6g}" for key in ("start", "end")] if windows else []
+        writer.writerow([_relative(row["path"], beside), name, row["role"], _relative(row["source"], beside), *times])
+    return text.getvalue()
+
+
+def _relative(path: str, beside: Path) -> str:
+    return path.removeprefix(f"{beside}/")
+
+
+def _facts(found: Annotations, decoded: Sequence[Decoded]) -> Facts:
+    roles = Counter(found.clips["role"].to_pylist())
+    good = [clip for clip in decoded if not clip.reason]
+    if not good:
+        raise UserError(
+            f"init: none of {len(decoded)} videos can be decoded, first {decoded[0].path}: {decoded[0].reason}"
+        )
+    return Facts(
+        classes=tuple(found.classes),
+        labelled=roles["labelled"] or roles["train"],
+        pool=roles["unlabelled"],
+        frames=sorted(clip.frames for clip in good)[len(good) // 2],
+        short_side=sorted(min(clip.width, clip.height) for clip in good)[len(good) // 2],
+    )
+
+
+def _say(found: Annotations, lines: Sequence[str]) -> None:
+    roles = Counter(found.clips["role"].to_pylist())
+    shown = ", ".join(f"{n:,} {role}" for role, n in sorted(roles.items()))
+    sys.stdout.write(f"{found.clips.num_rows:,} clips of {len(found.classes)} classes: {shown}\n")
+    for line in (*(f"note: {remark}" for remark in found.remarks), *lines):
+        sys.stdout.write(line + "\n")

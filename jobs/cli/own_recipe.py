@@ -1,0 +1,137 @@
+"""A recipe for videos of one's own: sizes from the videos, steps from the number of clips, encoders from the device."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_SIDES = re.compile(r"(?<![a-z])(left|right|links|rechts|clockwise)(?![a-z])", re.IGNORECASE)
+_BATCH = 24
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What is known of the data: class names, labelled clips, clips of the pool, median frames and short side."""
+
+    classes: tuple[str, ...]
+    labelled: int
+    pool: int
+    frames: int
+    short_side: int
+
+    @property
+    def sided(self) -> bool:
+        """Tell whether mirroring an image may make another class of it."""
+        return any(_SIDES.search(name.replace("_", " ")) for name in self.classes)
+
+
+def own_recipe(facts: Facts, listed: Path, *, gpu: bool) -> str:
+    """Write a recipe with remarks on what was chosen and why."""
+    values = {"name": listed.stem, **(_on_gpu(facts) if gpu else _on_cpu(facts))}
+    values["data"] = {"name": "csv", "lists": {"all": str(listed.absolute())}}
+    if not facts.pool:
+        values["split"] = {"ratio": 0.5}
+    return "".join(f"# {line}\n" for line in _remarks(facts, gpu=gpu)) + yaml.safe_dump(
+        values, sort_keys=False, allow_unicode=True, width=120
+    )
+
+
+def _remarks(facts: Facts, *, gpu: bool) -> list[str]:
+    pool = f"{facts.labelled:,} labelled clips, {facts.pool:,} in the pool, {len(facts.classes)} classes"
+    lines = [f"Made by `finepseudo init` for {pool}; half of the clips have {facts.frames} frames or more."]
+    if gpu:
+        lines.append("For a GPU: the paper's encoders. Weights make a large difference: set frame_encoder.weights and")
+        lines.append("action_encoder.weights (`finepseudo keys action_encoder`).")
+    else:
+        lines.append("For a CPU: small encoders that start at random and train their images too (freeze_image: false).")
+    if not facts.pool:
+        lines.append("Every clip has a class, so half of them give theirs up to be the pool (split.ratio).")
+        lines.append("methods: [supervised] with split.ratio: 1.0 trains on all of them.")
+    if facts.sided:
+        lines.append("Class names speak of sides: images are never mirrored (flip: 0).")
+    return lines
+
+
+def _sampled(facts: Facts) -> int:
+    """Frames of a clip: no more than half of the clips have, in steps of 4."""
+    return max(8, min(20, facts.frames // 4 * 4))
+
+
+def _on_cpu(facts: Facts) -> dict[str, Any]:
+    frames, flip = _sampled(facts), 0.0 if facts.sided else 0.5
+    look: dict[str, dict[str, Any]] = {
+        "sampling": {"frames": frames},
+        "augment": {"size": 56 if facts.short_side >= 64 else 40, "scale": [0.8, 1.0], "flip": flip},
+    }
+    light = {"jitter": 0.8, "brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05}
+    balanced = {"batch_size": _BATCH, "sampler": "balanced"}
+    return {
+        "seeds": [0],
+        "methods": ["supervised", "pseudo_label", "finepseudo"],
+        "rounds": 2,
+        "shards": {"short_side": min(128, max(48, facts.short_side)), "clips_per_shard": 64},
+        "frame_encoder": {"variant": "tiny", "train_length": frames},
+        "action_encoder": {"variant": "tiny", "dropout": 0.1},
+        "frame_input": look,
+        "action_input": copy.deepcopy(look),  # else YAML writes an alias
+        "pretrain": {
+            "train": _steps(60),
+            "order": {"batch_size": _BATCH},
+            "input": {"sampling": {"policy": "gitdl", "frames": frames}, "augment": {**look["augment"], **light}},
+        },
+        "frame_stage": {
+            "freeze_image": False,
+            "train": _steps(200),
+            "self_train": _steps(60, own=True),
+            "order": dict(balanced),
+            "loss": {"norm": "T"},
+        },
+        "action_stage": {
+            "train": _steps(500),
+            "self_train": _steps(_self_steps(facts), own=True),
+            "order": balanced,
+            "self_order": dict(balanced),
+        },
+        "embed": {"chunk": 32},
+        "evaluate": {"views": 2, "crops": 1},
+        "resources": {"device": "cpu", "workers": 1, "write_tasks": min(4, os.cpu_count() or 1)},
+    }
+
+
+def _steps(steps: int, *, own: bool = False) -> dict[str, Any]:
+    """Train for so many steps; `own`: in self-training, at the full rate."""
+    epochs = {} if own else {"epochs": None}
+    factor = {"self_training_factor": 1.0} if own else {}
+    return {**epochs, "steps": steps, "optim": {"lr": 0.001, "warmup_epochs": 1, **factor}}
+
+
+def _self_steps(facts: Facts) -> int:
+    """Five times through the labels and the third of the pool that is accepted (paper), 120 steps at least."""
+    return max(120, 5 * (facts.labelled + facts.pool // 3) // _BATCH)
+
+
+def _on_gpu(facts: Facts) -> Mapping[str, Any]:
+    flip = {"flip": 0.0} if facts.sided else {}
+    epochs = -(-100 * facts.labelled // 32)
+    return {
+        "base": "base",
+        "seeds": [0],
+        "rounds": 4,
+        "shards": {"short_side": min(256, max(112, facts.short_side)), "clips_per_shard": 64},
+        "frame_input": {"augment": flip},
+        "action_input": {"augment": flip},
+        "pretrain": {"input": {"augment": flip}},
+        "frame_stage": {"order": {"batch_size": 48}, "self_train": {"steps": 100}},
+        "action_stage": {
+            "train": {"epochs": None, "steps": max(700, epochs)},
+            "self_train": {"steps": _self_steps(facts)},
+        },
+        "resources": {"workers": 1, "embed_actors": 1, "score_actors": 1, "write_tasks": min(16, os.cpu_count() or 1)},
+    }

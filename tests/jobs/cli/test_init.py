@@ -1,0 +1,122 @@
+"""From a folder to a list and a recipe that the other commands take."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs.cli.main import main
+from jobs.config.recipes import load
+from tests.shards.make_clips import write_numbered
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def fill(*names, frames=30):
+        for name in names:
+            path = tmp_path / "dives" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_numbered(path, frames)
+        return tmp_path / "dives"
+
+    return fill
+
+
+def listed(path="dives.csv"):
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+CLASSES = [f"{name}/{name}{n}.mp4" for name in ("tuck", "pike") for n in range(5)]
+
+
+def test_class_folders_and_a_pool(desk, capsys):
+    desk(*CLASSES, "unlabelled/u0.mp4", "unlabelled/u1.mp4")
+    assert main(["init", "dives", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "12 clips of 2 classes: 8 labelled, 2 test, 2 unlabelled" in said
+    assert "decoded: 12 of 12 clips" in said
+    rows = {row["path"]: (row["class"], row["role"]) for row in listed()}
+    assert rows["dives/unlabelled/u0.mp4"] == ("", "unlabelled")
+    assert sorted(c for c, role in rows.values() if role == "test") == ["pike", "tuck"]
+    assert main(["check", "--recipe", "dives.yaml", "--decode", "all"]) == 0
+    assert "8 labelled, 2 unlabelled, 2 test (lists" in capsys.readouterr().out
+    assert main(["run", "--recipe", "dives.yaml", "--dry-run"]) == 0
+    assert load("dives.yaml").frame_input.sampling.frames == 20
+
+
+def test_a_folder_of_classes_needs_no_list(desk, capsys):
+    desk(*CLASSES, "unlabelled/u0.mp4")
+    assert main(["check", "--recipe", "smoke", "--data", "folder:dives"]) == 0
+    said = capsys.readouterr().out
+    assert "classes (clips): pike 5, tuck 5, (no class) 1" in said
+    assert "8 labelled, 1 unlabelled, 2 test (lists; 20% held out as the test" in said
+
+
+def test_a_flat_folder_with_a_list(desk, capsys):
+    folder = desk(*(f"{n}.mp4" for n in range(8)))
+    rows = "".join(f"/elsewhere/{n}.mp4,{'tuck' if n % 2 else 'pike'}\n" for n in range(6))
+    (folder / "mine.csv").write_text(f"file,tag\n{rows}/elsewhere/6.mp4,\n/elsewhere/7.mp4,\n")
+    assert main(["init", "dives"]) == 0
+    assert "8 clips of 2 classes: 4 labelled, 2 test, 2 unlabelled" in capsys.readouterr().out
+    assert {row["path"] for row in listed()} == {f"dives/{n}.mp4" for n in range(8)}
+
+
+def _task(n, kind, start):
+    value = {"timelinelabels": [kind], "ranges": [{"start": start, "end": start + 24}]}
+    return {"data": {"video": f"/data/upload/4/0a1b2c3d-{n}.mp4"}, "annotations": [{"result": [{"value": value}]}]}
+
+
+def test_an_export_of_a_tool(desk, capsys):
+    folder = desk(*(f"deep/{n}.mp4" for n in range(6)), frames=50)
+    tasks = [_task(n, "tuck" if n % 2 else "pike", 1 + 2 * n) for n in range(5)]
+    tasks.append({"data": {"video": "/data/upload/4/0a1b2c3d-5.mp4"}, "annotations": []})
+    (folder / "export.json").write_text(json.dumps(tasks))
+    assert main(["init", "dives", "--list", "dives/export.json", "--out", "mine.csv"]) == 0
+    rows = {row["path"]: row for row in listed("mine.csv")}
+    assert (rows["dives/deep/1.mp4"]["start"], rows["dives/deep/1.mp4"]["end"]) == ("0.08", "1.08")
+    assert rows["dives/deep/5.mp4"]["role"] == "unlabelled"
+    assert main(["check", "--recipe", "mine.yaml"]) == 0
+
+
+def test_sides_are_never_mirrored_and_a_full_set_hides_half(desk):
+    desk(*(f"{side}_turn/{side}{n}.mp4" for side in ("left", "right") for n in range(4)))
+    for device in ("cpu", "gpu"):
+        assert main(["init", "dives", "--device", device, "--force"]) == 0
+        cfg = load("dives.yaml")
+        looks = (cfg.frame_input, cfg.action_input, cfg.pretrain.input)
+        assert [look.augment.flip for look in looks] == [0, 0, 0]
+        assert cfg.split.ratio == 0.5
+        assert cfg.action_stage.train.steps + cfg.rounds * cfg.action_stage.self_train.steps >= 700
+    assert yaml.safe_load(Path("dives.yaml").read_text())["base"] == "base"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "message"),
+    [
+        (lambda f: None, ["nowhere"], "nowhere is no folder"),
+        (lambda f: (f / "a.csv").write_text("x") and (f / "b.csv").write_text("y"), ["dives"], "holds 2 lists"),
+        (lambda f: None, ["dives"], "no folder in it holds a video"),
+        (lambda f: (f / "a.csv").write_text("p.mp4,x\nq.mp4,x\n"), ["dives"], "2 of 2 videos are not in dives"),
+        (lambda f: None, ["dives", "--test-share", "2"], "--test-share 2.0 is outside"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_writes_nothing(desk, capsys, tmp_path, prepare, arguments, message):
+    prepare(desk("0.mp4"))
+    assert main(["init", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "dives.csv").exists()
+
+
+def test_an_older_list_is_not_written_over(desk, capsys, tmp_path):
+    desk(*CLASSES)
+    (tmp_path / "dives.csv").write_text("mine")
+    assert main(["init", "dives"]) == 2
+    assert "dives.csv is there already" in capsys.readouterr().err
+    assert (tmp_path / "dives.csv").read_text() == "mine"

@@ -1,0 +1,58 @@
+"""A training step asks the device for nothing: the host runs ahead of a GPU until a line of the log is due."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from finepseudo.training.config import OptimConfig
+from jobs.config.training import TrainConfig
+from jobs.workers.train_loop import Loop, LoopJob
+from shards.types import ClipBatch
+from tests.finepseudo.batches import clip_batch, objective
+from tests.finepseudo.waits import Waits
+
+
+class Same:
+    """One batch again and again."""
+
+    def __init__(self, batch: ClipBatch, batches_per_epoch: int) -> None:
+        self.batch, self.batches_per_epoch, self.bad, self.fallbacks = batch, batches_per_epoch, {}, 0
+
+    def batches(self, step: int):
+        while True:
+            yield {"one": self.batch}
+
+
+def loop(folder: Path, stage: str, invalid: tuple[int, ...] = ()) -> Loop:
+    train = TrainConfig(steps=9, optim=OptimConfig(), log_every=9, checkpoint_every=9)
+    job = LoopJob(run=folder, folder=folder, stage=stage, train=train, seed=1, tags={})
+    batch = clip_batch(views=2 if stage == "gitdl" else 1, invalid=invalid)
+    return Loop(job, objective(stage, dropout=0.1), Same(batch, 9), device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("invalid", [(), (1, 4)])
+@pytest.mark.parametrize("stage", ["gitdl", "alignability", "cross_entropy"])
+def test_a_step_between_two_lines_of_the_log_waits_for_nothing(
+    tmp_path: Path, stage: str, invalid: tuple[int, ...]
+) -> None:
+    training = loop(tmp_path, stage, invalid)
+    training.objective.train()
+    training._train_step({"one": training.reader.batch}, 0.0)  # the optimiser makes its state
+    with Waits() as waits:
+        for _ in range(3):
+            training._train_step({"one": training.reader.batch}, 0.0)
+            assert training._after_step()
+    assert not waits.seen
+    assert training.step == 4
+
+
+def test_waiting_is_seen_where_there_is_some() -> None:
+    x = torch.rand(5)
+    with Waits() as waits:
+        bool(x.sum() > 0)
+        x[x > 0.5]
+    assert waits.seen["_local_scalar_dense"] == 1
+    assert waits.seen["index"] == 1
