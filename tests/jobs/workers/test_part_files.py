@@ -53,7 +53,7 @@ def test_class_scores_are_found_by_key(tmp_path):
     ):
         columns = [pa.array(keys), pa.array(scores, SCHEMA.field("scores").type)]
         write_table(tmp_path / f"{name}.parquet", pa.table(columns, schema=SCHEMA))
-    got = _scores_of(tmp_path, ["a", "b", "c", "d"], 2)
+    got = _scores_of(parts(tmp_path), ["a", "b", "c", "d"], 2)
     np.testing.assert_array_equal(got, [[5, 6], [3, 4], [0, 0], [1, 2]])
 
 
