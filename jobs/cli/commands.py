@@ -22,6 +22,10 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
         from jobs.cli.bench import bench
 
         return bench(arguments.what, arguments.options)
+    if arguments.command == "weights":
+        from jobs.cli.weights import weights
+
+        return weights(arguments.files)
     cfg = configure(arguments)
     if arguments.print_config:
         sys.stdout.write(to_yaml(cfg))

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from finepseudo.run_folder.done import is_done
+from jobs.config.expected_input import SEEN_BY, weight_problem
 from jobs.config.run import RunConfig
 from jobs.pipeline.plan import COMMANDS, make_plan
 from jobs.pipeline.stages.stage_maker import Task
@@ -37,7 +38,7 @@ def check(cfg: RunConfig) -> int:
 
 def dry_run(cfg: RunConfig, command: str) -> int:
     """Print the plan of a command; 0 when nothing that could be checked is wrong, else 2."""
-    problems = list(weight_problems(cfg))
+    problems = [problem for name in SEEN_BY if (problem := weight_problem(name, getattr(cfg, name)))]
     found, note = read_annotations(cfg)
     if found is None and note.startswith("PROBLEM"):
         problems.append(note.removeprefix("PROBLEM "))
@@ -83,14 +84,6 @@ def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
     missing = sum(not Path(path).exists() for path in paths if not is_url(path))
     note = f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip()
     return found, note + (f"; {missing:,} videos are not here (`finepseudo check` lists them)" if missing else "")
-
-
-def weight_problems(cfg: RunConfig) -> Iterator[str]:
-    """Name weights files that are not there."""
-    for name in ("frame_encoder", "action_encoder"):
-        path = getattr(cfg, name).weights
-        if path and not Path(path).is_file():
-            yield f"{name}.weights: {path} is not there; give the path of a checkpoint, or leave it empty"
 
 
 def split_problems(cfg: RunConfig, found: Annotations) -> Iterator[str]:

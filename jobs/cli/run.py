@@ -8,6 +8,7 @@ from finepseudo.report import render_text, summary_table
 from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
 from jobs.cluster.session import ray_session
+from jobs.config.expected_input import SEEN_BY, weight_problem
 from jobs.config.run import RunConfig
 from jobs.pipeline.plan import COMMANDS, TRAINING, Plan, make_plan, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
@@ -36,6 +37,7 @@ def run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
         if todo := unfinished(plan, COMMANDS.get(command)):
             for key, was, now in changes:
                 reporter.say(f"{key} was {was} and is {now}: what depends on it is made again")
+            check_weights(cfg, todo)
             record_forced(cfg, changes)
             ran = _run_unfinished(cfg, command, stages, plan, todo)
         if not ran:
@@ -57,6 +59,18 @@ def _run_unfinished(cfg: RunConfig, command: str, stages: Stages, plan: Plan, to
         if gpus := check_devices(cfg, todo):
             stages.reporter.say(gpus)
         return run_plan(cfg, stages, plan, version, COMMANDS.get(command))
+
+
+STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
+"""The kind of stage in which each encoder takes up its weights."""
+
+
+def check_weights(cfg: RunConfig, todo: Sequence[Task]) -> None:
+    """Refuse to begin without the weights that a stage to come starts from: it may be hours away."""
+    left = {task.stage.kind for task in todo}
+    for name in SEEN_BY:
+        if STARTS[name] in left and (problem := weight_problem(name, getattr(cfg, name))):
+            raise UserError(problem)
 
 
 def check_devices(cfg: RunConfig, todo: Sequence[Task]) -> str | None:

@@ -1,23 +1,89 @@
-"""Which pictures the published weights were trained on."""
+"""The frames that an encoder's weights were trained on: they follow from the weights; contradictions are refused."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.encoders.contract import Expected
+from jobs.config.build import build, plain
+from jobs.config.sections import InputConfig
 from shards.read.config import AugmentConfig
 
-RGB_STARTS = ("kinetics_sup", "byol", "imagenet_sup")
-"""Starts that were trained on RGB with mean and std taken off; TCLR's saw BGR in [0, 1] as it is."""
+SEEN_BY: Mapping[str, tuple[str, ...]] = {
+    "action_encoder": ("action_input",),
+    "frame_encoder": ("frame_input", "pretrain.input"),
+}
+"""The input sections of each encoder."""
+
+_TOLERANCE = 0.005
+"""Of mean and std: recipes round them."""
 
 
-def check_pictures(name: str, look: AugmentConfig, init: str) -> None:
-    """Refuse a channel order, mean or std that the weights of a start have never seen: it trains, and is worse."""
-    as_it_is = look.mean == (0.0, 0.0, 0.0) and look.std == (1.0, 1.0, 1.0)
-    if init == "tclr" and not (look.channels == "bgr" and as_it_is):
-        wanted = "BGR in [0, 1]: channels bgr, mean [0, 0, 0], std [1, 1, 1]"
-    elif init in RGB_STARTS and (look.channels == "bgr" or not any(look.mean)):
-        wanted = "normalised RGB: channels rgb and the mean and std they were trained with"
-    else:
+def fill_inputs(values: dict[str, Any]) -> None:
+    """Lay what the weights expect under what a recipe says of the frames, in place."""
+    for encoder, sections in SEEN_BY.items():
+        kind = ActionEncoderConfig if encoder == "action_encoder" else FrameEncoderConfig
+        expected = build(kind, values.get(encoder) or {}, encoder).expects
+        if expected is None:
+            continue
+        for section in sections:
+            _fill(_input(values, section), expected)
+
+
+def _input(values: dict[str, Any], section: str) -> dict[str, Any]:
+    """Give the mapping of an input section, made where the recipe has none."""
+    *above, last = section.split(".")
+    for name in above:
+        values = values.setdefault(name, {})
+    if section == "pretrain.input" and last not in values:  # its defaults are CARL's
+        values[last] = {"sampling": {"policy": "gitdl"}, "augment": plain(AugmentConfig.carl_ssl())}
+        for name in ("mean", "std", "channels", "size"):
+            del values[last]["augment"][name]
+    inputs: dict[str, Any] = values.setdefault(last, {})
+    return inputs
+
+
+def _fill(inputs: dict[str, Any], expected: Expected) -> None:
+    augment, sampling = inputs.setdefault("augment", {}), inputs.setdefault("sampling", {})
+    for name in ("channels", "mean", "std", "size"):
+        augment.setdefault(name, plain(getattr(expected, name)))
+    if expected.frames is not None:
+        sampling.setdefault("frames", expected.frames)
+    if expected.stride is not None and sampling.get("policy") == "dense":
+        sampling.setdefault("stride", expected.stride)
+
+
+def check_frames(section: str, inputs: InputConfig, encoder: ActionEncoderConfig | FrameEncoderConfig) -> None:
+    """Refuse frames that the weights of an encoder have never seen, or that it cannot take."""
+    expected, look = encoder.expects, inputs.augment
+    if expected is None:
         return
-    raise ValueError(
-        f"{name}: channels {look.channels}, mean {list(look.mean)}, std {list(look.std)}; weights of init {init} "
-        f"expect {wanted}"
-    )
+    start = f"weights {encoder.start.kind}" if encoder.start.kind else f"variant {encoder.variant}"
+    if encoder.start.kind and (look.channels != expected.channels or not _close(look, expected)):
+        raise ValueError(
+            f"{section}.augment: channels {look.channels}, mean {list(look.mean)}, std {list(look.std)}; {start} "
+            f"expect {expected.colours()}: leave these keys out"
+        )
+    if expected.fixed_size and look.size != expected.size:
+        raise ValueError(f"{section}.augment.size {look.size}: {start} takes {expected.size} pixels; leave the key out")
+    if expected.fixed_frames and inputs.sampling.frames != expected.frames:
+        raise ValueError(
+            f"{section}.sampling.frames {inputs.sampling.frames}: {start} takes {expected.frames}; leave the key out"
+        )
+
+
+def _close(look: AugmentConfig, expected: Expected) -> bool:
+    pairs = (*zip(look.mean, expected.mean, strict=True), *zip(look.std, expected.std, strict=True))
+    return all(abs(given - wanted) <= _TOLERANCE for given, wanted in pairs)
+
+
+def weight_problem(name: str, encoder: ActionEncoderConfig | FrameEncoderConfig) -> str | None:
+    """Say that an encoder has been given no weights, or that their file is not there."""
+    if missing := encoder.without_weights:
+        return f"{name}.{missing}"
+    file = encoder.weights_file
+    if file is not None and not file.is_file():
+        return f"{name}.weights: {file} is not there; give the path of a checkpoint"
+    return None

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from jobs.config.build import build, merge, nearest, plain, set_dotted
+from jobs.config.expected_input import fill_inputs
 from jobs.config.run import RunConfig
 from shards.errors import UserError
 
@@ -65,6 +66,7 @@ def load(recipe: str, overrides: Sequence[str] = (), extra: Mapping[str, Any] | 
         set_dotted(values, key, value)
     for text in overrides:
         set_dotted(values, *parse_override(text))
+    fill_inputs(values)
     return build(RunConfig, values)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.methods.config import PseudoLabelConfig
 from jobs.config.build import Value, plain
-from jobs.config.expected_input import check_pictures
+from jobs.config.expected_input import SEEN_BY, check_frames
 from jobs.config.sections import (
     ActionStageConfig,
     EmbedConfig,
@@ -93,12 +93,10 @@ class RunConfig:
                     f"{name}.sampling: policy {sampling.policy} with {sampling.views} views; an encoder is trained on "
                     "one clip of a video: policy uniform or dense, views 1 (evaluate.views are those of the test)"
                 )
-        for name, inputs, init in (
-            ("action_input", self.action_input, self.action_encoder.init),
-            ("frame_input", self.frame_input, self.frame_encoder.init),
-            ("pretrain.input", self.pretrain.input, self.frame_encoder.init),
-        ):
-            check_pictures(f"{name}.augment", inputs.augment, init)
+        for encoder, sections in SEEN_BY.items():
+            for section in sections:
+                inputs = self.pretrain.input if section == "pretrain.input" else getattr(self, section)
+                check_frames(section, inputs, getattr(self, encoder))
 
     def _check_workers(self) -> None:
         orders = {

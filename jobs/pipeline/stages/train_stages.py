@@ -34,7 +34,7 @@ class TrainStages(StageMaker):
             kind="pretrain",
             folder=folder,
             config=part(cfg, "frame_encoder", "pretrain", "reading.decode", "deterministic"),
-            inputs={**self._drawn(seed), **_file("frame_encoder.weights", cfg.frame_encoder.weights)},
+            inputs={**self._drawn(seed), **_file("frame_encoder.weights", cfg.frame_encoder.weights_file)},
             outputs=(WEIGHTS,),
             scratch=TRAIN_SCRATCH,
         )
@@ -81,7 +81,7 @@ class TrainStages(StageMaker):
         cfg, folder = self.cfg, self.action_folder(seed, strategy, number)
         names = ["action_encoder", "action_stage.loss", "action_input", "reading.decode", "deterministic"]
         names += ["action_stage.train", "action_stage.order"]
-        inputs = {**self._drawn(seed), **_file("action_encoder.weights", cfg.action_encoder.weights)}
+        inputs = {**self._drawn(seed), **_file("action_encoder.weights", cfg.action_encoder.weights_file)}
         before = None
         if number > 0:
             before = self.action_folder(seed, strategy, number - 1)
@@ -151,5 +151,5 @@ class TrainStages(StageMaker):
             fit(job, cfg.resources)
 
 
-def _file(name: str, path: str | None) -> dict[str, Path]:
-    return {name: Path(path)} if path else {}
+def _file(name: str, path: Path | None) -> dict[str, Path]:
+    return {name: path} if path else {}

@@ -13,11 +13,10 @@ GONE = "/nowhere/start.pt"
 
 
 def test_trained_encoders_do_not_need_the_file_that_they_started_from(tmp_path):
-    overrides = [f"{name}_encoder.weights={GONE}" for name in ("frame", "action")]
-    overrides += ["frame_encoder.init=byol", "action_encoder.init=tclr", "action_encoder.layer4=tclr"]
+    overrides = [f"frame_encoder.weights=byol:{GONE}", f"action_encoder.weights=tclr:{GONE}"]
     cfg = load("diving48", overrides)
-    frame = build_frame_encoder(FrameEncoderConfig())
-    action = build_action_encoder(ActionEncoderConfig(layer4="tclr"), 5)
+    frame = build_frame_encoder(FrameEncoderConfig(weights="random"))
+    action = build_action_encoder(ActionEncoderConfig(weights=f"tclr:{GONE}"), 5, start=False)
     for name, encoder in (("frame", frame), ("action", action)):
         save_weights(tmp_path / name, {f"encoder.{key}": value for key, value in encoder.state_dict().items()})
     for made, trained in (
