@@ -108,7 +108,7 @@ ACTION: Mapping[str, Backbone] = {
             "timebalance": Published(  # pre-trained as TCLR
                 about="TimeBalance's slow_r50, without labels",
                 layouts=(layouts.PYTORCHVIDEO_SLOW,),
-                expects=Expected(channels="bgr", mean=(0.0,) * 3, std=(1.0,) * 3, size=224, frames=8, stride=8),
+                expects=Expected(mean=(0.0,) * 3, std=(1.0,) * 3, size=224, frames=16, stride=4),
             ),
         },
     ),

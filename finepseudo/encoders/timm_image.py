@@ -21,7 +21,7 @@ class TimmImageEncoder(nn.Module):
         super().__init__()
         try:
             import timm
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:  # the latter: a torchvision that was built for another torch
             raise UserError(f"variant needs timm ({error}): pip install 'finepseudo[encoders]'") from error
         try:
             self.net: nn.Module = timm.create_model(model, pretrained=False, num_classes=0, img_size=size)

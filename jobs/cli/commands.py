@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.config.expected_input import require_weights
 from jobs.config.recipes import load, to_yaml
 from jobs.config.run import RunConfig
 from shards.errors import UserError
@@ -46,6 +47,8 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
         case "launch":
             from jobs.submit.launch import launch
 
+            if not arguments.dry_run and arguments.cluster != "dry-run":
+                require_weights({"frame_encoder": cfg.frame_encoder, "action_encoder": cfg.action_encoder})
             return launch(cfg, arguments, main)
         case "write-shards" if arguments.part:
             from jobs.cli.write_part import write_part

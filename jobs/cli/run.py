@@ -8,7 +8,7 @@ from finepseudo.report import render_text, summary_table
 from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
 from jobs.cluster.session import ray_session
-from jobs.config.expected_input import SEEN_BY, weight_problem
+from jobs.config.expected_input import require_weights
 from jobs.config.run import RunConfig
 from jobs.pipeline.plan import COMMANDS, TRAINING, Plan, make_plan, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
@@ -68,9 +68,7 @@ STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
 def check_weights(cfg: RunConfig, todo: Sequence[Task]) -> None:
     """Refuse to begin without the weights that a stage to come starts from: it may be hours away."""
     left = {task.stage.kind for task in todo}
-    for name in SEEN_BY:
-        if STARTS[name] in left and (problem := weight_problem(name, getattr(cfg, name))):
-            raise UserError(problem)
+    require_weights({name: getattr(cfg, name) for name, kind in STARTS.items() if kind in left})
 
 
 def check_devices(cfg: RunConfig, todo: Sequence[Task]) -> str | None:

@@ -9,6 +9,7 @@ from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.encoders.contract import Expected
 from jobs.config.build import build, plain
 from jobs.config.sections import InputConfig
+from shards.errors import UserError
 from shards.read.config import AugmentConfig
 
 SEEN_BY: Mapping[str, tuple[str, ...]] = {
@@ -77,6 +78,13 @@ def check_frames(section: str, inputs: InputConfig, encoder: ActionEncoderConfig
 def _close(look: AugmentConfig, expected: Expected) -> bool:
     pairs = (*zip(look.mean, expected.mean, strict=True), *zip(look.std, expected.std, strict=True))
     return all(abs(given - wanted) <= _TOLERANCE for given, wanted in pairs)
+
+
+def require_weights(encoders: Mapping[str, ActionEncoderConfig | FrameEncoderConfig]) -> None:
+    """Refuse to begin without the weights that encoders start from. Raises UserError."""
+    for name, encoder in encoders.items():
+        if problem := weight_problem(name, encoder):
+            raise UserError(problem)
 
 
 def weight_problem(name: str, encoder: ActionEncoderConfig | FrameEncoderConfig) -> str | None:

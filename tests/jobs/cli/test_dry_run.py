@@ -33,3 +33,12 @@ def test_a_dry_run_names_weights_that_are_not_there(capsys, tmp_path):
     said = capsys.readouterr().out
     assert "PROBLEM frame_encoder.weights: /nowhere.pt is not there" in said
     assert "PROBLEM action_encoder.weights: variant r2plus1d_18 needs kinetics_sup:FILE or tclr:FILE; write" in said
+
+
+@pytest.mark.parametrize("command", ["run", "launch"])
+def test_nothing_begins_without_the_weights_it_starts_from(command, capsys, tmp_path):
+    given = [command, "--recipe", "diving48", f"out={tmp_path}", "frame_encoder.weights=random"]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: action_encoder.weights: variant r2plus1d_18 needs kinetics_sup:FILE or tclr:FILE")
+    assert said.count("\n") == 1
