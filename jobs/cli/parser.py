@@ -61,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure: method (does it work), alignment, data and gpu (how fast)")
     bench.add_argument("what", choices=("method", "alignment", "data", "gpu"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
+    weights = commands.add_parser("weights", help="say what a checkpoint is and which encoders it fits")
+    weights.add_argument("files", nargs="+", metavar="FILE", help="a file of published weights")
     predict = commands.add_parser("predict", help="classify one video with a trained run and show what it aligns with")
     predict.add_argument("video", help="a video file")
     _common(predict)

@@ -22,6 +22,7 @@ FLAGS = {
     "predict": ["video", *COMMON],
     "keys": ["section", *COMMON],
     "schema": [],
+    "weights": ["files"],
     "init": ["folder", "--device", "--force", "--list", "--out", "--test-share"],
 }
 
