@@ -50,13 +50,24 @@ def _schema(_: argparse.Namespace) -> int:
     return 0
 
 
+def _weights(arguments: argparse.Namespace) -> int:
+    from jobs.cli.weights import weights
+
+    return weights(arguments.files)
+
+
 def _init(arguments: argparse.Namespace) -> int:
     from jobs.cli.init import init_command
 
     return init_command(arguments)
 
 
-_WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {"bench": _bench, "schema": _schema, "init": _init}
+_WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "bench": _bench,
+    "schema": _schema,
+    "init": _init,
+    "weights": _weights,
+}
 """Commands that take no configuration of a run."""
 
 
@@ -67,8 +78,12 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
 
             code = check(cfg, arguments.decode)
         case "launch":
+            from jobs.cli.dry_run import to_come
+            from jobs.pipeline.plan import refuse_without_weights
             from jobs.submit.launch import launch
 
+            if not arguments.dry_run and arguments.cluster != "dry-run":
+                refuse_without_weights(cfg, to_come(cfg, "run"))
             code = launch(cfg, arguments, main)
         case "write-shards" if arguments.part or arguments.verify or arguments.repair:
             code = _shards(cfg, arguments)

@@ -64,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
     status.add_argument("--all", action="store_true", help="a line for each run below out=")
     _common(status)
+    weights = commands.add_parser("weights", help="say what a checkpoint is and which encoders it fits")
+    weights.add_argument("files", nargs="+", metavar="FILE", help="a file of published weights")
     predict = commands.add_parser("predict", help="classify one video with a trained run and show what it aligns with")
     predict.add_argument("video", help="a video file")
     _common(predict)

@@ -23,6 +23,7 @@ FLAGS = {
     "keys": ["section", *COMMON],
     "status": [*COMMON, "--all"],
     "schema": [],
+    "weights": ["files"],
     "init": ["folder", "--device", "--force", "--list", "--out", "--test-share"],
 }
 
