@@ -77,9 +77,11 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
 
             return tune(cfg, Path(arguments.space), force=arguments.force)
         case "predict":
-            from jobs.cli.predict import predict
+            from jobs.pipeline.predict import predict_video
 
-            return predict(cfg, Path(arguments.video))
+            prediction = predict_video(cfg.folder, arguments.video, cfg=cfg)
+            sys.stdout.write("\n".join(prediction.lines()) + "\n")
+            return 0
         case _:
             from jobs.cli.run import run
 

@@ -1,23 +1,24 @@
-"""`finepseudo predict VIDEO`: one video through the encoders of a finished run.
+"""One video through the encoders of a finished run: `finepseudo predict VIDEO`, and the same from Python.
 
 The video is normalised into a shard of its own in a temporary folder, so that it is read exactly as the run's clips.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
-from finepseudo.evaluation.predict import Alignment, Exemplars, Predictor, predict_clip
+from finepseudo.evaluation.predict import Alignment, Exemplars, Prediction, Predictor, predict
 from finepseudo.methods.base import AnyMethod
 from finepseudo.methods.table import METHODS, in_order
 from finepseudo.run_folder.layout import WEIGHTS, RunPaths
 from jobs.config.run import RunConfig
+from jobs.pipeline.run_folder import read_config
 from jobs.workers.embed import evaluation_reader
 from jobs.workers.labelling import read_truth
 from jobs.workers.models import prefix_of, trained_action_encoder, trained_frame_encoder, trained_scorer
@@ -25,6 +26,7 @@ from jobs.workers.part_files import parts, read_embeddings
 from jobs.workers.score import Scorer
 from shards.annotations.base import Clip, make_annotations
 from shards.errors import UserError
+from shards.read.config import ViewConfig
 from shards.splits.label_split import read_split
 from shards.write.plans import plan_shards
 from shards.write.writer import finish, write_shard
@@ -32,26 +34,34 @@ from shards.write.writer import finish, write_shard
 KEY = "video"
 
 
-def predict(cfg: RunConfig, video: Path) -> int:
-    """Print the most likely classes of a video and, where the run has f_A, the labelled clips that it aligns with."""
+def predict_video(
+    folder: str | Path, video: str | Path, *, cfg: RunConfig | None = None, top: int = 5, matches: int = 3
+) -> Prediction:
+    """Predict one video file with the run in `folder`, as it was tested.
+
+    cfg: read from the folder unless it is given. `top` classes come back and, where the run has f_A, the `matches`
+    labelled clips that the video aligns with best. UserError when the run is not finished or the video not readable.
+    """
+    video, run = Path(video), RunPaths(Path(folder))
     if not video.is_file():
         raise UserError(f"predict: {video}: no such file")
-    run = RunPaths(cfg.folder)
     if not run.config.is_file():
         raise UserError(f"predict: {run.root}: no run folder; train first, or name the run with --name and out=")
+    cfg = read_config(run.root) if cfg is None else cfg
     predictor = load_predictor(cfg, run)
-    with tempfile.TemporaryDirectory(prefix="finepseudo-") as folder:
-        shards = _single_shard(cfg, video, Path(folder))
-        device = torch.device("cpu")
-        views = evaluation_reader(cfg, shards, [cfg.test_input().view()], device).read([KEY])
-        frames = None
-        if predictor.alignment:
-            frames = evaluation_reader(cfg, shards, [cfg.frame_input.view()], device).read([KEY])
-    if not bool(views.valid.all()) or (frames and not bool(frames.valid.all())):
+    with tempfile.TemporaryDirectory(prefix="finepseudo-") as place:
+        shards = _single_shard(cfg, video, Path(place))
+        views = _read(cfg, shards, cfg.test_input().view())
+        frames = _read(cfg, shards, cfg.frame_input.view()) if predictor.alignment else None
+    if views is None or (predictor.alignment and frames is None):
         raise UserError(f"predict: {video}: its frames cannot be decoded")
-    prediction = predict_clip(predictor, views.frames[0], frames.frames[0, 0] if frames else None)
-    sys.stdout.write("\n".join(prediction.lines()) + "\n")
-    return 0
+    return predict(predictor, views, None if frames is None else frames[0], top=top, matches=matches)
+
+
+def _read(cfg: RunConfig, shards: Path, view: ViewConfig) -> Tensor | None:
+    """Read the views [V, T, C, H, W] of the only clip; None where it cannot be decoded."""
+    batch = evaluation_reader(cfg, shards, [view], torch.device("cpu")).read([KEY])
+    return batch.frames[0] if bool(batch.valid.all()) else None
 
 
 def load_predictor(cfg: RunConfig, run: RunPaths) -> Predictor:
