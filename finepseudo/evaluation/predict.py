@@ -66,7 +66,7 @@ class ClassVote:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Match:
-    """A labelled clip that aligns well. cost and alignment [T, T'] are those of the report's pictures."""
+    """A labelled clip that aligns well. cost and alignment [T, T'] are those of the report's figures."""
 
     key: str
     class_name: str
@@ -92,7 +92,7 @@ class Prediction:
 
 
 @torch.inference_mode()
-def predict_clip(
+def predict(
     run: Predictor, action_frames: Tensor, frame_frames: Tensor | None, *, top: int = 5, matches: int = 3
 ) -> Prediction:
     """Predict one video.

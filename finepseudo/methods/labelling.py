@@ -20,6 +20,26 @@ from shards.types import NO_LABEL
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
+PSEUDO_LABEL_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("label", pa.int32()),
+        ("accepted", pa.bool_()),
+        ("confidence", pa.float32()),
+        ("p_A_max", pa.float32()),
+        ("p_E_max", pa.float32()),
+        ("label_A", pa.int32()),
+        ("label_E", pa.int32()),
+        ("score_max", pa.float32()),
+        ("p_A", pa.list_(pa.float32())),
+        ("p_E", pa.list_(pa.float32())),
+        ("p", pa.list_(pa.float32())),
+        ("uncertainty", pa.float32()),
+        ("valid", pa.bool_()),
+    ]
+)
+"""Columns of pseudo_labels.parquet; docs/files.md says what each one is."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -118,7 +138,7 @@ def _table(keys: Sequence[str], pool: Pool, votes: Votes) -> pa.Table:
         "uncertainty": _floats(pool.spread),
         "valid": pa.array(pool.usable),
     }
-    return pa.table(columns)
+    return pa.table(columns, schema=PSEUDO_LABEL_SCHEMA)
 
 
 def _labels(label: npt.NDArray[np.integer], usable: Bools) -> pa.Array:

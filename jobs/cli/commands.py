@@ -96,9 +96,11 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
 
             code = status(cfg, every=arguments.all)
         case "predict":
-            from jobs.cli.predict import predict
+            from jobs.pipeline.predict import predict_video
 
-            code = predict(cfg, Path(arguments.video))
+            prediction = predict_video(cfg.folder, arguments.video, cfg=cfg)
+            sys.stdout.write("\n".join(prediction.lines()) + "\n")
+            code = 0
         case _:
             from jobs.cli.run import run
 

@@ -31,6 +31,8 @@ from jobs.workers.score import Scorer
 from shards.files import atomic
 
 PART = pa.schema([("key", pa.string()), ("prediction", pa.int32()), ("p", pa.list_(pa.float32()))])
+PREDICTION_SCHEMA = PART.insert(1, pa.field("label", pa.int32()))
+"""Columns of predictions.parquet: those of its parts, and the true label."""
 VIEWS_AT_ONCE = 16
 PARTS = "parts"
 
@@ -109,7 +111,7 @@ def evaluate(
     table = read_parts(parts(folder), PART.names)
     truth = pa.array([labels[key] for key in table["key"].to_pylist()], pa.int32())
     table = table.add_column(1, "label", truth)
-    write_table(job.folder / PREDICTIONS, table)
+    write_table(job.folder / PREDICTIONS, table.cast(PREDICTION_SCHEMA))
     metrics = classification_metrics(table["key"].to_pylist(), table["label"].to_pylist(), matrix(table["p"]), classes)
     metrics = {**about, **metrics}
     write_json(job.folder / METRICS, metrics)

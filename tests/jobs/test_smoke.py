@@ -24,6 +24,7 @@ from jobs.progress import Reporter
 from jobs.workers.embed import SCHEMA as EMBEDDINGS
 from shards.annotations.base import Annotations, read_clips, write_clips
 from shards.splits.label_split import read_split
+from tests.test_files_page import undescribed
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -79,6 +80,10 @@ def test_every_file_of_a_run_is_there_and_fits_together(whole):
         assert examples["same_frames_u"].shape == (16, 40, 40, 3)
     assert "<html" in (whole / "report.html").read_text()
     assert {"config.yaml", "environment.json", "metrics.jsonl"} <= {path.name for path in whole.iterdir()}
+
+
+def test_docs_describe_every_file(whole):
+    assert undescribed(whole) == []
 
 
 def test_the_log_has_every_curve_once(whole):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from finepseudo.evaluation.predict import Alignment, Exemplars, Predictor, best_aligned, predict_clip
+from finepseudo.evaluation.predict import Alignment, Exemplars, Predictor, best_aligned, predict
 from shards.errors import UserError
 
 CLASSES = ("back", "forward", "inward")
@@ -46,7 +46,7 @@ def soft_dtw_by_loops(x, y, gamma):
 
 
 def test_classes_are_the_mean_softmax_of_the_views():
-    found = predict_clip(predictor([0.0], [1]), frames([2.0, 0.0, 1.0], [0.0, 0.0, 3.0]), frames([0.0] * 3)[0], top=2)
+    found = predict(predictor([0.0], [1]), frames([2.0, 0.0, 1.0], [0.0, 0.0, 3.0]), frames([0.0] * 3)[0], top=2)
     p = np.mean([np.exp(v) / np.exp(v).sum() for v in ([2.0, 0.0, 1.0], [0.0, 0.0, 3.0])], 0)
     assert [c.name for c in found.classes] == ["inward", "back"]
     assert [c.probability for c in found.classes] == pytest.approx([p[2], p[0]], abs=1e-6)
@@ -71,7 +71,7 @@ def test_equal_scores_go_by_distance_then_by_key():
 
 
 def test_lines_name_classes_and_clips():
-    found = predict_clip(predictor([0.0, 0.2], [1, 0]), frames([2.0, 0.0, 1.0]), frames([0.0] * 3)[0], top=1, matches=1)
+    found = predict(predictor([0.0, 0.2], [1, 0]), frames([2.0, 0.0, 1.0]), frames([0.0] * 3)[0], top=1, matches=1)
     head, vote, middle, match = found.lines()
     assert (head, middle) == ("most likely classes", "best-aligned labelled clips")
     assert vote.split() == ["back", "66.5", "%"]
@@ -81,7 +81,7 @@ def test_lines_name_classes_and_clips():
 
 def test_a_run_without_f_a_says_classes_alone():
     run = Predictor(action_encoder=lambda x: x.mean((1, 3, 4)), alignment=None, classes=CLASSES)
-    found = predict_clip(run, frames([2.0, 0.0, 1.0]), None, top=1)
+    found = predict(run, frames([2.0, 0.0, 1.0]), None, top=1)
     assert found.matches == ()
     assert [line.split()[0] for line in found.lines()] == ["most", "back"]
 
@@ -89,12 +89,12 @@ def test_a_run_without_f_a_says_classes_alone():
 @pytest.mark.parametrize("shapes", [((6, 3, 2, 2), (6, 3, 2, 2)), ((1, 6, 3, 2, 2), (0, 3, 2, 2))])
 def test_frames_of_another_shape_are_refused(shapes):
     with pytest.raises(UserError, match=r"predict: (action|frame)_frames has shape"):
-        predict_clip(predictor([0.0], [1]), *(torch.zeros(s) for s in shapes))
+        predict(predictor([0.0], [1]), *(torch.zeros(s) for s in shapes))
 
 
 def test_a_failed_run_is_refused():
     with pytest.raises(UserError, match="not finite"):
-        predict_clip(predictor([0.0], [1]), frames([math.nan, 0.0, 0.0]), frames([0.0] * 3)[0])
+        predict(predictor([0.0], [1]), frames([math.nan, 0.0, 0.0]), frames([0.0] * 3)[0])
 
 
 def test_exemplars_must_fit_together():

@@ -9,9 +9,9 @@ import torch
 
 from finepseudo.run_folder.done import hash_outputs
 from finepseudo.run_folder.layout import RunPaths
-from jobs.cli.predict import _single_shard
 from jobs.cli.write_part import write_part
 from jobs.config.recipes import load
+from jobs.pipeline.predict import _single_shard
 from jobs.pipeline.stages.base import Run
 from jobs.pipeline.stages.data import DataStage
 from jobs.progress import Reporter

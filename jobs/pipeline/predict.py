@@ -1,11 +1,10 @@
-"""`finepseudo predict VIDEO`: one video through the encoders of a finished run.
+"""One video through the encoders of a finished run: `finepseudo predict VIDEO`, and the same from Python.
 
 The video is normalised into a shard of its own in a temporary folder, so that it is read exactly as the run's clips.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from finepseudo.evaluation.predict import Alignment, Exemplars, Predictor, predict_clip
+from finepseudo.evaluation.predict import Alignment, Exemplars, Prediction, Predictor, predict
 from finepseudo.methods.base import AnyMethod
 from finepseudo.methods.table import METHODS, in_order
 from finepseudo.run_folder.layout import WEIGHTS, RunPaths
 from jobs.config.run import RunConfig
+from jobs.pipeline.run_folder import read_config
 from jobs.workers.embed import evaluation_reader
 from jobs.workers.labelling import read_truth
 from jobs.workers.models import prefix_of, trained_action_encoder, trained_frame_encoder, trained_scorer
@@ -33,24 +33,29 @@ from shards.write.writer import finish, write_shard
 KEY = "video"
 
 
-def predict(cfg: RunConfig, video: Path) -> int:
-    """Print the most likely classes of a video and, where the run has f_A, the labelled clips that it aligns with."""
+def predict_video(
+    folder: str | Path, video: str | Path, *, cfg: RunConfig | None = None, top: int = 5, matches: int = 3
+) -> Prediction:
+    """Predict one video file with the run in `folder`, as it was tested.
+
+    cfg: read from the folder unless it is given. `top` classes come back and, where the run has f_A, the `matches`
+    labelled clips that the video aligns with best. UserError when the run is not finished or the video not readable.
+    """
+    video, run = Path(video), RunPaths(Path(folder))
     if not video.is_file():
         raise UserError(f"predict: {video}: no such file")
-    run = RunPaths(cfg.folder)
     if not run.config.is_file():
         raise UserError(f"predict: {run.root}: no run folder; train first, or name the run with --name and out=")
+    cfg = read_config(run.root) if cfg is None else cfg
     predictor = load_predictor(cfg, run)
-    with tempfile.TemporaryDirectory(prefix="finepseudo-") as folder:
-        shards = _single_shard(cfg, video, Path(folder))
-        seen = [cfg.test_input().view("test"), *([cfg.frame_input.view("frame")] if predictor.alignment else [])]
+    seen = [cfg.test_input().view("test"), *([cfg.frame_input.view("frame")] if predictor.alignment else [])]
+    with tempfile.TemporaryDirectory(prefix="finepseudo-") as place:
+        shards = _single_shard(cfg, video, Path(place))
         batch = evaluation_reader(cfg, shards, seen, torch.device("cpu")).read([KEY])
     if not bool(batch.valid.all()):
         raise UserError(f"predict: {video}: its frames cannot be decoded")
-    frame = batch.views["frame"].frames[0, 0] if predictor.alignment else None
-    prediction = predict_clip(predictor, batch.views["test"].frames[0], frame)
-    sys.stdout.write("\n".join(prediction.lines()) + "\n")
-    return 0
+    frames = batch.views["frame"].frames[0, 0] if predictor.alignment else None
+    return predict(predictor, batch.views["test"].frames[0], frames, top=top, matches=matches)
 
 
 def load_predictor(cfg: RunConfig, run: RunPaths) -> Predictor:
