@@ -99,7 +99,7 @@ def load_run(folder: str | Path) -> FinishedRun:
     paths = RunPaths(Path(folder))
     try:
         config = yaml.safe_load(paths.config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{paths.config}: cannot be read ({reason}); give the folder of a run") from error
     about = json.loads((_schema(paths.clips).metadata or {}).get(b"finepseudo", b"{}"))

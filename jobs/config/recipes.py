@@ -17,6 +17,8 @@ from jobs.config.old_words import refuse_old_words
 from jobs.config.run import RunConfig
 from shards.errors import UserError
 
+NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What PyYAML raises of a text that is no YAML, not UTF-8, holds a date that does not exist, or is nested too deep."""
 RECIPES = Path(__file__).parents[2] / "finepseudo" / "recipes"
 
 
@@ -29,7 +31,7 @@ def read_recipe(name: str, *, chain: tuple[Path, ...] = (), beside: Path | None 
         )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, *NO_YAML) as error:
         raise UserError(f"recipe {path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"recipe {path}: a mapping of keys is needed, got {type(values).__name__}")
@@ -56,7 +58,7 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise UserError(f"override {text!r}: write it as section.key=value")
     try:
         return key, yaml.safe_load(value) if value else None
-    except yaml.YAMLError as error:
+    except NO_YAML as error:
         raise UserError(f"override {text!r}: the value is no YAML: {' '.join(str(error).split())}") from error
 
 

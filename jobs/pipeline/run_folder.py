@@ -15,12 +15,10 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-import yaml
-
 from finepseudo.run_folder.done import DONE, STARTED, Change, differences
 from finepseudo.run_folder.files import read_json, write_json, write_text
 from finepseudo.run_folder.layout import RunPaths
-from jobs.config.recipes import from_yaml, to_yaml
+from jobs.config.recipes import NO_YAML, from_yaml, to_yaml
 from jobs.config.run import IDENTITY, RunConfig, flat_part
 from shards.errors import UserError
 from shards.files import disk_errors
@@ -169,7 +167,7 @@ def read_config(folder: Path) -> RunConfig:
     path = RunPaths(folder).config
     try:
         return from_yaml(path)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, UserError) as error:
+    except (OSError, *NO_YAML, UserError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be read by this version ({reason}); use another --name") from error
 

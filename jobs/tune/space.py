@@ -12,6 +12,7 @@ import yaml
 
 from finepseudo.run_folder.files import sha256_json
 from jobs.config.build import build, merge, plain, set_dotted
+from jobs.config.recipes import NO_YAML
 from jobs.config.run import RunConfig, flat_part
 from shards.errors import UserError
 from shards.settings import BadSetting, Settings, needed, setting
@@ -56,7 +57,7 @@ def read_space(path: Path) -> SpaceConfig:
     """Read a space file."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, *NO_YAML) as error:
         raise UserError(f"space {path}: cannot be read ({' '.join(str(error).split())})") from error
     try:
         return build(SpaceConfig, values)

@@ -195,7 +195,7 @@ def test_without_locks_it_goes_on_with_a_warning(number, tmp_path, monkeypatch, 
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\0\0\0\0", b"- 1", b"name: ["])
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\0\0\0\0", b"- 1", b"name: [", b"name: 2020-13-45"])
 def test_a_damaged_config_is_one_line_for_every_command(command, begun, content):
     (begun / "config.yaml").write_bytes(content)
     for name in ("run", "split", "report"):
