@@ -78,7 +78,7 @@ def convert(hint: Value, value: Value, where: str) -> Value:
     if origin in (Union, types.UnionType):
         return _convert_union(hint, value, where)
     if origin is Literal:
-        if value not in get_args(hint):
+        if not any(value == option and type(value) is type(option) for option in get_args(hint)):  # True == 1 == 1.0
             raise refusal(where, value, f"must be {words(hint)}")
         return value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):

@@ -23,7 +23,7 @@ def refuse_old_words(values: Any) -> None:  # noqa: ANN401 - what a YAML file ho
     if not isinstance(values, dict):
         return
     if "strategies" in values:
-        new = [METHOD_NAMES.get(str(name), str(name)) for name in values["strategies"] or []]
+        new = [METHOD_NAMES.get(str(name), str(name)) for name in _list(values["strategies"])]
         raise UserError(f"strategies: is called methods now; write methods=[{', '.join(new)}]")
     section = values.get("pseudo_labels")
     if "pseudo_labels" in values:
@@ -31,6 +31,13 @@ def refuse_old_words(values: Any) -> None:  # noqa: ANN401 - what a YAML file ho
         key = named[0] if named else "theta"
         new_key = PSEUDO_LABEL_KEYS.get(key, "method.<name>.<key>")
         raise UserError(f"pseudo_labels.{key}: each method has its own keys now; set {new_key}")
-    for name in values.get("methods") or []:
+    for name in _list(values.get("methods")):
         if isinstance(name, str) and name in METHOD_NAMES:
             raise UserError(f"methods: {name} is called {METHOD_NAMES[name]} now")
+
+
+def _list(value: object) -> list[object]:
+    """Give a list, or a single name as one; what is neither is refused where the types are checked."""
+    if isinstance(value, str):
+        return [value]
+    return value if isinstance(value, list) else []

@@ -63,7 +63,7 @@ class RunConfig(Settings):
 
     def check(self) -> None:
         """Refuse what no single section can see."""
-        if not self.name or Path(self.name).name != self.name:
+        if self.name in ("", "..") or "\0" in self.name or Path(self.name).name != self.name:
             raise BadSetting("name", self.name, "must be a plain folder name; the folder above it is `out`")
         for key in ("seeds", "methods"):
             values = getattr(self, key)

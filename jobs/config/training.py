@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finepseudo.training.config import OptimConfig
-from shards.settings import BadSetting, Settings, section, setting
+from shards.settings import BadSetting, Settings, section, setting, shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,4 +28,6 @@ class TrainConfig(Settings):
     def check(self) -> None:
         """Refuse a length that is missing or double."""
         if (self.steps is None) == (self.epochs is None):
-            raise BadSetting("steps", self.steps, f"with epochs {self.epochs}; set exactly one, the other to null")
+            raise BadSetting(
+                "steps", self.steps, f"with epochs {shown(self.epochs)}; set exactly one, the other to null"
+            )
