@@ -99,7 +99,9 @@ def test_benchmarks_explain_themselves(line, tmp_path):
 @pytest.mark.parametrize("line", commands("bash"))
 def test_dry_run_of_a_batch_script_needs_no_slurm(line):
     done = run(*shlex.split(line))
-    assert done.returncode == 0, done.stderr
+    problems = [text for text in done.stdout.splitlines() if text.startswith("PROBLEM")]
+    assert done.returncode == 2 and len(problems) == 2, done.stderr
+    assert all("_encoder.weights: variant" in text for text in problems), "the published weights are the user's to give"
     assert "#SBATCH" in done.stdout
 
 

@@ -5,7 +5,7 @@ Shapes: B clips of the global batch, D[i, j] = soft-DTW distance of clips i and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,12 @@ from torch.nn import functional as F
 from finepseudo.alignment.config import Mining, Norm, ScorerConfig
 from finepseudo.distributed import widened
 
+SMALLEST = 1e-6
+"""Of D/T where S is exp(-D/T): soft-DTW of equal clips is a little below 0, and S must stay below 1."""
+
 
 class AlignabilityScorer(nn.Module):
-    """f_S (eq. 3): S = sigmoid(f_S(D)) in (0, 1), falling in D at the start.
+    """f_S (eq. 3): S = sigmoid(f_S(D)) in (0, 1), falling in D at the start; S = exp(-D/T) where it is not learned.
 
     Distances are standardised by running statistics (state_dict buffers), so that f_S starts in its useful range
     whatever the scale of the embeddings. Feed it D divided as cfg.norm says.
@@ -26,16 +29,23 @@ class AlignabilityScorer(nn.Module):
     variance: Tensor
     seen: Tensor
 
-    def __init__(self, cfg: ScorerConfig | None = None) -> None:
-        """Start with S = sigmoid(-z) approximately, z the standardised distance, over z in [-3, 3]."""
+    def __init__(self, cfg: ScorerConfig | None = None, *, learned: bool = True) -> None:
+        """Start with S = sigmoid(-z) approximately, z the standardised distance, over z in [-3, 3].
+
+        Without L_Score (Table 5, omega 0) nothing teaches f_S: `learned` False takes S = exp(-D/T), whatever cfg.norm.
+        """
         super().__init__()
+        self.learned = learned
         self.cfg = cfg or ScorerConfig()
+        if not learned:
+            self.cfg = replace(self.cfg, norm="T")
         self.first = nn.Linear(1, self.cfg.hidden)
         self.second = nn.Linear(self.cfg.hidden, 1)
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("variance", torch.ones(()))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self._start_decreasing()
+        self.requires_grad_(learned)
 
     @torch.no_grad()
     def _start_decreasing(self) -> None:
@@ -66,6 +76,9 @@ class AlignabilityScorer(nn.Module):
 
     def logits(self, distances: Tensor) -> Tensor:
         """Map distances [...] to logits [...] of S."""
+        if not self.learned:
+            positive = widened(distances).clamp(min=SMALLEST)
+            return -positive - torch.log(-torch.expm1(-positive))
         z = (widened(distances) - self.mean) / (self.variance + 1e-8).sqrt()
         hidden = torch.relu(self.first(z.unsqueeze(-1)))
         logits: Tensor = self.second(hidden).squeeze(-1)

@@ -1,26 +1,122 @@
-"""Settings of the two encoders."""
+"""Settings of the two encoders: which backbone, and which weights it starts from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 from finepseudo.compute.config import COMPILE_HELP, PRECISION_HELP, Precision
-from shards.settings import BadSetting, Settings, setting
+from finepseudo.encoders.contract import Backbone, Expected, Kind, Published
+from finepseudo.encoders.table import backbone
+from shards.settings import BadSetting, Settings, section, setting
 
-_VTN = {"hidden": 512, "width": 256, "layers": 3, "heads": 8, "ffn": 1024, "embedding": 128, "projection": 128}
-_TINY = {"hidden": 0, "width": 64, "layers": 2, "heads": 4, "ffn": 128, "embedding": 64, "projection": 64}
+RANDOM = "random"
+_ONE_KEY = "is no key any more: weights says it all, as weights=tclr:FILE, weights=byol:FILE or weights=random"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What an encoder starts from: a kind of published weights and its file, or neither for a random start."""
+
+    kind: str | None
+    file: Path | None
+    published: Published | None
+
+    @staticmethod
+    def of(weights: str | None, row: Backbone, variant: str) -> Start:
+        """Read `KIND:FILE`, `random` or nothing. Raises BadSetting that names the kinds of this backbone."""
+        if weights is None or weights == RANDOM:
+            return Start(None, None, None)
+        kind, colon, file = weights.partition(":")
+        kinds = ", ".join(f"{name}:FILE" for name in row.published)
+        if not kinds:
+            raise BadSetting("weights", weights, f"no published weights fit variant {variant}; leave them out")
+        if kind not in row.published or not colon or not file:
+            says = f"`finepseudo weights {file if colon else weights}` says what a file is"
+            raise BadSetting("weights", weights, f"variant {variant} takes {kinds} or {RANDOM}; {says}")
+        return Start(kind, Path(file).expanduser(), row.published[kind])
+
+
+class _Encoder(Settings):
+    """What both settings share: the row of the variant and the start that `weights` names."""
+
+    __slots__ = ()
+    KIND: ClassVar[Kind]
+    OLD_KEYS: ClassVar[Mapping[str, str]] = {
+        "init": _ONE_KEY,
+        "layer4": f"{_ONE_KEY}; TCLR's layer4 comes with tclr:FILE",
+    }
+    variant: str
+    weights: str | None
+    options: dict[str, Any]
+
+    @property
+    def row(self) -> Backbone:
+        """The backbone's row."""
+        return backbone(self.variant, self.KIND)
+
+    @property
+    def start(self) -> Start:
+        """What the encoder starts from."""
+        return Start.of(self.weights, self.row, self.variant)
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The checkpoint file, None for a random start."""
+        return self.start.file
+
+    @property
+    def built_from(self) -> dict[str, Any]:
+        """The builder's arguments: of the row, of the weights, of the recipe."""
+        published = self.start.published
+        return {**self.row.options, **(published.options if published else {}), **self.options}
+
+    @property
+    def expects(self) -> Expected | None:
+        """The frames this encoder was trained on, or is made for; None where anything goes."""
+        published = self.start.published
+        expected = self.row.expects if published is None else published.expects
+        if expected is None:
+            return None
+        own = {name: self.options[name] for name in ("size", "frames") if name in self.options}
+        return replace(expected, **own)
+
+    @property
+    def without_weights(self) -> str | None:
+        """Say what is missing where a backbone with published weights has been given none."""
+        if self.weights is not None or not self.row.published:
+            return None
+        kinds = " or ".join(f"{name}:FILE" for name in self.row.published)
+        return (
+            f"weights: variant {self.variant} needs {kinds}; write weights=random to start without, which is much worse"
+        )
+
+    def check(self) -> None:
+        """Refuse a variant that is not there and weights that are not its own."""
+        Start.of(self.weights, self.row, self.variant)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FrameEncoderConfig(Settings):
-    """Sizes of f_A. A size left empty is the variant's own: (vtn, tiny) in the help of each."""
+class FrameEncoderConfig(_Encoder):
+    """f_A: an image encoder, and the sizes of what stands on it. A size left empty is the variant's: (vtn, tiny)."""
 
-    variant: Literal["vtn", "tiny"] = setting(
+    KIND: ClassVar[Kind] = "frame"
+
+    variant: str = setting(
         "vtn",
-        "VTN with ResNet-50; tiny is this project's stand-in for a CPU",
-        source="paper, sec 4.2 and Table 11",
+        "image encoder below the transformer: vtn, with ResNet-50; vtn_dinov2_s, vtn_dinov2_b, vtn_dinov3_s, "
+        "vtn_dinov3_b, vtn_clip_b, vtn_open_clip_b; module:Class of your own; tiny, this project's stand-in for a CPU",
+        source="paper, sec 4.2 and Table 11: vtn",
     )
+    weights: str | None = setting(
+        None,
+        "what the image encoder starts from, as KIND:FILE (`finepseudo weights FILE` says the kind), with layer4 alone "
+        "trained; or random, with everything trained",
+        source="paper, sec 4.2 and Table 11: unlabelled ImageNet, byol:FILE",
+    )
+    options: dict[str, Any] = section(dict, "arguments of the image encoder's builder", source="this project")
     hidden: int | None = setting(
         None,
         "width of the two dense layers between image encoder and transformer (512, none)",
@@ -45,20 +141,18 @@ class FrameEncoderConfig(Settings):
         source="open in the paper ('MLP following SimCLR'); CARL: 128",
         at_least=1,
     )
-    dropout: float = setting(0.1, "dropout of the transformer", source="CARL", at_least=0, below=1)
+    dropout: float = setting(
+        0.1,
+        "dropout of dense layers, positions and what the transformer adds, not inside its attention and perceptron",
+        source="CARL",
+        at_least=0,
+        below=1,
+    )
     train_length: int = setting(
         32,
         "T of training; clips of another length are stretched onto these positions",
         source="open in the paper",
         at_least=2,
-    )
-    init: Literal["byol", "imagenet_sup", "random"] = setting(
-        "random",
-        "what the image encoder starts from; random where no file is given, and reported so",
-        source="paper, sec 4.2 and Table 11: unlabelled ImageNet, that is BYOL",
-    )
-    weights: str | None = setting(
-        None, "checkpoint file of the image encoder; needed unless init is random", source="this project"
     )
     precision: Precision = setting(
         "fp32",
@@ -68,40 +162,38 @@ class FrameEncoderConfig(Settings):
     compile: bool = setting(False, COMPILE_HELP, source="this project")
 
     def check(self) -> None:
-        """Refuse sizes that cannot be built and an initialisation without its file."""
+        """Refuse weights that do not fit and sizes that cannot be built."""
+        _Encoder.check(self)
         if self.size("width") % (2 * self.size("heads")):
             rule = f"must be a multiple of 2 x heads ({self.size('heads')}); change one of them"
             raise BadSetting("width", self.size("width"), rule)
-        _check_weights(self.init, self.weights)
-        if self.variant == "tiny" and self.init != "random":
-            raise BadSetting("init", self.init, "no published weights fit variant tiny; use init random or variant vtn")
 
     def size(self, name: str) -> int:
         """Return a size: the given one, or the variant's own."""
         given: int | None = getattr(self, name)
-        return (_VTN if self.variant == "vtn" else _TINY)[name] if given is None else given
+        return self.row.sizes[name] if given is None else given
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ActionEncoderConfig(Settings):
-    """Choice and start of f_E."""
+class ActionEncoderConfig(_Encoder):
+    """f_E: a backbone and its classification layer."""
 
-    variant: Literal["r2plus1d_18", "tiny"] = setting(
+    KIND: ClassVar[Kind] = "action"
+
+    variant: str = setting(
         "r2plus1d_18",
-        "R(2+1)D-18; tiny is this project's stand-in for a CPU",
-        source="paper, sec 4.1: on the fine-grained sets",
+        "backbone: r2plus1d_18, r3d_18, slow_r50, timesformer_s, timesformer_b, aim_b16, videomae_b; module:Class of "
+        "your own; tiny, this project's stand-in for a CPU",
+        source="paper, sec 4.1: R(2+1)D-18 on the fine-grained sets",
     )
-    layer4: Literal["torchvision", "tclr"] = setting(
-        "torchvision",
-        "first block of the last stage: torchvision's, or TCLR's undivided dilated convolution without temporal stride",
-        source="TCLR",
+    weights: str | None = setting(
+        None,
+        "what f_E starts from, as KIND:FILE (`finepseudo weights FILE` says the kind), or random",
+        source="paper, sec 4.2: TCLR on Kinetics-400, tclr:FILE",
     )
-    init: Literal["tclr", "kinetics_sup", "random"] = setting(
-        "random",
-        "what f_E starts from; random where no file is given, and reported so",
-        source="paper, sec 4.2: TCLR on Kinetics-400",
+    options: dict[str, Any] = section(
+        dict, "arguments of the backbone's builder, such as frames", source="this project"
     )
-    weights: str | None = setting(None, "checkpoint file; needed unless init is random", source="this project")
     precision: Precision = setting(
         "fp32",
         f"{PRECISION_HELP}; in bf16 the classification layer, and always the loss, stays in float32",
@@ -115,22 +207,4 @@ class ActionEncoderConfig(Settings):
         at_least=0,
         below=1,
     )
-    mc_passes: int = setting(
-        10, "passes of MC-dropout for `uncertainty`; 2 or more have a spread", source="UPS", at_least=2
-    )
-
-    def check(self) -> None:
-        """Refuse an initialisation without its file or for another network."""
-        _check_weights(self.init, self.weights)
-        if self.variant == "tiny" and self.init != "random":
-            raise BadSetting("init", self.init, "no weights fit variant tiny; use init random or variant r2plus1d_18")
-        if self.variant == "tiny" and self.layer4 != "torchvision":
-            raise BadSetting("layer4", self.layer4, "variant tiny has no such layer; use variant r2plus1d_18")
-        if (self.init == "tclr") != (self.layer4 == "tclr") and self.init != "random":
-            rule = f"weights of init {self.init} do not fit; TCLR's need layer4 tclr, others layer4 torchvision"
-            raise BadSetting("layer4", self.layer4, rule)
-
-
-def _check_weights(init: str, weights: str | None) -> None:
-    if (init == "random") != (weights is None):
-        raise BadSetting("weights", weights, f"does not go with init {init}; give both, or init random and no weights")
+    mc_passes: int = setting(10, "passes of MC-dropout for `ups`; 2 or more have a spread", source="UPS", at_least=2)

@@ -8,7 +8,7 @@ paper), P projection size.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,30 +16,9 @@ from torch.nn import functional as F
 
 from finepseudo.compute.networks import channels_last, compiled, computed_in
 from finepseudo.distributed import SyncBatchNorm, widened
+from finepseudo.encoders.building import Network, build_backbone, fill, freeze_trunk
 from finepseudo.encoders.config import FrameEncoderConfig
-from finepseudo.encoders.pooling import bin_means
-from finepseudo.encoders.resnet import ResNet50
-from finepseudo.encoders.weights import WeightsRecord, load_into
-
-
-class TinyImageEncoder(nn.Module):
-    """Four stride-2 convolutions 16-32-64-64, pooled to a 3 x 3 grid: frames [N, 3, H, W] to [N, 576]."""
-
-    features = 64 * 9
-
-    def __init__(self) -> None:
-        """Make the convolutions with torch's initialisation."""
-        super().__init__()
-        widths = (3, 16, 32, 64, 64)
-        self.stages = nn.Sequential(*(_tiny_stage(i, o) for i, o in pairwise(widths)))
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """Map frames [N, 3, H, W] to features [N, 576]."""
-        return bin_means(bin_means(self.stages(frames), 3, 2), 3, 3).flatten(1)
-
-
-def _tiny_stage(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), SyncBatchNorm(outputs), nn.ReLU())
+from finepseudo.encoders.weights import WeightsRecord
 
 
 class FrameEncoder(nn.Module):
@@ -48,31 +27,28 @@ class FrameEncoder(nn.Module):
     weights_record: WeightsRecord | None = None
     places: Tensor
 
-    def __init__(self, cfg: FrameEncoderConfig) -> None:
-        """Build the encoder; its image encoder starts from cfg.weights where given."""
+    def __init__(self, cfg: FrameEncoderConfig, *, start: bool = True) -> None:
+        """Build the encoder; where `start`, from cfg.weights. What is frozen depends on cfg alone."""
         super().__init__()
         self.cfg = cfg
         self.image_frozen = False
-        self.image: ResNet50 | TinyImageEncoder = ResNet50() if cfg.variant == "vtn" else TinyImageEncoder()
-        width, embedding, projection = cfg.size("width"), cfg.size("embedding"), cfg.size("projection")
-        self.dense = _dense(self.image.features, cfg.size("hidden"), width, cfg.dropout)
+        self.image = build_backbone(cfg)
+        features, width = cast(Network, self.image).width, cfg.size("width")
+        embedding, projection = cfg.size("embedding"), cfg.size("projection")
+        self.dense = _dense(features, cfg.size("hidden"), width, cfg.dropout)
         self.register_buffer("places", positions(cfg.train_length, width, cfg.train_length), persistent=False)
         self.position_dropout = nn.Dropout(cfg.dropout)
-        layer = nn.TransformerEncoderLayer(
-            width, cfg.size("heads"), cfg.size("ffn"), cfg.dropout, batch_first=True, norm_first=True
-        )
-        self.temporal = nn.TransformerEncoder(layer, cfg.size("layers"), enable_nested_tensor=False)
+        self.temporal = _temporal(width, cfg.size("heads"), cfg.size("ffn"), cfg.size("layers"), cfg.dropout)
         self._image_features = compiled(self.image.forward, cfg.compile)
         self._in_time = compiled(self.temporal.forward, cfg.compile)
         self.embed = nn.Linear(width, embedding)
         self.projector = nn.Sequential(
             nn.Linear(embedding, embedding), SyncBatchNorm(embedding), nn.ReLU(), nn.Linear(embedding, projection)
         )
-        for parameter in self.temporal.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
-        if cfg.weights is not None:
-            self.weights_record = load_into(self.image, cfg.weights, "conv1.weight", optional=("fc.",))
+        if start:
+            self.weights_record = fill(self, self.image, cfg)
+        freeze_trunk(self.image, cfg)
+        self.image_frozen = not any(parameter.requires_grad for parameter in self.image.parameters())
 
     def freeze_image_encoder(self) -> None:
         """Stop training the image encoder, running statistics included (paper, sec 4.2: stage 2 trains the rest)."""
@@ -119,6 +95,18 @@ def _dense(inputs: int, hidden: int, width: int, dropout: float) -> nn.Sequentia
     return nn.Sequential(*layers, nn.Linear(inputs, width))
 
 
+def _temporal(width: int, heads: int, ffn: int, layers: int, dropout: float) -> nn.TransformerEncoder:
+    """Pre-LN transformer; dropout where CARL has it: on what a layer adds, not inside attention and perceptron."""
+    layer = nn.TransformerEncoderLayer(width, heads, ffn, dropout, batch_first=True, norm_first=True)
+    layer.self_attn.dropout = 0.0
+    layer.dropout = nn.Dropout(0.0)
+    temporal = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+    for parameter in temporal.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+    return temporal
+
+
 def positions(length: int, width: int, train_length: int) -> Tensor:
     """Sine-cosine position codes [length, width]; another length is stretched onto [0, train_length - 1]."""
     steps = torch.linspace(0, train_length - 1, length) if length != train_length else torch.arange(float(length))
@@ -127,6 +115,9 @@ def positions(length: int, width: int, train_length: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
-def build_frame_encoder(cfg: FrameEncoderConfig) -> FrameEncoder:
-    """Build f_A. Raises UserError when cfg.weights is missing or does not fit."""
-    return FrameEncoder(cfg)
+def build_frame_encoder(cfg: FrameEncoderConfig, *, start: bool = True) -> FrameEncoder:
+    """Build f_A; without `start` its trained weights follow and cfg.weights need not be there any more.
+
+    Raises UserError when cfg.weights is missing or does not fit.
+    """
+    return FrameEncoder(cfg, start=start)

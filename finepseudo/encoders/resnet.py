@@ -42,44 +42,53 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """Image encoder: frames to 2048 features, each the largest over the picture; only layer4 trains (as in CARL)."""
+    """Image encoder: frames to 2048 features, each the largest over the image."""
 
-    features = 2048
+    width = 2048
 
-    def __init__(self) -> None:
-        """Make the trunk with torchvision's initialisation; conv1..layer3 are frozen from the start."""
+    def __init__(self, blocks: tuple[int, int, int, int] = (3, 4, 6, 3)) -> None:
+        """Make the trunk with torchvision's initialisation."""
         super().__init__()
+        self.trunk_frozen = False
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = SyncBatchNorm(64)
-        self.layer1 = _stage(64, 64, 3, 1)
-        self.layer2 = _stage(256, 128, 4, 2)
-        self.layer3 = _stage(512, 256, 6, 2)
-        self.layer4 = _stage(1024, 512, 3, 2)
+        self.layer1 = _stage(64, 64, blocks[0], 1)
+        self.layer2 = _stage(256, 128, blocks[1], 2)
+        self.layer3 = _stage(512, 256, blocks[2], 2)
+        self.layer4 = _stage(1024, 512, blocks[3], 2)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        for module in self._stem():
-            module.requires_grad_(False)
-        self.train()
 
-    def _stem(self) -> tuple[nn.Module, ...]:
+    def _trunk(self) -> tuple[nn.Module, ...]:
         return self.conv1, self.bn1, self.layer1, self.layer2, self.layer3
 
+    def freeze_trunk(self) -> None:
+        """Train layer4 alone, as CARL does from published weights; the statistics of the rest never move again."""
+        self.trunk_frozen = True
+        for module in self._trunk():
+            module.requires_grad_(False)
+        self.train(self.training)
+
     def train(self, mode: bool = True) -> ResNet50:
-        """Switch layer4 alone: conv1..layer3 keep evaluation mode, so that their statistics never move."""
+        """Set the training mode; a frozen trunk stays in evaluation mode."""
         super().train(mode)
-        for module in self._stem():
-            module.eval()
+        if self.trunk_frozen:
+            for module in self._trunk():
+                module.eval()
         return self
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map frames [N, 3, H, W] to features [N, 2048]."""
-        with torch.no_grad():
-            x = torch.cat([self._frozen(part) for part in torch.split(frames, FROZEN_CHUNK)])
+        if self.trunk_frozen:
+            with torch.no_grad():
+                x = torch.cat([self._until_layer3(part) for part in torch.split(frames, FROZEN_CHUNK)])
+        else:
+            x = self._until_layer3(frames)
         largest: Tensor = self.layer4(x).amax((2, 3))  # pools of torch have no deterministic gradient on a GPU
         return largest
 
-    def _frozen(self, frames: Tensor) -> Tensor:
+    def _until_layer3(self, frames: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)
         for stage in (self.layer1, self.layer2, self.layer3):
             x = stage(x)

@@ -1,105 +1,139 @@
-"""Published checkpoints: read safely from a file given by path, with the file's hash recorded.
-
-Nothing is downloaded. Layouts: torchvision's names under any prefix (`module.`, `backbone.`,
-`encoder_q.`, TCLR's `module.0.`), in safetensors or torch files.
-"""
+"""Published weights laid over a network, strictly: every tensor of both is accounted for, or none is loaded."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from finepseudo.encoders.checkpoint_files import read_checkpoint
+from finepseudo.encoders.contract import Layout, Published, imported
 from shards.errors import UserError
-from shards.files import sha256_file
-
-_NESTED = ("state_dict", "model", "model_state_dict")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightsRecord:
-    """What a network started from: file, its SHA-256, number of tensors loaded and the names left at random."""
+    """What a network started from: the file and its SHA-256, how it was read, and what of each side stayed out."""
 
     path: str
     sha256: str
+    layout: str
+    prefix: str
+    # tensors of the network that the file filled
     loaded: int
+    # tensors of the network that kept their start
     left_random: tuple[str, ...]
+    # tensors of the file that are no part of the network
+    left_out: int
 
 
-def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
-    """Read a state_dict and the SHA-256 of its file. Raises UserError if it is missing or not a table of tensors."""
-    file = Path(path)
-    if not file.is_file():
-        raise UserError(f"weights {file}: no such file; give the path of a downloaded checkpoint or leave it empty")
-    safe = file.suffix == ".safetensors"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """How the tensors of a file, read by one layout, lie over a network."""
+
+    layout: Layout
+    prefix: str
+    given: Mapping[str, Tensor]
+    fresh: tuple[str, ...]
+    left_out: int
+    # one entry a tensor that does not fit, as one says it to a person
+    problems: tuple[str, ...]
+
+
+def fit(tensors: Mapping[str, Tensor], network: nn.Module, published: Published) -> Fit | None:
+    """Read tensors by the layout that leaves the fewest problems; None where no layout knows them.
+
+    Raises ValueError where a file holds several networks and the layout cannot tell which is meant.
+    """
+    found = [_fit(tensors, network, published, layout) for layout in published.layouts]
+    return min((one for one in found if one is not None), key=lambda one: len(one.problems), default=None)
+
+
+def known_to(tensors: Mapping[str, Tensor], published: Published) -> bool:
+    """Tell whether a layout of this kind knows a name of the file."""
+    anchors = tuple(layout.anchor for layout in published.layouts)
+    return any(name in anchors or name.endswith(tuple(f".{anchor}" for anchor in anchors)) for name in tensors)
+
+
+def _fit(tensors: Mapping[str, Tensor], network: nn.Module, published: Published, layout: Layout) -> Fit | None:
+    wanted = network.state_dict()
+    anchor = layout.anchor or next(iter(wanted))
+    prefix = _prefix(tensors, anchor, layout.prefers)
+    if prefix is None:
+        return None
+    own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    own |= {name: value for name, value in tensors.items() if _matches(name, layout.beside)}
+    kept = {renamed(name, layout): value for name, value in own.items() if not _matches(name, layout.drops)}
+    left_out = len(tensors) - len(kept)
+    if layout.convert is not None:
+        kept = imported(layout.convert)(kept, network)
+    missing = [name for name in wanted if name not in kept and not name.endswith("num_batches_tracked")]
+    fresh = tuple(name for name in missing if _matches(name, published.fresh))
+    problems = (*_mismatches(kept, wanted), *(f"{name} is missing" for name in missing if name not in fresh))
+    return Fit(layout=layout, prefix=prefix, given=kept, fresh=fresh, left_out=left_out, problems=problems)
+
+
+def _prefix(tensors: Mapping[str, Tensor], anchor: str, prefers: Sequence[str]) -> str | None:
+    """Find what stands before the anchor: the preferred prefix where several tensors end in it."""
+    found = [name.removesuffix(anchor) for name in tensors if name == anchor or name.endswith(f".{anchor}")]
+    for ending in prefers:
+        matching = [prefix for prefix in found if (prefix.endswith(ending) if ending else not prefix)]
+        if len(matching) == 1:
+            return matching[0]
+    if len(found) > 1:
+        raise ValueError(f"holds several networks ({', '.join(found[:4])}): keep the tensors of one")
+    return found[0] if found else None
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(re.match(pattern, name) for pattern in patterns)
+
+
+def renamed(name: str, layout: Layout) -> str:
+    """Give this project's name of a tensor that a layout knows."""
+    for pattern, replacement in layout.renames:
+        if match := re.fullmatch(pattern, name):
+            return match.expand(replacement)
+    return name
+
+
+def _mismatches(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Iterator[str]:
+    for name, value in given.items():
+        if name not in wanted:
+            yield f"{name} is surplus"
+        elif value.shape != wanted[name].shape:
+            yield f"{name} has shape {tuple(value.shape)} instead of {tuple(wanted[name].shape)}"
+        elif value.is_floating_point() != wanted[name].is_floating_point():
+            yield f"{name} holds {value.dtype} instead of {wanted[name].dtype}"
+
+
+def load_into(network: nn.Module, path: str | Path, kind: str, published: Published) -> WeightsRecord:
+    """Load a checkpoint file of one kind into a network of its options. Raises UserError unless every tensor fits."""
+    tensors, sha256 = read_checkpoint(path)
+    name = type(network).__name__
     try:
-        content = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        found = fit(tensors, network, published)
+    except ValueError as error:
+        raise UserError(f"weights {kind}:{path}: {error}") from error
+    if found is None:
+        anchors = " or ".join(f"*.{layout.anchor}" for layout in published.layouts)
         raise UserError(
-            f"weights {file}: not loadable as plain tensors ({str(error).splitlines()[0]}); "
-            "files that hold code are refused, convert it to safetensors first"
-        ) from error
-    return _tensors(content, file), sha256_file(file)
-
-
-def _tensors(content: object, file: Path) -> dict[str, Tensor]:
-    for name in _NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-    if not isinstance(content, Mapping):
-        raise UserError(f"weights {file}: holds {type(content).__name__}, expected a table of names and tensors")
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise UserError(f"weights {file}: holds no tensor; expected a state_dict")
-    return tensors
-
-
-def strip_prefix(tensors: Mapping[str, Tensor], anchor: str, file: str | Path) -> dict[str, Tensor]:
-    """Keep the entries under the prefix that the tensor `anchor` (such as `conv1.weight`) has, without that prefix.
-
-    The shortest prefix wins, the first in the file's order among equals (`encoder_q.` stands before `encoder_k.`).
-    """
-    prefixes = [name.removesuffix(anchor) for name in tensors if name == anchor or name.endswith("." + anchor)]
-    if not prefixes:
-        raise UserError(
-            f"weights {file}: no tensor named {anchor}; first name is {next(iter(tensors))}: other network?"
+            f"weights {kind}:{path}: no tensor {anchors}, as {published.about} has; first name is "
+            f"{next(iter(tensors))}: see `finepseudo weights {path}`"
         )
-    prefix = min(prefixes, key=len)
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def load_into(module: nn.Module, path: str | Path, anchor: str, optional: tuple[str, ...] = ()) -> WeightsRecord:
-    """Load a checkpoint file into `module`; every tensor must fit except those whose name starts with `optional`.
-
-    `anchor` names a tensor that tells the prefix. An `optional` tensor (a classification head) that is missing or of
-    another shape stays random and is named in the record. Anything else missing, surplus or misshapen is a UserError.
-    """
-    raw, sha256 = read_checkpoint(path)
-    given, wanted = strip_prefix(raw, anchor, path), module.state_dict()
-    given = {name: value for name, value in given.items() if not _spare(name, value, wanted, optional)}
-    missing = [name for name in wanted if name not in given]
-    bad = [name for name in missing if not name.startswith(optional) and not name.endswith("num_batches_tracked")]
-    bad += [f"{name} (surplus)" for name in given if name not in wanted]
-    bad += [
-        f"{name} {tuple(value.shape)} instead of {tuple(wanted[name].shape)}"
-        for name, value in given.items()
-        if name in wanted and value.shape != wanted[name].shape
-    ]
-    if bad:
-        raise UserError(
-            f"weights {path}: {len(bad)} tensors do not fit {type(module).__name__}: {', '.join(bad[:4])} .."
-        )
-    module.load_state_dict(given, strict=False)
-    left = tuple(name for name in missing if name.startswith(optional))
-    return WeightsRecord(path=str(path), sha256=sha256, loaded=len(given), left_random=left)
-
-
-def _spare(name: str, value: Tensor, wanted: Mapping[str, Tensor], optional: tuple[str, ...]) -> bool:
-    """Tell whether a given tensor is a head that may be left out because it does not fit."""
-    return name.startswith(optional) and (name not in wanted or wanted[name].shape != value.shape)
+    if found.problems:
+        shown = ", ".join(found.problems[:3]) + (", .." if len(found.problems) > 3 else "")
+        raise UserError(f"weights {kind}:{path}: {len(found.problems)} tensors do not fit {name}: {shown}")
+    network.load_state_dict(dict(found.given), strict=False)
+    return WeightsRecord(
+        path=str(path),
+        sha256=sha256,
+        layout=found.layout.name,
+        prefix=found.prefix,
+        loaded=len(found.given),
+        left_random=found.fresh,
+        left_out=found.left_out,
+    )

@@ -175,7 +175,8 @@ class Method(Generic[C]):
     name: word of recipes and folders; title: of tables; paper: where it comes from; hue: of its curves.
     plan(cfg, rounds, last): requests of rounds 1.., and labels of round 0; `last`: the pool is labelled once more at
     the end. streams(cfg, request, view): what a training of f_E reads, None for the labelled clips as `view` shows
-    them. objective(cfg, setting): what it minimises, None for cross-entropy. vote(cfg, pool): the labels of a round.
+    them. objective(cfg, setting): what it minimises, None for cross-entropy. vote(cfg, pool): the labels of a round;
+    by_row: it looks at each clip by itself, so that a large pool is labelled piece by piece.
     pool: it is of no use without unlabelled clips. aligns: it needs f_A and f_S. tested: the weights that are tested
     and that label the pool, `teacher` for the objective's module of that name. training_keys: keys of the config that
     trainings read; the others are read by the vote (a method without a vote needs not list them). threshold: the key
@@ -191,6 +192,7 @@ class Method(Generic[C]):
     streams: Callable[[C, TrainAction, ViewConfig], tuple[Stream, ...]] | None = None
     objective: Callable[[C, Setting], Objective] | None = None
     vote: Callable[[C, Pool], Votes] | None = None
+    by_row: bool = False
     pool: bool = True
     aligns: bool = False
     tested: Literal["student", "teacher"] = "student"

@@ -46,6 +46,7 @@ FINEPSEUDO = Method(
     config=FinePseudoConfig,
     plan=align_and_train,
     vote=vote,
+    by_row=True,
     aligns=True,
     threshold="theta",
 )

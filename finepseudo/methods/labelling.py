@@ -58,6 +58,21 @@ def label_pool(  # noqa: PLR0917
     Rows that are not valid are kept, unaccepted, with label -1. Warns when nothing is accepted. Raises UserError for
     repeated keys, tables of different length, or a method without the numbers it needs.
     """
+    table = label_rows(method, cfg, keys, scores, p_E, uncertainty, valid)
+    warn_of_none(method, table)
+    return table
+
+
+def label_rows(  # noqa: PLR0917
+    method: AnyMethod,
+    cfg: MethodConfig,
+    keys: Sequence[str],
+    scores: npt.ArrayLike | None,
+    p_E: npt.ArrayLike,
+    uncertainty: npt.ArrayLike,
+    valid: npt.ArrayLike,
+) -> pa.Table:
+    """Label a pool, or a piece of one where the method votes `by_row`, as `label_pool` does, without its warning."""
     usable, p_e = np.asarray(valid, dtype=bool), np.asarray(p_E, dtype=np.float64)
     spread = np.asarray(uncertainty, dtype=np.float64)
     score = None if scores is None else np.asarray(scores, dtype=np.float64)
@@ -73,10 +88,13 @@ def label_pool(  # noqa: PLR0917
     _check_values(method, ordered, pool)
     if method.vote is None:
         raise ValueError(f"{method.name} labels no pool")
-    table = _table(ordered, pool, method.vote(cfg, pool))
+    return _table(ordered, pool, method.vote(cfg, pool))
+
+
+def warn_of_none(method: AnyMethod, table: pa.Table) -> None:
+    """Warn when nothing was accepted; of the table only small columns are read."""
     if (alarm := acceptance_alarm(method, table)) is not None:
         _LOG.warning("%s", alarm)
-    return table
 
 
 def _check_shapes(keys: Sequence[str], score: Floats | None, p_e: Floats, spread: Floats, usable: Bools) -> None:

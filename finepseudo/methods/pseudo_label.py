@@ -32,5 +32,6 @@ PSEUDO_LABEL = Method(
     config=PseudoLabelConfig,
     plan=label_and_train,
     vote=vote,
+    by_row=True,
     threshold="theta",
 )

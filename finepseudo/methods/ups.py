@@ -38,5 +38,6 @@ UPS = Method(
     config=UpsConfig,
     plan=label_and_train,
     vote=vote,
+    by_row=True,
     threshold="theta",
 )

@@ -52,6 +52,7 @@ VERIFICATION = Method(
     config=VerificationConfig,
     plan=align_and_train,
     vote=vote,
+    by_row=True,
     aligns=True,
     threshold="theta",
 )

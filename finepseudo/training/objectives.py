@@ -129,7 +129,9 @@ class AlignabilityObjective(Objective):
         logits = self.scorer.logits(fed)
         negatives = torch.where(mined.any(), mined, pairs.different)  # all easy: keep f_S calibrated on every pair
         score = score_loss(logits, pairs.same, negatives)
-        loss = self.cfg.triplet_weight * triplet + self.cfg.omega * score
+        loss = self.cfg.triplet_weight * triplet
+        if self.cfg.omega:
+            loss = loss + self.cfg.omega * score
         metrics = {
             "train/loss": loss,
             "train/triplet": triplet,

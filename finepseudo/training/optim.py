@@ -28,7 +28,10 @@ def learning_rate(cfg: OptimConfig, step: int, total_steps: int, steps_per_epoch
 
 
 def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Adam:
-    """Adam over the trainable parameters; each group holds `factor`, its multiple of the learning rate."""
+    """Adam over the trainable parameters; each group holds `factor`, its multiple of the learning rate.
+
+    f_S has no weight decay: a slope that decays makes every score the same.
+    """
     scorer = {
         id(parameter)
         for module in objective.modules()
@@ -38,9 +41,8 @@ def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Adam:
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     plain = [parameter for parameter in trained if id(parameter) not in scorer]
     groups = [{"params": plain, "factor": 1.0}]
-    if scorer:
-        own = [parameter for parameter in trained if id(parameter) in scorer]
-        groups.append({"params": own, "factor": cfg.scorer_lr_factor})
+    if own := [parameter for parameter in trained if id(parameter) in scorer]:
+        groups.append({"params": own, "factor": cfg.scorer_lr_factor, "weight_decay": 0.0})
     return torch.optim.Adam(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
 
 

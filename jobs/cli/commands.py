@@ -15,7 +15,7 @@ from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.config.schema import recipe_schema
 
-WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict"})
+WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict", "status"})
 """Commands that work in a run as it was made."""
 
 
@@ -50,13 +50,24 @@ def _schema(_: argparse.Namespace) -> int:
     return 0
 
 
+def _weights(arguments: argparse.Namespace) -> int:
+    from jobs.cli.weights import weights
+
+    return weights(arguments.files)
+
+
 def _init(arguments: argparse.Namespace) -> int:
     from jobs.cli.init import init_command
 
     return init_command(arguments)
 
 
-_WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {"bench": _bench, "schema": _schema, "init": _init}
+_WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "bench": _bench,
+    "schema": _schema,
+    "init": _init,
+    "weights": _weights,
+}
 """Commands that take no configuration of a run."""
 
 
@@ -65,28 +76,37 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
         case "check":
             from jobs.cli.dry_run import check
 
-            return check(cfg, arguments.decode)
+            code = check(cfg, arguments.decode)
         case "launch":
+            from jobs.cli.dry_run import to_come
+            from jobs.pipeline.plan import refuse_without_weights
             from jobs.submit.launch import launch
 
-            return launch(cfg, arguments, main)
+            if not arguments.dry_run and arguments.cluster != "dry-run":
+                refuse_without_weights(cfg, to_come(cfg, "run"))
+            code = launch(cfg, arguments, main)
         case "write-shards" if arguments.part or arguments.verify or arguments.repair:
-            return _shards(cfg, arguments)
+            code = _shards(cfg, arguments)
         case "tune":
             from jobs.tune.tune import tune
 
-            return tune(cfg, Path(arguments.space), force=arguments.force)
+            code = tune(cfg, Path(arguments.space), force=arguments.force)
+        case "status":
+            from jobs.cli.status import status
+
+            code = status(cfg, every=arguments.all)
         case "predict":
             from jobs.pipeline.predict import predict_video
 
             prediction = predict_video(cfg.folder, arguments.video, cfg=cfg)
             sys.stdout.write("\n".join(prediction.lines()) + "\n")
-            return 0
+            code = 0
         case _:
             from jobs.cli.run import run
 
             verify_first = getattr(arguments, "verify", False)
-            return run(cfg, arguments.command, force=arguments.force, verify_first=verify_first)
+            code = run(cfg, arguments.command, force=arguments.force, verify_first=verify_first)
+    return code
 
 
 def _shards(cfg: RunConfig, arguments: argparse.Namespace) -> int:

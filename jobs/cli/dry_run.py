@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import COMMANDS, make_plan
+from jobs.pipeline.plan import COMMANDS, make_plan, refuse_without_weights, unfinished, weight_problems
 from jobs.pipeline.run_folder import refuse_other_data
-from jobs.pipeline.stages.base import Run
+from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.survey import loss_lines, survey
 from jobs.progress import Reporter
 from jobs.workers.labelling import check_pool
@@ -45,7 +45,7 @@ def check(cfg: RunConfig, decode: int | None) -> int:
 
 def dry_run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     """Print the plan of a command; 0 when nothing that could be checked is wrong, else 2."""
-    problems = [*weight_problems(cfg), *folder_problems(cfg, force=force)]
+    problems = [*weight_problems(cfg, to_come(cfg, command)), *folder_problems(cfg, force=force)]
     found, note = read_annotations(cfg)
     if found is None and note.startswith("PROBLEM"):
         problems.append(note.removeprefix("PROBLEM "))
@@ -66,10 +66,15 @@ def dry_run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     return UserError.exit_code if problems else 0
 
 
-def refuse_early(cfg: RunConfig) -> None:
+def to_come(cfg: RunConfig, command: str) -> list[Stage]:
+    """List the stages that a command will make; nothing is written."""
+    with Reporter(cfg.folder, tensorboard=False) as reporter:
+        return unfinished(make_plan(Run(cfg, reporter)), COMMANDS.get(command))
+
+
+def refuse_early(cfg: RunConfig, command: str) -> None:
     """Raise what a new run would be refused for after minutes or hours, before it leaves a folder."""
-    for problem in weight_problems(cfg):
-        raise UserError(problem)
+    refuse_without_weights(cfg, to_come(cfg, command))
     if rendered(cfg):
         return
     for problem in split_problems(cfg, load_annotations(cfg.data)):
@@ -102,14 +107,6 @@ def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
     note = f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip()
     note += "".join(f"\n            note: {remark}" for remark in found.remarks)
     return found, note + (f"; {missing:,} videos are not here (`finepseudo check` lists them)" if missing else "")
-
-
-def weight_problems(cfg: RunConfig) -> Iterator[str]:
-    """Name weights files that are not there."""
-    for name in ("frame_encoder", "action_encoder"):
-        path = getattr(cfg, name).weights
-        if path and not Path(path).is_file():
-            yield f"{name}.weights: {path} is not there; give the path of a checkpoint, or leave it empty"
 
 
 def folder_problems(cfg: RunConfig, *, force: bool) -> Iterator[str]:

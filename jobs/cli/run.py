@@ -14,7 +14,7 @@ from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
 from jobs.cluster.session import ray_session
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import COMMANDS, Plan, make_plan, unfinished
+from jobs.pipeline.plan import COMMANDS, Plan, make_plan, refuse_without_weights, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
@@ -32,7 +32,7 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
     if command not in MAKES_A_RUN and not cfg.folder.is_dir():
         raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
     if command in MAKES_A_RUN and not RunPaths(cfg.folder).config.exists():
-        refuse_early(cfg)
+        refuse_early(cfg, command)
     with locked(cfg.folder), Reporter(cfg.folder) as reporter:
         changes = refuse_other_data(cfg, force=force)
         context = Run(cfg, reporter)
@@ -43,6 +43,7 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
         if todo := unfinished(plan, COMMANDS.get(command)):
             for key, was, now in changes:
                 reporter.say(f"{key} was {was} and is {now}: what depends on it is made again")
+            refuse_without_weights(cfg, todo)
             for line in loss_lines(survey(plan, COMMANDS.get(command))):
                 reporter.say(line)
             record_forced(cfg, changes)

@@ -49,6 +49,8 @@ def build(cls: type[T], values: Value, where: str = "") -> T:
     types_of = get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for name in values:
+        if old := getattr(cls, "OLD_KEYS", {}).get(name):
+            raise UserError(f"{_join(where, str(name))} {old}")
         if name not in fields:
             raise UserError(f"{_join(where, str(name))}: unknown key; {nearest(str(name), list(fields))}")
     made = {name: convert(types_of[name], value, _join(where, name)) for name, value in values.items()}

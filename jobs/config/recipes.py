@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from jobs.config.build import build, merge, nearest, plain, set_dotted
+from jobs.config.expected_input import fill_inputs
 from jobs.config.old_words import refuse_old_words
 from jobs.config.run import RunConfig
 from shards.errors import UserError
@@ -67,6 +68,7 @@ def load(recipe: str, overrides: Sequence[str] = (), extra: Mapping[str, Any] | 
     for text in overrides:
         set_dotted(values, *parse_override(text))
     refuse_old_words(values)
+    fill_inputs(values)
     return build(RunConfig, values)
 
 

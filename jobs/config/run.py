@@ -14,7 +14,7 @@ from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.methods.base import LABELLED, AnyMethod, Stream, TrainAction, flat
 from finepseudo.methods.table import METHODS, MethodsConfig, settings
 from jobs.config.build import Value, nearest, plain
-from jobs.config.expected_input import check_images
+from jobs.config.expected_input import SEEN_BY, check_frames
 from jobs.config.sections import (
     ActionStageConfig,
     EmbedConfig,
@@ -93,12 +93,10 @@ class RunConfig(Settings):
             if sampling.views != 1:
                 rule = f"{one}; set 1 (evaluate.views are those of the test)"
                 raise BadSetting(f"{name}.sampling.views", sampling.views, rule)
-        for name, inputs, init in (
-            ("action_input", self.action_input, self.action_encoder.init),
-            ("frame_input", self.frame_input, self.frame_encoder.init),
-            ("pretrain.input", self.pretrain.input, self.frame_encoder.init),
-        ):
-            check_images(f"{name}.augment", inputs.augment, init)
+        for encoder, seen in SEEN_BY.items():
+            for name in seen:
+                inputs = self.pretrain.input if name == "pretrain.input" else getattr(self, name)
+                check_frames(name, inputs, getattr(self, encoder))
 
     def _check_workers(self) -> None:
         orders = {

@@ -18,6 +18,7 @@ _SIMPLE: dict[object, dict[str, Any]] = {
     float: {"type": "number"},
     str: {"type": ["string", "number"]},  # `subset: 307` is read as a text
     type(None): {"type": "null"},
+    Any: {},
 }
 _BOUNDS = {"at_least": "minimum", "above": "exclusiveMinimum", "at_most": "maximum", "below": "exclusiveMaximum"}
 

@@ -5,11 +5,12 @@ A plan is a list of groups; the stages of one group do not depend on each other 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from finepseudo.methods.base import AnyMethod, Embed, Label, Request, Score, TrainAction, TrainFrame, flat
 from finepseudo.methods.table import METHODS, settings
 from finepseudo.run_folder.done import is_done
+from jobs.config.expected_input import weight_problem
 from jobs.config.run import RunConfig
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
@@ -22,6 +23,7 @@ from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
 from jobs.pipeline.stages.split import SplitStage
+from shards.errors import UserError
 
 Plan = list[list[Stage]]
 
@@ -36,6 +38,9 @@ COMMANDS: dict[str, frozenset[str]] = {
     "report": frozenset({"report"}),
 }
 """Which kinds of stages a command runs; `run` runs all."""
+
+STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
+"""The kind of stage in which each encoder takes up its weights."""
 
 
 def make_plan(run: Run) -> Plan:
@@ -109,3 +114,17 @@ def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:
     """List what is not done, of the given kinds only where given."""
     stages = (stage for group in plan for stage in group if kinds is None or stage.kind in kinds)
     return [stage for stage in stages if not is_done(stage.identity)]
+
+
+def weight_problems(cfg: RunConfig, stages: Iterable[Stage]) -> Iterator[str]:
+    """Name the weights that stages to come start from and that are not given, or not there."""
+    kinds = {stage.kind for stage in stages}
+    for name, kind in STARTS.items():
+        if kind in kinds and (problem := weight_problem(name, getattr(cfg, name))):
+            yield problem
+
+
+def refuse_without_weights(cfg: RunConfig, stages: Iterable[Stage]) -> None:
+    """Raise UserError before anything runs: the stage that starts from the weights may be hours away."""
+    for problem in weight_problems(cfg, stages):
+        raise UserError(problem)

@@ -9,9 +9,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 
 from finepseudo.evaluation.predict import Alignment, Exemplars, Prediction, Predictor, predict
 from finepseudo.methods.base import AnyMethod
@@ -26,7 +26,6 @@ from jobs.workers.part_files import parts, read_embeddings
 from jobs.workers.score import Scorer
 from shards.annotations.base import Clip, make_annotations
 from shards.errors import UserError
-from shards.read.config import ViewConfig
 from shards.splits.label_split import read_split
 from shards.write.plans import plan_shards
 from shards.write.writer import finish, write_shard
@@ -51,17 +50,12 @@ def predict_video(
     predictor = load_predictor(cfg, run)
     with tempfile.TemporaryDirectory(prefix="finepseudo-") as place:
         shards = _single_shard(cfg, video, Path(place))
-        views = _read(cfg, shards, cfg.test_input().view())
-        frames = _read(cfg, shards, cfg.frame_input.view()) if predictor.alignment else None
-    if views is None or (predictor.alignment and frames is None):
+        seen = [cfg.test_input().view("test"), *([cfg.frame_input.view("frame")] if predictor.alignment else [])]
+        batch = evaluation_reader(cfg, shards, seen, torch.device("cpu")).read([KEY])
+    if not bool(batch.valid.all()):
         raise UserError(f"predict: {video}: its frames cannot be decoded")
-    return predict(predictor, views, None if frames is None else frames[0], top=top, matches=matches)
-
-
-def _read(cfg: RunConfig, shards: Path, view: ViewConfig) -> Tensor | None:
-    """Read the views [V, T, C, H, W] of the only clip; None where it cannot be decoded."""
-    batch = evaluation_reader(cfg, shards, [view], torch.device("cpu")).read([KEY])
-    return batch.frames[0] if bool(batch.valid.all()) else None
+    frame = batch.views["frame"].frames[0, 0] if predictor.alignment else None
+    return predict(predictor, batch.views["test"].frames[0], frame, top=top, matches=matches)
 
 
 def load_predictor(cfg: RunConfig, run: RunPaths) -> Predictor:
@@ -97,7 +91,7 @@ def _alignment(cfg: RunConfig, run: RunPaths, seed: int, method: AnyMethod, numb
         return None
     labelled = read_split(run.split(seed)).items("labelled")
     truth = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
-    keys, embeddings = read_embeddings(found, frozenset(labelled.keys))
+    keys, embeddings = read_embeddings(found, pa.array(labelled.keys, pa.string()))
     weights = run.frame_encoder(seed, method.name, last) / WEIGHTS
     return Alignment(
         frame_encoder=trained_frame_encoder(cfg, weights),

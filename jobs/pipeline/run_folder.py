@@ -89,6 +89,18 @@ def _open_lock(folder: Path) -> int:
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
+def works_in(folder: Path) -> bool:
+    """Tell whether a command holds the run folder at this moment; nothing is created or kept."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False  # nobody has ever locked it, or its files are not ours to read
+    try:
+        return not FolderLock(folder, descriptor).take(shared=True)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run folder alone: two commands at once would write into each other's stages."""

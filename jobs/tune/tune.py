@@ -30,7 +30,7 @@ from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import uses_gpu
 from jobs.cluster.session import ray_session
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import Plan, make_plan, unfinished
+from jobs.pipeline.plan import Plan, make_plan, refuse_without_weights, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
@@ -79,7 +79,9 @@ def tune(cfg: RunConfig, path: Path, *, force: bool = False) -> int:
         forced = refuse_other_data(cfg, force=force)
         run = Run(cfg, reporter)
         plan = make_plan(run)
-        base = plan if unfinished(plan, BASE_KINDS) else []
+        todo = unfinished(plan, BASE_KINDS)
+        refuse_without_weights(cfg, todo)
+        base = plan if todo else []
         if base:
             record_forced(cfg, forced)
         return _tune(run, base, sweep_folder(cfg, path, space), space)

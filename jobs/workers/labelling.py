@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,22 @@ import pyarrow.parquet as pq
 
 from finepseudo.evaluation.metrics import pseudo_label_metrics
 from finepseudo.methods.base import AnyMethod, MethodConfig
-from finepseudo.methods.labelling import label_pool
+from finepseudo.methods.labelling import label_rows, warn_of_none
 from finepseudo.methods.table import METHODS, REFERENCE
-from finepseudo.run_folder.files import write_json, write_table
+from finepseudo.run_folder.files import write_json
 from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
 from jobs.workers.part_files import matrix, parts, read_parts
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError
+from shards.files import atomic
 from shards.splits.config import SplitConfig
 from shards.splits.label_split import LabelSplit, check_coverage, draw_split, settle, split_hash
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
+
+ROW_GROUP = 1 << 12
+SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E"]
+"""What the metrics and the warning read of the table."""
 
 
 def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
@@ -79,33 +85,66 @@ def label_pool_of(
     truth: Mapping[str, int],
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """Write pseudo_labels.parquet and pseudo_metrics.json of one method; return the metrics."""
-    table = read_parts(parts(embeddings), ["key", "p_E", "uncertainty", "valid"])
-    table = table.filter(pc.is_in(table["key"], pa.array(sorted(pool), pa.string())))
-    keys = table["key"].to_pylist()
-    given = None if scores is None else _scores_of(scores, keys, len(classes))
-    labelled = label_pool(
-        method,
-        cfg,
-        keys,
-        given,
-        matrix(table["p_E"]),
-        table["uncertainty"].to_numpy(),
-        table["valid"].to_numpy(),
-    )
-    write_table(folder / PSEUDO_LABELS, labelled)
-    metrics = pseudo_label_metrics(labelled, truth, classes)
+    """Write pseudo_labels.parquet and pseudo_metrics.json of one method; return the metrics.
+
+    Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
+    gigabytes, those of a part some hundred kilobytes. Parts are in key order, and so is the table.
+    """
+    wanted, found, small = pa.array(sorted(pool), pa.string()), parts(embeddings), []
+    with _table_writer(folder / PSEUDO_LABELS) as write:
+        for paths in [[path] for path in found] if method.by_row else [found]:
+            table = read_parts(paths, ["key", "p_E", "uncertainty", "valid"])
+            table = table.filter(pc.is_in(table["key"], wanted))
+            keys = table["key"].to_pylist()
+            if not keys:
+                continue
+            given = None if scores is None else _scores_of([scores / path.name for path in paths], keys, len(classes))
+            numbers = (matrix(table["p_E"]), table["uncertainty"].to_numpy(), table["valid"].to_numpy())
+            labelled = label_rows(method, cfg, keys, given, *numbers)
+            write(labelled)
+            small.append(labelled.select(SMALL))
+        if not small:
+            raise UserError(f"{embeddings}: holds no clip of the pool; was the split changed by hand?")
+    summary = pa.concat_tables(small)
+    warn_of_none(method, summary)
+    metrics = pseudo_label_metrics(summary, truth, classes)
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
 
 
-def _scores_of(folder: Path, keys: Sequence[str], n_classes: int) -> np.ndarray[Any, Any]:
+@contextmanager
+def _table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """Write a table piece by piece, whole or not at all, in row groups of a readable size."""
+    waiting: list[pa.Table] = []
+    with atomic(path) as temporary, ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+
+        def flush() -> None:
+            nonlocal writer
+            if waiting:
+                writer = writer or stack.enter_context(
+                    pq.ParquetWriter(temporary, waiting[0].schema, compression="zstd")
+                )
+                writer.write_table(pa.concat_tables(waiting).combine_chunks(), row_group_size=ROW_GROUP)
+                waiting.clear()
+
+        def write(table: pa.Table) -> None:
+            waiting.append(table)
+            if sum(piece.num_rows for piece in waiting) >= ROW_GROUP:
+                flush()
+
+        yield write
+        flush()
+
+
+def _scores_of(paths: Sequence[Path], keys: Sequence[str], n_classes: int) -> np.ndarray[Any, Any]:
     """Look up the class scores [N, C] of `keys`; clips that could not be read have zeros (and are not valid)."""
-    table = read_parts(parts(folder), ["key", "scores"])
+    table = read_parts(paths, ["key", "scores"])
     places = pc.index_in(pa.array(keys, pa.string()), table["key"].combine_chunks()).to_numpy(zero_copy_only=False)
-    found = ~np.isnan(places)
+    found = ~np.isnan(places.astype(float))
     scores = np.zeros((len(keys), n_classes), np.float32)
-    scores[found] = matrix(table["scores"])[places[found].astype(np.int64)]
+    if found.any():
+        scores[found] = matrix(table["scores"])[places[found].astype(np.int64)]
     return scores
 
 

@@ -6,7 +6,7 @@ of their arguments and of the seed, so every worker starts from the same tensors
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def gitdl(cfg: RunConfig, seed: int) -> Objective:
 def alignability(cfg: RunConfig, seed: int, weights: Path) -> Objective:
     """f_A and f_S for metric learning; f_S starts afresh after GITDL, else goes on."""
     torch.manual_seed(seed_of(seed, "scorer", "start"))
-    encoder, scorer = _bare_frame_encoder(cfg), AlignabilityScorer(cfg.frame_stage.scorer)
+    encoder, scorer = build_frame_encoder(cfg.frame_encoder, start=False), _scorer(cfg)
     tensors = load_weights(weights)
     encoder.load_state_dict(_below(tensors, "encoder."))
     if any(name.startswith("scorer.") for name in tensors):
@@ -82,7 +82,7 @@ def action_objective(cfg: RunConfig, spec: ActionTraining) -> Objective:
 def _started_action_encoder(cfg: RunConfig, spec: ActionTraining) -> ActionEncoder:
     if spec.start is None:
         return build_action_encoder(cfg.action_encoder, spec.n_classes)
-    encoder = _bare_action_encoder(cfg, spec.n_classes)
+    encoder = build_action_encoder(cfg.action_encoder, spec.n_classes, start=False)
     encoder.load_state_dict(load_weights(spec.start, "encoder."))
     return encoder
 
@@ -94,33 +94,27 @@ def prefix_of(tested: str) -> str:
 
 def trained_frame_encoder(cfg: RunConfig, weights: Path) -> FrameEncoder:
     """f_A as trained, in evaluation mode."""
-    encoder = _bare_frame_encoder(cfg)
+    encoder = build_frame_encoder(cfg.frame_encoder, start=False)
     encoder.load_state_dict(load_weights(weights, "encoder."))
     return encoder.eval()
 
 
 def trained_scorer(cfg: RunConfig, weights: Path) -> AlignabilityScorer:
     """f_S as trained, in evaluation mode."""
-    scorer = AlignabilityScorer(cfg.frame_stage.scorer)
+    scorer = _scorer(cfg)
     scorer.load_state_dict(load_weights(weights, "scorer."))
     return scorer.eval()
 
 
 def trained_action_encoder(cfg: RunConfig, weights: Path, n_classes: int, prefix: str = "encoder.") -> ActionEncoder:
     """f_E as trained, in evaluation mode; `prefix_of` gives another prefix for a method that tests its teacher."""
-    encoder = _bare_action_encoder(cfg, n_classes)
+    encoder = build_action_encoder(cfg.action_encoder, n_classes, start=False)
     encoder.load_state_dict(load_weights(weights, prefix))
     return encoder.eval()
 
 
-def _bare_frame_encoder(cfg: RunConfig) -> FrameEncoder:
-    """f_A whose trained weights follow: the checkpoint that its training started from need not be there any more."""
-    return build_frame_encoder(replace(cfg.frame_encoder, init="random", weights=None))
-
-
-def _bare_action_encoder(cfg: RunConfig, n_classes: int) -> ActionEncoder:
-    """f_E whose trained weights follow."""
-    return build_action_encoder(replace(cfg.action_encoder, init="random", weights=None), n_classes)
+def _scorer(cfg: RunConfig) -> AlignabilityScorer:
+    return AlignabilityScorer(cfg.frame_stage.scorer, learned=cfg.frame_stage.loss.omega > 0)
 
 
 def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

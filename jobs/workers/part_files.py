@@ -85,9 +85,8 @@ def matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     return rows
 
 
-def read_embeddings(paths: Sequence[Path], keys: frozenset[str] | None = None) -> tuple[list[str], Tensor]:
-    """Read the valid embeddings [N, T, F] of part files, of `keys` only where given, in key order."""
-    wanted = None if keys is None else pa.array(sorted(keys), pa.string())
+def read_embeddings(paths: Sequence[Path], wanted: pa.Array | None = None) -> tuple[list[str], Tensor]:
+    """Read the valid embeddings [N, T, F] of part files, of the keys `wanted` (strings) only where given."""
     names: list[str] = []
     found: list[Tensor] = []
     for path in paths:  # one by one: the pool's embeddings together may be larger than the memory

@@ -48,7 +48,7 @@ def pack_gallery(
 
     Returns `embeddings` [G, T, F] and `labels` [G], to be written once and read by every actor.
     """
-    keys, values = read_embeddings(parts(embeddings), frozenset(labels))
+    keys, values = read_embeddings(parts(embeddings), pa.array(list(labels), pa.string()))
     truth = [labels[key] for key in keys]
     bank = build_gallery(values, truth, n_classes, cfg.embed.gallery_per_class, seed=seed, round=number)
     if bank.labels is None:
@@ -90,20 +90,22 @@ class Aligner:
         self.job, self.device = job, device_of(pool)
         self.scorer = trained_scorer(job.cfg, job.frame_weights).to(self.device)
         self.bank = read_gallery(job.folder / GALLERY, job.n_classes, job.cfg.embed.gallery_dtype, self.device)
-        self.pool_keys = frozenset(read_split(job.split).keys("unlabelled"))
+        self.pool_keys = pa.array(read_split(job.split).keys("unlabelled"), pa.string())
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Score the unlabelled clips of one part of the embeddings and write the part of the same name."""
-        answer = {"part": row["part"], "pairs": 0, "seconds": 0.0, "stopped": False}
+        answer = {"part": row["part"], "pairs": 0, "seconds": 0.0, "whole_s": 0.0, "stopped": False}
         if preempt.requested(self.job.run):
             return {**answer, "stopped": True}
+        began = time.perf_counter()
         keys, embeddings = read_embeddings([self.job.embeddings / row["part"]], self.pool_keys)
         started = time.perf_counter()
         scores = self._scores(embeddings)
         seconds = time.perf_counter() - started
         columns = [pa.array(keys, pa.string()), pa.array([s.numpy() for s in scores], SCHEMA.field("scores").type)]
         write_part(self.job.folder / row["part"], pa.table(columns, schema=SCHEMA))
-        return {**answer, "pairs": len(keys) * len(self.bank), "seconds": seconds}
+        whole = time.perf_counter() - began
+        return {**answer, "pairs": len(keys) * len(self.bank), "seconds": seconds, "whole_s": whole}
 
     @torch.inference_mode()
     def _scores(self, embeddings: Tensor) -> Tensor:

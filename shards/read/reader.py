@@ -77,7 +77,7 @@ class ClipReader:
     @property
     def bad(self) -> Counter[str]:
         """Count the clips that failed so far, by reason."""
-        return Counter(error.reason for error in self._loader.failures.values())
+        return Counter(error.reason for error in list(self._loader.failures.values()))  # clips may be failing meanwhile
 
     @property
     def fallbacks(self) -> int:

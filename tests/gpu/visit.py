@@ -17,10 +17,24 @@ from pathlib import Path
 
 from jobs.bench.gpu.parts import READING, Part, installed, own_parts, run
 
-ORDER = ("probe", "test-alignment", "alignment", "training", "encoders", "test-reader", "reading", "test-run")
-TESTS = {"test-alignment": "test_soft_dtw.py", "test-reader": "test_reader.py", "test-run": "test_run.py"}
-LIMITS = {"test-alignment": 150, "test-reader": 60, "test-run": 170}
-NEEDS = {"test-reader": READING, "test-run": (*READING, "ray")}
+ORDER = (
+    "probe",
+    "test-kernels",
+    "alignment",
+    "training",
+    "test-stages",
+    "reading",
+    "encoders",
+    "test-ray",
+)
+TESTS = {
+    "test-kernels": ("test_soft_dtw.py", "test_batch_norm.py", "test_steps.py"),
+    "test-stages": ("test_reader.py", "test_run.py"),
+    "test-ray": ("test_run.py",),
+}
+LIMITS = {"test-kernels": 120, "test-stages": 90, "test-ray": 240}
+"""Seconds; kernels are compiled in many processes at once, and a run under Ray begins with 40 s of its start."""
+NEEDS = {"test-stages": READING, "test-ray": (*READING, "ray")}
 
 
 def parts(out: Path, tiny: bool) -> dict[str, Part]:
@@ -30,11 +44,13 @@ def parts(out: Path, tiny: bool) -> dict[str, Part]:
 
 
 def test_part(name: str, out: Path) -> Part:
-    """Run one file of GPU tests, in many processes where pytest-xdist is there: they compile kernels side by side."""
-    spread = ["-n", str(min(12, os.cpu_count() or 1))] if name == "test-alignment" and installed("xdist") else []
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", f"tests/gpu/{TESTS[name]}"]
+    """Run files of GPU tests; those of kernels in many processes where pytest-xdist is there."""
+    options = ["-n", str(min(12, os.cpu_count() or 1))] if name == "test-kernels" and installed("xdist") else []
+    options += ["-m", "ray" if name == "test-ray" else "not ray"]
+    files = [f"tests/gpu/{file}" for file in TESTS[name]]
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", *files]
     report = f"--junit-xml={out / f'{name}.xml'}"
-    return Part(command=[*command, *spread, report], limit=LIMITS[name], needs=NEEDS.get(name, ()))
+    return Part(command=[*command, *options, report], limit=LIMITS[name], needs=NEEDS.get(name, ()))
 
 
 def rows(results: Mapping[str, Mapping[str, object]], command: str) -> Iterator[str]:

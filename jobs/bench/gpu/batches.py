@@ -84,8 +84,10 @@ def shapes(tiny: bool) -> dict[str, Shape]:
 
 def objectives(tiny: bool, precision: Precision) -> dict[str, Callable[[], Objective]]:
     """Return what builds each objective, with random weights."""
-    frame = FrameEncoderConfig(variant="tiny" if tiny else "vtn", train_length=8 if tiny else 32, precision=precision)
-    action = ActionEncoderConfig(variant="tiny" if tiny else "r2plus1d_18", precision=precision)
+    frame = FrameEncoderConfig(
+        variant="tiny" if tiny else "vtn", weights="random", train_length=8 if tiny else 32, precision=precision
+    )
+    action = ActionEncoderConfig(variant="tiny" if tiny else "r2plus1d_18", weights="random", precision=precision)
 
     def metric() -> Objective:
         encoder = build_frame_encoder(frame)

@@ -27,7 +27,7 @@ from jobs.pipeline.stages.training import (
 from jobs.workers import models
 from shards.read.streams import StreamInput
 
-START = ("action_encoder.init", "action_encoder.weights")
+START = "action_encoder.weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +65,14 @@ class ActionEncoderStage(TrainingStage):
         read += ["rounds"] if later else []
         read += self.method.keys_of("training") if self.method and not self.request.plain else []
         unread = ["action_encoder.mc_passes", *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND]))]
-        return Keys(read, [*unread, *(START if self.request.start is not None else ())])
+        return Keys(read, [*unread, *((START,) if self.request.start is not None else ())])
 
     @property
     def inputs(self) -> Mapping[str, Path]:
         """The label draw, the weights before or the published ones, the pseudo-labels."""
         found = {**self.run_of.drawn(self.seed)}
         if self.before is None:
-            found |= weights_file("action_encoder.weights", self.cfg.action_encoder.weights)
+            found |= weights_file("action_encoder.weights", self.cfg.action_encoder.weights_file)
         else:
             found["weights"] = self.before / DONE
         found |= {f"reads {i}": folder / DONE for i, folder in enumerate(self.read_before)}

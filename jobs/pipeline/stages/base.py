@@ -150,6 +150,6 @@ def numbered(files: Sequence[Path]) -> dict[str, Path]:
     return {f"{number} {path.name}": path for number, path in enumerate(files)}
 
 
-def weights_file(name: str, path: str | None) -> dict[str, Path]:
+def weights_file(name: str, path: Path | None) -> dict[str, Path]:
     """Name the published weights that a stage starts from, where there are any."""
-    return {name: Path(path)} if path else {}
+    return {name: path} if path else {}

@@ -47,7 +47,7 @@ class EmbeddingsStage(Stage):
     def keys(self) -> Keys:
         """The networks without their starts, what they see, and the parts of the work."""
         frame = ("frame_encoder", "frame_input") if self.request.frames else ()
-        starts = tuple(f"{name}.{key}" for name in ("frame_encoder", "action_encoder") for key in ("init", "weights"))
+        starts = ("frame_encoder.weights", "action_encoder.weights")
         return Keys(("action_encoder", "action_input", *frame, "embed.chunk", "embed.batch", *READING), starts)
 
     @property

@@ -48,7 +48,7 @@ class EvaluationStage(Stage):
         """The networks without their starts, what they see, and the test."""
         frame = ("frame_encoder", "frame_input", "frame_stage.loss.gamma", "frame_stage.scorer")
         read = ("action_encoder", "action_input", "evaluate", *READING, *(frame if self.frame is not None else ()))
-        starts = tuple(f"{name}.{key}" for name in ("frame_encoder", "action_encoder") for key in ("init", "weights"))
+        starts = ("frame_encoder.weights", "action_encoder.weights")
         return Keys(read, (*starts, "action_encoder.mc_passes", "frame_stage.scorer.momentum"))
 
     @property

@@ -53,10 +53,10 @@ class FrameEncoderStage(TrainingStage):
         """The network without its start, which is among the inputs, and what it is trained with."""
         own = ["loss", "scorer", "freeze_image", "order", "self_train" if self.request.number else "train"]
         sections = ["frame_encoder", *(f"frame_stage.{name}" for name in own), "frame_input", *READING]
-        unread = ("frame_encoder.init", "frame_encoder.weights")
+        unread = "frame_encoder.weights"
         if self.request.number:
-            return Keys((*sections, "rounds"), unread)
-        return Keys(sections, (*unread, *optim_keys("frame_stage.train", FIRST_ROUND)))
+            return Keys((*sections, "rounds"), (unread,))
+        return Keys(sections, (unread, *optim_keys("frame_stage.train", FIRST_ROUND)))
 
     @property
     def inputs(self) -> Mapping[str, Path]:

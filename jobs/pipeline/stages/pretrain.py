@@ -41,7 +41,7 @@ class PretrainStage(TrainingStage):
     @property
     def inputs(self) -> Mapping[str, Path]:
         """The label draw, whose test clips stay out, and published weights."""
-        weights = weights_file("frame_encoder.weights", self.cfg.frame_encoder.weights)
+        weights = weights_file("frame_encoder.weights", self.cfg.frame_encoder.weights_file)
         return {**self.run_of.drawn(self.seed), **weights}
 
     @property

@@ -85,6 +85,8 @@ class ScoresStage(Stage):
         )
         with self.run_of.reporter.counting(self.name) as count:
             made = score(job, plan_pool(cfg.resources.score_actors, cfg.resources), count)
-        pairs, seconds = sum(row["pairs"] for row in made), sum(row["seconds"] for row in made)
+        pairs, seconds, whole = (sum(row[name] for row in made) for name in ("pairs", "seconds", "whole_s"))
         falls = Scorer(models.trained_scorer(cfg, self.frame / WEIGHTS), gallery["embeddings"].shape[1]).falls()
-        self.scalars({"align/pairs_per_s": pairs / seconds if seconds else None, "align/score_monotone": float(falls)})
+        spent = {"align/pairs_per_s": seconds, "align/pairs_per_s_with_files": whole}
+        values = {name: pairs / time if time else None for name, time in spent.items()}
+        self.scalars({**values, "align/score_monotone": float(falls)})

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from finepseudo.alignment.config import AlignabilityConfig, ScorerConfig
 from finepseudo.alignment.scorer import AlignabilityScorer, Pairs, score_loss, triplet_loss
+from finepseudo.encoders.config import FrameEncoderConfig
+from finepseudo.encoders.frame_encoder import build_frame_encoder
 from finepseudo.evaluation.metrics import average_precision
+from finepseudo.training.objectives import AlignabilityObjective
 
 
 def random_distances(seed, labels):
@@ -115,6 +118,32 @@ def test_monotone_score_ranks_pairs_as_the_distance_does():
     scorer.observe(torch.from_numpy(distance).float())
     logits = scorer.logits(torch.from_numpy(distance).float()).detach().numpy()
     assert average_precision(logits, same) == pytest.approx(average_precision(-distance, same), abs=0.01)
+
+
+def test_a_score_that_is_not_learned_is_exp_of_minus_d_over_t():
+    scorer = AlignabilityScorer(ScorerConfig(norm="2T"), learned=False)
+    assert scorer.cfg.norm == "T"
+    distances = torch.tensor([0.1, 0.7, 3.0])
+    scorer.observe(torch.tensor([5.0, 9.0]))
+    torch.testing.assert_close(scorer(distances), torch.exp(-distances))
+    edges = scorer(torch.tensor([-0.02, 0.0, 1e4]))
+    assert (edges[:2] > 0.99999).all() and edges[2] == 0
+    assert scorer.logits(torch.tensor([-0.02, 0.0, 50.0])).isfinite().all()
+    assert not any(parameter.requires_grad for parameter in scorer.parameters())
+
+
+def test_without_l_score_the_loss_is_the_triplets_alone():
+    encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny", train_length=8))
+    scorer = AlignabilityScorer(learned=False)
+    module = AlignabilityObjective(encoder, scorer, AlignabilityConfig(norm="T", omega=0.0))
+    distances = (torch.rand(6, 6) * 8).requires_grad_()
+    step = module.losses(distances, torch.tensor([0, 0, 1, 1, 2, 2]), 8)
+    assert step.loss == step.metrics["train/triplet"]
+    step.loss.backward()
+    assert distances.grad.isfinite().all()
+    same = torch.tensor([0, 0, 1, 1, 2, 2])[:, None] == torch.tensor([0, 0, 1, 1, 2, 2])
+    wanted = torch.exp(-distances.detach() / 8)[same & ~torch.eye(6, dtype=torch.bool)].mean()
+    torch.testing.assert_close(step.metrics["train/same"], wanted)
 
 
 def test_scorer_lets_gradients_through_to_the_embeddings():

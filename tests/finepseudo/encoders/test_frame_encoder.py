@@ -1,7 +1,5 @@
 """f_A: shapes, unit vectors, what is frozen, torchvision's names, stretched positions."""
 
-import hashlib
-
 import numpy as np
 import pytest
 import torch
@@ -9,17 +7,13 @@ import torch
 from finepseudo.encoders.config import FrameEncoderConfig
 from finepseudo.encoders.frame_encoder import build_frame_encoder, positions
 from finepseudo.encoders.resnet import ResNet50
-
-
-def fingerprint(module):
-    lines = sorted(f"{name} {tuple(value.shape)}" for name, value in module.state_dict().items())
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+from tests.finepseudo.encoders.networks import fingerprint, randomised
 
 
 @pytest.fixture(scope="module")
 def vtn():
     torch.manual_seed(0)
-    return build_frame_encoder(FrameEncoderConfig())
+    return build_frame_encoder(FrameEncoderConfig(weights="byol:x"), start=False)
 
 
 def statistics(module):
@@ -65,6 +59,52 @@ def test_vtn_trains_layer4_only_until_frozen_whole(vtn):
     assert all(p.grad is not None for p in vtn.temporal.parameters())
 
 
+def test_a_random_start_trains_the_whole_image_encoder():
+    encoder = build_frame_encoder(FrameEncoderConfig(weights="random", options={"blocks": [1, 1, 1, 1]})).train()
+    before = statistics(encoder.image)
+    encoder(torch.rand(2, 3, 3, 32, 32)).sum().backward()
+    assert all(parameter.grad is not None for parameter in encoder.image.parameters())
+    assert {name.split(".")[0] for name in moved(before, encoder.image)} == {
+        "bn1",
+        "layer1",
+        "layer2",
+        "layer3",
+        "layer4",
+    }
+
+
+def test_a_frozen_trunk_gives_what_the_whole_network_gives():
+    resnet = randomised(ResNet50(blocks=(1, 1, 1, 1))).eval()
+    frames = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        free = resnet(frames)
+        resnet.freeze_trunk()
+        assert torch.equal(resnet(frames), free)
+
+
+@pytest.mark.slow
+def test_outputs_are_torchvisions():
+    models = pytest.importorskip("torchvision.models", reason="torchvision is in the extra `encoders`")
+    theirs = randomised(models.resnet50(weights=None)).eval()
+    theirs.avgpool, theirs.fc = torch.nn.AdaptiveMaxPool2d(1), torch.nn.Identity()
+    ours = ResNet50().eval()
+    ours.load_state_dict(theirs.state_dict())
+    frames = torch.rand(2, 3, 96, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(frames), theirs(frames), rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_is_where_carl_has_it():
+    """None inside attention and perceptron: with the outer ones off, training mode gives what evaluation gives."""
+    encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny", dropout=0.5))
+    layer = encoder.temporal.layers[0]
+    layer.dropout1.p = layer.dropout2.p = 0.0
+    x = torch.randn(2, 5, 64)
+    torch.testing.assert_close(layer.train()(x), layer.eval()(x))
+    layer.dropout2.p = 0.5
+    assert (layer.train()(x) - layer.eval()(x)).abs().max() > 0.01
+
+
 def test_tiny_freezes_its_statistics_too():
     encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny"))
     encoder.freeze_image_encoder()
@@ -97,9 +137,9 @@ def test_embedding_knows_its_place_and_its_neighbours():
     ("options", "words"),
     [
         ({"width": 100}, "multiple of 2 x heads"),
-        ({"init": "byol"}, "weights = null: does not go with init byol"),
-        ({"weights": "x.pt"}, "weights = x.pt: does not go with init random"),
-        ({"variant": "tiny", "init": "byol", "weights": "x.pt"}, "use init random or variant vtn"),
+        ({"weights": "byol"}, "takes imagenet:FILE, byol:FILE, .*carl:FILE or random"),
+        ({"weights": "/data/x.pt"}, "`finepseudo weights /data/x.pt` says what a file is"),
+        ({"variant": "tiny", "weights": "byol:x.pt"}, "no published weights fit variant tiny"),
         ({"dropout": 1.0}, r"\[0, 1\)"),
         ({"train_length": 1}, "at least 2"),
     ],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from finepseudo.encoders.pooling import bin_means
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 99))
 def test_bins_are_those_of_adaptive_average_pooling(bins: int, length: int, seed: int) -> None:
     x = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(seed))

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.training.config import OptimConfig
 from finepseudo.training.optim import (
     FiniteGuard,
@@ -42,6 +43,24 @@ def test_groups():
     assert held == {id(p) for p in module.parameters() if p.requires_grad}
     assert not held & {id(p) for p in module.encoder.image.parameters()}
     assert len(build_optimizer(objective("cross_entropy"), OptimConfig()).param_groups) == 1
+
+
+def test_f_s_does_not_decay_where_nothing_teaches_it():
+    module = objective("alignability")
+    before = {name: value.clone() for name, value in module.scorer.state_dict().items()}
+    optimizer = build_optimizer(module, OptimConfig(lr=0.1, weight_decay=0.1))
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert all(torch.equal(before[name], value) for name, value in module.scorer.state_dict().items())
+    assert optimizer.param_groups[0]["weight_decay"] == 0.1
+
+
+def test_a_score_that_is_not_learned_is_not_trained():
+    module = objective("alignability")
+    module.scorer = AlignabilityScorer(learned=False)
+    optimizer = build_optimizer(module, OptimConfig())
+    assert len(optimizer.param_groups) == 1
 
 
 def test_clipping():

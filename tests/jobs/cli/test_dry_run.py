@@ -20,17 +20,33 @@ def test_check_lists_the_missing_files(capsys, tmp_path):
 
 @pytest.mark.parametrize("recipe", ["smoke", "demo", "diving48", "kinetics400"])
 def test_a_dry_run_prints_the_plan_without_data_or_ray(recipe, capsys, tmp_path):
-    assert main(["run", "--recipe", recipe, f"out={tmp_path}", "--dry-run"]) == 0
+    assert main(["run", "--recipe", recipe, f"out={tmp_path}", "--dry-run", *starts(recipe)]) == 0
     said = capsys.readouterr().out
     assert "seed-0/finepseudo/round-01/action_encoder" in said
     assert "training" in said
     assert list(tmp_path.iterdir()) == [], "nothing is written"
 
 
+def starts(recipe):
+    """What a recipe at the paper's scale has to be told."""
+    return [] if recipe in ("smoke", "demo") else ["frame_encoder.weights=random", "action_encoder.weights=random"]
+
+
 def test_a_dry_run_names_weights_that_are_not_there(capsys, tmp_path):
-    weights = ["frame_encoder.init=byol", "frame_encoder.weights=/nowhere.pt"]
+    weights = ["frame_encoder.weights=byol:/nowhere.pt"]
     assert main(["run", "--recipe", "diving48", f"out={tmp_path}", "--dry-run", *weights]) == 2
-    assert "frame_encoder.weights: /nowhere.pt is not there" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "PROBLEM frame_encoder.weights: /nowhere.pt is not there" in said
+    assert "PROBLEM action_encoder.weights: variant r2plus1d_18 needs kinetics_sup:FILE or tclr:FILE; write" in said
+
+
+@pytest.mark.parametrize("command", ["run", "launch"])
+def test_nothing_begins_without_the_weights_it_starts_from(command, capsys, tmp_path):
+    given = [command, "--recipe", "diving48", f"out={tmp_path}", "frame_encoder.weights=random"]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: action_encoder.weights: variant r2plus1d_18 needs kinetics_sup:FILE or tclr:FILE")
+    assert said.count("\n") == 1
 
 
 def test_a_dry_run_names_shards_that_would_be_lost(capsys, tmp_path):

@@ -21,7 +21,9 @@ FLAGS = {
     "bench": ["what", "options"],
     "predict": ["video", *COMMON],
     "keys": ["section", *COMMON],
+    "status": [*COMMON, "--all"],
     "schema": [],
+    "weights": ["files"],
     "init": ["folder", "--device", "--force", "--list", "--out", "--test-share"],
 }
 

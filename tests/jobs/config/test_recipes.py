@@ -27,11 +27,10 @@ def test_a_base_needs_nothing_but_data(name):
 
 @pytest.mark.parametrize("name", [name for name in WHOLE if name not in ("demo", "smoke", "bench_method")])
 def test_f_e_sees_what_the_weights_of_its_data_set_expect(name):
-    general = name in ("kinetics400", "ssv2")
-    start = "{weights: /some/file.pt, init: kinetics_sup}" if general else "{weights: /f.pt, init: tclr, layer4: tclr}"
-    load(name, [f"action_encoder={start}"])
-    augment = load(name).action_input.augment
-    assert (augment.channels, augment.erase, augment.jitter) == (("rgb", 0, 0) if general else ("bgr", 0.25, 0.15))
+    for kind, channels in (("kinetics_sup", "rgb"), ("tclr", "bgr")):
+        augment = load(name, [f"action_encoder.weights={kind}:/some/file.pt"]).action_input.augment
+        assert augment.channels == channels
+        assert (augment.erase, augment.jitter) == ((0, 0) if name in ("kinetics400", "ssv2") else (0.25, 0.15))
 
 
 def test_an_unknown_recipe_names_the_nearest():

@@ -26,11 +26,10 @@ def training(start, method=None, n_classes=5, **values):
 
 
 def test_trained_encoders_do_not_need_the_file_that_they_started_from(tmp_path):
-    overrides = [f"{name}_encoder.weights={GONE}" for name in ("frame", "action")]
-    overrides += ["frame_encoder.init=byol", "action_encoder.init=tclr", "action_encoder.layer4=tclr"]
+    overrides = [f"frame_encoder.weights=byol:{GONE}", f"action_encoder.weights=tclr:{GONE}"]
     cfg = load("diving48", overrides)
-    frame = build_frame_encoder(FrameEncoderConfig())
-    action = build_action_encoder(ActionEncoderConfig(layer4="tclr"), 5)
+    frame = build_frame_encoder(FrameEncoderConfig(weights="random"))
+    action = build_action_encoder(ActionEncoderConfig(weights=f"tclr:{GONE}"), 5, start=False)
     for name, encoder in (("frame", frame), ("action", action)):
         save_weights(tmp_path / name, {f"encoder.{key}": value for key, value in encoder.state_dict().items()})
     for made, trained in (
@@ -62,12 +61,12 @@ def test_a_method_makes_its_own_objective_from_what_it_is_told(tmp_path, monkeyp
     ((own, setting),) = told
     assert own == cfg.method.supervised
     assert (setting.steps, setting.n_classes, setting.request.number) == (10, 4, 1)
-    trained = encoder.backbone.fc.weight
-    assert torch.equal(made.encoder.backbone.fc.weight, trained)
-    assert not torch.equal(made.teacher.backbone.fc.weight, trained)
+    trained = encoder.fc.weight
+    assert torch.equal(made.encoder.fc.weight, trained)
+    assert not torch.equal(made.teacher.fc.weight, trained)
     save_weights(tmp_path / "after", made.state_dict())
     for prefix, wanted in (("encoder.", made.encoder), (models.prefix_of("teacher"), made.teacher)):
         tested = models.trained_action_encoder(cfg, tmp_path / "after", 4, prefix)
-        assert torch.equal(tested.backbone.fc.weight, wanted.backbone.fc.weight)
+        assert torch.equal(tested.fc.weight, wanted.fc.weight)
     models.action_objective(cfg, training(tmp_path / "before", "supervised", n_classes=4, plain=True))
     assert len(told) == 1

@@ -38,11 +38,11 @@ def test_embeddings_come_back_without_bad_and_unwanted_clips(tmp_path):
     for row in chunks(["a", "b", "c", "d", "e"], 2):
         at = ["abcde".index(key) for key in row["keys"]]
         write_table(tmp_path / row["part"], to_table(row["keys"], values[at], p[at], p[at, 0], valid[at]))
-    keys, found = read_embeddings(parts(tmp_path), frozenset("bcex"))
+    keys, found = read_embeddings(parts(tmp_path), pa.array(list("bcex")))
     assert keys == ["c", "e"]
     torch.testing.assert_close(found, values[[2, 4]], rtol=0, atol=0)
     assert read_embeddings(parts(tmp_path))[0] == ["a", "c", "d", "e"]
-    names, none = read_embeddings(parts(tmp_path), frozenset("b"))
+    names, none = read_embeddings(parts(tmp_path), pa.array(["b"]))
     assert (names, none.shape) == ([], (0, 1, 1))
 
 
@@ -53,7 +53,7 @@ def test_class_scores_are_found_by_key(tmp_path):
     ):
         columns = [pa.array(keys), pa.array(scores, SCHEMA.field("scores").type)]
         write_table(tmp_path / f"{name}.parquet", pa.table(columns, schema=SCHEMA))
-    got = _scores_of(tmp_path, ["a", "b", "c", "d"], 2)
+    got = _scores_of(parts(tmp_path), ["a", "b", "c", "d"], 2)
     np.testing.assert_array_equal(got, [[5, 6], [3, 4], [0, 0], [1, 2]])
 
 

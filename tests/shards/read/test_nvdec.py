@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,10 @@ def vp9(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 def read(manifest: Manifest, decode: str) -> ClipReader:
     cfg = ReaderConfig(
         order=OrderConfig(batch_size=3),
-        views=(ViewConfig(sampling=SamplingConfig(frames=4), augment=STILL),),
+        views=(
+            ViewConfig(name="few", sampling=SamplingConfig(frames=4), augment=STILL),
+            ViewConfig(name="dense", sampling=SamplingConfig(policy="dense", frames=6), augment=STILL),
+        ),
         decode=decode,  # type: ignore[arg-type]
     )
     return ClipReader(manifest, ItemTable.unlabelled(KEYS), cfg, seed=1)
@@ -92,9 +96,9 @@ def check(reader: ClipReader) -> None:
     for epoch in range(2):
         for batch in reader.epoch(epoch):
             assert batch.valid.all()
-            for slot, key in enumerate(batch.keys):
-                images = batch.frames[slot, 0].permute(0, 2, 3, 1).numpy()
-                assert [number(image) for image in images] == batch.frame_ids[slot, 0].tolist()
+            for (slot, key), view in product(enumerate(batch.keys), batch.views.values()):
+                images = view.frames[slot, 0].permute(0, 2, 3, 1).numpy()
+                assert [number(image) for image in images] == view.frame_ids[slot, 0].tolist()
                 assert number(images[0], 1) == KEYS.index(key)
     assert not reader.bad
 

@@ -60,7 +60,8 @@ def config(
     **changes: Any,
 ) -> ReaderConfig:
     order = OrderConfig(batch_size=batch, sampler=sampler)  # type: ignore[arg-type]
-    return ReaderConfig(order=order, **{"views": (ViewConfig(sampling=sampling, augment=augment),), **changes})
+    views = (ViewConfig(sampling=sampling, augment=augment),)
+    return ReaderConfig(**{"order": order, "views": views, **changes})
 
 
 def numbers(frames: torch.Tensor, row: int = 0) -> list[int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.errors import UserError
+from shards.read import cores
 from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
-from shards.read.reader import ClipReader
+from shards.read.dali_graph import ClipGraph
+from shards.read.decode import DecoderChoice
+from shards.read.reader import PRODUCERS, ClipReader
 from shards.read.streams import StreamInput, StreamReader
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
@@ -137,6 +142,50 @@ def test_an_empty_pool_gives_masked_batches(manifest: Manifest, world: int) -> N
         assert not batch["unlabelled"].views["weak"].frames.any()
     with pytest.raises(UserError, match=r"stream labelled: there is no clip to read"):
         StreamReader(manifest, {"labelled": pool(0, 3), "unlabelled": pool(3, 3)}, seed=0)
+
+
+def test_several_steps_in_the_making_change_nothing(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = labelled(5, 2)
+    streams = {"labelled": replace(first, reader=replace(first.reader, prefetch=3)), "unlabelled": pool(7, 3)}
+    alone = read(manifest, streams, 0, 8)
+    real, running, at_once = ClipGraph.run, Counter[ClipGraph](), set()
+
+    def run(self: ClipGraph, *args: Any) -> None:
+        running[self] += 1
+        time.sleep(0.02)  # long enough for another thread to come by
+        at_once.add((running[self], running.total() > 1))
+        real(self, *args)
+        running[self] -= 1
+
+    monkeypatch.setattr(ClipGraph, "run", run)
+    monkeypatch.setitem(PRODUCERS, "cpu", 3)
+    for one, other in zip(alone, read(manifest, streams, 0, 8), strict=True):
+        assert all(same(content([one[name]]), content([other[name]])) for name in streams)
+    assert {graph for graph, _ in at_once} == {1}
+    assert any(several for _, several in at_once)
+
+
+def test_clips_that_pyav_reads_for_dali_are_counted_over_all_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vp9 = write(tmp_path, dict.fromkeys(KEYS, 8), "vp9")
+    reader = StreamReader(vp9, {"labelled": labelled(4, 2), "unlabelled": pool(3, 3), "empty": pool(0, 2)}, seed=0)
+    monkeypatch.setattr(DecoderChoice, "takes", lambda *_: False)
+    batches = reader.batches()
+    assert all(batch["labelled"].valid.all() and batch["unlabelled"].valid.all() for batch in islice(batches, 2))
+    batches.close()
+    assert reader.fallbacks == 7
+    assert not reader.bad
+
+
+def test_streams_share_the_cores_of_the_machine(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "available_cores", lambda: 8)
+    first = labelled(12, 12)
+    streams = {"labelled": replace(first, reader=replace(first.reader, threads="auto", prefetch=0))}
+    batches = StreamReader(manifest, streams, seed=0, sharers=2).batches()
+    next(batches)
+    assert sum(thread.name.startswith("clips") for thread in threading.enumerate()) <= 3
+    batches.close()
 
 
 def test_a_refusal_names_the_stream(manifest: Manifest) -> None:

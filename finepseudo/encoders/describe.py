@@ -1,0 +1,91 @@
+"""`finepseudo weights FILE`: what a checkpoint is, which encoders it fits, and what is missing where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from finepseudo.encoders.action_encoder import ActionEncoder
+from finepseudo.encoders.checkpoint_files import read_checkpoint
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.encoders.contract import Kind, Published
+from finepseudo.encoders.frame_encoder import FrameEncoder
+from finepseudo.encoders.table import BACKBONES
+from finepseudo.encoders.weights import Fit, fit, known_to
+from shards.errors import UserError
+
+SHOWN = 3
+"""Problems of a file that are named; the others are counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Match:
+    """One row and kind whose layout knows the file: how it fits, or why it cannot be told."""
+
+    key: str
+    about: str
+    fit: Fit | None
+    refusal: str = ""
+
+    def line(self) -> str:
+        """Say it in one line."""
+        if self.fit is None:
+            return f"no    {self.key}: {self.refusal}"
+        read = f"{self.about} ({self.fit.layout.name}" + (f", below {self.fit.prefix})" if self.fit.prefix else ")")
+        if problems := self.fit.problems:
+            rest = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+            return f"no    {self.key}: {read}: {'; '.join(problems[:SHOWN])}{rest}"
+        fresh = f", {len(self.fit.fresh)} of the network keep their start" if self.fit.fresh else ""
+        return (
+            f"fits  {self.key}: {read}: {len(self.fit.given)} tensors, {self.fit.left_out} of the file left out{fresh}"
+        )
+
+
+def describe(path: str | Path) -> tuple[list[str], bool]:
+    """Describe a checkpoint in lines, and tell whether it fits any encoder. Raises UserError if it cannot be read."""
+    tensors, sha256 = read_checkpoint(path)
+    numbers = sum(value.numel() for value in tensors.values())
+    size = Path(path).stat().st_size / 1e6
+    lines = [
+        f"file  {path}: {size:.1f} MB, sha256 {sha256}",
+        f"holds {len(tensors):,} tensors of {numbers / 1e6:.2f} M numbers, first {next(iter(tensors))}",
+    ]
+    matches = list(find_matches(tensors, path))
+    fits = [match for match in matches if match.fit is not None and not match.fit.problems]
+    lines += [match.line() for match in (fits or matches)]
+    if not matches:
+        lines.append("no    encoder of the table has tensors of these names; a module:Class of your own may")
+    return lines, bool(fits)
+
+
+def find_matches(tensors: Mapping[str, Tensor], path: str | Path) -> Iterator[Match]:
+    """Try every kind of every row whose layout knows a name of the file."""
+    for side, rows in BACKBONES.items():
+        for name, row in rows.items():
+            for kind, published in row.published.items():
+                if known_to(tensors, published):
+                    start = f"{kind}:{path}"
+                    key = f"{side}_encoder.variant={name} {side}_encoder.weights={start}"
+                    yield _match(tensors, key, published, partial(_network, side, name, start, published.whole))
+
+
+def _match(tensors: Mapping[str, Tensor], key: str, published: Published, build: Callable[[], nn.Module]) -> Match:
+    try:
+        found = fit(tensors, build(), published)
+    except (UserError, ValueError) as error:
+        return Match(key=key, about=published.about, fit=None, refusal=str(error))
+    return Match(key=key, about=published.about, fit=found)
+
+
+def _network(side: Kind, variant: str, weights: str, whole: bool) -> nn.Module:
+    """Build an encoder without memory: only names and shapes are looked at."""
+    with torch.device("meta"):
+        if side == "action":
+            return ActionEncoder(ActionEncoderConfig(variant=variant, weights=weights), 1, start=False).backbone
+        encoder = FrameEncoder(FrameEncoderConfig(variant=variant, weights=weights), start=False)
+    return encoder if whole else encoder.image

@@ -1,0 +1,65 @@
+"""3D-ResNet-50 as the slow pathway of SlowFast (Feichtenhofer et al., ICCV 2019): `slow_r50`, 8 frames.
+
+torchvision and timm have no such network. Names are those of torchvision's ResNet-50, less the classification layer.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from finepseudo.distributed import SyncBatchNorm
+
+
+class _Bottleneck(nn.Module):
+    """(3 or 1)x1x1, 1x3x3, 1x1x1 convolutions around a shortcut; the stride, of space alone, sits in the second."""
+
+    def __init__(self, inputs: int, width: int, stride: int, temporal: int) -> None:
+        super().__init__()
+        outputs, steps = 4 * width, (1, stride, stride)
+        self.conv1 = nn.Conv3d(inputs, width, (temporal, 1, 1), 1, (temporal // 2, 0, 0), bias=False)
+        self.bn1 = SyncBatchNorm(width)
+        self.conv2 = nn.Conv3d(width, width, (1, 3, 3), steps, (0, 1, 1), bias=False)
+        self.bn2 = SyncBatchNorm(width)
+        self.conv3 = nn.Conv3d(width, outputs, 1, bias=False)
+        self.bn3 = SyncBatchNorm(outputs)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or inputs != outputs:
+            shortcut = nn.Conv3d(inputs, outputs, 1, steps, bias=False)
+            self.downsample = nn.Sequential(shortcut, SyncBatchNorm(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class SlowR50(nn.Module):
+    """Slow pathway: every frame is kept; convolutions look at neighbouring frames in layer3 and layer4 only."""
+
+    width = 2048
+
+    def __init__(self, blocks: tuple[int, int, int, int] = (3, 4, 6, 3)) -> None:
+        """Make the network; with 400 classes it has pytorchvideo's 32,454,096 parameters."""
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv3d(3, 64, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False), SyncBatchNorm(64))
+        self.layer1 = _stage(64, 64, blocks[0], 1, 1)
+        self.layer2 = _stage(256, 128, blocks[1], 2, 1)
+        self.layer3 = _stage(512, 256, blocks[2], 2, 3)
+        self.layer4 = _stage(1024, 512, blocks[3], 2, 3)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, video: Tensor) -> Tensor:
+        """Map video [B, 3, T, H, W] to features [B, 2048]."""
+        x = F.max_pool3d(F.relu(self.stem(video)), (1, 3, 3), (1, 2, 2), (0, 1, 1))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        pooled: Tensor = x.mean((2, 3, 4))
+        return pooled
+
+
+def _stage(inputs: int, width: int, blocks: int, stride: int, temporal: int) -> nn.Sequential:
+    rest = [_Bottleneck(4 * width, width, 1, temporal) for _ in range(blocks - 1)]
+    return nn.Sequential(_Bottleneck(inputs, width, stride, temporal), *rest)

@@ -1,0 +1,92 @@
+"""TimeSformer (Bertasius et al., ICML 2021), divided space-time attention: Table 10 (ViT-B), SeFAR (ViT-S, ViT-B).
+
+Started from an image ViT it is that ViT at first: temporal attention is a copy of the spatial, what follows it is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from finepseudo.encoders.vit import EPS, Attention, Block, PatchEmbed, depth_rates, start_as_vit
+
+
+class DividedBlock(Block):
+    """Attention over time, then over space, then the perceptron; tokens [B, 1 + S T, D], places before times."""
+
+    def __init__(self, width: int, heads: int, drop_path: float) -> None:
+        """Make a block; the layer behind temporal attention starts at zero."""
+        super().__init__(width, heads, drop_path=drop_path)
+        self.temporal_norm1 = nn.LayerNorm(width, EPS)
+        self.temporal_attn = Attention(width, heads)
+        self.temporal_fc = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
+        """Map tokens [B, 1 + S T, D] of `frames` T to the same."""
+        clips = len(x)
+        token, patches = x[:, :1], x[:, 1:]
+        times = patches.reshape(-1, frames, x.shape[-1])  # [B S, T, D]
+        moved = self.drop_path(self.temporal_attn(self.temporal_norm1(times)))
+        patches = patches + self.temporal_fc(moved.reshape(patches.shape))
+        images = patches.unflatten(1, (-1, frames)).transpose(1, 2)  # [B, T, S, D]
+        images = torch.cat([token[:, None].expand(-1, frames, -1, -1), images], 2).flatten(0, 1)
+        seen = self.drop_path(self.attn(self.norm1(images))).unflatten(0, (clips, frames))
+        token = token + seen[:, :, 0].mean(1, keepdim=True)
+        patches = patches + seen[:, :, 1:].transpose(1, 2).flatten(1, 2)
+        x = torch.cat([token, patches], 1)
+        y: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return y
+
+
+class TimeSformer(nn.Module):
+    """Video ViT with one time code a group of frames (SeFAR: [2, 2, 4]); one group of 8 is TimeSformer itself."""
+
+    def __init__(
+        self,
+        *,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        patch: int = 16,
+        size: int = 224,
+        frames: int = 8,
+        groups: Sequence[int] | None = None,
+        drop_path: float = 0.1,
+    ) -> None:
+        """Make the network for frames of `size` pixels; `groups`, where given, must add up to `frames`."""
+        super().__init__()
+        self.groups = tuple(groups or (frames,))
+        if sum(self.groups) != frames:
+            raise ValueError(f"groups {list(self.groups)} must add up to frames {frames}")
+        if size % patch:
+            raise ValueError(f"size {size} must be a multiple of the patch, {patch}")
+        self.width = width
+        self.patch_embed = PatchEmbed(nn.Conv2d(3, width, patch, patch))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, width))
+        self.time_embeds = nn.ParameterList(torch.zeros(1, length, width) for length in self.groups)
+        self.blocks = nn.ModuleList(DividedBlock(width, heads, rate) for rate in depth_rates(drop_path, depth))
+        self.norm = nn.LayerNorm(width, EPS)
+        start_as_vit(self)
+        for parameter in (self.cls_token, self.pos_embed):
+            nn.init.trunc_normal_(parameter, std=0.02)
+        for module in self.modules():
+            if isinstance(module, DividedBlock):
+                nn.init.zeros_(module.temporal_fc.weight)
+
+    def forward(self, video: Tensor, group: int = 0) -> Tensor:
+        """Map video [B, 3, T, H, W] of a group's T frames to features [B, D], those of the class token."""
+        clips, frames = len(video), video.shape[2]
+        if frames != self.groups[group]:
+            raise ValueError(f"{frames} frames do not fit group {group} of {list(self.groups)}")
+        images = self.patch_embed(video.transpose(1, 2).flatten(0, 1))
+        patches = (images + self.pos_embed[:, 1:]).unflatten(0, (clips, frames))  # [B, T, S, D]
+        patches = patches + self.time_embeds[group][:, :, None]
+        token = (self.cls_token + self.pos_embed[:, :1]).expand(clips, -1, -1)
+        x = torch.cat([token, patches.transpose(1, 2).flatten(1, 2)], 1)
+        for block in self.blocks:
+            x = block(x, frames)
+        features: Tensor = self.norm(x[:, 0])
+        return features

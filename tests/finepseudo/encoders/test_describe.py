@@ -1,0 +1,57 @@
+"""What `finepseudo weights` says of a file."""
+
+import hashlib
+
+import pytest
+import torch
+
+from finepseudo.encoders.describe import describe
+from finepseudo.encoders.video_resnet import VideoResNet18
+from jobs.cli.main import main
+from shards.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def tclr(tmp_path_factory):
+    file = tmp_path_factory.mktemp("weights") / "tclr.pth"
+    state = {f"module.0.{name}": value for name, value in VideoResNet18("2plus1d", "tclr").state_dict().items()}
+    torch.save({"state_dict": {**state, "module.1.fc1.weight": torch.zeros(2)}}, file)
+    return file
+
+
+def test_it_names_the_encoder_and_the_key_of_a_file_that_fits(tclr, capsys):
+    assert main(["weights", str(tclr)]) == 0
+    file, holds, *fits = capsys.readouterr().out.splitlines()
+    assert hashlib.sha256(tclr.read_bytes()).hexdigest() in file
+    count = len(VideoResNet18("2plus1d", "tclr").state_dict())
+    assert holds == f"holds {count + 1} tensors of {holds.split()[4]} M numbers, first module.0.stem.0.weight"
+    assert fits == [
+        f"fits  action_encoder.variant=r2plus1d_18 action_encoder.weights=tclr:{tclr}: TCLR's r2plus1d_18, without "
+        f"labels; layer4 keeps the frame rate (torchvision names, below module.0.): {count} tensors, 1 of the file "
+        "left out"
+    ]
+
+
+def test_it_says_what_is_missing_where_nothing_fits(tclr, tmp_path, capsys):
+    state = torch.load(tclr)["state_dict"]
+    del state["module.0.layer2.1.conv2.1.bias"]
+    torch.save(state, tmp_path / "cut.pth")
+    assert main(["weights", str(tmp_path / "cut.pth")]) == 2
+    said = capsys.readouterr().out
+    assert "layer2.1.conv2.1.bias is missing" in said
+    assert not [line for line in said.splitlines() if line.startswith("fits")]
+
+
+def test_it_says_that_nothing_of_a_file_is_known(tmp_path):
+    torch.save({"a.weight": torch.ones(3)}, tmp_path / "x.pt")
+    lines, fits = describe(tmp_path / "x.pt")
+    assert not fits
+    assert lines[-1] == "no    encoder of the table has tensors of these names; a module:Class of your own may"
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, capsys):
+    (tmp_path / "x.pt").write_bytes(b"<html>")
+    assert main(["weights", str(tmp_path / "x.pt")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(UserError, match="not loadable"):
+        describe(tmp_path / "x.pt")
