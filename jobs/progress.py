@@ -192,7 +192,7 @@ def curve_name(line: Mapping[str, Any]) -> str:
 
 
 class Tail:
-    """The lines that a JSON-lines file has got since the last look; the logs of long stages are not read anew."""
+    """The lines that a JSON-lines file has got since the last look; the logs of long stages are not read again."""
 
     def __init__(self, path: Path) -> None:
         """Look at `path`, which need not exist yet."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -71,11 +71,15 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declaration:
-    """What a field says of itself: help, where its value comes from, and its range."""
+    """What a field says of itself: help, where its value comes from, its range and the names that it knows.
+
+    A field that knows names takes another text as well, of the form `module:Class`.
+    """
 
     text: str
     source: str = ""
     range: Range = Range()
+    known: tuple[str, ...] = ()
 
 
 def setting(
@@ -87,10 +91,11 @@ def setting(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
+    known: Iterable[str] = (),
 ) -> T:
-    """Declare a setting: default, help, source in the paper (or what else it follows) and range."""
+    """Declare a setting: default, help, source in the paper (or what else it follows), range and known names."""
     bounds = Range(at_least=at_least, above=above, at_most=at_most, below=below)
-    made: T = dataclasses.field(default=default, metadata=_declare(text, source, bounds))
+    made: T = dataclasses.field(default=default, metadata=_declare(text, source, bounds, known))
     return made
 
 
@@ -105,8 +110,10 @@ def needed(text: str) -> Any:  # noqa: ANN401 -- whatever the field's type is
     return dataclasses.field(metadata=_declare(text))
 
 
-def _declare(text: str, source: str = "", bounds: Range | None = None) -> Mapping[str, Declaration]:
-    return {_METADATA: Declaration(text=text, source=source, range=bounds or Range())}
+def _declare(
+    text: str, source: str = "", bounds: Range | None = None, known: Iterable[str] = ()
+) -> Mapping[str, Declaration]:
+    return {_METADATA: Declaration(text=text, source=source, range=bounds or Range(), known=tuple(known))}
 
 
 def declared(field: dataclasses.Field[Any]) -> Declaration:

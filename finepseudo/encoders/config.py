@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from finepseudo.compute.config import COMPILE_HELP, PRECISION_HELP, Precision
 from finepseudo.encoders.contract import Backbone, Expected, Kind, Published
-from finepseudo.encoders.table import backbone
+from finepseudo.encoders.table import ACTION, FRAME, backbone
 from shards.settings import BadSetting, Settings, section, setting
 
 RANDOM = "random"
@@ -106,9 +106,9 @@ class FrameEncoderConfig(_Encoder):
 
     variant: str = setting(
         "vtn",
-        "image encoder below the transformer: vtn, with ResNet-50; vtn_dinov2_s, vtn_dinov2_b, vtn_dinov3_s, "
-        "vtn_dinov3_b, vtn_clip_b, vtn_open_clip_b; module:Class of your own; tiny, this project's stand-in for a CPU",
-        source="paper, sec 4.2 and Table 11: vtn",
+        "image encoder below the transformer; vtn has a ResNet-50, tiny is this project's stand-in for a CPU",
+        source="paper, sec 4.2 and Table 11",
+        known=FRAME,
     )
     weights: str | None = setting(
         None,
@@ -182,9 +182,9 @@ class ActionEncoderConfig(_Encoder):
 
     variant: str = setting(
         "r2plus1d_18",
-        "backbone: r2plus1d_18, r3d_18, slow_r50, timesformer_s, timesformer_b, aim_b16, videomae_b; module:Class of "
-        "your own; tiny, this project's stand-in for a CPU",
-        source="paper, sec 4.1: R(2+1)D-18 on the fine-grained sets",
+        "backbone; r2plus1d_18 is R(2+1)D-18, tiny is this project's stand-in for a CPU",
+        source="paper, sec 4.1: on the fine-grained sets",
+        known=ACTION,
     )
     weights: str | None = setting(
         None,

@@ -1,4 +1,4 @@
-"""The alignment of two clips as a picture: cost matrix, soft path over it, frames above and beside."""
+"""The alignment of two clips as an image: cost matrix, soft path over it, frames above and beside."""
 
 from __future__ import annotations
 

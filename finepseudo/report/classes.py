@@ -94,7 +94,7 @@ def _confusions(run: RunFolder, name: str) -> Iterator[Block]:
 
 
 def alignment(run: RunFolder) -> Section:
-    """The pictures of a same-class and a different-class pair."""
+    """The images of a same-class and a different-class pair."""
     lead = "Cost of matching each frame of one clip with each of another; dots: the path soft-DTW takes, area = weight."
     names = [n for n in (run.main_method(), *run.methods()) if n]
     files = [(f"{method_title(n)}, seed {seed}", s.examples) for n in names for seed, s in run.runs(n) if s.examples]

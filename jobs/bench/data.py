@@ -27,7 +27,7 @@ from shards.bench.clips import BenchClips, given_clips, make_clips
 from shards.errors import UserError
 
 SIZE, WIDE = 112, 224
-"""Sides of the pictures read, pixels: those of f_E, which the figures are promised for, and of f_A."""
+"""Sides of the images read, pixels: those of f_E, which the figures are promised for, and of f_A."""
 SPARSE = "sparse decoding / decoding whole clips"
 READER = f"reader with all its parts / decoding its frames alone, {SIZE} px"
 READER_WIDE = f"the same, {WIDE} px"
@@ -132,7 +132,7 @@ def _peers(clips: BenchClips, extent: Extent) -> dict[str, float]:
     for name, peer in found.items():
         off = (doing(peer)() - batch.frames[:, 0]).abs().mean().item()
         if off > 0.1:  # of a standard deviation: other frames or another crop would be far more
-            raise UserError(f"{name} reads other pictures than the reader does: they differ by {off:.2f} on average")
+            raise UserError(f"{name} reads other images than the reader does: they differ by {off:.2f} on average")
         calls[name] = doing(peer)
     raced = _raced(calls, len(clips.keys), extent)
     for name in ("OpenCV", "torchcodec", "torchvision"):

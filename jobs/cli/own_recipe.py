@@ -47,8 +47,12 @@ def _remarks(facts: Facts, *, gpu: bool) -> list[str]:
     pool = f"{facts.labelled:,} labelled clips, {facts.pool:,} in the pool, {len(facts.classes)} classes"
     lines = [f"Made by `finepseudo init` for {pool}; half of the clips have {facts.frames} frames or more."]
     if gpu:
-        lines.append("For a GPU: the paper's encoders. Weights make a large difference: set frame_encoder.weights and")
-        lines.append("action_encoder.weights (`finepseudo keys action_encoder`).")
+        lines.append(
+            "For a GPU: the paper's encoders. It runs when you say what they start from: frame_encoder.weights"
+        )
+        lines.append(
+            "and action_encoder.weights, as KIND:FILE (`finepseudo weights FILE` says the kind), or random: much worse."
+        )
     else:
         lines.append("For a CPU: small encoders that start at random and train their images too (freeze_image: false).")
     if not facts.pool:

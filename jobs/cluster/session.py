@@ -22,7 +22,7 @@ from jobs.cluster.temp_folder import private_folder, ray_folder
 from shards.errors import UserError
 
 LOCAL_CPUS = 4
-"""Logical CPUs of a local Ray at least: with 2, actors and read tasks of Ray Data can wait for each other for ever."""
+"""Logical CPUs of a local Ray at least: with 2, actors and read tasks of Ray Data can wait for each other forever."""
 
 OBJECT_STORE_BYTES = 400_000_000
 """Object store of a local Ray; Ray's own default is 30 % of the memory."""
@@ -115,8 +115,8 @@ def _is_loss(error: BaseException) -> bool:
 def _runtime(address: str | None) -> dict[str, Any] | None:
     """Tell every process where remote stores are, for those of a cluster do not have our environment; and its address.
 
-    Ray Train's cleaner looks the cluster up anew when Ray Tune has stopped a trial. Where several Rays run on a machine
-    it would give up, and the trial's CPUs would never be free again.
+    Ray Train's cleaner looks the cluster up again when Ray Tune has stopped a trial. Where several Rays run on a
+    machine it would give up, and the trial's CPUs would never be free again.
     """
     told = {name: os.environ[name] for name in STORE_SETTINGS if name in os.environ}
     told |= {"RAY_ADDRESS": address} if address else {}

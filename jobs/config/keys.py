@@ -46,8 +46,9 @@ def all_keys(cfg: Settings, default: object = None, above: str = "") -> Iterator
     for field in fields(cfg):
         name = f"{above}.{field.name}" if above else field.name
         usual, value = default_of(field, default), getattr(cfg, field.name)
-        hint = hints[field.name]
-        yield Key(name=name, type=words(hint), declaration=declared(field), value=value, default=usual)
+        said = declared(field)
+        kind = f"one of {', '.join(said.known)}, or module:Class" if said.known else words(hints[field.name])
+        yield Key(name=name, type=kind, declaration=said, value=value, default=usual)
         if isinstance(value, Settings):
             yield from all_keys(value, None if usual is MISSING else usual, name)
 

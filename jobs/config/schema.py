@@ -37,12 +37,17 @@ def _section(cls: type[Settings], default: object) -> dict[str, Any]:
     hints, properties = get_type_hints(cls), {}
     for field in fields(cls):
         said, usual = declared(field), default_of(field, default)
-        made = _value(hints[field.name], said.range, None if usual is MISSING else usual)
+        made = _named(said.known) or _value(hints[field.name], said.range, None if usual is MISSING else usual)
         made["description"] = said.text + (f" (source: {said.source})" if said.source else "")
         if usual is not MISSING and not isinstance(usual, Settings):
             made["default"] = plain(usual)
         properties[field.name] = made
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _named(known: Sequence[str]) -> dict[str, Any]:
+    """Describe a name that is known, or `module:Class`; {} where no names are."""
+    return {"anyOf": [{"enum": list(known)}, {"type": "string", "pattern": ":"}]} if known else {}
 
 
 def _value(hint: Any, bounds: Range, default: object) -> dict[str, Any]:  # noqa: ANN401 -- a type of any kind

@@ -48,14 +48,14 @@ def predict_video(
         raise UserError(f"predict: {run.root}: no run folder; train first, or name the run with --name and out=")
     cfg = read_config(run.root) if cfg is None else cfg
     predictor = load_predictor(cfg, run)
+    seen = [cfg.test_input().view("test"), *([cfg.frame_input.view("frame")] if predictor.alignment else [])]
     with tempfile.TemporaryDirectory(prefix="finepseudo-") as place:
         shards = _single_shard(cfg, video, Path(place))
-        seen = [cfg.test_input().view("test"), *([cfg.frame_input.view("frame")] if predictor.alignment else [])]
         batch = evaluation_reader(cfg, shards, seen, torch.device("cpu")).read([KEY])
     if not bool(batch.valid.all()):
         raise UserError(f"predict: {video}: its frames cannot be decoded")
-    frame = batch.views["frame"].frames[0, 0] if predictor.alignment else None
-    return predict(predictor, batch.views["test"].frames[0], frame, top=top, matches=matches)
+    frames = batch.views["frame"].frames[0, 0] if predictor.alignment else None
+    return predict(predictor, batch.views["test"].frames[0], frames, top=top, matches=matches)
 
 
 def load_predictor(cfg: RunConfig, run: RunPaths) -> Predictor:

@@ -68,7 +68,7 @@ def evaluation_reader(
     return ClipReader(manifest, items, reading, seed=0, device=device, sharers=sharers)
 
 
-def same_pictures(one: InputConfig, other: InputConfig) -> bool:
+def same_images(one: InputConfig, other: InputConfig) -> bool:
     """Tell whether two encoders see the same frames and crops of a clip, so that one view serves both."""
     a, b = one.augment, other.augment
     return one.sampling == other.sampling and (a.size, a.crops) == (b.size, b.crops)
@@ -86,7 +86,7 @@ class Embedder:
         views, self.frame = [cfg.action_input.view(ACTION)], None
         if job.frame_weights is not None:
             self.frame = placed(trained_frame_encoder(cfg, job.frame_weights), self.device)
-            if not same_pictures(cfg.action_input, cfg.frame_input):
+            if not same_images(cfg.action_input, cfg.frame_input):
                 views.append(cfg.frame_input.view(FRAME))
         self.reader = evaluation_reader(cfg, job.shards, views, self.device, pool.sharers)
 

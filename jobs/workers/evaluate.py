@@ -147,7 +147,7 @@ def write_examples(cfg: RunConfig, shards: Path, labels: dict[str, int], frame_w
         cost, alignment = soft_alignment(u, v, gamma)
         arrays[f"{tag}_cost"], arrays[f"{tag}_alignment"] = cost.numpy(), alignment.numpy()
         for side, frames in zip("uv", batch.frames[:, 0], strict=True):
-            arrays[f"{tag}_frames_{side}"] = to_pictures(frames, cfg)
+            arrays[f"{tag}_frames_{side}"] = to_images(frames, cfg)
         arrays[f"{tag}_keys"] = np.array(keys)
         arrays[f"{tag}_distance"] = distance.squeeze().numpy()
         arrays[f"{tag}_score"] = Scorer(scorer, len(u))(distance).squeeze().numpy()
@@ -155,9 +155,9 @@ def write_examples(cfg: RunConfig, shards: Path, labels: dict[str, int], frame_w
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def to_pictures(frames: Tensor, cfg: RunConfig) -> npt.NDArray[np.uint8]:
+def to_images(frames: Tensor, cfg: RunConfig) -> npt.NDArray[np.uint8]:
     """Undo the normalisation of frames [T, C, H, W]: uint8 [T, H, W, 3] in RGB."""
     look = cfg.frame_input.augment
     mean, std = (torch.tensor(values)[:, None, None] for values in (look.mean, look.std))
-    pictures = ((frames.cpu() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return pictures[..., ::-1] if look.channels == "bgr" else pictures
+    images = ((frames.cpu() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return images[..., ::-1] if look.channels == "bgr" else images

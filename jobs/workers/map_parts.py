@@ -68,7 +68,7 @@ class Work:
     """One job over parts.
 
     worker: a class made as `worker(told, pool)` in each actor, whose instances map a row {"part": file name, ..} to a
-    flat dict; a true "stopped" in it says that a stop was requested. It raises `UserError` for what must be mended.
+    flat dict; a true "stopped" in it says that a stop was requested. It raises `UserError` for what must be fixed.
     timeout_s: time without a finished part after which the job is given up.
     """
 
@@ -149,7 +149,7 @@ def stream(job: Callable[[], Iterator[dict[str, Any]]], timeout_s: float, run: P
     """Yield the rows of a Ray Data job as they are finished.
 
     `Preempted` soon after a stop request for the run; `UserError` for a row that was refused, and when no row is
-    finished for `timeout_s`: a job that lacks resources waits for ever.
+    finished for `timeout_s`: a job that lacks resources waits forever.
     """
     finished: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
 

@@ -82,7 +82,7 @@ def _worker(told: dict[str, Any]) -> str:
 
 
 def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] = ()) -> None:
-    """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can mend."""
+    """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can fix."""
     job.loop.folder.mkdir(parents=True, exist_ok=True)
     (job.loop.folder / FAILURE).unlink(missing_ok=True)
     for path in drop_damaged(job.loop.folder / CHECKPOINTS):

@@ -1,7 +1,7 @@
 """The training loop of every stage: one rank's view, without Ray.
 
 What a step does is a pure function of (seed, stage, step, rank) and of the state before it: the batch order is the
-reader's cursor and torch's generator is seeded anew at every step. So a run that is stopped at any step and started
+reader's cursor and torch's generator is seeded again at every step. So a run that is stopped at any step and started
 again needs no generator state to end bit for bit where an undisturbed one ends.
 
 The host never waits for a number of the device between two lines of the log: sums stay there, the optimiser itself

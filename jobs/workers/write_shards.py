@@ -134,5 +134,5 @@ def check_quarantine(cfg: RunConfig, path: Path, found: Annotations, say: Callab
     if share > cfg.reading.max_bad_fraction:
         raise UserError(
             f"{table.num_rows:,} of {found.clips.num_rows:,} clips ({100 * share:.1f} %) cannot be used, more than "
-            f"reading.max_bad_fraction {cfg.reading.max_bad_fraction}; mend the files in {path} or raise that key"
+            f"reading.max_bad_fraction {cfg.reading.max_bad_fraction}; fix the files in {path} or raise that key"
         )

@@ -98,7 +98,7 @@ def make_annotations(rows: Sequence[Clip], classes: Sequence[str], dataset: str,
     try:
         table = pa.table({"key": keys, **columns}, schema=CLIP_SCHEMA)
     except UnicodeEncodeError as error:
-        raise UserError(f"{dataset}: {error.object!r} is no valid text; rename the file or mend the list") from error
+        raise UserError(f"{dataset}: {error.object!r} is no valid text; rename the file or fix the list") from error
     return Annotations(clips=table, classes=list(classes), dataset=dataset, version=version)
 
 

@@ -1,7 +1,7 @@
 """FineDiving: the official pickles (through the restricted reader) and the JSON `spot` form; same tables from both.
 
 Task `action`: a clip is a dive, the class its dive number (52, sorted). Task `subaction`: a clip is one step of a dive,
-the class the step's name (29 occur, sorted). Frames lie in folders `<videos>/<video>/<instance>/` with one picture a
+the class the step's name (29 occur, sorted). Frames lie in folders `<videos>/<video>/<instance>/` with one image a
 frame of the dive; times count frames at `cfg.frame_rate`. Video names are strings: `'01'` is not `1`.
 
 Steps: both forms give the last frame of each step but the last, counted from the start of the dive. Four dives of the

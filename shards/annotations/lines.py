@@ -101,7 +101,7 @@ def parse_rows(
 def refuse_rows(path: Path, bad: Sequence[str], total: int, rule: str) -> NoReturn:
     """Raise the one-line error for bad rows, the first three shown."""
     shown = "; ".join(bad[:SHOWN_BAD_ROWS])
-    message = f"{path}: {len(bad)} of {total} rows are bad: {shown}; expected {rule}; mend or remove these rows"
+    message = f"{path}: {len(bad)} of {total} rows are bad: {shown}; expected {rule}; fix or remove these rows"
     raise BadRowsError(message, len(bad))
 
 

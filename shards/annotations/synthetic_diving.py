@@ -22,7 +22,7 @@ from shards.synthetic.renderer import FPS, render
 from shards.synthetic.video import encode
 
 RENDERER_VERSION = 1
-"""Raise it when the same configuration would give other pictures."""
+"""Raise it when the same configuration would give other images."""
 PHASES = "phases.parquet"
 PHASE_SCHEMA = pa.schema([("key", pa.string()), ("names", pa.list_(pa.string())), ("phase", pa.list_(pa.int8()))])
 

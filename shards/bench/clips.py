@@ -1,4 +1,4 @@
-"""Clips to measure with: drawn moving pictures as loose files, and shards written of them."""
+"""Clips to measure with: drawn moving images as loose files, and shards written of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shards.write.config import ShardConfig
 from shards.write.plans import plan_shards
 from shards.write.writer import finish, write_shard
 
-Pictures = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]
 FPS = 25
 SOURCE = (384, 510)
 """Height and width of a source; shards hold it at 256 x 340, the size Kinetics-400 is usually kept at."""
@@ -74,7 +74,7 @@ def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
 def _draw_clip(folder: Path, lengths: tuple[int, int], index: int) -> Path:
     """Draw clip `index` with a generator of its own and write it."""
     rng = np.random.default_rng((0, index))
-    frames = moving_pictures(int(rng.integers(lengths[0], lengths[1] + 1)), *SOURCE, rng)
+    frames = moving_images(int(rng.integers(lengths[0], lengths[1] + 1)), *SOURCE, rng)
     path = folder / f"clip{index:03d}.mp4"
     write_bytes(path, encode(frames, FPS))
     return path
@@ -96,7 +96,7 @@ def _unpack(manifest: Manifest, keys: Sequence[str], folder: Path) -> dict[str, 
     return files
 
 
-def moving_pictures(n: int, height: int, width: int, rng: np.random.Generator) -> Pictures:
+def moving_images(n: int, height: int, width: int, rng: np.random.Generator) -> Images:
     """Draw uint8 [n, height, width, 3]: a textured scene that the camera moves over, patches that cross it, noise.
 
     Coded, they take as many bytes a frame as filmed sport of that size.
@@ -110,13 +110,13 @@ def moving_pictures(n: int, height: int, width: int, rng: np.random.Generator) -
     for index in range(n):
         seconds = index / FPS
         top, left = (_MARGIN / 2 * (1 + np.sin(0.7 * seconds + phase[0]))).astype(int)
-        picture = scene[top : top + height, left : left + width].copy()
+        image = scene[top : top + height, left : left + width].copy()
         for patch, speed, start in zip(patches, pace, phase, strict=True):
             room = np.array([height, width]) - patch.shape[:2]
             y, x = (room * (0.5 + 0.5 * np.sin(speed * seconds + start))).astype(int)
-            picture[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
-        picture += np.roll(noise, int(rng.integers(noise.size)))
-        out[index] = np.clip(picture, 0, 255)
+            image[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
+        image += np.roll(noise, int(rng.integers(noise.size)))
+        out[index] = np.clip(image, 0, 255)
     return out
 
 

@@ -49,9 +49,9 @@ def _opencv() -> Peer:
         for index in range(wanted[-1] + 1):
             capture.grab()
             if index == wanted[place]:
-                picture = capture.retrieve()[1]
-                rows, columns = _square(*picture.shape[:2])
-                small = cv2.resize(picture[rows, columns], (size, size), interpolation=cv2.INTER_AREA)
+                image = capture.retrieve()[1]
+                rows, columns = _square(*image.shape[:2])
+                small = cv2.resize(image[rows, columns], (size, size), interpolation=cv2.INTER_AREA)
                 out[place] = torch.from_numpy(cv2.cvtColor(small, cv2.COLOR_BGR2RGB)).permute(2, 0, 1)
                 place += 1
         return out.sub_(_MEAN).div_(_STD)

@@ -56,7 +56,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing has to be mended; the command's exit code says the same."""
+        """Tell whether nothing has to be fixed; the command's exit code says the same."""
         return not self.problems
 
     def render(self) -> str:

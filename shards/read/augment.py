@@ -25,9 +25,9 @@ _RGB = np.linalg.inv(_YIQ)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentParams:
-    """The numbers of one view. The crop is kept free of the picture's size; `window` resolves it."""
+    """The numbers of one view. The crop is kept free of the image's size; `window` resolves it."""
 
-    # Crop's share of the picture; none = a square over the whole short side.
+    # Crop's share of the image; none = a square over the whole short side.
     area: float | None
     # Crop's width / height in pixels.
     ratio: float = 1.0
@@ -50,13 +50,13 @@ class AugmentParams:
         return not np.array_equal(self.colour, np.eye(3, 4))
 
     def window(self, height: int, width: int) -> tuple[Pixels, Pixels]:
-        """Resolve the crop for a picture: (start, end), each (y, x), in whole pixels."""
+        """Resolve the crop for an image: (start, end), each (y, x), in whole pixels."""
         if self.area is None:
             h = w = float(min(height, width))
         else:
             h = math.sqrt(self.area * height * width / self.ratio)
             w = h * self.ratio
-            shrink = min(1.0, height / h, width / w)  # keeps the drawn shape where the picture is too narrow for it
+            shrink = min(1.0, height / h, width / w)  # keeps the drawn shape where the image is too narrow for it
             h, w = h * shrink, w * shrink
         extent = np.maximum(np.rint([h, w]), 1).astype(np.int32)
         slack = np.array([height, width], np.int32) - extent

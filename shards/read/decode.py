@@ -103,12 +103,12 @@ def decode_frames(key: str, data: bytes, wanted: Sequence[int], *, closed_gops: 
 
     Raises SampleError as `wanted_frames` does.
     """
-    pictures = wanted_frames(key, data, wanted, closed_gops=closed_gops)
-    first = next(pictures)
+    images = wanted_frames(key, data, wanted, closed_gops=closed_gops)
+    first = next(images)
     out = np.empty((len(wanted), *first.shape), np.uint8)
     out[0] = first
-    for place, picture in enumerate(pictures, start=1):
-        out[place] = picture
+    for place, image in enumerate(images, start=1):
+        out[place] = image
     return out
 
 
@@ -126,11 +126,11 @@ def wanted_frames(key: str, data: bytes, wanted: Sequence[int], *, closed_gops: 
         for index, frame in walk:
             if index != wanted[place]:
                 continue
-            picture = np.asarray(scaler.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
-            if picture.shape != (shape or picture.shape):
-                raise SampleError(key, "size_changed", f"frame {index} is {picture.shape}, before {shape}")
-            shape = picture.shape
-            yield picture
+            image = np.asarray(scaler.reformat(frame, format="rgb24", threads=1).to_ndarray(), np.uint8)
+            if image.shape != (shape or image.shape):
+                raise SampleError(key, "size_changed", f"frame {index} is {image.shape}, before {shape}")
+            shape = image.shape
+            yield image
             place += 1
             if place == len(wanted):
                 return

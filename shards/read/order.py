@@ -57,7 +57,7 @@ def windowed_order(shards: Positions, window: int, key: tuple[int, ...]) -> tupl
     The shards come in random order, `window` of them after the other; the items of one such group are shuffled among
     themselves. An item's turn is the place of its shard in that order. Every item comes once. So random is it: an item
     can meet any other of its group in a batch, no item of another group but at the borders of groups, and groups are
-    drawn anew at each pass. Shards hold neighbours in key order: where keys begin with the class, a small window shows
+    drawn again at each pass. Shards hold neighbours in key order: where keys begin with the class, a small window shows
     few classes at a time.
     """
     rng = np.random.default_rng(key)

@@ -115,7 +115,7 @@ def _views(n: int, cfg: SamplingConfig) -> FrameIds:
 
 
 def _groups(n: int, cfg: SamplingConfig, rng: np.random.Generator | None) -> FrameIds:
-    """Take a frame of every group's segments [views, T], group after group, each view anew; ascending in a group.
+    """Take a frame of every group's segments [views, T], group after group, each view again; ascending in a group.
 
     A clip shorter than T is cut into as many segments as it has frames, but at least one for each context frame: below
     that frames repeat. A group without a segment of its own takes one from each of its equal parts of the clip, which

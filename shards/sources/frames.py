@@ -1,4 +1,4 @@
-"""A folder of numbered pictures, read as a video: the frames in natural order on a constant timeline."""
+"""A folder of numbered images, read as a video: the frames in natural order on a constant timeline."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SHOWN = 3
 
 
 class FrameFolder:
-    """Pictures of one clip; to the transcoder it looks as an open video does, every error being a SampleError."""
+    """Images of one clip; to the transcoder it looks as an open video does, every error being a SampleError."""
 
     def __init__(self, key: str, folder: Path, rate: Fraction, pattern: str = "") -> None:
-        """Find the pictures. SampleError `empty_folder`, or `mixed_names` when they are of more than one series."""
+        """Find the images. SampleError `empty_folder`, or `mixed_names` when they are of more than one series."""
         self.key, self.rate = key, rate
         names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
-        self.files = picture_names(key, names, str(folder), pattern)
+        self.files = image_names(key, names, str(folder), pattern)
         self.folder = folder
         self.codec = CODECS[_ending(self.files[0])]
 
@@ -41,17 +41,17 @@ class FrameFolder:
             frame = self._decode(name)
             size = size or (frame.width, frame.height)
             if (frame.width, frame.height) != size:
-                detail = f"{name} is {frame.width}x{frame.height}, the first picture {size[0]}x{size[1]}"
+                detail = f"{name} is {frame.width}x{frame.height}, the first image {size[0]}x{size[1]}"
                 raise SampleError(self.key, "mixed_sizes", detail)
             frame.pts, frame.time_base = index, 1 / self.rate
             yield frame
 
     def time(self, frame: av.VideoFrame, index: int) -> float:
-        """Give the time of a frame in seconds from the first picture."""
+        """Give the time of a frame in seconds from the first image."""
         return float((index if frame.pts is None else frame.pts) / self.rate)
 
     def _decode(self, name: str) -> av.VideoFrame:
-        """Decode one picture with a decoder of its own: nothing of a bad picture reaches the next."""
+        """Decode one image with a decoder of its own: nothing of a bad image reaches the next."""
         context = av.CodecContext.create(CODECS[_ending(name)], "r")
         context.thread_count = 1
         context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
@@ -61,11 +61,11 @@ class FrameFolder:
         except (FFmpegError, ValueError, OSError) as error:
             raise SampleError(self.key, "decode_error", f"{name}: {error}") from error
         if len(frames) != 1 or not isinstance(frames[0], av.VideoFrame) or frames[0].is_corrupt:
-            raise SampleError(self.key, "decode_error", f"{name}: no sound picture in {len(data)} bytes")
+            raise SampleError(self.key, "decode_error", f"{name}: no sound image in {len(data)} bytes")
         return frames[0]
 
 
-def picture_names(key: str, names: Sequence[str], where: str, pattern: str = "") -> list[str]:
+def image_names(key: str, names: Sequence[str], where: str, pattern: str = "") -> list[str]:
     """Pick the images among file names and put them in natural order (2 before 10).
 
     pattern: takes only such names (`img_*.jpg`). Optical flow beside one series of images is left alone.

@@ -1,7 +1,7 @@
 """Decode every frame of a clip once, strictly; say in one slug why a clip cannot be used.
 
 What this notices: files that are no video, have no video stream, no frames, are encrypted, cut off, fail to decode or
-decode to far fewer frames than they hold. What no CPU decoder notices: bits flipped inside a picture that still parse.
+decode to far fewer frames than they hold. What no CPU decoder notices: bits flipped inside an image that still parse.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from av.stream import Disposition
 from shards.errors import SampleError
 
 MAX_PIXELS = 16384 * 8192
-"""Largest picture that is decoded: 16K. A header that asks for more is an attack or damage."""
+"""Largest image that is decoded: 16K. A header that asks for more is an attack or damage."""
 MAX_SECONDS = 1800.0
 """Longest time one clip may take to decode, in seconds of wall time."""
 # Only the file itself may be read: a playlist must not make the decoder open other files or the network.
@@ -41,7 +41,7 @@ _MEASURED = 300
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeResult:
-    """What a clip really holds: decoded frames, frames a second, codec and the size of its first picture in pixels."""
+    """What a clip really holds: decoded frames, frames a second, codec and the size of its first image in pixels."""
 
     n_frames: int
     fps: float
@@ -185,7 +185,7 @@ def _moving(container: av.container.InputContainer) -> av.VideoStream:
 
 
 def _check_file(key: str, path: Path) -> int:
-    """Refuse what is missing, empty or no plain file (a pipe would make the decoder wait for ever)."""
+    """Refuse what is missing, empty or no plain file (a pipe would make the decoder wait forever)."""
     try:
         if not path.is_file():
             raise SampleError(key, "not_a_file" if path.exists() else "missing_file", str(path))

@@ -1,6 +1,6 @@
-"""What a clip's path stands for, and how it becomes something to decode: a local file or a folder of pictures.
+"""What a clip's path stands for, and how it becomes something to decode: a local file or a folder of images.
 
-A path is a file; a folder of pictures; a URL of either (`s3://bucket/a.mp4`, `https://host/a.mp4`); or a member of an
+A path is a file; a folder of images; a URL of either (`s3://bucket/a.mp4`, `https://host/a.mp4`); or a member of an
 uncompressed tar, or a folder in one, chained as fsspec does: `tar://a.mp4::/data/x.tar`, `tar://a.mp4::s3://bucket/x.tar`.
 """
 
@@ -50,7 +50,7 @@ class Sources:
         self._last: tuple[str, Path] | None = None
 
     def open(self, key: str, path: str) -> Source:
-        """Give the file, or the folder of pictures. SampleError says why there is neither."""
+        """Give the file, or the folder of images. SampleError says why there is neither."""
         try:
             path = path.removeprefix("file://")
             local = self._copied(path) if is_url(path) else Path(path)
@@ -179,7 +179,7 @@ def _open_archive(archive: str) -> IO[bytes]:
 
 
 def _copy_member(path: str, target: Path) -> None:
-    """Copy a member, or every picture of a folder, out of a tar."""
+    """Copy a member, or every image of a folder, out of a tar."""
     member, archive = split_member(path)
     index = archive_index(archive)
     if member in index:
@@ -189,7 +189,7 @@ def _copy_member(path: str, target: Path) -> None:
     if not below:
         raise FileNotFoundError(path)
     target.mkdir()
-    for name in filter(_is_picture, below):
+    for name in filter(_is_image, below):
         _copy_range(archive, *index[name], target / PurePosixPath(name).name)
 
 
@@ -208,7 +208,7 @@ def _copy_range(archive: str, offset: int, size: int, target: Path) -> None:
 
 
 def _copy_url(url: str, target: Path) -> None:
-    """Copy a remote file, or every picture of a remote folder."""
+    """Copy a remote file, or every image of a remote folder."""
     scheme = url.partition("://")[0]
     with contextlib.suppress(FileNotFoundError):  # a folder has no bytes of its own
         remote.fetch(url, target)
@@ -220,12 +220,12 @@ def _copy_url(url: str, target: Path) -> None:
     target.mkdir(exist_ok=True)
     with ThreadPoolExecutor(_ASKING) as pool:
         fetched = (
-            partial(remote.fetch, f"{scheme}://{n}", target / PurePosixPath(n).name) for n in names if _is_picture(n)
+            partial(remote.fetch, f"{scheme}://{n}", target / PurePosixPath(n).name) for n in names if _is_image(n)
         )
         list(pool.map(lambda copy: copy(), fetched))
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return name.rpartition(".")[2].lower() in CODECS
 
 

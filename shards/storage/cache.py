@@ -150,7 +150,7 @@ class Cache:
 
     @staticmethod
     def _usage(file: IO[bytes]) -> int | None:
-        """Read the running sum; it may be too high after a crash, which the next clean-up mends."""
+        """Read the running sum; it may be too high after a crash, which the next clean-up fixes."""
         file.seek(0)
         text = file.read()
         return int(text) if text.isdigit() else None

@@ -115,7 +115,7 @@ class Manifest:
 
     @property
     def keys(self) -> list[str]:
-        """List all keys in order (made anew at each call; positions count in this order)."""
+        """List all keys in order (made again at each call; positions count in this order)."""
         keys: list[str] = self._table.column("key").to_pylist()
         return keys
 
@@ -146,7 +146,7 @@ class Manifest:
         return ManifestRow(**values)
 
     def read(self, key: str) -> bytes:
-        """Read one clip's encoded video and compare its hash: decoders take many flipped bits for pictures.
+        """Read one clip's encoded video and compare its hash: decoders take many flipped bits for images.
 
         Raises SampleError `shard_unreadable` when the tar vanished, was cut, or its store cannot be reached,
         `hash_mismatch` when these are not the bytes that were written.

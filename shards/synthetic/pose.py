@@ -59,7 +59,7 @@ class Timeline:
         return len(self.times)
 
     def vectors(self) -> Floats:
-        """Pose vectors [n, 8]: what a perfect frame encoder could read off the picture."""
+        """Pose vectors [n, 8]: what a perfect frame encoder could read off the image."""
         columns = [np.sin(self.rotation), np.cos(self.rotation), np.sin(self.twist), self.facing * np.cos(self.twist)]
         columns += [np.sin(self.hip), np.sin(self.knee), np.cos(self.shoulder), np.cos(self.hip)]
         return np.stack(columns, axis=1)

@@ -1,6 +1,6 @@
 """Draw a dive: capsules over sky, platform and water, anti-aliased, seen by a camera that follows.
 
-Pictures are SIZE x SIZE RGB. World lengths are body heights, x to the right, y up, the water surface at y = 0.
+Images are SIZE x SIZE RGB. World lengths are body heights, x to the right, y up, the water surface at y = 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shards.synthetic.pose import Floats, Timeline
 
 SIZE = 128
 FPS = 25
-_VIEW = 1.45  # width of the picture in body heights
+_VIEW = 1.45  # width of the image in body heights
 _PLATFORM_TOP, _PLATFORM_BOTTOM, _PLATFORM_EDGE = 3.0, 2.86, 0.0
 _WATER_OPACITY = 0.88
 _CAMERA_FLOOR = 0.35
@@ -90,7 +90,7 @@ def _draw_look(nuisance: Nuisance, rng: np.random.Generator) -> _Look:
 
 
 def _camera(timeline: Timeline, nuisance: Nuisance, rng: np.random.Generator) -> Floats:
-    """Centre of the picture [n, 2]: follows the diver with a gain, wanders, never dives."""
+    """Centre of the image [n, 2]: follows the diver with a gain, wanders, never dives."""
     anchor = np.array(_CAMERA_ANCHOR)
     steps = rng.standard_normal((len(timeline), 2))
     walk = np.cumsum(steps, axis=0) / 3
@@ -100,7 +100,7 @@ def _camera(timeline: Timeline, nuisance: Nuisance, rng: np.random.Generator) ->
 
 
 def _rows(camera: Floats, look: _Look) -> Floats:
-    """World height of every picture row [n, SIZE]."""
+    """World height of every image row [n, SIZE]."""
     heights: Floats = camera[:, 1:] - (np.arange(SIZE) + 0.5 - SIZE / 2) * look.pixel
     return heights
 
@@ -160,7 +160,7 @@ def _body(timeline: Timeline, camera: Floats, look: _Look) -> list[_Capsule]:
 
 
 def _joints(timeline: Timeline) -> dict[str, Floats]:
-    """Joints [n, 2] of an upright diver, hip at the origin; a twist turns forward out of the picture plane."""
+    """Joints [n, 2] of an upright diver, hip at the origin; a twist turns forward out of the image plane."""
     forward, lateral = timeline.facing * np.cos(timeline.twist), np.sin(timeline.twist)
     zero = np.zeros(len(timeline))
 
@@ -215,9 +215,9 @@ def _torso_colours(timeline: Timeline, look: _Look) -> Floats:
 
 
 def _paint(
-    picture: Canvas, first: Floats, second: Floats, *, radius: float, colour: Floats, opacity: float = 1.0
+    image: Canvas, first: Floats, second: Floats, *, radius: float, colour: Floats, opacity: float = 1.0
 ) -> None:
-    """Blend one anti-aliased capsule into a picture [SIZE, SIZE, 3], touching only the box around it."""
+    """Blend one anti-aliased capsule into an image [SIZE, SIZE, 3], touching only the box around it."""
     low = np.maximum(np.floor(np.minimum(first, second) - radius - 1), 0).astype(int)
     high = np.minimum(np.ceil(np.maximum(first, second) + radius + 1), SIZE).astype(int)
     if (low >= high).any():
@@ -229,7 +229,7 @@ def _paint(
     share = np.clip((x * along_x + y * along_y) / np.float32(length), 0.0, 1.0)
     distance = np.sqrt((x - share * along_x) ** 2 + (y - share * along_y) ** 2)
     cover = (np.float32(opacity) * np.clip(np.float32(radius + 0.5) - distance, 0.0, 1.0))[..., None]
-    box = picture[low[1] : high[1], low[0] : high[0]]
+    box = image[low[1] : high[1], low[0] : high[0]]
     box += cover * (colour.astype(np.float32) - box)
 
 
@@ -266,8 +266,8 @@ def _noisy(canvas: Canvas, sigma: float, rng: np.random.Generator) -> npt.NDArra
     frame = SIZE * SIZE * 3
     pool = np.rint(sigma * rng.standard_normal(_NOISE_POOL * frame, np.float32)).astype(np.int16)
     starts = rng.integers(0, (_NOISE_POOL - 1) * frame, len(canvas))
-    pictures = np.empty(canvas.shape, np.uint8)
+    images = np.empty(canvas.shape, np.uint8)
     for index, start in enumerate(starts):
         noise = pool[start : start + frame].reshape(SIZE, SIZE, 3)
-        np.clip(canvas[index].astype(np.int16) + noise, 0, 255, out=pictures[index], casting="unsafe")
-    return pictures
+        np.clip(canvas[index].astype(np.int16) + noise, 0, 255, out=images[index], casting="unsafe")
+    return images

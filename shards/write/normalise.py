@@ -27,7 +27,7 @@ from shards.sources.probe import open_video
 from shards.sources.window import Video, opened, window_frames
 
 MIN_SIDE = 48
-"""Smallest side written, in pixels: hardware decoders refuse smaller pictures."""
+"""Smallest side written, in pixels: hardware decoders refuse smaller images."""
 MAX_SIDE = 4096
 GOP = 12
 _SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -97,7 +97,7 @@ def normalise(
     start: float | None = None,
     end: float | None = None,
 ) -> NormalisedClip:
-    """Check and transcode one clip, a file or a folder of pictures, or the part with `start <= time < end` in seconds.
+    """Check and transcode one clip, a file or a folder of images, or the part with `start <= time < end` in seconds.
 
     Raises SampleError when the clip cannot be used, UserError when the profile cannot do what is asked.
     """
@@ -121,7 +121,7 @@ def normalise(
 def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """Even width and height with the short side at most `short_side`; small clips keep their size.
 
-    Only pictures below MIN_SIDE grow, and no side goes over MAX_SIDE.
+    Only images below MIN_SIDE grow, and no side goes over MAX_SIDE.
     """
     short = min(width, height)
     factor = Fraction(max(min(short, short_side), MIN_SIDE), short)
@@ -153,10 +153,10 @@ def _encode(
     ) as output:
         stream = _add_stream(output, target, size, rate)
         for count, frame in enumerate(itertools.chain([first], frames), start=1):
-            picture = _picture(scaler, frame, width, height, turn)
-            picture.pts, picture.time_base = count - 1, 1 / rate
-            picture.pict_type = PictureType.NONE  # else the source's key frames would be key frames again
-            output.mux(stream.encode(picture))
+            image = _image(scaler, frame, width, height, turn)
+            image.pts, image.time_base = count - 1, 1 / rate
+            image.pict_type = PictureType.NONE  # else the source's key frames would be key frames again
+            output.mux(stream.encode(image))
         output.mux(stream.encode(None))
     return buffer.getvalue(), size, count, rate
 
@@ -174,11 +174,9 @@ def _add_stream(
     return stream
 
 
-def _picture(
-    scaler: VideoReformatter, frame: av.VideoFrame, width: int, height: int, turn: Orientation
-) -> av.VideoFrame:
+def _image(scaler: VideoReformatter, frame: av.VideoFrame, width: int, height: int, turn: Orientation) -> av.VideoFrame:
     """Scale to limited-range BT.601 yuv420p and turn or mirror the pixels as the display matrix asks."""
-    picture = scaler.reformat(
+    image = scaler.reformat(
         frame,
         width=width,
         height=height,
@@ -189,8 +187,8 @@ def _picture(
         threads=1,
     )
     if turn.upright:
-        return picture
-    planes = picture.to_ndarray()  # [H * 3 / 2, W]: Y, then U and V as flat halves
+        return image
+    planes = image.to_ndarray()  # [H * 3 / 2, W]: Y, then U and V as flat halves
     luma, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
     turned = np.concatenate([turn.apply(plane).reshape(-1) for plane in (luma, *chroma)])
     new_width = height if turn.transpose else width

@@ -33,7 +33,7 @@ class ShardPlan:
 
     index: int
     clips: tuple[PlannedClip, ...]
-    # pictures a second of clips that are folders of pictures
+    # images a second of clips that are folders of images
     frame_rate: float = 25.0
     # which files of such a folder are its frames (a pattern); empty = all images
     frame_files: str = ""

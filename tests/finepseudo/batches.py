@@ -17,12 +17,12 @@ def clip_batch(clips=8, views=1, frames=8, size=16, classes=3, seed=0, invalid=(
     generator = torch.Generator().manual_seed(seed)
     valid = torch.ones(clips, dtype=torch.bool)
     valid[list(invalid)] = False
-    pictures = torch.randn(clips, views, frames, 3, size, size, generator=generator, dtype=dtype)
+    images = torch.randn(clips, views, frames, 3, size, size, generator=generator, dtype=dtype)
     sparse = torch.arange(frames) * 2
     ids = torch.stack([sparse, torch.arange(frames) + 4][:views]).expand(clips, -1, -1)
     return ClipBatch(
         keys=tuple(f"clip{i}" for i in range(clips)),
-        views=only_view(torch.where(valid.view(-1, 1, 1, 1, 1, 1), pictures, torch.zeros_like(pictures)), ids.clone()),
+        views=only_view(torch.where(valid.view(-1, 1, 1, 1, 1, 1), images, torch.zeros_like(images)), ids.clone()),
         n_frames=torch.full((clips,), 2 * frames),
         labels=torch.arange(clips) % classes,
         pseudo=torch.zeros(clips, dtype=torch.bool),

@@ -1,4 +1,4 @@
-"""Small real videos for tests, with the frame number drawn into each picture as eight black or white blocks."""
+"""Small real videos for tests, with the frame number drawn into each image as eight black or white blocks."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def numbered_frame(number: int, width: int, height: int) -> np.ndarray:
     return np.broadcast_to(columns[None, :, None], (height, width, 3)).copy()
 
 
-def read_number(picture: np.ndarray) -> int:
+def read_number(image: np.ndarray) -> int:
     """Read the number back from RGB uint8 [H, W, 3]."""
-    width = picture.shape[1]
+    width = image.shape[1]
     centres = (np.arange(8) * 2 + 1) * width // 16
-    bright = picture[:, centres].mean(axis=(0, 2)) > 127
+    bright = image[:, centres].mean(axis=(0, 2)) > 127
     return int((bright * (1 << np.arange(8))).sum())
 
 

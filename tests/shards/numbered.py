@@ -18,7 +18,7 @@ SIDE = 128
 BITS = 8
 
 
-def picture(clip: int, frame: int, side: int = SIDE) -> np.ndarray:
+def image(clip: int, frame: int, side: int = SIDE) -> np.ndarray:
     """Draw two rows of 8 blocks, the frame's number above the clip's, a mirror mark in red and a ramp below."""
     image = np.full((side, side, 3), 20, np.uint8)
     for row, number in enumerate((frame, clip)):
@@ -47,7 +47,7 @@ def encode(
         stream.width = stream.height = SIDE
         stream.pix_fmt = {"mjpeg": "yuvj420p", "ffv1": "bgr0"}.get(codec, "yuv420p")
         for index in range(frames):
-            for packet in stream.encode(av.VideoFrame.from_ndarray(picture(clip, index), format="rgb24")):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image(clip, index), format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)

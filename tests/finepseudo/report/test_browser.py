@@ -27,12 +27,12 @@ return [...document.querySelectorAll('svg')].map(s => {
   const box = s.getBoundingClientRect();
   return [s.getAttribute('aria-label') || '', box.width, box.height, box.right, !!s.closest('.wide')];
 });"""
-PICTURES = """
+IMAGES = """
 const done = arguments[arguments.length - 1];
 Promise.all([...document.querySelectorAll('image')].map(i => {
-  const picture = new Image();
-  picture.src = i.getAttribute('href');
-  return picture.decode().then(() => picture.naturalWidth, () => 0);
+  const image = new Image();
+  image.src = i.getAttribute('href');
+  return image.decode().then(() => image.naturalWidth, () => 0);
 })).then(done);"""
 OVERLAPS = """
 return [...document.querySelectorAll('svg')].flatMap(s => {
@@ -92,9 +92,9 @@ def test_the_report_renders_whole(browser, report, width, scheme):
         assert shown_width > 100, label
         assert height > 60, label
         assert scrolls or right <= width + 1, label
-    pictures = browser.execute_async_script(PICTURES)
-    assert len(pictures) == 36
-    assert min(pictures) > 0
+    images = browser.execute_async_script(IMAGES)
+    assert len(images) == 36
+    assert min(images) > 0
     assert browser.execute_script(OVERLAPS) == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")

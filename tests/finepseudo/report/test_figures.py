@@ -1,4 +1,4 @@
-"""Drawing: pictures decode to their pixels, axes hold round numbers, large matrices keep every clip."""
+"""Drawing: images decode to their pixels, axes hold round numbers, large matrices keep every clip."""
 
 from __future__ import annotations
 

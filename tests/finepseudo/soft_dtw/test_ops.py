@@ -51,7 +51,7 @@ def test_compiled_by_torch_with_gradient(compiler: str) -> None:
         grads.append(a.grad)
     bank = AlignmentBank(x)
     compiled = torch.compile(lambda a: soft_dtw_cdist(a, bank), backend=compiler)
-    # inductor writes the normalisation anew, which moves last bits; the other keeps every operation
+    # inductor writes the normalisation again, which moves last bits; the other keeps every operation
     tolerance = {"rtol": 1e-6, "atol": 1e-5} if compiler == "inductor" else {"rtol": 0.0, "atol": 0.0}
     torch.testing.assert_close(grads[0], grads[1], **tolerance)
     torch.testing.assert_close(compiled(x), soft_dtw_cdist(x, bank), **tolerance)

@@ -47,6 +47,18 @@ def test_nothing_begins_without_the_weights_it_starts_from(command, capsys, tmp_
     said = capsys.readouterr().err
     assert said.startswith("error: action_encoder.weights: variant r2plus1d_18 needs kinetics_sup:FILE or tclr:FILE")
     assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [], "nothing is written"
+
+
+def test_shards_need_no_weights(capsys, tmp_path):
+    assert main(["write-shards", "--recipe", "diving48", f"out={tmp_path}", "--dry-run"]) == 0
+    assert "PROBLEM" not in capsys.readouterr().out
+
+
+def test_a_method_without_f_a_needs_no_weights_of_it(capsys, tmp_path):
+    given = ["methods=[supervised]", "action_encoder.weights=random"]
+    assert main(["run", "--recipe", "diving48", f"out={tmp_path}", "--dry-run", *given]) == 0
+    assert "PROBLEM" not in capsys.readouterr().out
 
 
 def test_a_dry_run_names_shards_that_would_be_lost(capsys, tmp_path):

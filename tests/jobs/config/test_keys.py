@@ -59,6 +59,12 @@ def test_print_config_is_the_configuration_with_its_help_as_comments():
     assert "a number, above 0; default 5.0; source: open in the paper" in above
 
 
+def test_a_backbone_is_a_known_name_or_a_class():
+    text = described(load("smoke"), "action_encoder.variant")
+    assert "one of r2plus1d_18, r3d_18, slow_r50" in text
+    assert "or module:Class; default r2plus1d_18; source: paper, sec 4.1" in " ".join(text.split())
+
+
 def test_keys_of_a_section_and_of_one_key():
     cfg = load("smoke")
     text = described(cfg, "frame_stage.loss.margin")

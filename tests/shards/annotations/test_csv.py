@@ -337,5 +337,5 @@ def test_keys_are_tar_safe_and_lossy_names_do_not_collide(first, second):
 def test_names_that_are_no_text_are_refused_in_one_line():
     """Half of a surrogate pair: JSON lists can hold it, no file name that tools agree on can."""
     clip = Clip(name="a", path="/v/a\ud800.mp4", label=0, role="train", source="a")
-    with pytest.raises(UserError, match=r"toy: '/v/a\\ud800.mp4' is no valid text; rename the file or mend the list"):
+    with pytest.raises(UserError, match=r"toy: '/v/a\\ud800.mp4' is no valid text; rename the file or fix the list"):
         make_annotations([clip], ["any"], "toy", "1")

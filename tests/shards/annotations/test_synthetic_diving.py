@@ -88,15 +88,15 @@ def test_swapped_programs_hold_the_same_phases_in_the_other_order():
     assert dive("F:T1Sp").phases == ("prep", "launch", "twist", "pike", "entry", "after")
 
 
-def pictures(name, index=0, nuisance=DEFAULT, seed=0):
+def images(name, index=0, nuisance=DEFAULT, seed=0):
     rng = video_generator(seed, "train", name, index)
     timeline = draw_timeline(name, nuisance, rng)
     return timeline, render(timeline, nuisance, rng)
 
 
-def test_the_diver_is_in_the_picture_and_dives_into_the_water():
+def test_the_diver_is_in_the_image_and_dives_into_the_water():
     calm = dataclasses.replace(DEFAULT, scale=0.0, light=0.0, noise=0.0, jitter=0.0)
-    timeline, frames = pictures("F:S25p", nuisance=calm)
+    timeline, frames = images("F:S25p", nuisance=calm)
     assert frames.shape == (len(timeline), SIZE, SIZE, 3)
     limbs = (abs(frames.astype(int) - [50, 70, 200]).sum(axis=-1) < 40).sum(axis=(1, 2))
     water = (abs(frames.astype(int) - [50, 120, 170]).sum(axis=-1) < 40).mean(axis=(1, 2))
@@ -108,10 +108,10 @@ def test_the_diver_is_in_the_picture_and_dives_into_the_water():
 
 
 def test_a_video_depends_on_seed_split_class_and_index_only():
-    _, frames = pictures("F:S25t")
-    _, again = pictures("F:S25t")
+    _, frames = images("F:S25t")
+    _, again = images("F:S25t")
     assert np.array_equal(frames, again)
-    for other in (pictures("F:S25t", index=1), pictures("F:S25t", seed=1), pictures("B:S25t")):
+    for other in (images("F:S25t", index=1), images("F:S25t", seed=1), images("B:S25t")):
         assert other[1].shape != frames.shape or not np.array_equal(other[1], frames)
     assert encode(frames, FPS) == encode(again, FPS)
 

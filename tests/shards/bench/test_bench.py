@@ -1,4 +1,4 @@
-"""What the data benchmark measures with: its clips, its contenders, its large manifest and the peers' pictures."""
+"""What the data benchmark measures with: its clips, its contenders, its large manifest and the peers' images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shards.bench import large, peers, reading, writing
-from shards.bench.clips import BenchClips, given_clips, make_clips, moving_pictures
+from shards.bench.clips import BenchClips, given_clips, make_clips, moving_images
 from shards.storage.manifest import Manifest
 
 
@@ -18,10 +18,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> BenchClips:
 
 
 def test_drawn_clips_move_and_are_stored_as_kinetics_is(clips: BenchClips) -> None:
-    pictures = moving_pictures(3, 48, 64, np.random.default_rng(1))
-    assert pictures.shape == (3, 48, 64, 3)
-    assert np.abs(pictures[0].astype(int) - pictures[2]).mean() > 1
-    assert np.array_equal(pictures, moving_pictures(3, 48, 64, np.random.default_rng(1)))
+    images = moving_images(3, 48, 64, np.random.default_rng(1))
+    assert images.shape == (3, 48, 64, 3)
+    assert np.abs(images[0].astype(int) - images[2]).mean() > 1
+    assert np.array_equal(images, moving_images(3, 48, 64, np.random.default_rng(1)))
     assert len(clips.keys) == 5
     for key in clips.keys:
         row = clips.manifest.row(key)
@@ -53,7 +53,7 @@ def test_the_large_manifest_holds_the_small_ones_clips(clips: BenchClips, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["OpenCV", "torchcodec", "torchvision"])
-def test_a_peer_that_works_here_gives_the_pictures_of_the_reader(clips: BenchClips, name: str) -> None:
+def test_a_peer_that_works_here_gives_the_images_of_the_reader(clips: BenchClips, name: str) -> None:
     found, missing = peers.peers()
     assert set(found) | set(missing) == {"OpenCV", "torchcodec", "torchvision"}
     if name not in found:

@@ -16,7 +16,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 @given(seed=st.integers(0, 500), height=st.integers(16, 400), width=st.integers(16, 400))
-def test_the_crop_lies_in_the_picture_and_has_the_drawn_shape(seed: int, height: int, width: int) -> None:
+def test_the_crop_lies_in_the_image_and_has_the_drawn_shape(seed: int, height: int, width: int) -> None:
     cfg = AugmentConfig(scale=(0.5, 1.0))
     params = draw(cfg, rng(seed), 0)
     start, end = params.window(height, width)

@@ -18,8 +18,8 @@ from shards.read.resize import views_of
 T = 3
 
 
-def pictures(height: int = 48, width: int = 96, seed: int = 0) -> np.ndarray:
-    """Make five smooth different pictures [5, H, W, 3]."""
+def images(height: int = 48, width: int = 96, seed: int = 0) -> np.ndarray:
+    """Make five smooth different images [5, H, W, 3]."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
     waves = [np.sin(x / 9 + a) + np.cos(y / 7 + b) for a, b in rng.random((15, 2)) * 6]
@@ -55,7 +55,7 @@ def sample(frames: np.ndarray, params: list[AugmentParams], order: list[list[int
 
 
 def plain(**changes: object) -> AugmentParams:
-    """Take the whole picture unchanged, then change what is named."""
+    """Take the whole image unchanged, then change what is named."""
     return replace(draw(AugmentConfig.evaluation(), None, 0), **changes)  # type: ignore[arg-type]
 
 
@@ -65,7 +65,7 @@ def unit(size: int, **changes: object) -> AugmentConfig:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-SQUARE = pictures(48, 48)
+SQUARE = images(48, 48)
 WANT = torch.from_numpy(SQUARE[:T].astype(np.float32) / 255).permute(0, 3, 1, 2)
 
 
@@ -111,7 +111,7 @@ def test_each_random_step_does_its_work_on_its_own_sample_only() -> None:
 
 
 def test_three_crops_are_the_left_the_centre_and_the_right() -> None:
-    wide = pictures(48, 96)
+    wide = images(48, 96)
     cfg = AugmentConfig(size=48, mean=(0, 0, 0), std=(1, 1, 1), crops=3)
     params = [draw(cfg, None, view) for view in range(3)]
     out = Graph(cfg, random=False).run([sample(wide, params)])
@@ -130,7 +130,7 @@ def test_a_window_is_cut_and_scaled() -> None:
 
 
 def test_clips_of_different_size_share_a_batch() -> None:
-    samples = [sample(pictures(h, w), [plain()]) for h, w in ((48, 96), (60, 40), (33, 35))]
+    samples = [sample(images(h, w), [plain()]) for h, w in ((48, 96), (60, 40), (33, 35))]
     assert Graph(unit(24)).run(samples)[0].shape == (3, T, 3, 24, 24)
 
 
@@ -160,7 +160,7 @@ CHECKSUMS = [3.061, 3.633]
 
 def test_the_result_does_not_depend_on_the_company_in_the_batch() -> None:
     cfg = AugmentConfig.carl_ssl(size=24)
-    samples = [sample(pictures(seed=s), [draw(cfg, np.random.default_rng(s), 0)]) for s in range(4)]
+    samples = [sample(images(seed=s), [draw(cfg, np.random.default_rng(s), 0)]) for s in range(4)]
     together = Graph(cfg).run(samples)[0]
     alone = torch.cat([Graph(cfg).run([one])[0] for one in samples])
     assert torch.equal(together, alone)

@@ -355,7 +355,7 @@ def test_files_as_they_come_are_read_from_copied_shards(tmp_path: Path) -> None:
 def test_memory_does_not_grow_over_thousands_of_clips(
     request: pytest.FixtureRequest, tmp_path: Path, stored: str, decode: str
 ) -> None:
-    """With a clip among them that does not decode: on DALI the graph is built anew each time."""
+    """With a clip among them that does not decode: on DALI the graph is built again each time."""
 
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -17,7 +17,7 @@ from shards.read.resize import views_of
 
 
 def noise(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Make pictures with detail at every scale down to the pixel."""
+    """Make images with detail at every scale down to the pixel."""
     return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
 
 

@@ -72,7 +72,7 @@ def test_a_frame_lies_in_its_segment_and_any_frame_of_it_may_come(groups: list[i
         assert int(slot * n / total + 0.5) <= frame <= int((slot + 1) * n / total + 0.5) - 1
 
 
-def test_training_reaches_every_frame_and_draws_each_view_anew() -> None:
+def test_training_reaches_every_frame_and_draws_each_view_again() -> None:
     rng = np.random.default_rng(0)
     drawn = [frame_indices(40, config([2, 2, 4], views=2), rng) for _ in range(200)]
     assert {int(frame) for ids in drawn for frame in ids.ravel()} == set(range(40))

@@ -11,7 +11,7 @@ from shards.sources.probe import open_video, probe
 from tests.shards.make_clips import need_data, read_number, write_numbered
 
 # What each file of the broken folder is turned away for. Two of them are sound enough to be used: the AV1 file is
-# marked encrypted but its pictures are in the clear, and VVC is only new, not broken.
+# marked encrypted but its images are in the clear, and VVC is only new, not broken.
 BROKEN = {
     "afconvert-aac-0.5s.mp4": "no_video_stream",
     "annex-b.mp4": "truncated",

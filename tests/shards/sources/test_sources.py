@@ -16,7 +16,7 @@ from shards.annotations.base import absolute
 from shards.annotations.config import DatasetConfig
 from shards.annotations.csv import read as read_csv
 from shards.errors import SampleError, UserError
-from shards.sources.frames import picture_names
+from shards.sources.frames import image_names
 from shards.sources.presence import missing_paths
 from shards.sources.sources import GONE, identities, plain_path
 from shards.storage import remote
@@ -67,7 +67,7 @@ def pack(archive, **members):
 
 def test_a_frame_folder_is_read_in_natural_order(tmp_path):
     folder = frame_folder(tmp_path / "f", 12)
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not an image")
     (folder / "._0.jpg").write_bytes(b"not one either")
     png = frame_folder(tmp_path / "png", 5, "frame_{:04d}.PNG")
     result = write(tmp_path / "s", [folder, png], rate=10)
@@ -92,7 +92,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     result = write(tmp_path / "s", [sizes, flow, broken, tmp_path / "empty", tmp_path / "gone"])
     assert reasons(result) == ["mixed_sizes", "mixed_names", "decode_error", "empty_folder", "missing_file"]
     details = [row["detail"] for row in result.quarantine]
-    assert "3.jpg is 80x60, the first picture 160x96" in details[0]
+    assert "3.jpg is 80x60, the first image 160x96" in details[0]
     assert "img_#.jpg, mask_#.jpg" in details[1]
     assert details[2].startswith("1.jpg")
 
@@ -103,10 +103,10 @@ def test_profile_copy_refuses_a_folder(tmp_path):
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, unique=True), st.randoms())
-def test_pictures_are_in_the_order_of_their_numbers(numbers, random):
+def test_images_are_in_the_order_of_their_numbers(numbers, random):
     names = [f"v_2_{number}.jpg" for number in numbers]
     random.shuffle(names)
-    assert picture_names("k", names, "") == [f"v_2_{number}.jpg" for number in sorted(numbers)]
+    assert image_names("k", names, "") == [f"v_2_{number}.jpg" for number in sorted(numbers)]
 
 
 def test_members_of_a_tar_and_folders_in_it_are_the_files_they_hold(tmp_path):
@@ -215,8 +215,8 @@ def test_buckets_hold_files_frame_folders_and_tars(tmp_path, bucket):
     system = s3fs.S3FileSystem()
     for source, name in ((video, "v/a.mp4"), (archive, "x.tar")):
         system.put_file(str(source), f"{bucket}/{name}")
-    for picture in frames.iterdir():
-        system.put_file(str(picture), f"{bucket}/f/1/{picture.name}")
+    for image in frames.iterdir():
+        system.put_file(str(image), f"{bucket}/f/1/{image.name}")
     paths = [f"{bucket}/v/a.mp4", f"{bucket}/f/1", f"tar://more/b::{bucket}/x.tar", f"{bucket}/v/b.mp4"]
     result = write(tmp_path / "s", paths)
     assert stored(tmp_path / "s", result) == [list(range(7)), list(range(11)), list(range(7))]
@@ -232,7 +232,7 @@ def test_buckets_hold_files_frame_folders_and_tars(tmp_path, bucket):
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True, True]
 
 
-def test_a_folder_is_another_source_when_one_picture_changes(tmp_path):
+def test_a_folder_is_another_source_when_one_image_changes(tmp_path):
     folder = frame_folder(tmp_path / "f", 5)
     assert write(tmp_path / "s", [folder]).written
     assert not write(tmp_path / "s", [folder]).written
@@ -273,9 +273,9 @@ def test_names_of_sources():
     assert Path(plain_path("https://h/f.mp4?t=1.0")).stem == "f"
 
 
-def test_a_picture_folder_error_is_a_sample_error():
+def test_an_image_folder_error_is_a_sample_error():
     with pytest.raises(SampleError, match="empty_folder"):
-        picture_names("k", ["a.txt"], "here")
+        image_names("k", ["a.txt"], "here")
 
 
 @pytest.mark.parametrize(

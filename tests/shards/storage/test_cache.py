@@ -161,7 +161,7 @@ def test_a_full_disk_is_one_line_and_no_cache_from_then_on(tmp_path, caplog):
 def test_without_room_nothing_is_kept(tmp_path):
     assert make(tmp_path / "c", 0).open("a", 5, fetcher(b"hello")) is None
     assert not (tmp_path / "c").exists()
-    with pytest.raises(ValueError, match=r"cache\.gigabytes = -1"):
+    with pytest.raises(ValueError, match=r"gigabytes = -1"):
         CacheConfig(gigabytes=-1)
 
 

@@ -200,7 +200,7 @@ def test_a_key_in_two_tars_is_refused(folder):
 
 
 def test_rows_of_another_write_are_noticed_clip_by_clip(folder, tmp_path):
-    """A tar of the same name and size with other pictures, copied over ours."""
+    """A tar of the same name and size with other images, copied over ours."""
     manifest = Manifest.open(folder)
     row = manifest.row("k0")
     tar = folder / manifest.shards[row.shard]

@@ -1,6 +1,6 @@
 """Every kind of clip that people have, through the whole writer: what goes in, what is turned away and why.
 
-Each clip's number is drawn into its pictures, so a clip that ended up under another's key or label would show.
+Each clip's number is drawn into its images, so a clip that ended up under another's key or label would show.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shards.write.config import ShardConfig
 from shards.write.plans import plan_shards
 from shards.write.writer import QUARANTINE, finish, write_shard
 from tests.shards.make_clips import need_data
-from tests.shards.numbered import encode, number, picture
+from tests.shards.numbered import encode, image, number
 
 HOSTILE = (
     *("-i.mp4", "a b;$(touch evil)`touch evil`.mp4", "http:x.mp4", "%d.mp4", "跳水.mp4", "v_a.b.c.d_01.mp4", "..mp4"),
@@ -59,7 +59,7 @@ def resized(path: Path, clip: int, width: int, height: int, *, codec: str = "ffv
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         for index in range(2):
-            frame = av.VideoFrame.from_ndarray(picture(clip, index), format="rgb24").reformat(width, height)
+            frame = av.VideoFrame.from_ndarray(image(clip, index), format="rgb24").reformat(width, height)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -71,7 +71,7 @@ def unsteady(path: Path, clip: int) -> Path:
         stream.width = stream.height = 128
         stream.pix_fmt = "bgr0"
         for index, time in enumerate((0, 1, 2, 30, 31, 90, 200)):
-            frame = av.VideoFrame.from_ndarray(picture(clip, index), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(image(clip, index), format="rgb24")
             frame.pts = time
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -118,7 +118,7 @@ def sound_only(path: Path) -> Path:
 
 
 def frameless(path: Path) -> Path:
-    """A header for 16 x 16 pictures and none of them."""
+    """A header for 16 x 16 images and none of them."""
     with av.open(str(path), "w", container_options={"movflags": "empty_moov+frag_keyframe"}) as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width = stream.height = 16
@@ -181,7 +181,7 @@ def test_names_in_the_tars_are_plain(manifest: Manifest) -> None:
         assert all(member.name.isascii() and not member.name.startswith(".") for member in members)
 
 
-def test_every_clip_has_its_own_pictures_under_its_own_label(annotations: Annotations, manifest: Manifest) -> None:
+def test_every_clip_has_its_own_images_under_its_own_label(annotations: Annotations, manifest: Manifest) -> None:
     labels = dict(zip(*(annotations.clips[name].to_pylist() for name in ("key", "label")), strict=True))
     keys = manifest.keys
     items = ItemTable(keys=keys, labels=np.array([labels[k] for k in keys], np.int32), pseudo=np.zeros(len(keys), bool))

@@ -1,7 +1,7 @@
-"""Writing shards is killed at every step and runs out of disk: nothing half-written counts, and the same call mends it.
+"""Writing shards is killed at every step and runs out of disk: nothing half-written counts, and the same call fixes it.
 
 The process that is killed is a real one and the signal a real SIGKILL. The processes come from a server of their own:
-a fork of the test's process, with the threads of other tests in it, might wait for a lock for ever.
+a fork of the test's process, with the threads of other tests in it, might wait for a lock forever.
 """
 
 import multiprocessing

@@ -67,7 +67,7 @@ def test_a_cut_holds_exactly_the_frames_of_its_window(tmp_path_factory, first, l
     assert read_numbers(io.BytesIO(clip.data)) == list(range(first, min(first + length, 60)))
 
 
-def test_a_cut_counts_from_the_first_picture_of_a_transport_stream(tmp_path):
+def test_a_cut_counts_from_the_first_image_of_a_transport_stream(tmp_path):
     path = write_numbered(tmp_path / "x.ts", 50, options={"g": "10", "bf": "0"})
     assert read_numbers(io.BytesIO(normalise("x", path, start=1.0, end=1.2).data)) == [25, 26, 27, 28, 29]
 
@@ -115,13 +115,13 @@ ENDINGS = ("avi", "mkv", "mov", "mp4")
         ("bitmap.mp4", (48, 48)),
     ],
 )
-def test_rotation_flags_and_tiny_pictures(name, size):
+def test_rotation_flags_and_tiny_images(name, size):
     clip = normalise("x", need_data(f"clips/odd/{name}"))
     assert (clip.width, clip.height) == size
 
 
 def test_rotation_turns_the_pixels_the_right_way():
-    """video_180.mov is stored upside down with a flag; shown rightly, its stored picture is ours turned by 180."""
+    """video_180.mov is stored upside down with a flag; shown rightly, its stored image is ours turned by 180."""
     path = need_data("clips/odd/video_180.mov")
     with av.open(str(path)) as container:
         stored = next(container.decode(video=0)).reformat(454, 256, "gray").to_ndarray().astype(float)
@@ -235,4 +235,4 @@ def test_dali_decodes_vp9_shards_on_a_cpu(tmp_path):
     pipe = pipeline()
     pipe.build()
     (video,) = pipe.run()
-    assert [read_number(picture) for picture in video.as_array()[0]] == [0, 7, 13, 29, 2]
+    assert [read_number(image) for image in video.as_array()[0]] == [0, 7, 13, 29, 2]
