@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli.parser import parser
 from jobs.config.recipes import load
 from tests.shards.make_clips import need_data, write_numbered
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
+PAGES = ("README.md", "CHANGELOG.md", *(f"docs/{name}.md" for name in ("own-data", "python", "files", "extend")))
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
 
@@ -113,6 +115,16 @@ def test_recipe_lines_are_keys_that_exist(block, tmp_path):
     assert cfg.reading.cache.gigabytes == 200
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("http") or (REPOSITORY / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", (REPOSITORY / page).read_text()):
+        assert target.startswith("http") or (REPOSITORY / page).parent.joinpath(target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_commands_that_are_named_in_passing_exist_with_their_options(page):
+    (commands,) = (action.choices for action in parser()._actions if action.dest == "command")
+    for line in re.findall(r"`finepseudo ([a-z][^`]*)`", " ".join((REPOSITORY / page).read_text().split())):
+        command, *rest = line.split()
+        options = commands[command]._option_string_actions
+        assert [word for word in rest if word.startswith("--") and word not in options] == [], line

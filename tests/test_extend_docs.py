@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from finepseudo.encoders.action_encoder import build_action_encoder
+from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.methods.base import TrainAction, flat
 from finepseudo.methods.labelling import label_pool
 from finepseudo.run_folder import done
@@ -54,10 +56,6 @@ def test_a_data_set(example, tmp_path):
 
 
 def test_a_backbone(example):
-    pytest.importorskip("finepseudo.encoders.table", reason="the table of backbones is not there yet")
-    from finepseudo.encoders.action_encoder import build_action_encoder
-    from finepseudo.encoders.config import ActionEncoderConfig
-
     example("backbone", "my_nets")
     for variant in ("my_nets:MeanColour", "my_nets:Row"):
         encoder = build_action_encoder(ActionEncoderConfig(variant=variant, weights="random"), 5)
@@ -65,10 +63,6 @@ def test_a_backbone(example):
 
 
 def test_published_weights_of_a_backbone(example, tmp_path):
-    pytest.importorskip("finepseudo.encoders.table", reason="the table of backbones is not there yet")
-    from finepseudo.encoders.action_encoder import build_action_encoder
-    from finepseudo.encoders.config import ActionEncoderConfig
-
     example("backbone", "my_nets")
     weight = torch.rand(16, 3)
     torch.save({"linear.weight": weight, "linear.bias": torch.zeros(16)}, tmp_path / "theirs.pt")
@@ -109,6 +103,4 @@ def test_a_stage(example, tmp_path):
 def test_the_files_that_the_page_names_are_there():
     named = re.findall(r"^\| `([\w/.]+)` \|", PAGE, flags=re.M)
     assert len(named) >= 8
-    later = {"finepseudo/encoders/table.py", "finepseudo/encoders/layouts.py"}  # with the table of backbones
-    gone = [name for name in named if not (REPOSITORY / name).exists()]
-    assert set(gone) <= (set() if (REPOSITORY / "finepseudo/encoders/table.py").exists() else later)
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
