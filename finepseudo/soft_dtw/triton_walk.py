@@ -1,0 +1,132 @@
+"""How a program of `triton_pairs` walks the tables of a few pairs: skewed costs, anti-diagonals forward and back."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from finepseudo.soft_dtw.triton_cells import logarithm, power
+
+
+@triton.jit
+def spread_costs(
+    x,
+    y,
+    costs,
+    u,
+    w,
+    partners,
+    n,
+    m,
+    features,
+    steepness,
+    tall: tl.constexpr,
+    wide: tl.constexpr,
+    pairs: tl.constexpr,
+    depth: tl.constexpr,
+):
+    """Write the costs of video u of x with w..w + pairs - 1 of y, [pairs, tall + wide, tall]; cell i, j at i + j, i."""
+    i, c, k = tl.arange(0, tall), tl.arange(0, depth), tl.arange(0, depth)
+    row = x + u.to(tl.int64) * n * features + (i[:, None] * features + k[None, :])
+    for start in range(0, pairs * wide, depth):
+        pair, j = (start + c) // wide, (start + c) % wide
+        inside = (j < m) & (w + pair < partners)
+        column = y + w.to(tl.int64) * m * features + ((pair * m + j)[None, :] * features + k[:, None])
+        cosines = tl.zeros([tall, depth], tl.float32)
+        for first in range(0, features, depth):
+            deep = first + k < features
+            left = tl.load(row + first, mask=(i < n)[:, None] & deep[None, :], other=0.0)
+            right = tl.load(column + first, mask=inside[None, :] & deep[:, None], other=0.0)
+            cosines = tl.dot(left, right, cosines, input_precision="tf32x3")
+        skewed = (pair * (tall + wide) + j)[None, :] * tall + (i * (tall + 1))[:, None]
+        tl.store(costs + skewed, steepness - steepness * cosines)
+    tl.debug_barrier()  # other threads read them
+
+
+@triton.jit
+def shifted(lanes, by: tl.constexpr, beyond, pairs: tl.constexpr, tall: tl.constexpr):
+    """Return what lies `by` lanes on in [pairs, tall], `beyond` past the ends."""
+    i = tl.arange(0, tall)[None, :] + tl.zeros([pairs, 1], tl.int32)
+    moved = tl.gather(lanes, tl.minimum(tl.maximum(i + by, 0), tall - 1), 1)
+    return tl.where((i + by >= 0) & (i + by < tall), moved, beyond)
+
+
+@triton.jit
+def soft_minimum(up, left, corner, native: tl.constexpr):
+    """Return -log2(2^-up + 2^-left + 2^-corner) and the shares of up and left in that sum; NaN spreads."""
+    least = tl.minimum(up, left, propagate_nan=tl.PropagateNan.ALL)
+    least = tl.minimum(least, corner, propagate_nan=tl.PropagateNan.ALL)
+    a, b = power(least - up, native), power(least - left, native)
+    total = a + b + power(least - corner, native)
+    share = 1.0 / total
+    return least - logarithm(total, native), a * share, b * share
+
+
+@triton.jit
+def walk_forward(
+    costs,
+    shares,
+    rows,
+    columns,
+    border,
+    keep: tl.constexpr,
+    tall: tl.constexpr,
+    wide: tl.constexpr,
+    pairs: tl.constexpr,
+    native: tl.constexpr,
+):
+    """Return R at the end of each pair, float64 [pairs], of tables of `rows` and [pairs] `columns`.
+
+    `keep` writes the shares of the upper and the left predecessor, [pairs, tall + wide, 2, tall].
+    """
+    p, i = tl.arange(0, pairs)[:, None], tl.arange(0, tall)[None, :]
+    here = tl.zeros([pairs, tall], tl.float32) + border
+    corner = tl.where((i == 0) & (p >= 0), 0.0, border)  # the diagonal predecessor of the first cell
+    base, found = tl.zeros([pairs, 1], tl.float64), tl.zeros([pairs, tall], tl.float64)
+    for d in range(rows + tl.max(columns, 0) - 1):
+        cells = (i < rows) & (d >= i) & (d - i < columns[:, None])
+        cost = tl.load(costs + (p * (tall + wide) + d) * tall + i, mask=cells, other=0.0)
+        up = shifted(here, -1, border, pairs, tall)
+        least, a, b = soft_minimum(up, here, corner, native)
+        if keep:
+            kept = shares + (p * (tall + wide) + d) * (2 * tall) + i
+            tl.store(kept, a, mask=cells)
+            tl.store(kept + tall, b, mask=cells)
+        here = tl.where(cells, cost + least, border)
+        origin = tl.min(here, 1, keep_dims=True)
+        origin = tl.where(origin < 0.5 * border, origin, 0.0)
+        base += origin.to(tl.float64)
+        here -= origin
+        corner = up - origin
+        last = (i == rows - 1) & (d - i == columns[:, None] - 1)
+        found = tl.where(last, base + here.to(tl.float64), found)
+    return tl.sum(found, 1)
+
+
+@triton.jit
+def walk_backward(
+    shares,
+    mass,
+    grad,
+    rows,
+    columns,
+    m,
+    tall: tl.constexpr,
+    wide: tl.constexpr,
+    pairs: tl.constexpr,
+):
+    """Write the mass d sum(grad R) / d cost of each pair to the rows [n, m] that its mass [pairs, 1] points to."""
+    p, i = tl.arange(0, pairs)[:, None], tl.arange(0, tall)[None, :]
+    arriving, late = tl.zeros([pairs, tall], tl.float32), tl.zeros([pairs, tall], tl.float32)
+    steps = rows + tl.max(columns, 0) - 1
+    for back in range(steps):
+        d = steps - 1 - back
+        cells = (i < rows) & (d >= i) & (d - i < columns[:, None]) & (grad != 0)[:, None]
+        last = (i == rows - 1) & (d - i == columns[:, None] - 1)
+        here = tl.where(last, arriving + grad[:, None], arriving)
+        tl.store(mass + i * m + (d - i), here, mask=cells)
+        kept = shares + (p * (tall + wide) + d) * (2 * tall) + i
+        up = tl.where(cells, here * tl.load(kept, mask=cells, other=0.0), 0.0)
+        left = tl.where(cells, here * tl.load(kept + tall, mask=cells, other=0.0), 0.0)
+        arriving = left + shifted(up + late, 1, 0.0, pairs, tall)
+        late = tl.where(cells, here - up - left, 0.0)
