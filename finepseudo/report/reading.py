@@ -105,6 +105,18 @@ class RunFolder:
         """Where its files are."""
         return RunPaths(self.root)
 
+    def asks_for(self, *, seed: object = None, method: object = None, number: object = None) -> bool:
+        """Tell whether the configuration names a seed, method and round.
+
+        An earlier one may have left others in the folder: their numbers are not of this run.
+        """
+        seeds, methods, rounds = (self.config.get(key) for key in ("seeds", "methods", "rounds"))
+        return (
+            (seed is None or not isinstance(seeds, list) or seed in seeds)
+            and (method is None or not isinstance(methods, list) or method in methods)
+            and not (isinstance(number, int) and isinstance(rounds, int) and number > rounds)
+        )
+
     def class_name(self, value: object) -> str:
         """Name a class given by name or by index."""
         if isinstance(value, int) and 0 <= value < len(self.classes):
@@ -142,7 +154,7 @@ def read_run(root: Path) -> RunFolder:
     run.environment = _json(run.paths.environment, run)
     _read_clips(run)
     run.quarantine = _read_quarantine(run)
-    run.seeds = [_read_seed(seed, run) for seed, _ in run.paths.seeds()]
+    run.seeds = [_read_seed(seed, run) for seed, _ in run.paths.seeds() if run.asks_for(seed=seed)]
     run.log = _read_log(run)
     run.done = _read_done(run)
     return run
@@ -212,7 +224,7 @@ def _read_seed(seed: int, run: RunFolder) -> SeedRun:
     return SeedRun(
         seed=seed,
         split=_read_split(run.paths.split(seed), seed, run),
-        methods={name: _read_method(name, seed, run) for name in run.paths.methods(seed)},
+        methods={name: _read_method(name, seed, run) for name in run.paths.methods(seed) if run.asks_for(method=name)},
     )
 
 
@@ -242,7 +254,7 @@ def _read_method(name: str, seed: int, run: RunFolder) -> MethodRun:
     rounds = []
     for n, path in run.paths.rounds(seed, name):
         table, metrics = path / PSEUDO_LABELS, _json(path / PSEUDO_METRICS, run)
-        if table.is_file() or metrics is not None:
+        if (table.is_file() or metrics is not None) and run.asks_for(number=n):
             rounds.append(LabelRound(round=n, table=table if table.is_file() else None, metrics=metrics))
     evaluation = run.paths.evaluation(seed, name)
     files = [evaluation / PREDICTIONS, evaluation / EXAMPLES]
@@ -270,7 +282,8 @@ def _read_log(run: RunFolder) -> list[Json]:
             except ValueError:
                 value = None
             if isinstance(value, dict):
-                records.append(value)
+                if run.asks_for(seed=value.get("seed"), method=value.get("method"), number=value.get("round")):
+                    records.append(value)
             elif line.strip():
                 bad += 1
     if bad:

@@ -102,12 +102,11 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
 
 
 def _test(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> EvaluationStage:
-    """Test the f_E of the last training; pairs are shown of the f_A that belongs to it."""
+    """Test the f_E of the last training; pairs are shown of the method's own f_A."""
     main = TrainAction(number=0, start=None).name
     action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == main), default=0)
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
-    aligns = any(other.aligns for other in methods_of(run.cfg))
-    return EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=frame if aligns else None)
+    return EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=frame if method.aligns else None)
 
 
 def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:

@@ -26,14 +26,12 @@ def run_plan(run: Run, plan: Plan, code_version: str, kinds: Collection[str] | N
     ran, ready, lacking = 0, 0, ""
     for group in plan:
         wanted = [stage for stage in group if kinds is None or stage.kind in kinds]
-        missing = [str(path) for stage in wanted for path in stage.identity.missing()]
-        if missing:
-            for stage in wanted:
-                stage.explain()
-            lacking = lacking or f"{wanted[0].name}: needs {missing[0]}, which is not there"
+        for stage in [stage for stage in wanted if stage.identity.missing()]:
+            wanted.remove(stage)
+            stage.explain()
+            lacking = lacking or f"{stage.name}: needs {stage.identity.missing()[0]}, which is not there"
             if kinds is None:
                 raise UserError(lacking + "; is the path right?")
-            continue
         ready += len(wanted)
         todo = [stage for stage in wanted if not is_done(stage.identity)]
         if todo and preempt.requested(run.paths.root):

@@ -40,7 +40,7 @@ def write_run_folder(
     rng = np.random.default_rng(rng_seed)
     classes = class_names(n_classes)
     keys, labels, roles = _clips(root, classes, per_class)
-    (root / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    (root / "config.yaml").write_text(CONFIG.replace("[0, 1]", str(list(seeds))), encoding="utf-8")
     _write_json(root / "environment.json", ENVIRONMENT)
     log = []
     for seed in seeds:

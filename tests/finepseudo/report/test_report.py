@@ -565,6 +565,18 @@ def test_the_threshold_of_each_method_is_its_own(folder):
     assert write_report(folder).read_text().count("θ = 0.5") == rounds
 
 
+def test_what_an_earlier_configuration_left_is_not_shown(folder, tmp_path):
+    """Other seeds, methods and rounds in the folder are of another run: none of their numbers goes into a table."""
+    mine = shutil.copytree(folder, tmp_path / "mine")
+    text = (mine / "config.yaml").read_text().replace("[0, 1]", "[1]").replace("rounds: 2", "rounds: 0")
+    (mine / "config.yaml").write_text(text + "methods: [finepseudo]\n")
+    (row,) = summary_table(mine)
+    assert (row.title, row.seeds, [labels.round for labels in row.rounds]) == ("FinePseudo", (1,), [0])
+    training = page_of(mine).tables["training"][1:]
+    assert {name for _, name, *_ in training} == {"all methods, seed 1"}
+    assert {title for title, *_ in training} == {"pretrain", "frame encoder, round 0", "action encoder, round 0"}
+
+
 def test_what_no_method_is_called_has_a_row_too(small):
     (small / "seed-3" / "finepseudo").rename(small / "seed-3" / "mine")
     rows = summary_table(small)

@@ -162,6 +162,12 @@ def test_a_third_seed_leaves_the_others_done(make, monkeypatch):
     assert all("seed-2" in name or name == "report" for name in ran)
 
 
+def test_a_method_that_comes_or_goes_leaves_the_others_done(make, monkeypatch):
+    run(make, monkeypatch, "methods=[supervised]")
+    assert "seed-0/supervised/evaluation" not in run(make, monkeypatch, "methods=[supervised, finepseudo]")
+    assert run(make, monkeypatch, "methods=[supervised]") == ["report"]
+
+
 def test_a_stop_between_stages_is_obeyed_and_the_next_run_goes_on(make, monkeypatch):
     whole = run(make, monkeypatch)
     monkeypatch.undo()
@@ -184,6 +190,8 @@ def test_a_single_command_runs_its_kind_or_says_what_it_needs(make, monkeypatch)
         run(make, monkeypatch, kinds=COMMANDS["pretrain"])
     assert run(make, monkeypatch, kinds=COMMANDS["write-shards"]) == ["data"]
     assert run(make, monkeypatch, kinds=COMMANDS["split"]) == ["split of seed-0", "split of seed-1"]
+    ready = [f"seed-{seed}/{name}/action_encoder" for seed in (0, 1) for name in ("round-00", "supervised/round-01")]
+    assert run(make, monkeypatch, kinds=COMMANDS["train"]) == ready, "f_E waits for no pre-training of f_A"
     assert run(make, monkeypatch, kinds=COMMANDS["pretrain"]) == ["seed-0/pretrain", "seed-1/pretrain"]
 
 
