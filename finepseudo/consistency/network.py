@@ -5,15 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from finepseudo.consistency.grouped import GroupedEncoder
 from finepseudo.consistency.passes import dropout_passes, dropping
 from finepseudo.encoders.action_encoder import ActionEncoder
 
-Network = ActionEncoder
+Network = ActionEncoder | GroupedEncoder
 """What can be a student."""
 
 
 def classify(network: Network, features: Tensor) -> Tensor:
     """Return logits [B, C] of features [B, D], through the dropout before the last layer."""
+    if isinstance(network, GroupedEncoder):
+        return network.head.classify(features)
     logits: Tensor = network.backbone.fc(network.dropout(features))
     return logits
 

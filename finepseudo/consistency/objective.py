@@ -19,7 +19,7 @@ from finepseudo.consistency import targets
 from finepseudo.consistency.mixers import mix, partners, token_mask
 from finepseudo.consistency.names import STRONG, WEAK
 from finepseudo.consistency.network import Network, taught
-from finepseudo.consistency.perturb import Slots, drop_channels
+from finepseudo.consistency.perturb import Slots, drop_channels, picked
 from finepseudo.consistency.teacher import MeanTeacher, momentum_of
 from finepseudo.consistency.weighters import Weighter
 from finepseudo.distributed import global_mean, widened
@@ -27,8 +27,8 @@ from finepseudo.training.config import CrossEntropyConfig
 from finepseudo.training.objectives import Batches, Objective, StepOutput
 from shards.types import ClipBatch
 
-Perturb = Callable[[Tensor, np.random.Generator], Tensor]
-"""Strong frames in order of time [B, T, C, H, W] -> the same shape; draws alike on every rank."""
+Perturb = Callable[[Tensor, Slots, np.random.Generator], Tensor]
+"""Strong frames in order of time [B, T, C, H, W] and the slots of their groups -> the same shape."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +55,7 @@ class Parts:
     teacher's probabilities -> what is taught [N, C]; distance: logits, target -> loss [N]. passes: K of the teacher's
     head. half_life: of the teacher, in optimiser steps, 0 = it is the student itself; until `warm_up` it copies the
     student. early: while fewer steps are behind it, it averages them all (Mean Teacher: min(1 - 1 / (t + 1), m)).
-    slots: the groups that clips are read in, views `weak.0`, `weak.1`, ..; empty = one view holds all frames.
+    slots: frames T -> the groups that clips are read in, views `weak.0`, `weak.1`, ..; None = a view holds all frames.
     """
 
     weighter: Weighter
@@ -66,7 +66,7 @@ class Parts:
     target: Callable[[Tensor], Tensor] = targets.hard
     distance: Callable[[Tensor, Tensor], Tensor] = targets.soft_cross_entropy
     passes: int = 1
-    slots: Slots = ()
+    slots: Callable[[int], Slots] | None = None
     perturb: Perturb | None = None
     channel_drop: float = 0.0
     mixing: Mixing | None = None
@@ -140,17 +140,20 @@ class ConsistencyObjective(Objective):
     def _frames(self, batch: ClipBatch, name: str) -> Tensor:
         """Give the frames of a view in order of time [B, T, C, H, W]; its groups `name.0`, .. are put together."""
         parts = [view.frames[:, 0] for own, view in batch.views.items() if own == name or own.startswith(f"{name}.")]
-        if not self.parts.slots:
-            return parts[0]
-        flat = [slot for group in self.parts.slots for slot in group]
-        return picked(torch.cat(parts, dim=1), sorted(range(len(flat)), key=flat.__getitem__))
+        frames = torch.cat(parts, dim=1)
+        flat = [slot for group in self._slots(frames) for slot in group]
+        return picked(frames, sorted(range(len(flat)), key=flat.__getitem__)) if len(parts) > 1 else frames
+
+    def _slots(self, frames: Tensor) -> Slots:
+        length = frames.shape[1]
+        return [range(length)] if self.parts.slots is None else self.parts.slots(length)
 
     def _pool(self, batch: ClipBatch, partner: Sequence[int], rng: np.random.Generator) -> _Pool:
         mean, std = taught(self.teacher.model, self._frames(batch, WEAK), self.parts.passes)  # type: ignore[arg-type]
         weight = self.weighter(mean, std, mean.argmax(dim=1))
         strong = self._frames(batch, STRONG)
         if self.parts.perturb is not None:
-            strong = self.parts.perturb(strong, rng)
+            strong = self.parts.perturb(strong, self._slots(strong), rng)
         return _Pool(mean, std, weight, strong, partner)
 
     def _mask(self, frames: Tensor, share: float, rng: np.random.Generator) -> Tensor:
@@ -158,7 +161,7 @@ class ConsistencyObjective(Objective):
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         time, _, height, width = frames.shape[1:]
         masks = torch.empty(time, 1, height, width, dtype=torch.bool)
-        for group in self.parts.slots or [range(time)]:
+        for group in self._slots(frames):
             masks[list(group), 0] = token_mask(height, width, share, generator)
         return masks
 
@@ -189,11 +192,6 @@ class ConsistencyObjective(Objective):
 def squared_distance(logits: Tensor, target: Tensor) -> Tensor:
     """Mean Teacher: mean_c (softmax(logits) - target)^2, [N, C] -> [N]."""
     return (logits.softmax(dim=1) - target).square().mean(dim=1)
-
-
-def picked(frames: Tensor, order: Sequence[int]) -> Tensor:
-    """Give the frames [B, T, ...] at these places, by numbers of the host."""
-    return torch.stack([frames[:, place] for place in order], dim=1)
 
 
 def _compressed(valid: Tensor) -> list[int]:

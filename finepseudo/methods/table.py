@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from finepseudo.methods.base import AnyMethod, MethodConfig
 from finepseudo.methods.finepseudo import FINEPSEUDO
+from finepseudo.methods.fixmatch import FIXMATCH
+from finepseudo.methods.mean_teacher import MEAN_TEACHER
 from finepseudo.methods.pseudo_label import PSEUDO_LABEL
 from finepseudo.methods.supervised import SUPERVISED
 from finepseudo.methods.ups import UPS
@@ -15,7 +17,7 @@ from finepseudo.methods.verification import VERIFICATION
 from shards.settings import Settings, section
 
 METHODS: dict[str, AnyMethod] = {
-    method.name: method for method in (SUPERVISED, PSEUDO_LABEL, UPS, VERIFICATION, FINEPSEUDO)
+    method.name: method for method in (SUPERVISED, PSEUDO_LABEL, UPS, MEAN_TEACHER, FIXMATCH, VERIFICATION, FINEPSEUDO)
 }
 """Name -> method. Of those that ran, the report shows the last one in detail."""
 

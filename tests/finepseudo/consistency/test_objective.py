@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.compute.networks import prepare_torch
-from finepseudo.consistency.objective import ConsistencyObjective, Mixing, Parts, picked, squared_distance
+from finepseudo.consistency.objective import ConsistencyObjective, Mixing, Parts, squared_distance
+from finepseudo.consistency.perturb import picked
 from finepseudo.consistency.weighters import AdaptiveRegulation, SoftMatch, Threshold
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig
