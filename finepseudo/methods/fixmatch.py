@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from finepseudo.methods.base import Method, Setting
 from finepseudo.methods.rounds import train_once
-from finepseudo.methods.side_by_side import ConsistencyConfig, half_life_of, ramp_of, streams, warm_steps
+from finepseudo.methods.side_by_side import SelfTaughtConfig, objective_of, streams
 from shards.settings import setting
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FixMatchConfig(ConsistencyConfig):
+class FixMatchConfig(SelfTaughtConfig):
     """Keys of `fixmatch`."""
 
     tau: float = setting(
@@ -25,27 +25,17 @@ class FixMatchConfig(ConsistencyConfig):
         at_least=0,
         at_most=1,
     )
-    half_life: float | None = setting(
-        0.0,
-        "optimiser steps in which a weight's share in the teacher halves; 0 = the student teaches itself; null = a "
-        "tenth of the steps after the warm-up, at least 50",
-        source="FixMatch: the student itself",
-        at_least=0,
-    )
 
 
 def objective(cfg: FixMatchConfig, setting: Setting) -> Objective:
     """Cross-entropy on labels, and on the argmax of what is sure; the mean is over all unlabelled clips."""
-    from finepseudo.consistency.objective import ConsistencyObjective, Parts
     from finepseudo.consistency.weighters import Threshold
 
-    parts = Parts(
+    return objective_of(
+        cfg,
+        setting,
         weighter=Threshold(cfg.tau),
-        ramp=ramp_of(cfg, setting.steps),
-        half_life=half_life_of(cfg, setting.steps),
-        warm_up=warm_steps(cfg, setting.steps),
     )
-    return ConsistencyObjective(setting.encoder, setting.loss, parts, setting.seed)
 
 
 FIXMATCH = Method(

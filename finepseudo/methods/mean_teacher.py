@@ -10,10 +10,8 @@ from finepseudo.methods.rounds import train_once
 from finepseudo.methods.side_by_side import (
     ConsistencyConfig,
     StrongConfig,
-    half_life_of,
-    ramp_of,
+    objective_of,
     streams,
-    warm_steps,
 )
 from shards.settings import section, setting
 
@@ -49,19 +47,17 @@ class MeanTeacherConfig(ConsistencyConfig):
 
 def objective(cfg: MeanTeacherConfig, setting: Setting) -> Objective:
     """Cross-entropy, and the squared distance to the teacher's probabilities."""
-    from finepseudo.consistency.objective import ConsistencyObjective, Parts, squared_distance
+    from finepseudo.consistency.objective import squared_distance
     from finepseudo.consistency.weighters import Threshold
 
-    parts = Parts(
+    return objective_of(
+        cfg,
+        setting,
         weighter=Threshold(0.0),
-        ramp=ramp_of(cfg, setting.steps),
-        half_life=half_life_of(cfg, setting.steps),
-        warm_up=warm_steps(cfg, setting.steps),
         early=True,
         target=lambda probabilities: probabilities,
         distance=squared_distance,
     )
-    return ConsistencyObjective(setting.encoder, setting.loss, parts, setting.seed)
 
 
 MEAN_TEACHER = Method(

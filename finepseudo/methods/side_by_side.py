@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from finepseudo.consistency import ramps
 from finepseudo.consistency.names import STRONG, WEAK
-from finepseudo.methods.base import LABELLED, MethodConfig, Stream, TrainAction
+from finepseudo.methods.base import LABELLED, MethodConfig, Setting, Stream, TrainAction
 from shards.settings import Settings, section, setting
 
 if TYPE_CHECKING:
+    from finepseudo.consistency.network import Network
+    from finepseudo.training.objectives import Objective
     from shards.read.config import ViewConfig
 
 UNLABELLED = "unlabelled"
@@ -73,6 +75,19 @@ class ConsistencyConfig(MethodConfig):
     strong: StrongConfig = section(StrongConfig, "how the strong view differs")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelfTaughtConfig(ConsistencyConfig):
+    """Keys of consistency methods whose student labels the pool itself."""
+
+    half_life: float | None = setting(
+        0.0,
+        "optimiser steps in which a weight's share in the teacher halves; 0 = the student teaches itself; null = a "
+        "tenth of the steps after the warm-up, at least 50",
+        source="its paper: the student itself",
+        at_least=0,
+    )
+
+
 def streams(cfg: ConsistencyConfig, request: TrainAction, view: ViewConfig) -> tuple[Stream, ...]:
     """Read the labelled clips as ever, and mu times as many of the pool in a weak and a strong view."""
     del request
@@ -117,3 +132,19 @@ def ramp_of(cfg: ConsistencyConfig, steps: int) -> Callable[[int], float]:
 def half_life_of(cfg: ConsistencyConfig, steps: int) -> float:
     """Give the half-life of the teacher in optimiser steps."""
     return max(SHORTEST, (steps - warm_steps(cfg, steps)) / 10) if cfg.half_life is None else cfg.half_life
+
+
+def objective_of(cfg: ConsistencyConfig, setting: Setting, network: Network | None = None, **parts: Any) -> Objective:  # noqa: ANN401
+    """Build the shared objective with the ramp and the teacher of the keys; `parts`: the others that a method chooses.
+
+    network: what is trained in place of f_E.
+    """
+    from finepseudo.consistency.objective import ConsistencyObjective, Parts
+
+    chosen = Parts(
+        ramp=ramp_of(cfg, setting.steps),
+        half_life=half_life_of(cfg, setting.steps),
+        warm_up=warm_steps(cfg, setting.steps),
+        **parts,
+    )
+    return ConsistencyObjective(network or setting.encoder, setting.loss, chosen, setting.seed)

@@ -16,12 +16,15 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.compute.networks import prepare_torch
+from finepseudo.consistency.grouped import GroupedEncoder
+from finepseudo.consistency.network import Network
 from finepseudo.consistency.objective import ConsistencyObjective, Mixing, Parts, squared_distance
-from finepseudo.consistency.perturb import picked
+from finepseudo.consistency.perturb import perturb_time, picked
 from finepseudo.consistency.weighters import AdaptiveRegulation, SoftMatch, Threshold
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.training.config import CrossEntropyConfig
+from shards.read.groups import group_slots
 from shards.types import NO_LABEL, ClipBatch, View
 
 CLASSES = 3
@@ -31,6 +34,13 @@ KINDS = {
     "fixmatch": replace(PLAIN, weighter=Threshold(0.369)),
     "mean_teacher": replace(PLAIN, target=lambda p: p, distance=squared_distance),
     "softmatch": PLAIN,
+    "grouped": replace(
+        PLAIN,
+        weighter=AdaptiveRegulation(),
+        slots=lambda frames: group_slots((1, 1, 2), frames),
+        perturb=perturb_time("all_reverse"),
+        mixing=replace(MIXING, logits=False),
+    ),
     "mixed": replace(PLAIN, weighter=AdaptiveRegulation(), mixing=MIXING),
 }
 
@@ -43,12 +53,15 @@ def made(
     parts = parts or KINDS[kind]
     if kind == "softmatch":
         parts = replace(parts, weighter=SoftMatch(CLASSES, momentum=0.5))
-    encoder = build_action_encoder(ActionEncoderConfig(variant="tiny", dropout=0.0), CLASSES)
+    encoder: Network = build_action_encoder(ActionEncoderConfig(variant="tiny", dropout=0.0), CLASSES)
+    if kind == "grouped":
+        encoder = GroupedEncoder(encoder, (1, 1, 2), CLASSES, dropout=0.0)
     objective = ConsistencyObjective(encoder, CrossEntropyConfig(), parts, seed=3)
     with torch.no_grad():
         for weight in objective.teacher.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
-        objective.teacher.model.backbone.fc.weight.mul_(4)  # surer of some clips than of others
+        if kind != "grouped":
+            objective.teacher.model.backbone.fc.weight.mul_(4)  # surer of some clips than of others
     return objective.to(dtype)
 
 
@@ -239,7 +252,7 @@ def worker(rank: int, port: int, folder: str) -> None:
         for name, options in CASES.items():
             both = batches(**options)
             mine = {n: cut(b, rank * len(b.keys) // 2, (rank + 1) * len(b.keys) // 2) for n, b in both.items()}
-            module = DistributedDataParallel(made(kind), broadcast_buffers=False)
+            module = DistributedDataParallel(made(kind), broadcast_buffers=False, find_unused_parameters=True)
             torch.save(step(module, mine), f"{folder}/{kind}-{name}-{rank}.pt")
             del module  # DDP's reducer must not outlive the group
     dist.destroy_process_group()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from finepseudo.methods.rounds import train_once
 from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.done import DONE, begin, finish, is_done
 from finepseudo.run_folder.files import write_json

@@ -17,7 +17,7 @@ from jobs.progress import Reporter
 from jobs.workers.models import trained_action_encoder
 from jobs.workers.train import train_rank
 
-METHODS = ("mean_teacher", "fixmatch")
+METHODS = ("sefar", "mean_teacher", "fixmatch")
 SMALL = [
     "data.synthetic.train_per_class=4",
     "data.synthetic.test_per_class=1",
@@ -27,6 +27,7 @@ SMALL = [
     "action_stage.self_train.log_every=1",
     "method.fixmatch.mu=1.3",
     "method.fixmatch.tau=0.1",
+    "method.sefar.mu=1.3",
 ]
 
 
