@@ -56,7 +56,19 @@ def _init(arguments: argparse.Namespace) -> int:
     return init_command(arguments)
 
 
-_WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {"bench": _bench, "schema": _schema, "init": _init}
+def _methods(arguments: argparse.Namespace) -> int:
+    from jobs.cli.methods import described as described_methods
+
+    sys.stdout.write(described_methods(arguments.method))
+    return 0
+
+
+_WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "bench": _bench,
+    "schema": _schema,
+    "init": _init,
+    "methods": _methods,
+}
 """Commands that take no configuration of a run."""
 
 

@@ -21,6 +21,7 @@ FLAGS = {
     "bench": ["what", "options"],
     "predict": ["video", *COMMON],
     "keys": ["section", *COMMON],
+    "methods": ["method"],
     "schema": [],
     "init": ["folder", "--device", "--force", "--list", "--out", "--test-share"],
 }
