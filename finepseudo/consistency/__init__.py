@@ -1,5 +1,6 @@
-"""The parts that consistency methods are made of: ramps, weighters, targets, perturbations, mixers, a teacher.
+"""The parts that consistency methods are made of, and the one objective that puts them together.
 
-Each is small and knows no method: a method in `finepseudo.methods` puts them together. They take tensors and give
-tensors; random draws come from a generator that the caller passes. May import `finepseudo.distributed` and torch.
+Ramps, weighters, targets, perturbations, mixers and a teacher are small and know no method: a method in
+`finepseudo.methods` chooses them. They take tensors and give tensors; random draws come from a generator that the
+caller passes. May import `finepseudo.training` and everything below it.
 """

@@ -26,12 +26,14 @@ def partners(valid: Tensor) -> Tensor:
 def token_mask(height: int, width: int, share: float, generator: torch.Generator | None = None) -> Tensor:
     """Draw which pixels stay a clip's own, bool [H, W]: int(share x tokens) of the PATCH x PATCH blocks.
 
-    One mask serves every frame of a group and every clip of a batch. The sides are multiples of PATCH.
+    One mask serves every frame of a group and every clip of a batch. Blocks at the right and lower edge are cut where
+    a side is no multiple of PATCH.
     """
-    rows, columns = height // PATCH, width // PATCH
+    rows, columns = -(-height // PATCH), -(-width // PATCH)
     own = torch.zeros(rows * columns, dtype=torch.bool)
     own[torch.randperm(rows * columns, generator=generator)[: int(share * rows * columns)]] = True
-    return own.view(rows, columns).repeat_interleave(PATCH, 0).repeat_interleave(PATCH, 1)
+    pixels = own.view(rows, columns).repeat_interleave(PATCH, 0).repeat_interleave(PATCH, 1)
+    return pixels[:height, :width]
 
 
 def mix(own: Tensor, other: Tensor, mask: Tensor) -> Tensor:

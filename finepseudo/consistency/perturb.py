@@ -110,9 +110,36 @@ _WHOLE: dict[str, _Order] = {
 }
 
 
+def picked(frames: Tensor, order: Sequence[int]) -> Tensor:
+    """Give the frames [B, T, ...] at these places, by numbers of the host."""
+    return torch.stack([frames[:, place] for place in order], dim=1)
+
+
 def flip_channels(frames: Tensor) -> Tensor:
     """Reverse the colours of frames [..., C, H, W]: what SeFAR's released code does in place of time reversal."""
     return frames.flip(-3)
+
+
+def perturb_time(kind: Perturbation) -> Callable[[Tensor, Slots, np.random.Generator], Tensor]:
+    """Make a perturbation of frames in order of time [B, T, C, H, W], drawn once for the whole batch."""
+
+    def perturb(frames: Tensor, groups: Slots, rng: np.random.Generator) -> Tensor:
+        shown = perturbed(groups, kind, rng)
+        order = {
+            slot: new for own, others in zip(groups, shown, strict=True) for slot, new in zip(own, others, strict=True)
+        }
+        return picked(frames, [order[slot] for slot in range(frames.shape[1])])
+
+    return perturb
+
+
+def flip_fine_channels(frames: Tensor, groups: Slots, rng: np.random.Generator) -> Tensor:
+    """Reverse the colours of the fine groups of frames in order of time [B, T, C, H, W]; the context stays."""
+    del rng
+    context = set(groups[-1])
+    return torch.stack(
+        [frame if slot in context else flip_channels(frame) for slot, frame in enumerate(frames.unbind(1))], dim=1
+    )
 
 
 def drop_channels(frames: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:

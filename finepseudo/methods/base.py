@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from finepseudo.consistency.network import Network
     from finepseudo.encoders.action_encoder import ActionEncoder
     from finepseudo.training.config import CrossEntropyConfig
     from finepseudo.training.objectives import Objective
@@ -175,12 +176,13 @@ class Method(Generic[C]):
     name: word of recipes and folders; title: of tables; paper: where it comes from; hue: of its curves.
     plan(cfg, rounds, last): requests of rounds 1.., and labels of round 0; `last`: the pool is labelled once more at
     the end. streams(cfg, request, view): what a training of f_E reads, None for the labelled clips as `view` shows
-    them. objective(cfg, setting): what it minimises, None for cross-entropy. vote(cfg, pool): the labels of a round;
-    by_row: it looks at each clip by itself, so that a large pool is labelled piece by piece.
+    them. objective(cfg, setting): what it minimises, None for cross-entropy. network(cfg, encoder, classes): what it
+    trains and tests in place of f_E, around it. vote(cfg, pool): the labels of a round; by_row: it looks at each clip
+    by itself, so that a large pool is labelled piece by piece.
     pool: it is of no use without unlabelled clips. aligns: it needs f_A and f_S. tested: the weights that are tested
-    and that label the pool, `teacher` for the objective's module of that name. training_keys: keys of the config that
-    trainings read; the others are read by the vote (a method without a vote needs not list them). threshold: the key
-    that the confidence of its labels is compared with. needs: what else the user has to give, in words.
+    and that label the pool, `teacher` for the objective's `MeanTeacher` of that name. training_keys: keys of the config
+    that trainings read; the others are read by the vote (a method without a vote needs not list them). threshold: the
+    key that the confidence of its labels is compared with. needs: what else the user has to give, in words.
     """
 
     name: str
@@ -191,6 +193,7 @@ class Method(Generic[C]):
     plan: Callable[[C, int, bool], Plan]
     streams: Callable[[C, TrainAction, ViewConfig], tuple[Stream, ...]] | None = None
     objective: Callable[[C, Setting], Objective] | None = None
+    network: Callable[[C, ActionEncoder, int], Network] | None = None
     vote: Callable[[C, Pool], Votes] | None = None
     by_row: bool = False
     pool: bool = True

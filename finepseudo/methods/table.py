@@ -8,14 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 from finepseudo.methods.base import AnyMethod, MethodConfig
 from finepseudo.methods.finepseudo import FINEPSEUDO
+from finepseudo.methods.fixmatch import FIXMATCH
+from finepseudo.methods.freematch import FREEMATCH
+from finepseudo.methods.mean_teacher import MEAN_TEACHER
 from finepseudo.methods.pseudo_label import PSEUDO_LABEL
+from finepseudo.methods.sefar import SEFAR, SEFAR_AS_RELEASED, SEFAR_STABLE
+from finepseudo.methods.softmatch import SOFTMATCH
 from finepseudo.methods.supervised import SUPERVISED
+from finepseudo.methods.svformer import SVFORMER
 from finepseudo.methods.ups import UPS
 from finepseudo.methods.verification import VERIFICATION
 from shards.settings import Settings, section
 
 METHODS: dict[str, AnyMethod] = {
-    method.name: method for method in (SUPERVISED, PSEUDO_LABEL, UPS, VERIFICATION, FINEPSEUDO)
+    method.name: method
+    for method in (
+        SUPERVISED,
+        PSEUDO_LABEL,
+        UPS,
+        MEAN_TEACHER,
+        FIXMATCH,
+        SOFTMATCH,
+        FREEMATCH,
+        SVFORMER,
+        SEFAR,
+        SEFAR_AS_RELEASED,
+        SEFAR_STABLE,
+        VERIFICATION,
+        FINEPSEUDO,
+    )
 }
 """Name -> method. Of those that ran, the report shows the last one in detail."""
 

@@ -62,11 +62,19 @@ def _init(arguments: argparse.Namespace) -> int:
     return init_command(arguments)
 
 
+def _methods(arguments: argparse.Namespace) -> int:
+    from jobs.cli.methods import described as described_methods
+
+    sys.stdout.write(described_methods(arguments.method))
+    return 0
+
+
 _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
     "schema": _schema,
     "init": _init,
     "weights": _weights,
+    "methods": _methods,
 }
 """Commands that take no configuration of a run."""
 

@@ -72,6 +72,8 @@ def parser() -> argparse.ArgumentParser:
     keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
     keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
     _common(keys)
+    methods = commands.add_parser("methods", help="list the methods: where each comes from, what it needs, its keys")
+    methods.add_argument("method", nargs="?", default="", help="only this one, its keys with defaults and sources")
     commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
     return main_parser
 

@@ -21,7 +21,7 @@ from jobs.config.run import RunConfig
 from jobs.pipeline.run_folder import read_config
 from jobs.workers.embed import evaluation_reader
 from jobs.workers.labelling import read_truth
-from jobs.workers.models import prefix_of, trained_action_encoder, trained_frame_encoder, trained_scorer
+from jobs.workers.models import trained_action_encoder, trained_frame_encoder, trained_scorer
 from jobs.workers.part_files import parts, read_embeddings
 from jobs.workers.score import Scorer
 from shards.annotations.base import Clip, make_annotations
@@ -63,10 +63,9 @@ def load_predictor(cfg: RunConfig, run: RunPaths) -> Predictor:
     seed = cfg.seeds[0]
     method, number = _newest(cfg, run, seed)
     _, classes = read_truth(run.clips)
-    prefix = prefix_of(method.tested if number else "student")
     weights = run.action_encoder(seed, method.name, number) / WEIGHTS
     return Predictor(
-        action_encoder=trained_action_encoder(cfg, weights, len(classes), prefix),
+        action_encoder=trained_action_encoder(cfg, weights, len(classes), method.name if number else None),
         alignment=_alignment(cfg, run, seed, method, number),
         classes=classes,
     )

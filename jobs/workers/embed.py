@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbedJob:
-    """What every actor is told. `frame_weights` None leaves f_A out; `prefix`: where f_E is in its weights."""
+    """What every actor is told. `frame_weights` None leaves f_A out; `method`: whose f_E it is, None for round 0."""
 
     cfg: RunConfig
     run: Path
@@ -53,7 +53,7 @@ class EmbedJob:
     n_classes: int
     seed: int
     action_weights: Path
-    prefix: str = "encoder."
+    method: str | None = None
     frame_weights: Path | None
 
 
@@ -82,7 +82,7 @@ class Embedder:
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
         cfg = job.cfg
-        self.action = placed(trained_action_encoder(cfg, job.action_weights, job.n_classes, job.prefix), self.device)
+        self.action = placed(trained_action_encoder(cfg, job.action_weights, job.n_classes, job.method), self.device)
         views, self.frame = [cfg.action_input.view(ACTION)], None
         if job.frame_weights is not None:
             self.frame = placed(trained_frame_encoder(cfg, job.frame_weights), self.device)

@@ -39,7 +39,7 @@ PARTS = "parts"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateJob:
-    """What every actor is told; `prefix`: where f_E is in its weights."""
+    """What every actor is told; `method`: whose f_E it is, None for round 0."""
 
     cfg: RunConfig
     run: Path
@@ -47,7 +47,7 @@ class EvaluateJob:
     shards: Path
     n_classes: int
     action_weights: Path
-    prefix: str = "encoder."
+    method: str | None = None
 
 
 class Tester:
@@ -57,7 +57,7 @@ class Tester:
         """Load the encoder."""
         prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
         self.job, self.device = job, device_of(pool)
-        encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes, job.prefix)
+        encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes, job.method)
         self.encoder = placed(encoder, self.device)
         self.reader = evaluation_reader(job.cfg, job.shards, [job.cfg.test_input().view()], self.device, pool.sharers)
 

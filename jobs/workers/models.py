@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from finepseudo.alignment.scorer import AlignabilityScorer
+from finepseudo.consistency.network import Network
 from finepseudo.encoders.action_encoder import ActionEncoder, build_action_encoder
 from finepseudo.encoders.frame_encoder import FrameEncoder, build_frame_encoder
 from finepseudo.methods.base import Setting, TrainAction
@@ -89,7 +90,7 @@ def _started_action_encoder(cfg: RunConfig, spec: ActionTraining) -> ActionEncod
 
 def prefix_of(tested: str) -> str:
     """Name the tensors of the encoder that a method tests in a file of weights."""
-    return "teacher." if tested == "teacher" else "encoder."
+    return "teacher.model." if tested == "teacher" else "encoder."
 
 
 def trained_frame_encoder(cfg: RunConfig, weights: Path) -> FrameEncoder:
@@ -106,11 +107,15 @@ def trained_scorer(cfg: RunConfig, weights: Path) -> AlignabilityScorer:
     return scorer.eval()
 
 
-def trained_action_encoder(cfg: RunConfig, weights: Path, n_classes: int, prefix: str = "encoder.") -> ActionEncoder:
-    """f_E as trained, in evaluation mode; `prefix_of` gives another prefix for a method that tests its teacher."""
+def trained_action_encoder(cfg: RunConfig, weights: Path, n_classes: int, method: str | None = None) -> Network:
+    """Load what a training of f_E trained, in evaluation mode; `method`: whose it was, None for round 0."""
     encoder = build_action_encoder(cfg.action_encoder, n_classes, start=False)
-    encoder.load_state_dict(load_weights(weights, prefix))
-    return encoder.eval()
+    network: Network = encoder
+    made = METHODS[method] if method else None
+    if made is not None and made.network is not None:
+        network = made.network(settings(cfg.method, made.name), encoder, n_classes)
+    network.load_state_dict(load_weights(weights, prefix_of(made.tested if made else "student")))
+    return network.eval()
 
 
 def _scorer(cfg: RunConfig) -> AlignabilityScorer:

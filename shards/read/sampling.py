@@ -6,12 +6,11 @@ generator every policy has one fixed answer, the one evaluation uses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
 from shards.read.config import MIN_COMMON, SamplingConfig
+from shards.read.groups import group_slots
 
 FrameIds = npt.NDArray[np.int64]
 
@@ -34,26 +33,6 @@ def frame_indices(n_frames: int, cfg: SamplingConfig, rng: np.random.Generator |
             return _views(n_frames, cfg)
         case "groups":
             return _groups(n_frames, cfg, rng)
-
-
-def group_slots(groups: Sequence[int], segments: int) -> list[list[int]]:
-    """Share the segments 0..segments-1 of a clip out to the groups, the last one first: a disjoint interleaved cover.
-
-    A group of k slots takes, going up, the first free segment at or after its share of the clip, taken * segments / k.
-    A group for which too few are left gets none. Source: SeFAR, dual-level temporal elements.
-
-    >>> group_slots([2, 2, 4], 8)
-    [[3, 7], [1, 5], [0, 2, 4, 6]]
-    """
-    free, slots = list(range(segments)), []
-    for size in reversed(groups):
-        taken: list[int] = []
-        for segment in free:
-            if len(taken) < size and segment * size >= len(taken) * segments:
-                taken.append(segment)
-        slots.append(taken if len(taken) == size else [])
-        free = [segment for segment in free if segment not in slots[-1]]
-    return slots[::-1]
 
 
 def _stretched(n: int, t: int) -> FrameIds:

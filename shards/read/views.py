@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,25 +23,6 @@ class DrawnView:
 
     ids: FrameIds
     params: Sequence[AugmentParams]
-
-
-def group_views(view: ViewConfig, *, share_augment: bool = False) -> tuple[ViewConfig, ...]:
-    """Make a view of each group of `view`, whose policy is `groups`; they are drawn together, so no two share a frame.
-
-    Group i is called `name.i` and has its own T. share_augment: all are cropped, mirrored and coloured alike.
-    Source: SeFAR, dual-level temporal elements.
-    """
-    first = f"{view.name}.0"
-    return tuple(
-        replace(
-            view,
-            name=f"{view.name}.{group}",
-            frames_as=view.frames_as or (first if group else ""),
-            augment_as=view.augment_as or (first if group and share_augment else ""),
-            group=group,
-        )
-        for group in range(len(view.sampling.groups))
-    )
 
 
 def draw_views(views: Sequence[ViewConfig], n_frames: int, seed: tuple[int, ...] | None) -> list[DrawnView]:

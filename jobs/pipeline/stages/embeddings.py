@@ -14,7 +14,6 @@ from jobs.pipeline.stages.training import READING, Tags
 from jobs.workers.embed import EmbedJob, embed
 from jobs.workers.labelling import check_pool
 from jobs.workers.map_parts import plan_pool
-from jobs.workers.models import prefix_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ class EmbeddingsStage(Stage):
             n_classes=self.run_of.n_classes(),
             seed=self.seed,
             action_weights=(self.action / WEIGHTS).resolve(),
-            prefix=prefix_of(self.method.tested if self.method else "student"),
+            method=name_of(self.method),
             frame_weights=(self.frame / WEIGHTS).resolve() if self.frame else None,
         )
         keys = [*split.keys("labelled"), *split.keys("unlabelled")]

@@ -14,7 +14,6 @@ from jobs.pipeline.stages.training import READING, Tags
 from jobs.workers.evaluate import PARTS, EvaluateJob, evaluate, write_examples
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
-from jobs.workers.models import prefix_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,7 @@ class EvaluationStage(Stage):
             shards=self.paths.shards.resolve(),
             n_classes=len(classes),
             action_weights=(self.action_folder / WEIGHTS).resolve(),
-            prefix=prefix_of(self.method.tested if self.action else "student"),
+            method=self.method.name if self.action else None,
         )
         about = {"method": self.method.name, "seed": self.seed, "rounds": self.action}
         pool = plan_pool(cfg.resources.embed_actors, cfg.resources)

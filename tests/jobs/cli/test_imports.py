@@ -40,6 +40,8 @@ def loaded(*command: str) -> tuple[int, set[str]]:
         (["run", "--recipe", "diving48", "--print-config"], 0),
         (["keys", "embed"], 0),
         (["schema"], 0),
+        (["methods", "sefar"], 0),
+        (["run", "--recipe", "smoke", "methods=[sefar]", "--print-config"], 0),
     ],
 )
 def test_the_command_line_starts_without_tensors_tables_and_clusters(command, code):

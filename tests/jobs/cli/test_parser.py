@@ -22,6 +22,7 @@ FLAGS = {
     "predict": ["video", *COMMON],
     "keys": ["section", *COMMON],
     "status": [*COMMON, "--all"],
+    "methods": ["method"],
     "schema": [],
     "weights": ["files"],
     "init": ["folder", "--device", "--force", "--list", "--out", "--test-share"],

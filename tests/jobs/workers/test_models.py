@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from finepseudo.consistency.teacher import MeanTeacher
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.encoders.frame_encoder import build_frame_encoder
@@ -49,7 +50,7 @@ def test_a_method_makes_its_own_objective_from_what_it_is_told(tmp_path, monkeyp
     def objective(cfg, setting):
         told.append((cfg, setting))
         made = CrossEntropyObjective(setting.encoder, setting.loss)
-        made.teacher = setting.fresh()
+        made.teacher = MeanTeacher(setting.fresh())
         return made
 
     monkeypatch.setitem(METHODS, "supervised", replace(METHODS["supervised"], objective=objective))
@@ -63,10 +64,11 @@ def test_a_method_makes_its_own_objective_from_what_it_is_told(tmp_path, monkeyp
     assert (setting.steps, setting.n_classes, setting.request.number) == (10, 4, 1)
     trained = encoder.fc.weight
     assert torch.equal(made.encoder.fc.weight, trained)
-    assert not torch.equal(made.teacher.fc.weight, trained)
+    assert not torch.equal(made.teacher.model.fc.weight, trained)
     save_weights(tmp_path / "after", made.state_dict())
-    for prefix, wanted in (("encoder.", made.encoder), (models.prefix_of("teacher"), made.teacher)):
-        tested = models.trained_action_encoder(cfg, tmp_path / "after", 4, prefix)
+    for whose, wanted in (("student", made.encoder), ("teacher", made.teacher.model)):
+        monkeypatch.setitem(METHODS, "supervised", replace(METHODS["supervised"], tested=whose))
+        tested = models.trained_action_encoder(cfg, tmp_path / "after", 4, "supervised")
         assert torch.equal(tested.fc.weight, wanted.fc.weight)
     models.action_objective(cfg, training(tmp_path / "before", "supervised", n_classes=4, plain=True))
     assert len(told) == 1

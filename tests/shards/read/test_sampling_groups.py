@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shards.read.config import SamplingConfig
-from shards.read.sampling import frame_indices, group_slots
+from shards.read.groups import group_slots
+from shards.read.sampling import frame_indices
 
 GROUPS = st.lists(st.integers(1, 8), min_size=1, max_size=5)
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from shards.read import loader
 from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
+from shards.read.groups import group_slots, group_views
 from shards.read.reader import ClipReader
-from shards.read.sampling import group_slots
-from shards.read.views import draw_views, group_views
+from shards.read.views import draw_views
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
 from tests.shards.numbered import number, write

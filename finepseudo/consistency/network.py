@@ -1,0 +1,34 @@
+"""All that consistency needs to know of a network: its features, and its head with dropout, apart."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from finepseudo.consistency.grouped import GroupedEncoder
+from finepseudo.consistency.passes import dropout_passes, dropping
+from finepseudo.encoders.action_encoder import ActionEncoder
+
+Network = ActionEncoder | GroupedEncoder
+"""What can be a student."""
+
+
+def classify(network: Network, features: Tensor) -> Tensor:
+    """Return logits [B, C] of features [B, D], through the dropout before the last layer."""
+    if isinstance(network, GroupedEncoder):
+        return network.head.classify(features)
+    logits: Tensor = network.fc(network.dropout(features))
+    return logits
+
+
+@torch.no_grad()
+def taught(network: Network, frames: Tensor, passes: int) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation [B, C] of the class probabilities of frames [B, T, C, H, W].
+
+    One pass is that of evaluation; K > 1 run the head K times with its dropout on, over features computed once.
+    """
+    features = network.features(frames)
+    if passes == 1:
+        return dropout_passes(features, lambda x: classify(network, x), 1)
+    with dropping(network):
+        return dropout_passes(features, lambda x: classify(network, x), passes)

@@ -1,0 +1,50 @@
+"""`finepseudo methods`: every method with where it comes from, what it needs and its keys."""
+
+from __future__ import annotations
+
+import textwrap
+
+from finepseudo.methods.base import AnyMethod
+from finepseudo.methods.table import METHODS
+from jobs.config.build import nearest
+from jobs.config.keys import all_keys
+from shards.errors import UserError
+
+_WIDTH = 120
+
+
+def described(name: str = "") -> str:
+    """Write the methods one a paragraph, with their keys where one is named.
+
+    UserError: there is no such method.
+    """
+    if name and name not in METHODS:
+        raise UserError(f"methods: no method is called {name}; {nearest(name, list(METHODS))}")
+    chosen = [METHODS[name]] if name else list(METHODS.values())
+    return "".join(_paragraph(method, keys=bool(name)) for method in chosen)
+
+
+def needs(method: AnyMethod) -> str:
+    """Say what a method takes beside labelled clips."""
+    found = [
+        "unlabelled clips" if method.pool else "",
+        "the alignability encoder" if method.aligns else "",
+        "its own network around the action encoder" if method.network is not None else "",
+        method.needs,
+    ]
+    return ", ".join(text for text in found if text) or "nothing but labelled clips"
+
+
+def _paragraph(method: AnyMethod, *, keys: bool) -> str:
+    lines = [f"{method.name}: {method.title}", f"    {method.paper}", f"    needs: {needs(method)}"]
+    default = method.config()
+    for key in all_keys(default, default, f"method.{method.name}"):
+        if keys and not key.is_section:
+            facts = f"{key.name} = {key.declaration.text}; {key.facts()}"
+            lines.append(textwrap.fill(facts, _WIDTH, initial_indent="    ", subsequent_indent="      "))
+    if not keys:
+        names = ", ".join(key.name.split(".", 2)[2] for key in all_keys(default, default, f"method.{method.name}"))
+        lines.append(
+            textwrap.fill(f"keys: {names or 'none'}", _WIDTH, initial_indent="    ", subsequent_indent="      ")
+        )
+    return "\n".join(lines) + "\n"

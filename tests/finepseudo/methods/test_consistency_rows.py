@@ -1,0 +1,94 @@
+"""What each row of the consistency methods makes of the shared objective, on one step of tiny encoders."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from finepseudo.encoders.action_encoder import build_action_encoder
+from finepseudo.encoders.config import ActionEncoderConfig
+from finepseudo.methods.base import Setting, TrainAction
+from finepseudo.methods.table import METHODS
+from finepseudo.training.config import CrossEntropyConfig
+from shards.types import ClipBatch, View
+
+ROWS = ("mean_teacher", "fixmatch", "softmatch", "freematch", "svformer")
+
+
+def objective(name, **values):
+    torch.manual_seed(0)
+    encoder = build_action_encoder(ActionEncoderConfig(variant="tiny"), 3)
+    setting = Setting(
+        request=TrainAction(number=1, start=0),
+        encoder=encoder,
+        fresh=lambda: encoder,
+        loss=CrossEntropyConfig(),
+        n_classes=3,
+        steps=10,
+        seed=0,
+    )
+    method = METHODS[name]
+    made = method.objective(method.config(**values), setting)
+    made.after_step(5, 10)
+    return made
+
+
+def clips(n, names, label):
+    generator = torch.Generator().manual_seed(n)
+    views = {name: View(torch.randn(n, 1, 8, 3, 32, 32, generator=generator), torch.zeros(n, 1, 8)) for name in names}
+    return ClipBatch(
+        keys=tuple(map(str, range(n))),
+        views=views,
+        n_frames=torch.full((n,), 8),
+        labels=torch.full((n,), label),
+        pseudo=torch.zeros(n, dtype=torch.bool),
+        valid=torch.ones(n, dtype=torch.bool),
+    )
+
+
+def step(made):
+    made.train()
+    out = made({"labelled": clips(2, ("only",), 1), "unlabelled": clips(4, ("weak", "strong"), -1)})
+    out.loss.backward()
+    return out.metrics
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_step_of_every_row_learns_from_the_pool(name):
+    low = {"tau": 0.0} if name in {"fixmatch", "svformer"} else {}
+    made = objective(name, **low)
+    told = step(made)
+    assert told["train/agreement"] > 0 and 0 < told["train/weight"] <= 1
+    assert all(p.grad.isfinite().all() for p in made.encoder.parameters())
+    assert all(p.grad is None for p in made.teacher.parameters())
+
+
+def test_thresholds_that_nothing_reaches_leave_the_labels_alone():
+    for name in ("fixmatch", "svformer"):
+        told = step(objective(name, tau=1.0))
+        assert told["train/weight"] == told["train/agreement"] == 0
+
+
+def test_running_statistics_of_weights_are_in_the_state():
+    """They follow the pool while training, and a checkpoint holds them."""
+    for name, key in (("softmatch", "weighter.mu"), ("freematch", "weighter.bar")):
+        made = objective(name, momentum=0.5)
+        before = made.state_dict()[key].clone()
+        step(made)
+        assert made.state_dict()[key] != before
+        again = objective(name)
+        again.load_state_dict(made.state_dict())
+        assert again.state_dict()[key] == made.state_dict()[key]
+
+
+def test_svformer_warps_the_student_and_mixes_it():
+    made, seen = objective("svformer", tau=0.0), []
+    made.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    shown = set()
+    for number in range(5, 12):
+        made.done = number
+        step(made)
+        strong = seen[-1][2:6]
+        shown.add(len({frame.sum().item() for frame in strong[0]}))
+    assert shown == {2, 4, 8}, "a quarter, a half or all of the frames"
+    assert len(seen[-1]) == 2 + 4 + 4

@@ -1,0 +1,37 @@
+"""`finepseudo methods`: the list that users choose from."""
+
+from __future__ import annotations
+
+import pytest
+
+from finepseudo.methods.table import METHODS
+from jobs.cli.main import main
+from jobs.cli.methods import described
+
+
+def test_every_method_is_listed_with_where_it_comes_from_and_its_keys(capsys):
+    assert main(["methods"]) == 0
+    said = capsys.readouterr().out
+    for name, method in METHODS.items():
+        assert f"{name}: {method.title}\n    {method.paper}\n    needs: " in said
+    assert "keys: tau, theta, fuse" in said
+    assert "nothing but labelled clips" in said and "the alignability encoder" in said
+
+
+def test_one_method_is_told_with_defaults_and_sources(capsys):
+    assert main(["methods", "fixmatch"]) == 0
+    said = capsys.readouterr().out
+    assert "method.fixmatch.tau = least confidence" in said
+    assert "default 0.95; source: FixMatch" in said
+    assert "method.fixmatch.strong.jitter" in said
+    assert "finepseudo:" not in said
+
+
+def test_an_unknown_method_is_one_clear_line(capsys):
+    assert main(["methods", "fixmach"]) == 2
+    assert capsys.readouterr().err == "error: methods: no method is called fixmach; did you mean fixmatch?\n"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_can_be_described(name):
+    assert described(name).startswith(f"{name}: ")

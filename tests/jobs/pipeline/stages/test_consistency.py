@@ -1,0 +1,84 @@
+"""Consistency methods from the recipe through training and test, without Ray's workers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from finepseudo.run_folder.layout import CHECKPOINTS, LOG, WEIGHTS
+from finepseudo.training.checkpoint import load_weights
+from jobs.config.recipes import load
+from jobs.pipeline.plan import make_plan
+from jobs.pipeline.runner import run_plan
+from jobs.pipeline.stages.base import Run
+from jobs.progress import Reporter
+from jobs.workers.models import trained_action_encoder
+from jobs.workers.train import train_rank
+
+METHODS = ("sefar", "mean_teacher", "fixmatch")
+SMALL = [
+    "data.synthetic.train_per_class=4",
+    "data.synthetic.test_per_class=1",
+    "resources.write_tasks=0",
+    "action_stage.train.steps=2",
+    "action_stage.self_train.steps=4",
+    "action_stage.self_train.log_every=1",
+    "method.fixmatch.mu=1.3",
+    "method.fixmatch.tau=0.1",
+    "method.sefar.mu=1.3",
+]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """Run the trainings of a recipe in this process, in one folder or another."""
+    monkeypatch.setattr("jobs.pipeline.stages.training.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
+
+    def go(out, methods=METHODS):
+        cfg = load("smoke", [f"out={tmp_path / out}", *SMALL, f"methods=[{', '.join(methods)}]"])
+        run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
+        run_plan(run, make_plan(run), "code", {"data", "split", "action_encoder"}, write=True)
+        return run
+
+    return go
+
+
+@pytest.mark.slow
+def test_every_consistency_method_trains_goes_on_and_can_be_tested(trained, monkeypatch):
+    """`mu` 1.3 does not divide, and the pool is longer than the labelled clips; one of the trainings is killed."""
+    from jobs.workers.train_loop import Loop
+
+    run = trained("whole")
+    for method in METHODS:
+        folder = run.paths.action_encoder(0, method, 1)
+        lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+        assert len(lines) == 4 and all(line["train/loss"] > 0 for line in lines)
+        assert lines[-1]["train/agreement"] > 0
+        weights = load_weights(folder / WEIGHTS)
+        assert {name.split(".")[0] for name in weights} >= {"encoder", "teacher"}
+        network = trained_action_encoder(run.cfg, folder / WEIGHTS, run.n_classes(), method)
+        assert network(torch.rand(2, 16, 3, 40, 40)).shape == (2, run.n_classes())
+    real = Loop._train_step
+
+    def killed(self, batch, waited):
+        if self.step == 3 and self.job.tags["round"] == 1:
+            raise Killed
+        return real(self, batch, waited)
+
+    monkeypatch.setattr(Loop, "_train_step", killed)
+    for method in METHODS[:1]:
+        with pytest.raises(Killed):
+            trained("killed", (method,))
+    monkeypatch.setattr(Loop, "_train_step", real)
+    again = trained("killed", METHODS[:1])
+    for method in METHODS[:1]:
+        one, two = (load_weights(r.paths.action_encoder(0, method, 1) / WEIGHTS) for r in (run, again))
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not list((again.paths.action_encoder(0, METHODS[0], 1) / CHECKPOINTS).glob("*.tmp"))
