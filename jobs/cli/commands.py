@@ -132,7 +132,7 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
     if arguments.name:
         extra["name"] = arguments.name
     recipe = arguments.recipe or getattr(arguments, "target", None)
-    if arguments.command in WORKS_IN_A_RUN:
+    if arguments.command in WORKS_IN_A_RUN and not getattr(arguments, "all", False):
         said = bool(recipe or arguments.data)
         where = [text for text in arguments.overrides if text.startswith(("name=", "out="))]
         asked = load(recipe or "smoke", arguments.overrides if said else where, extra)
