@@ -98,9 +98,10 @@ class Backbone:
 def imported(path: str) -> Any:  # noqa: ANN401
     """Import `module:name`. Raises UserError that says what is wrong with it."""
     module, colon, name = path.partition(":")
-    if not colon or not module or not name:
+    if not colon or not name or not all(module.split(".")):
         raise UserError(f"{path}: is no import path; write module:name")
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{path}: cannot be imported ({error})") from error
+    except Exception as error:  # the module is the user's: importing it may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be imported ({reason})") from error

@@ -140,9 +140,12 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
     if arguments.name:
         extra["name"] = arguments.name
     recipe = arguments.recipe or getattr(arguments, "target", None)
-    asked = load(recipe or "smoke", arguments.overrides, extra)
-    if arguments.command in WORKS_IN_A_RUN and RunPaths(asked.folder).config.is_file():
-        from jobs.cli.in_folder import of_folder
+    if arguments.command in WORKS_IN_A_RUN and not getattr(arguments, "all", False):
+        said = bool(recipe or arguments.data)
+        where = [text for text in arguments.overrides if text.startswith(("name=", "out="))]
+        asked = load(recipe or "smoke", arguments.overrides if said else where, extra)
+        if RunPaths(asked.folder).config.is_file():
+            from jobs.cli.in_folder import of_folder
 
-        return of_folder(asked, arguments.command, arguments.overrides, said=bool(recipe or arguments.data))
-    return asked
+            return of_folder(asked, arguments.command, arguments.overrides, said=said)
+    return load(recipe or "smoke", arguments.overrides, extra)

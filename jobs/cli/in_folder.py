@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.config.build import build, plain, set_dotted
+from jobs.config.old_words import refuse_old_words
 from jobs.config.recipes import parse_override
 from jobs.config.run import RunConfig
 from jobs.pipeline.run_folder import differing, read_config
@@ -21,6 +22,7 @@ def of_folder(asked: RunConfig, command: str, overrides: Sequence[str], *, said:
     here = plain(replace(made, name=asked.name, out=asked.out))
     for text in overrides:
         set_dotted(here, *parse_override(text))
+    refuse_old_words(here)
     found = build(RunConfig, here)
     for key, was, now in differing(made, asked if said else found):
         raise UserError(

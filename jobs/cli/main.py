@@ -15,12 +15,15 @@ from jobs.cli.parser import parser
 from shards.errors import UserError
 from shards.files import FULL_DISK
 
+NO_KEYS = ("init", "schema", "weights")
+"""Commands that take no keys: `epoch=3.ckpt` is the name of a file there."""
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    rest, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
+    given = sys.argv[1:] if argv is None else argv
+    rest, overrides = split_overrides(given) if given and given[0] not in NO_KEYS else (list(given), [])
     arguments = parser().parse_args(rest)
     arguments.overrides = [*getattr(arguments, "set", ()), *overrides]
     from jobs.cli.commands import dispatch

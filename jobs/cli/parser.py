@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         "--cluster", choices=("slurm", "local", "dry-run"), default="slurm", help="where (default: slurm)"
     )
     launch.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
-    launch.add_argument("--parts", type=int, help="array tasks that write shards (default: 16)")
+    launch.add_argument("--parts", type=_parts, help="array tasks that write shards (default: 16)")
     _common(launch)
     _init(commands.add_parser("init", help="make a list and a recipe of a folder of videos"))
     check = commands.add_parser("check", help="check annotations and videos before anything is trained")
@@ -96,6 +96,13 @@ def _init(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="what the recipe is for")
     command.add_argument("--force", action="store_true", help="write over an older list and recipe")
+
+
+def _parts(text: str) -> int:
+    """Read a number of array tasks."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tasks; at least 1")
+    return int(text)
 
 
 def _clips(text: str) -> int | None:

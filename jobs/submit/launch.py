@@ -30,7 +30,7 @@ from jobs.cluster.preempt import EXIT_CODE
 from jobs.cluster.restarts import ATTEMPT, too_many
 from jobs.config.run import RunConfig
 from jobs.pipeline.plan import make_plan, unfinished
-from jobs.pipeline.run_folder import refuse_other_data
+from jobs.pipeline.run_folder import refuse_other_data, write_config
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter, Tail
 from shards.errors import UserError
@@ -192,8 +192,9 @@ def _link(path: Path, target: Path) -> None:
 
 
 def run_here(step: Step, main: Main) -> None:
-    """Run a step's command in this process; the report first collects the curves of all draws."""
+    """Run a step's command in this process; the report first collects the configuration and curves of all draws."""
     if step.name == "report":
+        write_config(step.cfg)  # a changed key ran in the draws' folders alone
         draws = sorted(step.cfg.folder.parent.glob(f"{step.cfg.name}-seed*/metrics.jsonl"))
         lines = [json.dumps(line) + "\n" for draw in draws for line in Tail(draw).new()]
         write_text(step.cfg.folder / "metrics.jsonl", "".join(lines))

@@ -104,6 +104,9 @@ def test_a_users_row_brings_weights_and_frames(lab):
         ({"variant": "no_such_module:Net"}, r"cannot be imported \(No module named"),
         ({"variant": "lab_networks:Other"}, r"cannot be imported \(module 'lab_networks' has no attribute"),
         ({"variant": ":Net"}, "variant = :Net: is no import path; write module:name"),
+        ({"variant": ".nets:Net"}, r"variant = \.nets:Net: is no import path; write module:name"),
+        ({"variant": "broken_networks:Net"}, r"broken_networks:Net: cannot be imported \(boom\)"),
+        ({"variant": "lab_networks:number"}, "variant = lab_networks:number: is no class; write module:Class"),
         ({"weights": "tclr"}, "takes kinetics_sup:FILE, tclr:FILE or random; `finepseudo weights tclr` says"),
         ({"weights": "/data/k400.pth"}, "takes kinetics_sup:FILE, tclr:FILE or random"),
         ({"weights": "byol:/data/x.pth"}, "`finepseudo weights /data/x.pth` says what a file is"),
@@ -112,7 +115,9 @@ def test_a_users_row_brings_weights_and_frames(lab):
         ({"dropout": 1.0}, r"\[0, 1\)"),
     ],
 )
-def test_settings_that_are_refused(options, words, lab):
+def test_settings_that_are_refused(options, words, lab, tmp_path, monkeypatch):
+    (tmp_path / "broken_networks.py").write_text("raise RuntimeError('boom')\n")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=words):
         ActionEncoderConfig(**options)
 
@@ -127,7 +132,6 @@ def test_a_row_of_the_other_kind_is_refused(lab):
     [
         ("lab_networks:Mine", {"wdth": 3}, r"options \{'wdth': 3\}: got an unexpected keyword argument"),
         ("lab_networks:Headless", {}, "must make a torch module with `width`"),
-        ("lab_networks:number", {}, "3 is not a callable"),
         ("timesformer_b", {"groups": [2, 2]}, r"groups \[2, 2\] must add up to frames 8"),
     ],
 )

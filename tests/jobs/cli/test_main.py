@@ -2,6 +2,8 @@
 
 import errno
 
+import pytest
+
 from jobs.cli.main import main, split_overrides
 
 
@@ -19,3 +21,12 @@ def test_overrides_may_stand_anywhere():
     rest, overrides = split_overrides(["run", "a.b=1", "--recipe", "smoke", "c=2", "--set", "d=3"])
     assert rest == ["run", "--recipe", "smoke", "--set", "d=3"]
     assert overrides == ["a.b=1", "c=2"]
+
+
+def test_commands_without_a_run_take_no_keys(capsys):
+    assert main(["weights", "epoch=3-step=100.ckpt"]) == 2
+    assert "epoch=3-step=100.ckpt: no such file" in capsys.readouterr().err
+    for line in (["schema", "rounds=3"], ["init", ".", "rounds=3"]):
+        with pytest.raises(SystemExit):
+            main(line)
+        assert "unrecognized arguments: rounds=3" in capsys.readouterr().err

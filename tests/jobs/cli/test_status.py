@@ -50,7 +50,7 @@ def test_it_sees_a_command_at_work_and_lists_every_run(folder, capsys):
     (folder.parent / "other").mkdir()
     (folder.parent / "other" / "config.yaml").write_text("strategies: [confidence]\n")
     with locked(folder):
-        assert main(["status", "--all", f"out={folder.parent}"]) == 0
+        assert main(["status", "--all", f"out={folder.parent}", "name=other"]) == 0
     one, two = sorted(capsys.readouterr().out.splitlines())
     assert "strategies: is called methods now" in one
     assert "2 of " in two

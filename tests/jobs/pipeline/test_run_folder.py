@@ -81,6 +81,14 @@ def test_a_command_in_a_run_reads_what_the_run_was_made_with(command, begun):
     assert contents(begun) == before
 
 
+def test_a_command_in_a_run_judges_keys_by_that_run_and_not_by_the_default_recipe(command, begun):
+    config = begun / "config.yaml"
+    config.write_text(config.read_text().replace("batch_size: 8", "batch_size: 6"))
+    assert "needs" in command("split", "resources.workers=3")[1]
+    assert "batch_size = 6: must be a multiple of resources.workers, 4" in command("split", "resources.workers=4")[1]
+    assert "is called methods now; write methods=[finepseudo]" in command("split", "strategies=[collaborative]")[1]
+
+
 def test_a_folder_that_an_older_version_made_says_so(command, begun):
     path = begun / "config.yaml"
     path.write_text(path.read_text().replace("methods:", "strategies:"))

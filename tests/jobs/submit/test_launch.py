@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from jobs.cli.main import main
 from jobs.cluster.restarts import note_run
 from jobs.config.recipes import load
+from jobs.pipeline.run_folder import read_config, write_config
 from jobs.submit import launch
 from shards.errors import UserError
 
@@ -148,6 +150,23 @@ def test_a_helper_step_that_ends_by_itself_is_not_requeued(helper, tmp_path, cod
     else:
         launch.run_here(helper, lambda _: code)
     assert not (tmp_path / "asked").exists()
+
+
+def test_the_report_is_of_what_the_draws_ran_with(cfg, tmp_path, capsys):
+    """Between two launches a key changed: the draws ran again in folders of their own, the shards did not."""
+    write_config(replace(cfg, rounds=3))
+    report = launch.make_steps(cfg, "smoke", [f"out={tmp_path}", "seeds=[0, 7]"])[-1]
+    with pytest.raises(RuntimeError, match="report ended with code 2"):
+        launch.run_here(report, main)
+    assert "report: needs" in capsys.readouterr().err
+    assert read_config(cfg.folder).rounds == cfg.rounds
+
+
+@pytest.mark.parametrize("parts", ["0", "-3", "x"])
+def test_a_wrong_number_of_tasks_is_refused(parts, capsys):
+    with pytest.raises(SystemExit):
+        main(["launch", f"--parts={parts}"])
+    assert "is no number of tasks" in capsys.readouterr().err
 
 
 def test_a_second_launch_says_which_job_died_and_how(cfg, tmp_path, slurm, monkeypatch, capsys):
