@@ -25,7 +25,9 @@ def test_a_base_needs_nothing_but_data(name):
     assert (cfg.name, cfg.rounds, cfg.frame_stage.order.batch_size) == (name, 10, 96)
 
 
-@pytest.mark.parametrize("name", [name for name in WHOLE if name not in ("demo", "smoke", "bench_method")])
+@pytest.mark.parametrize(
+    "name", [name for name in WHOLE if name not in ("demo", "demo_consistency", "smoke", "bench_method")]
+)
 def test_f_e_sees_what_the_weights_of_its_data_set_expect(name):
     general = name in ("kinetics400", "ssv2")
     start = "{weights: /some/file.pt, init: kinetics_sup}" if general else "{weights: /f.pt, init: tclr, layer4: tclr}"
