@@ -8,6 +8,7 @@ planes of the fine groups in place of their time; its drawing of another partner
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from finepseudo.methods.base import LABELLED, Method, Setting, Stream, TrainAction
@@ -128,16 +129,20 @@ class StableConfig(SefarConfig):
     )
 
 
-def streams(cfg: SefarConfig, request: TrainAction, view: ViewConfig) -> tuple[Stream, ...]:
-    """Read every clip in groups of frames, those of the pool in a weak and a strong draw of their own."""
+def streams(cfg: SefarConfig, request: TrainAction, view: ViewConfig, name: str = "sefar") -> tuple[Stream, ...]:
+    """Read every clip in groups of frames, those of the pool in a weak and a strong draw of their own.
+
+    name: of the row, for what is refused.
+    """
     del request
+    key = f"method.{name}.groups"
     frames, look = view.sampling.frames, view.sampling
     groups = group_sizes(cfg.groups, frames)
     if sum(groups) != frames or not all(groups) or not all(group_slots(groups, frames)):
         rule = f"must share out the {frames} frames that f_E sees; change it, or action_input.sampling.frames"
-        raise BadSetting("groups", cfg.groups, rule)
+        raise BadSetting(key, cfg.groups, rule)
     if look.policy != "uniform":
-        raise BadSetting("groups", cfg.groups, f"span the whole clip, not {look.policy}; set sampling policy uniform")
+        raise BadSetting(key, cfg.groups, f"span the whole clip, not {look.policy}; set sampling policy uniform")
     seen = replace(view, sampling=replace(look, policy="groups", groups=groups))
     weak, strong = pool_views(cfg, seen)
     parts = [group_views(one, share_augment=cfg.shared_crop) for one in (seen, weak, strong)]
@@ -195,7 +200,7 @@ def _row(name: str, title: str, config: type[SefarConfig], about: str) -> Method
         hue="orange",
         config=config,
         plan=train_once,
-        streams=streams,
+        streams=partial(streams, name=name),
         objective=objective,
         network=network,
     )

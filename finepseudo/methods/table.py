@@ -16,6 +16,7 @@ from finepseudo.methods.sefar import SEFAR, SEFAR_AS_RELEASED, SEFAR_STABLE
 from finepseudo.methods.softmatch import SOFTMATCH
 from finepseudo.methods.supervised import SUPERVISED
 from finepseudo.methods.svformer import SVFORMER
+from finepseudo.methods.uda import UDA
 from finepseudo.methods.ups import UPS
 from finepseudo.methods.verification import VERIFICATION
 from shards.settings import Settings, section
@@ -28,6 +29,7 @@ METHODS: dict[str, AnyMethod] = {
         UPS,
         MEAN_TEACHER,
         FIXMATCH,
+        UDA,
         SOFTMATCH,
         FREEMATCH,
         SVFORMER,

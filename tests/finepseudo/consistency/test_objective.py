@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -113,20 +114,22 @@ def test_the_mean_is_over_all_unlabelled_clips_not_over_the_kept_ones() -> None:
 
 
 def test_mixed_clips_and_their_targets_have_one_partner() -> None:
-    """A network that averages pixels answers a mix of pixels with the mix of its answers: the right target is met."""
+    """The loss of the mixed clips by hand: pixels, label and weight of clip i are mixed with those of its neighbour."""
     objective = made("mixed")
     both = batches()
-    pool = both["unlabelled"]
-    seen = []
+    pool, seen, student = both["unlabelled"], [], copy.deepcopy(objective.encoder)
     objective.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     out = objective(both)
     (frames,) = seen
-    strong, mixed = frames[4:12], frames[12:]
+    strong, mixed, other = frames[4:12], frames[12:], [1, 0, 3, 2, 5, 4, 7, 6]
     torch.testing.assert_close(strong, pool.views["strong"].frames[:, 0])
-    partner = strong[[1, 0, 3, 2, 5, 4, 7, 6]]
-    assert ((mixed == strong) | (mixed == partner)).all()
-    assert (mixed != strong).any() or (mixed != partner).any()
-    assert out.metrics["train/mixed"] > 0
+    assert ((mixed == strong) | (mixed == strong[other])).all()
+    share = float(np.random.default_rng((3, 0)).beta(10.0, 10.0))
+    mean = objective.teacher.model(pool.views["weak"].frames[:, 0]).softmax(1).detach()
+    weight = AdaptiveRegulation()(mean, torch.zeros_like(mean), mean.argmax(1))
+    target, weights = (share * x + (1 - share) * x[other] for x in (mean, weight))
+    wanted = (weights * (student(frames)[12:] - target).square().mean(1)).mean()
+    torch.testing.assert_close(out.metrics["train/mixed"], wanted.detach())
 
 
 def test_before_the_ramp_begins_a_step_is_the_labels_alone() -> None:

@@ -12,7 +12,7 @@ from finepseudo.methods.table import METHODS
 from finepseudo.training.config import CrossEntropyConfig
 from shards.types import ClipBatch, View
 
-ROWS = ("mean_teacher", "fixmatch", "softmatch", "freematch", "svformer")
+ROWS = ("mean_teacher", "fixmatch", "uda", "softmatch", "freematch", "svformer")
 
 
 def objective(name, **values):
@@ -55,7 +55,7 @@ def step(made):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_step_of_every_row_learns_from_the_pool(name):
-    low = {"tau": 0.0} if name in {"fixmatch", "svformer"} else {}
+    low = {"tau": 0.0} if name in {"fixmatch", "uda", "svformer"} else {}
     made = objective(name, **low)
     told = step(made)
     assert told["train/agreement"] > 0 and 0 < told["train/weight"] <= 1
@@ -64,7 +64,7 @@ def test_a_step_of_every_row_learns_from_the_pool(name):
 
 
 def test_thresholds_that_nothing_reaches_leave_the_labels_alone():
-    for name in ("fixmatch", "svformer"):
+    for name in ("fixmatch", "uda", "svformer"):
         told = step(objective(name, tau=1.0))
         assert told["train/weight"] == told["train/agreement"] == 0
 
@@ -92,3 +92,10 @@ def test_svformer_warps_the_student_and_mixes_it():
         shown.add(len({frame.sum().item() for frame in strong[0]}))
     assert shown == {2, 4, 8}, "a quarter, a half or all of the frames"
     assert len(seen[-1]) == 2 + 4 + 4
+
+
+def test_uda_sharpens_what_it_teaches():
+    """At T = 1 the probabilities are taught as they are; towards 0 their argmax is, as FixMatch teaches it."""
+    soft, sharp = (step(objective("uda", tau=0.0, temperature=t))["train/agreement"] for t in (1.0, 1e-4))
+    torch.testing.assert_close(sharp, step(objective("fixmatch", tau=0.0))["train/agreement"])
+    assert soft != sharp

@@ -25,7 +25,9 @@ def test_a_base_needs_nothing_but_data(name):
     assert (cfg.name, cfg.rounds, cfg.frame_stage.order.batch_size) == (name, 10, 96)
 
 
-@pytest.mark.parametrize("name", [name for name in WHOLE if name not in ("demo", "smoke", "bench_method")])
+@pytest.mark.parametrize(
+    "name", [name for name in WHOLE if name not in ("demo", "demo_consistency", "smoke", "bench_method")]
+)
 def test_f_e_sees_what_the_weights_of_its_data_set_expect(name):
     for kind, channels in (("kinetics_sup", "rgb"), ("tclr", "bgr")):
         augment = load(name, [f"action_encoder.weights={kind}:/some/file.pt"]).action_input.augment
