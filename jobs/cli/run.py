@@ -50,6 +50,11 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
             ran = _run_unfinished(context, command, plan, todo)
         if not ran:
             reporter.say("nothing to do: every stage is done")
+        if command == "report" and (old := [s for group in survey(plan) for s in group if s.lost]):
+            reporter.say(
+                f"{len(old)} finished stages are of another configuration, first {old[0].stage.name}: their numbers "
+                "are shown until `finepseudo run` makes them again"
+            )
         if command in ("run", "report"):
             reporter.say(render_text(summary_table(cfg.folder)))
             reporter.say(f"report: {context.paths.root / REPORT}")

@@ -16,6 +16,8 @@ from finepseudo.run_folder.done import Identity, changed_keys, deleted_by, is_do
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.stages.base import Stage
 
+SHOWN = 4
+"""Changed keys of a stage that are named; the others are counted."""
 State = Literal["done", "to do", "goes on", "undone", "follows"]
 """`undone`: it was done and will be made again; `follows`: it is done, and is made again when what it reads, which is
 made again, comes out different."""
@@ -86,7 +88,9 @@ def _lost(stage: Stage, state: State, because: tuple[str, ...], record: dict[str
 
 def reasons(identity: Identity, record: dict[str, Any], after: Sequence[str] = ()) -> list[str]:
     """Say why a stage that left a record is not done any more."""
-    said = [f"{key} was {was}, is {now}" for key, was, now in changed_keys(identity, record)]
+    changes = changed_keys(identity, record)
+    said = [f"{key} was {was}, is {now}" for key, was, now in changes[:SHOWN]]
+    said += [f"and {len(changes) - SHOWN} more keys"] if len(changes) > SHOWN else []
     missing = [name for name, path in identity.inputs.items() if not path.exists()]
     if missing:
         return [*said, f"{', '.join(missing)} is missing"]

@@ -37,7 +37,7 @@ class ReportStage(Stage):
     @property
     def inputs(self) -> Mapping[str, Path]:
         """The records of all tests."""
-        return {f"seed-{i}": path for i, path in enumerate(self.tests)}
+        return {path.parent.relative_to(self.paths.root).as_posix(): path for path in self.tests}
 
     @property
     def outputs(self) -> Sequence[str]:

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from finepseudo.run_folder.done import DONE
+from jobs.cli.main import main
 from jobs.pipeline.plan import COMMANDS
-from jobs.pipeline.survey import bytes_text, duration, loss_lines, survey
+from jobs.pipeline.survey import SHOWN, bytes_text, duration, loss_lines, survey
 from tests.jobs.pipeline.test_plan import make, run  # noqa: F401 - `make` is a fixture
 
 
@@ -98,3 +99,24 @@ def test_records_of_another_version_and_missing_inputs_have_a_reason(make, finis
 def test_times_and_sizes_are_for_people():
     assert [duration(s) for s in (3, 90, 7300)] == ["3 s", "2 min", "2 h 02 min"]
     assert [bytes_text(n) for n in (12, 45_000, 3_400_000, 7.25e9)] == ["12 B", "45 kB", "3 MB", "7.2 GB"]
+
+
+def test_a_stage_that_reads_many_other_keys_names_a_few(make, finished):  # noqa: F811
+    path = finished / "seed-0" / "pretrain" / DONE
+    record = json.loads(path.read_text())
+    config = dict.fromkeys(record["config"], "old")
+    path.write_text(json.dumps({**record, "config": config, "config_sha256": "0"}))
+    because = states_of(make)["seed-0/pretrain"].because
+    assert because[-1] == f"and {len(config) - SHOWN} more keys"
+    assert len(because) == SHOWN + 1
+
+
+def test_a_report_says_that_its_numbers_are_of_another_configuration(finished, capsys):
+    """As a run leaves it that was stopped after it had begun with a changed key."""
+    assert main(["report", f"out={finished.parent}"]) == 0
+    assert "another configuration" not in capsys.readouterr().out
+    config = finished / "config.yaml"
+    config.write_text(config.read_text().replace("gamma: 0.001", "gamma: 0.002"))
+    assert main(["report", f"out={finished.parent}"]) == 0
+    said = capsys.readouterr().out
+    assert "finished stages are of another configuration, first seed-0/round-00/frame_encoder: their numbers" in said
