@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ def own_recipe(facts: Facts, listed: Path, *, gpu: bool) -> str:
     values["data"] = {"name": "csv", "lists": {"all": str(listed.absolute())}}
     if not facts.pool:
         values["split"] = {"ratio": 0.5}
+    values = json.loads(json.dumps(values))  # each section is its own: YAML would write what is shared as a reference
     return "".join(f"# {line}\n" for line in _remarks(facts, gpu=gpu)) + yaml.safe_dump(
         values, sort_keys=False, allow_unicode=True, width=120
     )

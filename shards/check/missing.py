@@ -25,6 +25,8 @@ def in_common(missing: Sequence[str]) -> str:
     sample = local[:: max(1, len(local) // _LOOKED_AT)][:_LOOKED_AT]
     if not sample:
         return ""
+    if all(Path(path).is_file() for path in sample):
+        return "all are there but empty, 0 bytes: copy the files again"
     if all(re.search(r"[A-Za-z]:[\\/]", path) for path in sample):
         return "all name a drive of Windows: list paths relative to a folder here and set data.videos to it"
     if all("\\" in path for path in sample):

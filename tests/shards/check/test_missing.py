@@ -43,3 +43,8 @@ def test_lists_that_people_report(name, said):
     path = need_data("cases/list_headers") / name
     ann = load(DatasetConfig(name="csv", lists={"all": str(path)}))
     assert said in in_common(missing_paths(ann.clips["path"].to_pylist()))
+
+
+def test_empty_files_are_there_and_are_said_to_be_empty(tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    assert in_common([str(tmp_path / "empty.mp4")]) == "all are there but empty, 0 bytes: copy the files again"
