@@ -233,13 +233,18 @@ def test_a_node_that_is_lost_while_the_program_runs_asks_for_another_run(tmp_pat
 
 
 def test_a_program_that_falls_with_its_ray_asks_for_another_run(tmp_path, job, stand_in, capfd):
+    def children():
+        listed = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True, check=False)
+        return set(listed.stdout.split())
+
+    before = sorted(children())  # this process may have others, of other tests
     program = (
         "import os, subprocess, sys\n"
         "children = subprocess.run(['pgrep', '-P', str(os.getppid())], capture_output=True, text=True).stdout.split()\n"
-        "(ray,) = [int(child) for child in children if int(child) != os.getpid()]\n"
+        "(ray,) = {int(child) for child in children} - {os.getpid(), *map(int, sys.argv[1:])}\n"
         "os.kill(ray, 9); sys.exit(1)"
     )
-    assert run(task(0, job, ("here",)), tmp_path, python(program)) == 75
+    assert run(task(0, job, ("here",)), tmp_path, python(program, *before)) == 75
     assert "error: Ray ended on the head node here" in capfd.readouterr().out
 
 
