@@ -73,8 +73,8 @@ def load_predictor(cfg: RunConfig, run: RunPaths) -> Predictor:
 
 def _newest(cfg: RunConfig, run: RunPaths, seed: int) -> tuple[AnyMethod, int]:
     """Find the last round with a trained f_E, of the method that the report shows in detail where it has one."""
-    for name in reversed(in_order(cfg.methods)):
-        for number in range(max(cfg.rounds, 1), -1, -1):
+    for number in range(max(cfg.rounds, 1), -1, -1):
+        for name in reversed(in_order(cfg.methods)):
             if (run.action_encoder(seed, name, number) / WEIGHTS).is_file():
                 return METHODS[name], number
     raise UserError(f"predict: {run.root}: no trained action encoder; run `finepseudo run` to its end")

@@ -3,9 +3,12 @@
 import shutil
 
 import pytest
+import torch
 
-from finepseudo.run_folder.layout import RunPaths
-from jobs.pipeline.predict import predict_video
+from finepseudo.run_folder.layout import WEIGHTS, RunPaths
+from finepseudo.training.checkpoint import load_weights
+from jobs.pipeline.predict import load_predictor, predict_video
+from jobs.pipeline.run_folder import read_config
 from shards.errors import UserError
 from tests.shards.make_clips import write_numbered
 from tests.small_run import write_small_run
@@ -25,6 +28,17 @@ def test_a_run_that_was_moved_says_classes_and_matches(run, tmp_path):
     assert len(made.matches) == 2
     assert made.classes[0].probability >= made.classes[1].probability > 0
     assert predict_video(moved, tmp_path / "dive.mp4", top=3, matches=2).classes == made.classes
+
+
+def test_a_method_that_has_not_begun_does_not_stand_for_one_that_has(run):
+    """Round 0 is shared: it is every method's, and nobody's newest while another has gone on."""
+    paths = RunPaths(run)
+    shared = paths.action_encoder(0, None, 0)
+    paths.action_encoder(0, "finepseudo", 1).rename(run / "aside")
+    shutil.copytree(run / "aside", shared, dirs_exist_ok=True)
+    expected = load_weights(paths.action_encoder(0, "pseudo_label", 1) / WEIGHTS, "encoder.")
+    found = load_predictor(read_config(run), paths).action_encoder.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def test_a_run_without_embeddings_says_classes_alone(run, tmp_path):
