@@ -89,7 +89,7 @@ def test_gradients_agree_with_float64(sides: tuple[int, int | None, int, int], g
         found.append([value.detach(), *gradients])
     assert (found[0][0].cpu().double() - found[1][0]).abs().max() < 1e-5 * max(1, t / 16)
     for ours, theirs in zip(found[0][1:], found[1][1:], strict=True):
-        assert (ours.cpu().double() - theirs).norm() <= 1e-5 * theirs.norm()  # float32 rounds the norms of raw rows
+        assert (ours.cpu().double() - theirs).norm() <= 5e-6 * theirs.norm()
 
 
 def test_gradients_are_the_same_bits_twice_and_keep_nan_to_its_pairs() -> None:
