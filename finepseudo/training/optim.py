@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.training.config import OptimConfig
@@ -90,4 +91,5 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def clip_gradients(parameters: Iterable[nn.Parameter], cfg: OptimConfig) -> Tensor:
     """Scale the gradients to a norm of at most cfg.clip_norm; return the norm before."""
-    return torch.nn.utils.clip_grad_norm_(parameters, cfg.clip_norm)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, cfg.clip_norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
