@@ -86,6 +86,9 @@ class Streams:
     def fallbacks(self):
         return sum(reader.fallbacks for reader in self.readers.values())
 
+    def seen(self, step):
+        return step * BATCH * len(self.readers)
+
     def batches(self, step):
         while True:
             places = {name: divmod(step, reader.batches_per_epoch) for name, reader in self.readers.items()}
