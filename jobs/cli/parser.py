@@ -59,8 +59,10 @@ def parser() -> argparse.ArgumentParser:
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     _common(tune)
-    bench = commands.add_parser("bench", help="measure: method (does it work), alignment, data and gpu (how fast)")
-    bench.add_argument("what", choices=("method", "alignment", "data", "gpu"))
+    bench = commands.add_parser(
+        "bench", help="measure: method (does it work), methods, alignment, data, gpu (how fast)"
+    )
+    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "gpu"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
     status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
     status.add_argument("--all", action="store_true", help="a line for each run below out=")
