@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 from contextlib import nullcontext
 
 import pytest
@@ -9,8 +11,11 @@ import pytest
 from finepseudo.run_folder.layout import RunPaths
 from jobs.cli import compare_part
 from jobs.cli.main import main
+from jobs.cluster import preempt
+from jobs.cluster.preempt import Preempted
 from jobs.config.recipes import load
 from jobs.pipeline.plan import make_plan
+from jobs.pipeline.run_folder import opened_lock
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from shards.errors import UserError
@@ -88,6 +93,30 @@ def test_the_log_of_the_run_is_that_of_all_parts_each_line_once(cfg):
         compare_part.collect_logs(cfg)
         lines = [json.loads(line) for line in RunPaths(cfg.folder).metrics.read_text().splitlines()]
         assert lines == [{"a": 1}, {"b": 2}]
+
+
+@pytest.fixture
+def signals():
+    before = {number: signal.getsignal(number) for number in preempt.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_task_that_waits_for_another_stops_when_it_is_asked_to(cfg, signals, monkeypatch):
+    """It is asked while it waits; what it waits for is left alone."""
+    task = cfg.folder.parent / "c-seed0-supervised"
+    monkeypatch.setattr(compare_part.time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGUSR1))
+    with opened_lock(cfg.folder) as lock:
+        assert lock.take()
+        with pytest.raises(Preempted):
+            compare_part.make(cfg, lambda stage: stage.kind == "data", stop=task)
+    assert preempt.requested(task) and not preempt.requested(cfg.folder)
+
+
+def test_a_task_that_finds_all_done_starts_nothing(cfg, signals):
+    compare_part.make(cfg, lambda _: False, stop=cfg.folder.parent / "c-seed0-supervised")
+    assert not RunPaths(cfg.folder).config.exists()
 
 
 @pytest.mark.ray
