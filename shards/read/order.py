@@ -98,7 +98,7 @@ class BatchOrder:
         if self.cfg.sampler == "balanced":
             return steps * (size // self.cfg.instances_per_class) * self.cfg.instances_per_class
         laps, index = divmod(steps, self._natural)
-        return laps * self._count + min(index * size, self._count)
+        return laps * self._count + index * size
 
     def _shuffled(self, step: int) -> Positions:
         """Cut the permutation of the current pass; a pass holds every item once, and epochs follow each other in it."""

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -79,6 +80,10 @@ def test_the_folders_of_all_parts_are_one_run(cfg, monkeypatch):
     assert {name for part, name in made if part == "c-seed1-finepseudo"} == {
         s.name for s in whole if s.name.startswith("seed-1/finepseudo/")
     }
+    one = replace(cfg, name="c-seed1-finepseudo", seeds=(1,))
+    seen = [s for group in make_plan(Run(one, Reporter(one.folder, tensorboard=False))) for s in group]
+    others = [s.name for s in seen if compare_part.owner(s) in ("supervised", "pseudo_label")]
+    assert [s.name for s in seen if not s.identity.record.exists()] == [*others, "report"], "what is shared is there"
     assert ("c", "data") in made and ("c-seed1", "seed-1/pretrain") in made
     assert RunPaths(cfg.folder).methods(0) == sorted(METHODS)
 
