@@ -123,24 +123,27 @@ def remarks(rows: Sequence[ComparedRow], reference: str) -> Iterator[str]:
     """Say in a line each why cells are blank, with the rows and on how many of their seeds it is known."""
     others = [row for row in rows if row.method != reference]
     if len(others) == len(rows):
-        yield f"No differences: {reference} did not run."
+        yield f"No gains: {reference} did not run."
     elif some := _lacking(others, [len(row.gains) for row in others]):
-        yield f"Differences only where {reference} was tested on the same labels and settings: {some}."
+        yield f"Gains, where {reference} was tested on the same labels and settings: {some}."
     for why, counts in (
-        ("Not tested on every seed", [len(row.top1.values) for row in rows]),
-        ("Precision and coverage: of methods that write pseudo-labels", [len(row.coverage.values) for row in rows]),
-        ("Steps: as far as the log tells them", [len(row.steps.values) for row in rows]),
-        ("Clips: as far as the log tells them", [len(row.clips.values) for row in rows]),
-        ("Hours: as far as trainings left a record of their time", [len(row.hours.values) for row in rows]),
+        ("Tested so far", [len(row.top1.values) for row in rows]),
+        (
+            "Precision and coverage, where pseudo-labels are written to a file",
+            [len(row.coverage.values) for row in rows],
+        ),
+        ("Steps, where the log tells them", [len(row.steps.values) for row in rows]),
+        ("Clips, where the log tells them", [len(row.clips.values) for row in rows]),
+        ("Hours, where trainings left a record of their time", [len(row.hours.values) for row in rows]),
     ):
         if some := _lacking(rows, counts):
             yield f"{why}: {some}."
     accepted = [row for row in rows if row.coverage.values]
     if some := _lacking(accepted, [len(row.precision.values) for row in accepted]):
-        yield f"Precision: where labels were accepted and the classes of the pool are known: {some}."
+        yield f"Precision, where labels were accepted and the classes of the pool are known: {some}."
 
 
 def _lacking(rows: Sequence[ComparedRow], counts: Sequence[int]) -> str:
     """Name the rows of which something is not known on every seed; counts: on how many it is."""
     found = zip(rows, counts, strict=True)
-    return ", ".join(f"{row.name} on {n} of {len(row.seeds)}" for row, n in found if n < len(row.seeds))
+    return ", ".join(f"{row.name} on {n} of {len(row.seeds)} seeds" for row, n in found if n < len(row.seeds))

@@ -16,9 +16,11 @@ from finepseudo.report.reading import RunFolder
 from finepseudo.report.summary import Stat
 
 LEAD = (
-    "Test accuracy in percent, mean ± sample standard deviation over seeds (label draws). Differences are paired: the "
-    "same seed, labels and settings of f_E and its test. Steps and clips are those of f_E from its start on; hours are "
-    "those of all trainings that the method rests on, one for each GPU or CPU."
+    "Test accuracy in percent, mean ± sample standard deviation over seeds (label draws). Gain: top-1 less that of "
+    f"{REFERENCE} on the same seed and labels, with the same settings of f_E and its test; on how many seeds it is "
+    "above, below, equal. Precision and coverage are of the last pseudo-labels. Steps and clips are those of f_E from "
+    "its start on, other steps those of other networks; hours are of all trainings that the method rests on, one a GPU "
+    "or CPU."
 )
 OTHER = "other protocol"
 
@@ -86,14 +88,14 @@ COLUMNS: dict[str, Cell] = {
     "#Seeds": lambda row: str(len(row.seeds)),
     "#Top-1": lambda row: _percent(row.top1),
     "#Mean class": lambda row: _percent(row.mean_class),
-    f"#Against {REFERENCE}": lambda row: _percent(row.gain, sign=True),
-    "#Each seed": lambda row: ", ".join(f"{100 * value:+.1f}" for _, value in row.gains),
-    "#Seeds + / - / =": lambda row: " / ".join(map(str, row.signs)) if row.gains else "",
-    "#Label precision": lambda row: _percent(row.precision),
+    "#Gain": lambda row: _percent(row.gain, sign=True),
+    "#Gain by seed": lambda row: ", ".join(f"{100 * value:+.1f}" for _, value in row.gains),
+    "#+ / - / =": lambda row: " / ".join(map(str, row.signs)) if row.gains else "",
+    "#Precision": lambda row: _percent(row.precision),
     "#Coverage": lambda row: _percent(row.coverage),
     "#Steps": lambda row: _count(row.steps),
-    "#Steps of others": lambda row: _count(row.other_steps),
-    "#Clips seen": lambda row: _count(row.clips),
+    "#Other steps": lambda row: _count(row.other_steps),
+    "#Clips": lambda row: _count(row.clips),
     "#Hours": _hours,
 }
 """Columns for readers; blank where nothing is known."""

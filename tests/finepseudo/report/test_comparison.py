@@ -82,7 +82,7 @@ def test_differences_do_not_see_what_is_added_to_all_methods(table, shift):
 def test_nothing_is_paired_across_labels_or_settings(change):
     rows = compare([result("supervised", 0, 0.5), result("sefar", 0, 0.7, **change)], "supervised")
     assert rows[1].gains == ()
-    said = "Differences only where supervised was tested on the same labels and settings: sefar on 0 of 1."
+    said = "Gains, where supervised was tested on the same labels and settings: sefar on 0 of 1 seeds."
     assert said in list(remarks(rows, "supervised"))
 
 
@@ -90,13 +90,13 @@ def test_what_is_blank_is_said():
     rows = compare([result("sefar", 0, None), result("sefar", 1, 0.5, coverage=0.2, steps=3)], "supervised")
     said = list(remarks(rows, "supervised"))
     assert said == [
-        "No differences: supervised did not run.",
-        "Not tested on every seed: sefar on 1 of 2.",
-        "Precision and coverage: of methods that write pseudo-labels: sefar on 1 of 2.",
-        "Steps: as far as the log tells them: sefar on 1 of 2.",
-        "Clips: as far as the log tells them: sefar on 0 of 2.",
-        "Hours: as far as trainings left a record of their time: sefar on 0 of 2.",
-        "Precision: where labels were accepted and the classes of the pool are known: sefar on 0 of 2.",
+        "No gains: supervised did not run.",
+        "Tested so far: sefar on 1 of 2 seeds.",
+        "Precision and coverage, where pseudo-labels are written to a file: sefar on 1 of 2 seeds.",
+        "Steps, where the log tells them: sefar on 1 of 2 seeds.",
+        "Clips, where the log tells them: sefar on 0 of 2 seeds.",
+        "Hours, where trainings left a record of their time: sefar on 0 of 2 seeds.",
+        "Precision, where labels were accepted and the classes of the pool are known: sefar on 0 of 2 seeds.",
     ]
 
 
@@ -177,7 +177,7 @@ def test_a_method_that_is_not_tested_is_a_row_of_blanks(tmp_path):
     (root / "seed-0/finepseudo/evaluation/metrics.json").unlink()
     found, rows = table_of(root)
     assert rows["finepseudo"]["top1_mean"] == rows["finepseudo"]["gain_mean"] == rows["finepseudo"]["steps_mean"] == ""
-    assert "Not tested on every seed: FinePseudo on 0 of 1." in found.notes
+    assert "Tested so far: FinePseudo on 0 of 1 seeds." in found.notes
 
 
 def test_published_numbers_stand_apart_and_have_sources(tmp_path):
