@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -136,7 +136,7 @@ def forwards(extent: Extent, mu: int = 3, depth: int = 4) -> dict[str, Callable[
     options = {"size": extent.side, "frames": extent.frames, "depth": depth}
     cfg = ActionEncoderConfig(variant="timesformer_s", weights="random", options=options)
     student = build_action_encoder(cfg, CLASSES).train()
-    sizes = (extent.clips, mu * extent.clips, mu * extent.clips)
+    sizes = [extent.clips, mu * extent.clips, mu * extent.clips]
     parts = [torch.randn(n, extent.frames, 3, extent.side, extent.side) for n in sizes]
 
     def together() -> None:
@@ -148,7 +148,7 @@ def forwards(extent: Extent, mu: int = 3, depth: int = 4) -> dict[str, Callable[
     return {"one forward": together, "three forwards": apart}
 
 
-def _backward(student: nn.Module, logits: list[Tensor] | tuple[Tensor, ...]) -> None:
+def _backward(student: nn.Module, logits: Sequence[Tensor]) -> None:
     student.zero_grad(set_to_none=True)
     torch.stack([part.logsumexp(1).mean() for part in logits]).sum().backward()  # type: ignore[no-untyped-call]
 
@@ -195,7 +195,8 @@ class BareFixMatch:
             sure, taught = self.teacher(self.weak).softmax(1).max(1)
         logits, strong = self.student(torch.cat([self.clips, self.strong])).split([len(self.clips), len(self.strong)])
         agreement = F.cross_entropy(strong, taught, reduction="none") * (sure >= self.tau)
-        return F.cross_entropy(logits, self.labels) + agreement.mean()
+        loss: Tensor = F.cross_entropy(logits, self.labels) + agreement.mean()
+        return loss
 
     def advance(self, steps: int) -> None:
         """Take some steps."""
