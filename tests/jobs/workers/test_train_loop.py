@@ -267,6 +267,7 @@ def test_the_log_names_what_the_report_reads(tmp_path):
         0
     ].keys()
     assert all(0 <= line["data/wait_fraction"] <= 1 for line in lines)
+    assert [line["data/clips"] for line in lines] == [BATCH * step for step in (3, 6, 9, 10)]
 
 
 def test_parts_of_a_schedule_join(tmp_path):
