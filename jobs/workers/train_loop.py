@@ -67,6 +67,10 @@ class Reader(Protocol):
         """Global batches in one pass of the leading stream."""
         ...
 
+    def seen(self, step: int) -> int:
+        """Clips of all streams in the global batches before step `step`."""
+        ...
+
     def batches(self, step: int) -> Generator[dict[str, ClipBatch], None, None]:
         """This rank's part of the batches of step `step` and of all later ones, by stream, without end."""
         ...
@@ -293,6 +297,7 @@ class Loop:
         line["data/wait_fraction"] = min(1.0, window.waited / elapsed)
         line["data/clips_per_s"] = window.clips / elapsed
         line["data/bad_clips"], line["data/pyav_clips"] = map(float, bad.tolist())
+        line["data/clips"] = float(self.reader.seen(self.step))
         self._append(line)
 
     def _append(self, scalars: Mapping[str, float]) -> None:
