@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from finepseudo.consistency import targets
 from finepseudo.consistency.mixers import mix, partners, token_mask
@@ -24,7 +23,7 @@ from finepseudo.consistency.teacher import MeanTeacher, momentum_of
 from finepseudo.consistency.weighters import Weighter
 from finepseudo.distributed import global_mean, widened
 from finepseudo.training.config import CrossEntropyConfig
-from finepseudo.training.objectives import Batches, Objective, StepOutput
+from finepseudo.training.objectives import Batches, Objective, StepOutput, supervised
 from shards.types import ClipBatch
 
 Perturb = Callable[[Tensor, Slots, np.random.Generator], Tensor]
@@ -129,10 +128,10 @@ class ConsistencyObjective(Objective):
                 share = float(rng.beta(self.parts.mixing.beta, self.parts.mixing.beta))
                 seen.append(mix(own, _rows(pool.strong, pool.partner), self._mask(pool.strong, share, rng)))
         logits = torch.split(widened(self.encoder(torch.cat(seen))), [len(part) for part in seen])
-        supervised = self._supervised(logits[0], labelled.labels)
+        labelled_loss = supervised(logits[0], labelled.labels, self.cfg)
         agreement, mixed = self._unlabelled(logits, pool, share)
-        loss = supervised + ramp * (agreement + mixed)
-        metrics = {"train/loss": loss, "train/supervised": supervised, "train/agreement": agreement}
+        loss = labelled_loss + ramp * (agreement + mixed)
+        metrics = {"train/loss": loss, "train/supervised": labelled_loss, "train/agreement": agreement}
         metrics |= {"train/mixed": mixed} if self.parts.mixing is not None else {}
         metrics |= {"train/ramp": torch.full_like(loss, ramp), **_told(pool, loss)}
         return StepOutput(loss, {name: value.detach() for name, value in metrics.items()})
@@ -164,12 +163,6 @@ class ConsistencyObjective(Objective):
         for group in self._slots(frames):
             masks[list(group), 0] = token_mask(height, width, share, generator)
         return masks
-
-    def _supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
-        losses = F.cross_entropy(
-            logits, labels.clamp(min=0), reduction="none", label_smoothing=self.cfg.label_smoothing
-        )
-        return global_mean(losses, labels >= 0)
 
     def _unlabelled(self, logits: Sequence[Tensor], pool: _Pool | None, share: float) -> tuple[Tensor, Tensor]:
         """Return the loss of the strong views and that of the mixed ones."""

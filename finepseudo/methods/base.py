@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Bools = npt.NDArray[np.bool_]
 
-Role = Literal["labelled", "unlabelled", "all"]
+Role = Literal["labelled", "unlabelled", "all", "ruled_out"]
 Hue = Literal["grey", "orange", "sky", "green", "blue", "purple", "red"]
 
 LABELLED = "labelled"
@@ -46,8 +46,9 @@ class Stream:
     """Clips that a training reads at every step; the batch of a step is `{name: ClipBatch}`, the first stream leads.
 
     role: whose clips. `labelled` carries true labels and the accepted pseudo-labels that the training names;
-    `unlabelled` (the pool) and `all` carry no label. share: clips for each clip of the labelled batch (mu). views: what
-    is seen of a clip, axis V of the batch's frames. The leading stream counts the epochs; the others never run out.
+    `unlabelled` (the pool) and `all` carry no label, and neither does `ruled_out`, the clips of the pool that got no
+    pseudo-label but of which the vote rules out classes. share: clips for each clip of the labelled batch (mu). views:
+    what is seen of a clip, axis V of the batch's frames. The leading stream counts the epochs, the others never end.
     """
 
     name: str
@@ -90,10 +91,14 @@ class TrainFrame:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Embed:
-    """Ask for p_E, its spread and, where `frames`, the embeddings by f_A of labelled and unlabelled clips."""
+    """Ask for p_E, its spread and, where `frames`, the embeddings by f_A of labelled and unlabelled clips.
+
+    passes: and for what each pass of MC-dropout says, see `Passes`.
+    """
 
     number: int
     frames: bool
+    passes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,36 +142,67 @@ class Setting:
     weights: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passes:
+    """Class probabilities over the passes of MC-dropout, each [N, C]: their mean and their standard deviation.
+
+    tempered_mean and tempered_std: those of softmax(logits / action_encoder.mc_temperature).
+    """
+
+    mean: Floats
+    std: Floats
+    tempered_mean: Floats
+    tempered_std: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """The numbers of an unlabelled pool in key order; rows of unusable clips are zero.
 
     usable: bool [N]; score: mean alignability S with each class [N, C], None where no scores are made; p_e: class
-    probabilities of f_E [N, C]; spread: their standard deviation over MC-dropout at the argmax [N].
+    probabilities of f_E [N, C]; spread: their standard deviation over MC-dropout at the argmax [N]; passes: more of
+    MC-dropout, where the method votes on it.
     """
 
     usable: Bools
     score: Floats | None
     p_e: Floats
     spread: Floats
+    passes: Passes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Votes:
     """p [N, C]: what is voted with (its argmax is the label, its maximum the confidence); accepted: bool [N].
 
-    p_a: class probabilities by alignment [N, C] where the method makes them, for the record.
+    p_a: class probabilities by alignment [N, C] where the method makes them, for the record; spread: the uncertainty
+    [N] that was voted with, None = that of the pool; negative: bool [N, C], classes that a clip surely is not.
     """
 
     p: Floats
     accepted: Bools
     p_a: Floats | None = None
+    spread: Floats | None = None
+    negative: Bools | None = None
 
     @property
     def confidence(self) -> npt.NDArray[np.float32]:
         """The largest entry of each row [N]."""
         found: npt.NDArray[np.float32] = self.p.max(axis=1, initial=float("-inf")).astype("float32")
         return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labels:
+    """The labels of a whole pool in key order, each [N]: class (-1 = unusable), uncertainty, whether it is accepted.
+
+    classes: how many there are.
+    """
+
+    classes: int
+    label: npt.NDArray[np.integer]
+    spread: Floats
+    accepted: Bools
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +214,8 @@ class Method(Generic[C]):
     the end. streams(cfg, request, view): what a training of f_E reads, None for the labelled clips as `view` shows
     them. objective(cfg, setting): what it minimises, None for cross-entropy. network(cfg, encoder, classes): what it
     trains and tests in place of f_E, around it. vote(cfg, pool): the labels of a round; by_row: it looks at each clip
-    by itself, so that a large pool is labelled piece by piece.
+    by itself, so that a large pool is labelled piece by piece; keep(cfg, number, labels): which labels of the whole
+    pool stay accepted in round `number`; passes: it votes on `Pool.passes`.
     pool: it is of no use without unlabelled clips. aligns: it needs f_A and f_S. tested: the weights that are tested
     and that label the pool, `teacher` for the objective's `MeanTeacher` of that name. training_keys: keys of the config
     that trainings read; the others are read by the vote (a method without a vote needs not list them). threshold: the
@@ -196,6 +233,8 @@ class Method(Generic[C]):
     network: Callable[[C, ActionEncoder, int], Network] | None = None
     vote: Callable[[C, Pool], Votes] | None = None
     by_row: bool = False
+    keep: Callable[[C, int, Labels], Bools] | None = None
+    passes: bool = False
     pool: bool = True
     aligns: bool = False
     tested: Literal["student", "teacher"] = "student"

@@ -64,7 +64,11 @@ class ActionEncoderStage(TrainingStage):
         read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
         read += ["rounds"] if later else []
         read += self.method.keys_of("training") if self.method and not self.request.plain else []
-        unread = ["action_encoder.mc_passes", *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND]))]
+        unread = [
+            "action_encoder.mc_passes",
+            "action_encoder.mc_temperature",
+            *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND])),
+        ]
         return Keys(read, [*unread, *((START,) if self.request.start is not None else ())])
 
     @property
@@ -87,7 +91,9 @@ class ActionEncoderStage(TrainingStage):
     def schedule(self) -> Schedule:
         """How long and at which rate."""
         cfg, request = self.cfg.action_stage, self.request
-        train = slowed(cfg.self_train) if request.number else cfg.train
+        train = cfg.self_train if request.number else cfg.train
+        if request.number and request.start is not None:  # one that begins anew learns at the full rate
+            train = slowed(train)
         if request.times != 1:
             train = replace(train, steps=(train.steps or 0) * request.times)
         return Schedule(train=train, part=request.part, parts=request.parts)
