@@ -54,6 +54,7 @@ class Parts:
     teacher's probabilities -> what is taught [N, C]; distance: logits, target -> loss [N]. passes: K of the teacher's
     head. half_life: of the teacher, in optimiser steps, 0 = it is the student itself; until `warm_up` it copies the
     student. early: while fewer steps are behind it, it averages them all (Mean Teacher: min(1 - 1 / (t + 1), m)).
+    student: name of the view that it sees; the teacher sees `weak`.
     slots: frames T -> the groups that clips are read in, views `weak.0`, `weak.1`, ..; None = a view holds all frames.
     """
 
@@ -65,6 +66,7 @@ class Parts:
     target: Callable[[Tensor], Tensor] = targets.hard
     distance: Callable[[Tensor, Tensor], Tensor] = targets.soft_cross_entropy
     passes: int = 1
+    student: str = STRONG
     slots: Callable[[int], Slots] | None = None
     perturb: Perturb | None = None
     channel_drop: float = 0.0
@@ -115,7 +117,7 @@ class ConsistencyObjective(Objective):
         self.done = step
 
     def forward(self, batches: Batches) -> StepOutput:
-        """Compute the loss of a labelled batch (first) and of the unlabelled one with views `weak` and `strong`."""
+        """Compute the loss of a labelled batch (first) and of the unlabelled one with the views of both models."""
         labelled, unlabelled = (batch.sound() for batch in batches.values())
         ramp, rng = self.parts.ramp(self.done), np.random.default_rng((self.seed, self.done))
         seen = [self._frames(labelled, next(iter(labelled.views)).partition(".")[0])]
@@ -150,7 +152,7 @@ class ConsistencyObjective(Objective):
     def _pool(self, batch: ClipBatch, partner: Sequence[int], rng: np.random.Generator) -> _Pool:
         mean, std = taught(self.teacher.model, self._frames(batch, WEAK), self.parts.passes)  # type: ignore[arg-type]
         weight = self.weighter(mean, std, mean.argmax(dim=1))
-        strong = self._frames(batch, STRONG)
+        strong = self._frames(batch, self.parts.student)
         if self.parts.perturb is not None:
             strong = self.parts.perturb(strong, self._slots(strong), rng)
         return _Pool(mean, std, weight, strong, partner)

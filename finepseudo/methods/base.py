@@ -64,7 +64,8 @@ class TrainAction:
     number: the round, which names the folder; name: the folder in it, another one for a second network (a teacher).
     start: round whose f_E it goes on from, None for the encoder's own start. labels: round whose accepted pseudo-labels
     are trained on beside the true ones. plain: cross-entropy on labelled clips in place of the method's own streams and
-    objective. times: it takes the optimiser steps of so many rounds. part of parts: where it lies in the schedule of
+    objective. times: it takes the optimiser steps of so many rounds; epochs: so many passes over its leading stream
+    instead (an objective that counts steps cannot ask for them). part of parts: where it lies in the schedule of
     the learning rate. reads: (round, name) of earlier trainings of this method whose weights the objective wants.
     """
 
@@ -74,6 +75,7 @@ class TrainAction:
     labels: int | None = None
     plain: bool = False
     times: int = 1
+    epochs: int | None = None
     part: int = 0
     parts: int = 1
     reads: tuple[tuple[int, str], ...] = ()

@@ -94,7 +94,9 @@ class ActionEncoderStage(TrainingStage):
         train = cfg.self_train if request.number else cfg.train
         if request.number and request.start is not None:  # one that begins anew learns at the full rate
             train = slowed(train)
-        if request.times != 1:
+        if request.epochs is not None:
+            train = replace(train, steps=None, epochs=request.epochs)
+        elif request.times != 1:
             train = replace(train, steps=(train.steps or 0) * request.times)
         return Schedule(train=train, part=request.part, parts=request.parts)
 
