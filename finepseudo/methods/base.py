@@ -6,12 +6,13 @@ a pool, how it votes. It starts from round 0, the training on the labels alone, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from shards.settings import Settings
+from finepseudo.training.config import OptimiserConfig
+from shards.settings import Settings, setting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,11 +32,20 @@ Hue = Literal["grey", "orange", "sky", "green", "blue", "purple", "red"]
 
 LABELLED = "labelled"
 """Name of the stream of labelled clips."""
+OPTIM = "optim"
+"""The key of every method that names its optimiser."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MethodConfig(Settings):
-    """Keys of a method, `method.<name>.<key>` in a recipe; a method without keys takes this as it is."""
+    """Keys of a method, `method.<name>.<key>` in a recipe; a method without keys of its own takes this as it is."""
+
+    optim: OptimiserConfig | None = setting(
+        None,
+        "optimiser of its trainings of f_E after round 0, a section; null = that of action_stage.self_train at its "
+        "fraction of the rate",
+        source="this project: one for all methods",
+    )
 
 
 C = TypeVar("C", bound=MethodConfig)
@@ -220,7 +230,9 @@ class Method(Generic[C]):
     pool stay accepted in round `number`; passes: it votes on `Pool.passes`.
     pool: it is of no use without unlabelled clips. aligns: it needs f_A and f_S. tested: the weights that are tested
     and that label the pool, `teacher` for the objective's `MeanTeacher` of that name. training_keys: keys of the config
-    that trainings read; the others are read by the vote (a method without a vote needs not list them). threshold: the
+    that trainings read beside `optim`; the others are read by the vote (a method without a vote needs not list them).
+    presets: name -> keys below `method.<name>`, dotted, with values that together are a setting of the paper or of its
+    code; what a recipe says itself wins. threshold: the
     key that the confidence of its labels is compared with. needs: what else the user has to give, in words.
     """
 
@@ -241,13 +253,14 @@ class Method(Generic[C]):
     aligns: bool = False
     tested: Literal["student", "teacher"] = "student"
     training_keys: tuple[str, ...] = ()
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     threshold: str | None = None
     needs: str = ""
 
     def keys_of(self, stage: Literal["training", "vote"]) -> tuple[str, ...]:
         """Dotted configuration keys of the method that a kind of stage reads."""
-        names = [field.name for field in fields(self.config)]
-        trained = names if self.vote is None else list(self.training_keys)
+        names = [key.name for key in fields(self.config)]
+        trained = names if self.vote is None else [OPTIM, *self.training_keys]
         chosen = trained if stage == "training" else [name for name in names if name not in trained]
         return tuple(f"method.{self.name}.{name}" for name in chosen)
 

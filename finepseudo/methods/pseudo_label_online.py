@@ -64,4 +64,5 @@ PSEUDO_LABEL_ONLINE = Method(
     plan=train_once,
     streams=streams,
     objective=objective,
+    presets={"paper": {"tau": 0.0, "weight": 3.0}},
 )

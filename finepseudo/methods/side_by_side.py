@@ -150,6 +150,18 @@ def half_life_of(cfg: SideBySideConfig, steps: int) -> float:
     return max(SHORTEST, (steps - warm_steps(cfg, steps)) / 10) if cfg.half_life is None else cfg.half_life
 
 
+def sgd_in_steps(weight_decay: float) -> dict[str, Any]:
+    """Give the optimiser of SVFormer and SeFAR as keys of a preset: lr is for 64 labelled clips a step."""
+    return {
+        "optim.name": "sgd",
+        "optim.lr": 0.005,
+        "optim.weight_decay": weight_decay,
+        "optim.warmup_epochs": 0.0,
+        "optim.clip_norm": None,
+        "optim.drops": [25 / 30, 28 / 30],
+    }
+
+
 def objective_of(cfg: SideBySideConfig, setting: Setting, network: Network | None = None, **parts: Any) -> Objective:  # noqa: ANN401
     """Build the shared objective with the ramp and the teacher of the keys; `parts`: the others that a method chooses.
 

@@ -150,5 +150,14 @@ UPS = Method(
     by_row=True,
     passes=True,
     training_keys=("negatives", "negative_share", "negative_weight", "reinitialise"),
+    presets={
+        "paper": {
+            "reinitialise": True,
+            "optim.name": "sgd",
+            "optim.lr": 0.03,
+            "optim.warmup_epochs": 0.0,
+            "optim.clip_norm": None,
+        }
+    },
     threshold="theta",
 )
