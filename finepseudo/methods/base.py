@@ -142,13 +142,15 @@ class Pool:
     """The numbers of an unlabelled pool in key order; rows of unusable clips are zero.
 
     usable: bool [N]; score: mean alignability S with each class [N, C], None where no scores are made; p_e: class
-    probabilities of f_E [N, C]; spread: their standard deviation over MC-dropout at the argmax [N].
+    probabilities of f_E [N, C]; spread: their standard deviation over MC-dropout at the argmax [N]; bar: what the
+    confidence of each class has to exceed [C] where it was measured, None for the method's own constant.
     """
 
     usable: Bools
     score: Floats | None
     p_e: Floats
     spread: Floats
+    bar: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from finepseudo.methods.labelling import label_rows, warn_of_none
 from finepseudo.methods.table import METHODS, REFERENCE
 from finepseudo.run_folder.files import write_json
 from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
-from jobs.workers.part_files import matrix, parts, read_parts
+from jobs.workers.bars import PoolNumbers, measured_bar
+from jobs.workers.part_files import matrix
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError
 from shards.files import atomic
@@ -84,30 +85,28 @@ def label_pool_of(
     pool: frozenset[str],
     truth: Mapping[str, int],
     classes: Sequence[str],
+    held_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write pseudo_labels.parquet and pseudo_metrics.json of one method; return the metrics.
 
+    held_out: key -> label of labelled clips that nothing trains on; a calibrated bar is set by them.
     Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
     gigabytes, those of a part some hundred kilobytes. Parts are in key order, and so is the table.
     """
-    wanted, found, small = pa.array(sorted(pool), pa.string()), parts(embeddings), []
+    numbers = PoolNumbers(embeddings, scores, len(classes), by_part=method.by_row)
+    bar, small, expected = measured_bar(method, cfg, numbers, pool, held_out or {}), [], []
     with _table_writer(folder / PSEUDO_LABELS) as write:
-        for paths in [[path] for path in found] if method.by_row else [found]:
-            table = read_parts(paths, ["key", "p_E", "uncertainty", "valid"])
-            table = table.filter(pc.is_in(table["key"], wanted))
-            keys = table["key"].to_pylist()
-            if not keys:
-                continue
-            given = None if scores is None else _scores_of([scores / path.name for path in paths], keys, len(classes))
-            numbers = (matrix(table["p_E"]), table["uncertainty"].to_numpy(), table["valid"].to_numpy())
-            labelled = label_rows(method, cfg, keys, given, *numbers)
+        for piece in numbers.of(pool):
+            labelled = label_rows(method, cfg, *piece, bar=bar.values)
             write(labelled)
             small.append(labelled.select(SMALL))
+            p = matrix(labelled["p"])[labelled["accepted"].to_numpy()]
+            expected.append(p.max(axis=1, initial=0) / p.sum(axis=1))
         if not small:
             raise UserError(f"{embeddings}: holds no clip of the pool; was the split changed by hand?")
     summary = pa.concat_tables(small)
     warn_of_none(method, summary)
-    metrics = pseudo_label_metrics(summary, truth, classes)
+    metrics = pseudo_label_metrics(summary, truth, classes) | bar.record(np.concatenate(expected))
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
 
@@ -135,17 +134,6 @@ def _table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
 
         yield write
         flush()
-
-
-def _scores_of(paths: Sequence[Path], keys: Sequence[str], n_classes: int) -> np.ndarray[Any, Any]:
-    """Look up the class scores [N, C] of `keys`; clips that could not be read have zeros (and are not valid)."""
-    table = read_parts(paths, ["key", "scores"])
-    places = pc.index_in(pa.array(keys, pa.string()), table["key"].combine_chunks()).to_numpy(zero_copy_only=False)
-    found = ~np.isnan(places.astype(float))
-    scores = np.zeros((len(keys), n_classes), np.float32)
-    if found.any():
-        scores[found] = matrix(table["scores"])[places[found].astype(np.int64)]
-    return scores
 
 
 def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:
