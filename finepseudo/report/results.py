@@ -11,6 +11,10 @@ from finepseudo.report.figures import hue, legend
 from finepseudo.report.reading import RunFolder
 from finepseudo.report.summary import RoundSummary, Stat, SummaryRow
 
+ROUNDS = (
+    "Percent, mean ± standard deviation over seeds. Expected: how many should be right, by held-out labelled clips or "
+    "else by the confidence."
+)
 VOTED = {"action": "f_E", "frame": "f_A", "mean": "the mean of f_E and f_A"}
 UNJUDGED = "The class of the pool clips is not known, so nobody can say how many of the labels are right."
 
@@ -85,7 +89,7 @@ def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
     lead = "Where the class of a pool clip is known it is looked up by key, for this report only."
     if not with_rounds:
         return Section("labels", "Pseudo-labels", [Note(NOT_YET + "no pseudo-labels have been made.")], lead)
-    head = ["Method", "#Round", "#Accepted", "#Coverage", "#Precision", "#Precision f_A", "#Precision f_E"]
+    head = ["Method", "#Round", "#Accepted", "#Coverage", "#Expected", "#Precision", "#Precision f_A", "#Precision f_E"]
     body = [[r.title, str(x.round), *_labels_row(x)] for r in with_rounds for x in r.rounds]
 
     def chart(title: str, value: Callable[[RoundSummary], Stat], unit: str, *, fraction: bool = True) -> Figure:
@@ -100,7 +104,7 @@ def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
     ]
     blocks: list[Block] = [
         Grid(charts, legend([r.method for r in with_rounds])),
-        Table("rounds", head, body, "Percent, mean ± standard deviation over seeds."),
+        Table("rounds", head, body, ROUNDS),
         *([] if judged else [Note(UNJUDGED)]),
         *_labels_per_class(run),
     ]
@@ -108,7 +112,7 @@ def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
 
 
 def _labels_row(x: RoundSummary) -> list[str]:
-    stats = (x.coverage, x.precision, x.precision_a, x.precision_e)
+    stats = (x.coverage, x.expected, x.precision, x.precision_a, x.precision_e)
     return [x.accepted.count(), *(s.percent() for s in stats)]
 
 

@@ -52,7 +52,7 @@ class Stat:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundSummary:
-    """Pseudo-labels of one round over seeds: how many, what share of the pool, what share is right."""
+    """Pseudo-labels of one round over seeds: how many, what share of the pool, what share is right and should be."""
 
     round: int
     accepted: Stat
@@ -60,6 +60,7 @@ class RoundSummary:
     precision: Stat
     precision_a: Stat
     precision_e: Stat
+    expected: Stat = Stat(())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +136,7 @@ def _rounds(run: RunFolder, name: str) -> Iterable[RoundSummary]:
             precision=stat("precision"),
             precision_a=stat("precision_A"),
             precision_e=stat("precision_E"),
+            expected=stat("expected_precision"),
         )
 
 

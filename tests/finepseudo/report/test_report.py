@@ -127,12 +127,12 @@ def expected_rounds(folder):
     for method in ("pseudo_label", "finepseudo"):
         for number in (0, 1):
             ms = pseudo(folder, method, number)
-            names = ("coverage", "precision", "precision_A", "precision_E")
+            names = ("coverage", "expected_precision", "precision", "precision_A", "precision_E")
             yield [
                 TITLES[method],
                 str(number),
                 count([m["accepted"] for m in ms]),
-                *(spread([m[n] for m in ms]) for n in names),
+                *(spread([m.get(n) for m in ms]) for n in names),
             ]
 
 
