@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WEIGHTS = "weights.safetensors"
+BEST = "best.safetensors"
 CHECKPOINTS = "checkpoints"
 LOG = "metrics.jsonl"
 FAILURE = "failure.txt"

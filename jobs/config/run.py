@@ -82,7 +82,10 @@ class RunConfig(Settings):
         self._check_inputs()
 
     def _check_held_out(self) -> None:
-        """Refuse a bar that nothing can set."""
+        """Refuse what only held-out labelled clips can choose."""
+        if self.action_stage.keep == "best" and not self.split.held_out:
+            rule = "needs held-out labelled clips; set split.held_out, for example to 0.2"
+            raise BadSetting("action_stage.keep", "best", rule)
         for name in self.methods:
             bar = getattr(settings(self.method, name), "bar", "fixed")
             if bar == "calibrated" and not self.split.held_out:

@@ -108,6 +108,13 @@ class ActionStageConfig(Settings):
         source="open in the paper: class-balanced, half labelled and half pseudo-labelled",
     )
     loss: CrossEntropyConfig = section(CrossEntropyConfig, "cross-entropy", source="paper, eq. (6)")
+    keep: Literal["last", "best"] = setting(
+        "last",
+        "weights of f_E that a training by cross-entropy leaves: the last ones, or the best on held-out labelled clips "
+        "(split.held_out)",
+        source="paper: the last",
+    )
+    keep_every: int = setting(50, "keep best: steps between two looks at the held-out clips", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -27,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.compute.networks import placed
 from finepseudo.run_folder.files import json_lines, write_text
-from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, WEIGHTS
+from finepseudo.run_folder.layout import BEST, CHECKPOINTS, FAILURE, LOG, WEIGHTS
 from finepseudo.training.checkpoint import checkpoint_steps, load_state, save_state, save_weights
 from finepseudo.training.objectives import Objective
 from finepseudo.training.optim import (
@@ -41,7 +43,7 @@ from finepseudo.training.optim import (
 from jobs.cluster import preempt
 from jobs.config.training import TrainConfig
 from shards.errors import UserError
-from shards.files import append_line
+from shards.files import append_line, atomic
 from shards.types import ClipBatch
 
 Outcome = Literal["done", "preempted", "failed"]
@@ -86,6 +88,8 @@ class LoopJob:
     # called on every rank after every `probe_every` steps and at the end; its numbers go to the log
     probe: Callable[[nn.Module, int], Mapping[str, float]] | None = None
     probe_every: int = 0
+    # the number of the probe whose best weights are left in place of the last ones; of equal ones the later
+    keep: str = ""
 
 
 def seed_of(*parts: object) -> int:
@@ -154,6 +158,7 @@ class Loop:
         self.ahead: deque[torch.cuda.Event] = deque()
         self.total = total_steps(job.train, reader.batches_per_epoch)
         self.window, self.rate = _Window(), 0.0
+        self.best = -math.inf
         self.step = self._load()
         self.model: nn.Module = self.objective
         if self.world > 1:  # find_unused_parameters also keeps DDP from regrouping its buckets after the first step
@@ -166,13 +171,22 @@ class Loop:
         with closing(self.reader.batches(self.step)) as batches:
             outcome = self._steps(batches)
         if outcome == "done" and self.rank == 0:
-            save_weights(self.job.folder / WEIGHTS, self.objective.state_dict(), {"stage": self.job.stage})
+            self._save_weights()
         if self.world > 1:
             dist.barrier()
             # DDP's reducer must not outlive the group: its end would wait, holding the interpreter, for a thread that
             # needs the interpreter
             self.model = self.objective
         return outcome
+
+    def _save_weights(self) -> None:
+        """Leave the best weights where some are kept, else the last ones."""
+        best = self.job.folder / BEST
+        if self.job.keep and best.exists():
+            with atomic(self.job.folder / WEIGHTS) as temporary:
+                shutil.copyfile(best, temporary)
+        else:
+            save_weights(self.job.folder / WEIGHTS, self.objective.state_dict(), {"stage": self.job.stage})
 
     def _steps(self, batches: Iterator[dict[str, ClipBatch]]) -> Outcome:
         while self.step < self.total:
@@ -268,6 +282,10 @@ class Loop:
         self.objective.train()
         if self.rank == 0:
             self._append(dict(values))
+            value = values.get(self.job.keep)
+            if value is not None and value >= self.best:
+                self.best = value
+                save_weights(self.job.folder / BEST, self.objective.state_dict(), {"stage": self.job.stage})
 
     def _write_line(self) -> None:
         """Average the window over its steps and append one line to the stage's log."""
@@ -302,6 +320,7 @@ class Loop:
         if self.rank == 0:
             state = {"step": self.step, "model": self.objective.state_dict(), "optimiser": self.optimiser.state_dict()}
             state["window"] = {"steps": self.window.steps, "names": self.window.names, "sums": self.window.sums}
+            state["best"] = self.best
             save_state(self.job.folder / CHECKPOINTS, self.step, state)
 
     def _load(self) -> int:
@@ -315,6 +334,7 @@ class Loop:
             state = load_state(folder, step, self.device)
             self.objective.load_state_dict(state["model"])
             load_optimizer(self.optimiser, state["optimiser"])
+            self.best = state["best"]
             for name, value in state["window"].items():
                 setattr(self.window, name, value)
         return step
