@@ -204,7 +204,7 @@ class BareFixMatch:
         for _ in range(steps):
             self.optimiser.zero_grad(set_to_none=True)
             self.loss().backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self.student.parameters(), OPTIM.clip_norm)
+            clip_gradients(self.student.parameters(), OPTIM)
             self.optimiser.step()
             with torch.no_grad():
                 mine, theirs = (list(net.state_dict().values()) for net in (self.teacher, self.student))
