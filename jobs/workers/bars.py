@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from finepseudo.methods.bars import BarConfig, adaptive_bar, calibrated_bar
-from finepseudo.methods.base import AnyMethod, MethodConfig
+from finepseudo.methods.base import AnyMethod, MethodConfig, Passes
 from finepseudo.methods.labelling import label_rows, votes_on
 from jobs.workers.part_files import matrix, parts, read_parts
 from shards.errors import UserError
 
 Floats = npt.NDArray[np.float64]
-Piece = tuple[list[str], np.ndarray[Any, Any] | None, Any, Any, Any]
-"""Keys, scores, p_E, spread, valid of some clips: what `label_rows` takes."""
+Piece = tuple[list[str], np.ndarray[Any, Any] | None, Any, Any, Any, Passes | None]
+"""Keys, scores, p_E, spread, valid, passes of some clips: what `label_rows` takes."""
+READ = ("key", "p_E", "uncertainty", "valid")
+PASSES = tuple(field.name for field in fields(Passes))
+"""Columns of the embeddings that every vote reads, and those of MC-dropout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +34,22 @@ class PoolNumbers:
     scores: Path | None
     n_classes: int
     by_part: bool
+    passes: bool = False
 
     def of(self, keys: Iterable[str]) -> Iterator[Piece]:
         """Read the numbers of some clips, piece by piece."""
         wanted, found = pa.array(sorted(keys), pa.string()), parts(self.embeddings)
         for paths in [[path] for path in found] if self.by_part else [found]:
-            table = read_parts(paths, ["key", "p_E", "uncertainty", "valid"])
+            table = read_parts(paths, [*READ, *(PASSES if self.passes else ())])
             table = table.filter(pc.is_in(table["key"], wanted))
             names = table["key"].to_pylist()
             if not names:
                 continue
             given = [self.scores / path.name for path in paths] if self.scores else None
             score = None if given is None else _scores_of(given, names, self.n_classes)
-            yield names, score, matrix(table["p_E"]), table["uncertainty"].to_numpy(), table["valid"].to_numpy()
+            passes = _passes_of(table) if self.passes else None
+            spread, valid = table["uncertainty"].to_numpy(), table["valid"].to_numpy()
+            yield names, score, matrix(table["p_E"]), spread, valid, passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,10 @@ def _accepted(method: AnyMethod, cfg: MethodConfig, piece: Piece, bar: Floats | 
     for key, label, accepted in zip(*(table[name].to_pylist() for name in ("key", "label", "accepted")), strict=True):
         if accepted:
             yield key, label
+
+
+def _passes_of(table: pa.Table) -> Passes:
+    return Passes(**{name: matrix(table[name]).astype(np.float64) for name in PASSES})
 
 
 def _scores_of(paths: Sequence[Path], keys: Sequence[str], n_classes: int) -> np.ndarray[Any, Any]:

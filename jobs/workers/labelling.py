@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finepseudo.evaluation.metrics import pseudo_label_metrics
-from finepseudo.methods.base import AnyMethod, MethodConfig
-from finepseudo.methods.labelling import label_rows, warn_of_none
+from finepseudo.methods.base import AnyMethod, Labels, MethodConfig
+from finepseudo.methods.labelling import label_rows, ruled_out, warn_of_none
 from finepseudo.methods.table import METHODS, REFERENCE
 from finepseudo.run_folder.files import write_json
 from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
@@ -30,8 +30,8 @@ from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
 ROW_GROUP = 1 << 12
-SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E"]
-"""What the metrics and the warning read of the table."""
+SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E", "uncertainty"]
+"""What the metrics, the warning and the choice among a whole pool read of the table."""
 
 
 def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
@@ -80,6 +80,7 @@ def label_pool_of(
     cfg: MethodConfig,
     folder: Path,
     *,
+    number: int,
     embeddings: Path,
     scores: Path | None,
     pool: frozenset[str],
@@ -87,20 +88,34 @@ def label_pool_of(
     classes: Sequence[str],
     held_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Write pseudo_labels.parquet and pseudo_metrics.json of one method; return the metrics.
+    """Write pseudo_labels.parquet and pseudo_metrics.json of one method in round `number`; return the metrics.
 
     held_out: key -> label of labelled clips that nothing trains on; a calibrated bar is set by them.
     Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
     gigabytes, those of a part some hundred kilobytes. Parts are in key order, and so is the table.
     """
-    numbers = PoolNumbers(embeddings, scores, len(classes), by_part=method.by_row)
-    bar, small, expected = measured_bar(method, cfg, numbers, pool, held_out or {}), [], []
-    with _table_writer(folder / PSEUDO_LABELS) as write:
+    numbers = PoolNumbers(embeddings, scores, len(classes), by_part=method.by_row, passes=method.passes)
+    bar = measured_bar(method, cfg, numbers, pool, held_out or {})
+    small: list[pa.Table] = []
+    expected: list[np.ndarray[Any, Any]] = []
+
+    def labelled() -> Iterator[pa.Table]:
         for piece in numbers.of(pool):
-            labelled = label_rows(method, cfg, *piece, bar=bar.values)
-            write(labelled)
-            small.append(labelled.select(SMALL))
-            p = matrix(labelled["p"])[labelled["accepted"].to_numpy()]
+            yield label_rows(method, cfg, *piece, bar=bar.values)
+
+    summary = _summary(table.select(SMALL) for table in labelled()) if method.keep else None
+    kept = (
+        None
+        if method.keep is None or summary is None
+        else pa.array(method.keep(cfg, number, _labels_of(summary, len(classes))))
+    )
+    with _table_writer(folder / PSEUDO_LABELS) as write:
+        for table in labelled():
+            done = sum(piece.num_rows for piece in small)
+            chosen = table if kept is None else _accepting(table, kept.slice(done, table.num_rows))
+            write(chosen)
+            small.append(chosen.select(SMALL))
+            p = matrix(chosen["p"])[chosen["accepted"].to_numpy()]
             expected.append(p.max(axis=1, initial=0) / p.sum(axis=1))
         if not small:
             raise UserError(f"{embeddings}: holds no clip of the pool; was the split changed by hand?")
@@ -109,6 +124,20 @@ def label_pool_of(
     metrics = pseudo_label_metrics(summary, truth, classes) | bar.record(np.concatenate(expected))
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
+
+
+def _summary(pieces: Iterable[pa.Table]) -> pa.Table | None:
+    found = list(pieces)
+    return pa.concat_tables(found) if found else None
+
+
+def _labels_of(table: pa.Table, classes: int) -> Labels:
+    label, spread, accepted = (table[name].to_numpy() for name in ("label", "uncertainty", "accepted"))
+    return Labels(classes=classes, label=label, spread=spread, accepted=accepted)
+
+
+def _accepting(table: pa.Table, accepted: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index("accepted"), "accepted", accepted)
 
 
 @contextmanager
@@ -149,3 +178,8 @@ def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:
         labels=np.concatenate([labelled.labels, table["label"].to_numpy().astype(np.int32)]),
         pseudo=np.concatenate([labelled.pseudo, np.ones(table.num_rows, np.bool_)]),
     )
+
+
+def ruled_out_items(path: Path) -> ItemTable:
+    """List the clips that got no pseudo-label but of which the vote rules out classes."""
+    return ItemTable.unlabelled(ruled_out(path)[0])

@@ -52,7 +52,8 @@ class EvaluationStage(Stage):
         frame = ("frame_encoder", "frame_input", "frame_stage.loss.gamma", "frame_stage.scorer")
         read = ("action_encoder", "action_input", "evaluate", *READING, *(frame if self.frame is not None else ()))
         starts = ("frame_encoder.weights", "action_encoder.weights")
-        return Keys(read, (*starts, VOTES, "action_encoder.mc_passes", "frame_stage.scorer.momentum"))
+        mc = ("action_encoder.mc_passes", "action_encoder.mc_temperature")
+        return Keys(read, (*starts, VOTES, *mc, "frame_stage.scorer.momentum"))
 
     @property
     def inputs(self) -> Mapping[str, Path]:

@@ -72,6 +72,7 @@ class PseudoLabelsStage(Stage):
             self.method,
             settings(self.cfg.method, self.method.name),
             self.folder,
+            number=self.request.number,
             embeddings=self.embeddings,
             scores=self.scores,
             pool=frozenset(split.keys("unlabelled")),
