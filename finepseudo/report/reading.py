@@ -254,7 +254,7 @@ def _read_method(name: str, seed: int, run: RunFolder) -> MethodRun:
     rounds = []
     for n, path in run.paths.rounds(seed, name):
         table, metrics = path / PSEUDO_LABELS, _json(path / PSEUDO_METRICS, run)
-        if (table.is_file() or metrics is not None) and run.asks_for(number=n):
+        if (table.is_file() or metrics is not None) and run.asks_for(number=n) and not _is_left_over(n, run):
             rounds.append(LabelRound(round=n, table=table if table.is_file() else None, metrics=metrics))
     evaluation = run.paths.evaluation(seed, name)
     files = [evaluation / PREDICTIONS, evaluation / EXAMPLES]
@@ -266,6 +266,13 @@ def _read_method(name: str, seed: int, run: RunFolder) -> MethodRun:
         predictions=predictions,
         examples=examples,
     )
+
+
+def _is_left_over(number: int, run: RunFolder) -> bool:
+    """Tell whether labels of the last round are of a time when `embed.last_round` asked for them."""
+    embed = run.config.get("embed")
+    asked = embed.get("last_round", True) if isinstance(embed, dict) else True
+    return bool(number) and number == run.config.get("rounds") and not asked
 
 
 def _read_log(run: RunFolder) -> list[Json]:

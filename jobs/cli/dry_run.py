@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,10 +26,14 @@ from shards.storage.remote import is_url
 
 
 def check(cfg: RunConfig, decode: int | None) -> int:
-    """Check annotations and videos, decode some (None = all); 0 when nothing has to be fixed, else 2."""
+    """Check weights, annotations and videos, decode some (None = all); 0 when nothing has to be fixed, else 2."""
+    with Reporter(cfg.folder, tensorboard=False) as reporter:
+        stages = [stage for group in make_plan(Run(cfg, reporter)) for stage in group]
+    problems = list(weight_problems(cfg, stages, given=True))
     if rendered(cfg):
         _say(f"{cfg.data.name}: rendered when the shards are written; nothing to check")
-        return 0
+        _say_problems(problems)
+        return UserError.exit_code if problems else 0
     found = check_config(
         cfg.data,
         missing_list=cfg.folder / "missing.txt",
@@ -37,6 +41,7 @@ def check(cfg: RunConfig, decode: int | None) -> int:
         decode=decode,
         max_bad_fraction=cfg.reading.max_bad_fraction,
     )
+    found = replace(found, problems=[*found.problems, *problems])
     _say(found.render())
     if found.clips and not found.problems:
         _say(measure(cfg, load_annotations(cfg.data)).lines(cfg)[0])
@@ -61,8 +66,7 @@ def dry_run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     _say("stages      (groups in order; those of one line may run side by side)")
     for line in plan_lines(cfg, command):
         _say(line)
-    for problem in problems:
-        _say(f"PROBLEM {problem}")
+    _say_problems(problems)
     return UserError.exit_code if problems else 0
 
 
@@ -191,6 +195,11 @@ def plan_lines(cfg: RunConfig, command: str) -> Iterator[str]:
         else:
             yield from (f"  {state.line()}" for state in group)
     yield from loss_lines(states)
+
+
+def _say_problems(problems: Iterable[str]) -> None:
+    for problem in problems:
+        _say(f"PROBLEM {problem}")
 
 
 def _say(text: str) -> None:

@@ -31,7 +31,8 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
     """Run all stages (`run`) or those of one command, then print the table where there is a report."""
     if command not in MAKES_A_RUN and not cfg.folder.is_dir():
         raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
-    if command in MAKES_A_RUN and not RunPaths(cfg.folder).config.exists():
+    fresh = command in MAKES_A_RUN and not RunPaths(cfg.folder).config.exists()
+    if fresh:
         refuse_early(cfg, command)
     with locked(cfg.folder), Reporter(cfg.folder) as reporter:
         changes = refuse_other_data(cfg, force=force)
@@ -43,7 +44,8 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
         if todo := unfinished(plan, COMMANDS.get(command)):
             for key, was, now in changes:
                 reporter.say(f"{key} was {was} and is {now}: what depends on it is made again")
-            refuse_without_weights(cfg, todo)
+            if not fresh:
+                refuse_without_weights(cfg, todo)
             for line in loss_lines(survey(plan, COMMANDS.get(command))):
                 reporter.say(line)
             record_forced(cfg, changes)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from finepseudo.run_folder.done import Identity, changed_keys, deleted_by, is_done, is_started, to_heal
+from finepseudo.run_folder.done import Identity, changed_keys, deleted_by, is_done, is_started, record_of, to_heal
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.stages.base import Stage
 
@@ -62,7 +62,7 @@ def survey(plan: Plan, kinds: Collection[str] | None = None) -> list[list[StageS
 
 def _state_of(stage: Stage, remade: Collection[Path], *, runs: bool) -> StageState | None:
     identity = stage.identity
-    after = [name for name, path in identity.inputs.items() if path in remade]
+    after = [name for name, made in identity.inputs.items() if record_of(made) in remade]
     record = _read(identity.record)
     if is_done(identity):
         if after:
@@ -91,8 +91,8 @@ def reasons(identity: Identity, record: dict[str, Any], after: Sequence[str] = (
     changes = changed_keys(identity, record)
     said = [f"{key} was {was}, is {now}" for key, was, now in changes[:SHOWN]]
     said += [f"and {len(changes) - SHOWN} more keys"] if len(changes) > SHOWN else []
-    missing = [name for name, path in identity.inputs.items() if not path.exists()]
-    if missing:
+    lacking = set(identity.missing())
+    if missing := [name for name, made in identity.inputs.items() if record_of(made) in lacking]:
         return [*said, f"{', '.join(missing)} is missing"]
     key = identity.key()
     if not said and key["config_sha256"] != record.get("config_sha256"):

@@ -17,8 +17,8 @@ from finepseudo.evaluation.metrics import pseudo_label_metrics
 from finepseudo.methods.base import AnyMethod, MethodConfig
 from finepseudo.methods.labelling import label_rows, warn_of_none
 from finepseudo.methods.table import METHODS, REFERENCE
-from finepseudo.run_folder.files import write_json
-from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
+from finepseudo.run_folder.files import write_json, write_table
+from finepseudo.run_folder.layout import ACCEPTED, PSEUDO_LABELS, PSEUDO_METRICS
 from jobs.workers.part_files import matrix, parts, read_parts
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError
@@ -29,6 +29,8 @@ from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
 ROW_GROUP = 1 << 12
+ACCEPTED_SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int32())])
+"""Columns of accepted.parquet: all that a training reads of the pseudo-labels."""
 SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E"]
 """What the metrics and the warning read of the table."""
 
@@ -85,7 +87,7 @@ def label_pool_of(
     truth: Mapping[str, int],
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """Write pseudo_labels.parquet and pseudo_metrics.json of one method; return the metrics.
+    """Write pseudo_labels.parquet, accepted.parquet and pseudo_metrics.json of one method; return the metrics.
 
     Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
     gigabytes, those of a part some hundred kilobytes. Parts are in key order, and so is the table.
@@ -107,6 +109,7 @@ def label_pool_of(
             raise UserError(f"{embeddings}: holds no clip of the pool; was the split changed by hand?")
     summary = pa.concat_tables(small)
     warn_of_none(method, summary)
+    write_table(folder / ACCEPTED, summary.filter(summary["accepted"]).select(ACCEPTED_SCHEMA.names))
     metrics = pseudo_label_metrics(summary, truth, classes)
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
@@ -149,9 +152,8 @@ def _scores_of(paths: Sequence[Path], keys: Sequence[str], n_classes: int) -> np
 
 
 def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:
-    """Put the accepted pseudo-labels behind the labelled clips; replaced each round, never accumulated."""
-    table = pq.read_table(path, columns=["key", "label", "accepted"])
-    table = table.filter(table["accepted"])
+    """Put the accepted pseudo-labels of a table behind the labelled clips; replaced each round, never accumulated."""
+    table = pq.read_table(path, columns=ACCEPTED_SCHEMA.names)
     known = frozenset(labelled.keys)
     both = [key for key in table["key"].to_pylist() if key in known]
     if both:

@@ -52,9 +52,10 @@ class EvaluationStage(Stage):
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The label draw and the trained encoders."""
-        frame = {"frame_encoder": self.frame_folder / DONE} if self.frame_folder else {}
-        return {**self.run_of.drawn(self.seed), "action_encoder": self.action_folder / DONE, **frame}
+        """The label draw, the trained encoders and their code."""
+        frame = {"frame_encoder": self.frame_folder / DONE, **self.cfg.frame_encoder.code} if self.frame_folder else {}
+        action = {"action_encoder": self.action_folder / DONE, **self.cfg.action_encoder.code}
+        return {**self.run_of.drawn(self.seed), **action, **frame}
 
     @property
     def outputs(self) -> Sequence[str]:

@@ -55,6 +55,17 @@ def test_a_changed_key_is_followed_to_the_end_and_nothing_is_touched(make, finis
     assert lines[0].startswith(f"undoes {len(undone)} finished stages that took {duration(10 * len(undone))}; removes")
 
 
+def test_a_record_made_again_with_the_same_accepted_labels_leaves_the_trainings_done(make, finished, monkeypatch):  # noqa: F811
+    passes, training = "action_encoder.mc_passes=7", "seed-0/finepseudo/round-01/frame_encoder"
+    before = states_of(make, passes)
+    assert before["seed-0/round-00/embeddings"].state == "undone"
+    assert (before[training].state, before[training].because) == ("follows", ("after pseudo_labels",))
+    run(make, monkeypatch, passes, kinds={"embeddings", "scores", "pseudo_labels"})
+    after = states_of(make, passes)
+    assert {name for name, state in after.items() if state.state != "done"} == {"report"}
+    assert after["report"].state == "undone", "it shows the record"
+
+
 def test_what_is_removed_is_counted(make, finished):  # noqa: F811
     folder = finished / "data" / "shards"
     (folder / "shard-000000.tar").write_bytes(bytes(5000))
