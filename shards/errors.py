@@ -8,6 +8,11 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def visible(text: str) -> str:
+    """Write what a terminal would obey or break lines at (control characters in names from files) as escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 class UserError(Exception):
     """Bad input: the message says in one line what, where, which rule and what to do.
 

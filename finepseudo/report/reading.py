@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from finepseudo.methods.table import in_order
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, PSEUDO_LABELS, PSEUDO_METRICS, RunPaths
+from finepseudo.run_folder.yaml_text import parse_yaml
 from shards.errors import UserError
 
 Floats = npt.NDArray[np.float64]
@@ -192,9 +192,9 @@ def _read_config(run: RunFolder) -> None:
         return
     try:
         run.config_text = path.read_text(encoding="utf-8")
-        value = yaml.safe_load(run.config_text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        run.problems.append(f"config.yaml cannot be read: {str(error).splitlines()[0]}")
+        value = parse_yaml(run.config_text)
+    except (OSError, ValueError) as error:
+        run.problems.append(f"config.yaml cannot be read: {error}")
         return
     run.config = value if isinstance(value, dict) else {}
 

@@ -36,10 +36,10 @@ def words(hint: Value) -> str:
     return _WORDS.get(hint, "a section")
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Say which known name was probably meant, or list them all."""
+def nearest(name: str, known: Sequence[str], where: str = "") -> str:
+    """Say which known name was probably meant, in full where it lies in a section, or list them all."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+    return f"did you mean {_join(where, close[0])}?" if close else f"known: {', '.join(sorted(known))}"
 
 
 def build(cls: type[T], values: Value, where: str = "") -> T:
@@ -52,7 +52,7 @@ def build(cls: type[T], values: Value, where: str = "") -> T:
         if old := getattr(cls, "OLD_KEYS", {}).get(name):
             raise UserError(f"{_join(where, str(name))} {old}")
         if name not in fields:
-            raise UserError(f"{_join(where, str(name))}: unknown key; {nearest(str(name), list(fields))}")
+            raise UserError(f"{_join(where, str(name))}: unknown key; {nearest(str(name), list(fields), where)}")
     made = {name: convert(types_of[name], value, _join(where, name)) for name, value in values.items()}
     for name, field in fields.items():
         if name not in made and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:

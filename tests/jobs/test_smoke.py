@@ -109,7 +109,7 @@ def test_another_number_of_dropout_passes_trains_nothing_again(whole, tmp_path, 
     line = ["--recipe", "smoke", f"out={tmp_path}", "action_encoder.mc_passes=7"]
     assert main(["run", *line]) == 0
     said = capsys.readouterr().out
-    assert "seed-0/finepseudo/round-00: starts (pseudo_labels)" in said
+    assert "seed-0/finepseudo/round-00/pseudo_labels: starts" in said
     assert "_encoder: starts" not in said
     assert "pretrain: starts" not in said
     one, two = (pq.read_table(path / RESULTS[0]) for path in (whole, copy))

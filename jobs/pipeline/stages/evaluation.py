@@ -10,7 +10,7 @@ from finepseudo.methods.base import AnyMethod
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
-from jobs.pipeline.stages.training import READING, Tags
+from jobs.pipeline.stages.training import ALIGNMENT, READING, Tags
 from jobs.workers.evaluate import PARTS, EvaluateJob, evaluate, write_examples
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
@@ -45,7 +45,7 @@ class EvaluationStage(Stage):
     @property
     def keys(self) -> Keys:
         """The networks without their starts, what they see, and the test."""
-        frame = ("frame_encoder", "frame_input", "frame_stage.loss.gamma", "frame_stage.scorer")
+        frame = ("frame_encoder", "frame_input", *ALIGNMENT)
         read = ("action_encoder", "action_input", "evaluate", *READING, *(frame if self.frame is not None else ()))
         starts = ("frame_encoder.weights", "action_encoder.weights")
         return Keys(read, (*starts, "action_encoder.mc_passes", "frame_stage.scorer.momentum"))

@@ -33,6 +33,11 @@ class PseudoLabelsStage(Stage):
         return self.paths.round(self.seed, self.method.name, self.request.number)
 
     @property
+    def name(self) -> str:
+        """Tell the labels from the folder they lie in."""
+        return f"{super().name}/pseudo_labels"
+
+    @property
     def embeddings(self) -> Path:
         """Where p_E is."""
         return self.paths.embeddings(self.seed, self.method.name, self.request.number)

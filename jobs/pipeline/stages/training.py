@@ -22,6 +22,8 @@ from shards.types import ItemTable
 
 Tags = Mapping[str, Any]
 READING = ("reading.decode", "deterministic")
+ALIGNMENT = ("frame_stage.loss.gamma", "frame_stage.loss.omega", "frame_stage.scorer")
+"""Keys of how two clips are aligned and scored: soft-DTW, and whether and how f_S is learned."""
 NO_SCORER = "optim.scorer_lr_factor"
 FIRST_ROUND = "optim.self_training_factor"
 """Keys of every optimiser that a training without f_S, or of round 0, does not read."""

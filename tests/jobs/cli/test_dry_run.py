@@ -12,21 +12,14 @@ from jobs.pipeline.plan import make_plan
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
-from tests.jobs.cli.test_commands import ROLES, lists
-
-
-def test_check_lists_the_missing_files(capsys, tmp_path):
-    assert main(["check", *lists(tmp_path / "in", **ROLES)]) == 2
-    assert "PROBLEM 4 paths are missing: " in capsys.readouterr().out
-    listed = (tmp_path / "in" / "runs" / "smoke" / "missing.txt").read_text()
-    assert listed == "".join(f"{tmp_path}/in/{name}.mp4\n" for name in "abcd")
 
 
 @pytest.mark.parametrize("recipe", ["smoke", "demo", "diving48", "kinetics400"])
 def test_a_dry_run_prints_the_plan_without_data_or_ray(recipe, capsys, tmp_path):
     assert main(["run", "--recipe", recipe, f"out={tmp_path}", "--dry-run", *starts(recipe)]) == 0
     said = capsys.readouterr().out
-    assert "seed-0/finepseudo/round-01/action_encoder" in said
+    assert re.search(r"to do    seed-0(\.\.2)?/finepseudo/round-01(\.\.\d+)?/action_encoder", said)
+    assert len(said.splitlines()) < 35
     assert "training" in said
     assert list(tmp_path.iterdir()) == [], "nothing is written"
 
@@ -148,6 +141,6 @@ def test_a_dry_run_names_shards_that_would_be_lost(capsys, tmp_path):
     assert main(["run", *line, "shards.short_side=96", "--dry-run"]) == 2
     said = capsys.readouterr().out
     assert "undone   data  (shards.short_side was 128, is 96)" in said
-    assert "undoes 1 finished stages" in said
+    assert "undoes 1 finished stage that took" in said
     assert "PROBLEM" in said and "use another --name, or --force" in said
     assert main(["run", *line, "shards.short_side=96", "--dry-run", "--force"]) == 0

@@ -134,7 +134,7 @@ def test_the_second_run_does_nothing(make, monkeypatch):
             {"seed-0/round-00/action_encoder", "seed-0/pretrain"},
         ),
         ("frame_stage.train.steps=25", {"seed-0/round-00/frame_encoder"}, {"seed-0/round-00/action_encoder"}),
-        ("evaluate.views=3", {"seed-1/finepseudo/evaluation", "report"}, {"seed-0/finepseudo/round-01"}),
+        ("evaluate.views=3", {"seed-1/finepseudo/evaluation", "report"}, {"seed-0/finepseudo/round-01/pseudo_labels"}),
         ("embed.gallery_per_class=2", {"seed-0/round-00/scores"}, {"seed-0/round-00/embeddings"}),
         ("shards.short_side=96", {"data", "seed-0/pretrain"}, set()),
     ],
@@ -162,7 +162,7 @@ def test_a_key_that_changes_no_accepted_label_leaves_every_training_done(
     trainings = {name for name in run(make, monkeypatch, *two) if name.endswith("_encoder")}
     assert any("round-02" in name for name in trainings)
     ran = set(run(make, monkeypatch, *two, override))
-    tables = {f"seed-0/{name}/round-{number:02d}" for name in methods for number in range(3)}
+    tables = {f"seed-0/{name}/round-{number:02d}/pseudo_labels" for name in methods for number in range(3)}
     assert tables <= ran, "the record of the vote is made again, and with it the report"
     assert "report" in ran
     assert bool(trainings & ran) != labelled

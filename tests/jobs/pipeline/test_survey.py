@@ -43,7 +43,7 @@ def test_a_changed_key_is_followed_to_the_end_and_nothing_is_touched(make, finis
     before = snapshot(finished)
     states = states_of(make, "method.finepseudo.theta=0.4")
     assert snapshot(finished) == before
-    first = states["seed-0/finepseudo/round-00"]
+    first = states["seed-0/finepseudo/round-00/pseudo_labels"]
     assert (first.state, first.because) == ("undone", ("method.finepseudo.theta was 0.3, is 0.4",))
     lost = {name for name, state in states.items() if state.lost}
     assert {n for n in lost if "seed-0" in n} == {n for n in states if n.startswith("seed-0/finepseudo")}
@@ -100,7 +100,7 @@ def test_records_of_another_version_and_missing_inputs_have_a_reason(make, finis
     (finished / "seed-1" / "pretrain" / DONE).unlink()
     (finished / "seed-0" / "supervised" / "evaluation" / "metrics.json").unlink()
     states = states_of(make)
-    assert states["seed-0/finepseudo/round-00"].because == ("the configuration changed",)
+    assert states["seed-0/finepseudo/round-00/pseudo_labels"].because == ("the configuration changed",)
     assert states["seed-0/supervised/evaluation"].because == ("files are missing",)
     assert states["seed-0/supervised/evaluation"].state == "goes on", "what is there stays"
     assert states["seed-1/pretrain"].state == "to do"
