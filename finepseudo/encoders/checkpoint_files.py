@@ -129,6 +129,8 @@ def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     if "GLOBAL " in text:
         return f"it names {text.split('GLOBAL ', 1)[1].split()[0]}, which is code"
+    if "Unsupported operand" in text:
+        return "it is no checkpoint of torch, or was saved with another pickle protocol than torch's"
     return text.splitlines()[0].split(". This error", maxsplit=1)[0][:160]
 
 

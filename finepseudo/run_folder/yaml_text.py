@@ -6,7 +6,7 @@ A date stays the text that it is: names and versions may look like one. What is 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -21,10 +21,11 @@ class NoYaml(ValueError):  # noqa: N818 -- the name says what is wrong
 class _Loader(yaml.SafeLoader):
     """Plain values alone, without dates."""
 
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":timestamp")]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":timestamp")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def parse_yaml(text: str) -> Any:  # noqa: ANN401 -- what YAML can hold

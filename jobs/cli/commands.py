@@ -22,6 +22,10 @@ WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "eva
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
     """Run one parsed command; return its exit code. `main` is the command line, which the jobs of a launch call."""
+    if arguments.command == "compare" and arguments.runs:
+        from jobs.cli.compare import compare_folders
+
+        return compare_folders(arguments)
     if arguments.command in _WITHOUT_A_RUN:
         return _WITHOUT_A_RUN[arguments.command](arguments)
     cfg = configure(arguments)
@@ -96,6 +100,10 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             code = launch(cfg, arguments, main)
         case "write-shards" if arguments.part or arguments.verify or arguments.repair:
             code = _shards(cfg, arguments)
+        case "compare":
+            from jobs.cli.compare import compare
+
+            code = compare(cfg, arguments)
         case "tune":
             from jobs.tune.tune import tune
 
@@ -148,6 +156,7 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
         extra["name"] = arguments.name
     if run := getattr(arguments, "run", None):
         extra |= _named(run)
+    extra |= {key: value for key in ("methods", "seeds") if (value := getattr(arguments, key, None))}
     target = getattr(arguments, "target", None)
     if target and arguments.recipe:
         raise UserError(f"check: {target} and --recipe {arguments.recipe} both name a recipe; give one of them")

@@ -52,7 +52,9 @@ def build(cls: type[T], values: Value, where: str = "") -> T:
         if old := getattr(cls, "OLD_KEYS", {}).get(name):
             raise UserError(f"{_join(where, str(name))} {old}")
         if name not in fields:
-            raise UserError(f"{_join(where, str(name))}: unknown key; {nearest(str(name), list(fields), where)}")
+            meant = " or ".join(_join(where, path) for path in paths_to(str(name), cls))
+            hint = f"did you mean {meant}?" if meant else nearest(str(name), list(fields), where)
+            raise UserError(f"{_join(where, str(name))}: unknown key; {hint}")
     made = {name: convert(types_of[name], value, _join(where, name)) for name, value in values.items()}
     for name, field in fields.items():
         if name not in made and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
@@ -61,6 +63,17 @@ def build(cls: type[T], values: Value, where: str = "") -> T:
         return cls(**made)
     except BadSetting as error:
         raise refusal(_join(where, error.key), error.value, error.rule) from error
+
+
+def paths_to(name: str, cls: Value) -> list[str]:
+    """List the keys of that name in the sections below a dataclass."""
+    found = []
+    for field, hint in get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            found += [f"{field}.{path}" for path in paths_to(name, hint)]
+        elif field == name:
+            found.append(field)
+    return found
 
 
 def refusal(key: str, value: Value, rule: str) -> UserError:

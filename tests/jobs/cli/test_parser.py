@@ -19,6 +19,7 @@ FLAGS = {
     "evaluate": COMMON,
     "report": COMMON,
     "launch": [*COMMON, "--cluster", "--parts", "--sbatch"],
+    "compare": ["runs", *COMMON, "--methods", "--out", "--part", "--seeds"],
     "check": ["target", *COMMON, "--decode", "--missing"],
     "tune": ["space", *COMMON],
     "bench": ["what", "options"],
