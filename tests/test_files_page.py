@@ -14,6 +14,7 @@ from finepseudo.run_folder.layout import RunPaths
 from jobs.config.recipes import load
 from jobs.pipeline.plan import make_plan
 from jobs.pipeline.run_folder import LOCK
+from jobs.pipeline.stages import votes
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from jobs.workers import embed, evaluate, labelling, score
@@ -35,6 +36,7 @@ SCHEMAS = {
     "pseudo_labels.parquet": PSEUDO_LABEL_SCHEMA,
     "accepted.parquet": labelling.ACCEPTED_SCHEMA,
     "predictions.parquet": evaluate.PREDICTION_SCHEMA,
+    "votes.parquet": votes.SCHEMA,
 }
 OUTSIDE_STAGES = {
     "config.yaml",

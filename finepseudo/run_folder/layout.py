@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WEIGHTS = "weights.safetensors"
+BEST = "best.safetensors"
 CHECKPOINTS = "checkpoints"
 LOG = "metrics.jsonl"
 FAILURE = "failure.txt"
@@ -19,6 +20,7 @@ ACCEPTED = "accepted.parquet"
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.parquet"
 EXAMPLES = "examples.npz"
+VOTES_TABLE = "votes.parquet"
 REPORT = "report.html"
 SHARED = re.compile(r"pretrain|round-\d+|\..*")
 """Folders of a label draw that are no method's."""
@@ -131,6 +133,10 @@ class RunPaths:
     def evaluation(self, seed: int, method: str) -> Path:
         """Test results of one method."""
         return self.method(seed, method) / "evaluation"
+
+    def votes(self, seed: int, method: str) -> Path:
+        """The other answers of one method, and which one was chosen."""
+        return self.method(seed, method) / "votes"
 
 
 def numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:

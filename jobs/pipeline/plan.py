@@ -24,6 +24,7 @@ from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
 from jobs.pipeline.stages.split import SplitStage
+from jobs.pipeline.stages.votes import VotesStage
 from shards.errors import UserError
 
 Plan = list[list[Stage]]
@@ -35,12 +36,12 @@ COMMANDS: dict[str, frozenset[str]] = {
     "train": frozenset({"frame_encoder", "action_encoder"}),
     "embed": frozenset({"embeddings"}),
     "score": frozenset({"scores", "pseudo_labels"}),
-    "evaluate": frozenset({"evaluation"}),
+    "evaluate": frozenset({"evaluation", "votes"}),
     "report": frozenset({"report"}),
 }
 """Which kinds of stages a command runs; `run` runs all."""
 
-SHOWN = frozenset({"pseudo_labels", "evaluation"})
+SHOWN = frozenset({"pseudo_labels", "evaluation", "votes"})
 """Kinds of stages whose results the report shows."""
 
 STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
@@ -55,7 +56,7 @@ def make_plan(run: Run) -> Plan:
         for method in methods_of(run.cfg):
             requests = requests_of(run.cfg, method)
             plan += [[stage_for(run, seed, method, request) for request in group] for group in requests]
-            plan.append([_test(run, seed, method, flat(requests))])
+            plan += [[stage] for stage in _tests(run, seed, method, flat(requests))]
     shown = (stage for group in plan for stage in group if stage.kind in SHOWN)
     return [*plan, [ReportStage(run_of=run, shown=tuple(stage.identity.record for stage in shown))]]
 
@@ -105,12 +106,17 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
             return PseudoLabelsStage(run_of=run, seed=seed, method=method, request=request)
 
 
-def _test(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> EvaluationStage:
-    """Test the f_E of the last training; pairs are shown of the method's own f_A."""
+def _tests(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> list[Stage]:
+    """Test the f_E of the last training, then f_A by the last gallery; pairs are shown of the method's own f_A."""
     main = TrainAction(number=0, start=None).name
     action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == main), default=0)
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
-    return EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=frame if method.aligns else None)
+    shown = frame if method.aligns else None
+    test = EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=shown)
+    if not method.aligns or run.cfg.evaluate.votes == "action":
+        return [test]
+    last = max((r.number for r in requests if isinstance(r, Score)), default=0)
+    return [test, VotesStage(run_of=run, test=test, frame=last)]
 
 
 def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:
