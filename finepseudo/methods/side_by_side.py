@@ -42,7 +42,9 @@ class StrongConfig(Settings):
 class SideBySideConfig(MethodConfig):
     """Keys of every method that reads labelled and unlabelled clips side by side."""
 
-    mu: float = setting(5.0, "unlabelled clips of a step for each labelled one", source="SVFormer: 5", above=0)
+    mu: float = setting(
+        5.0, "unlabelled clips of a step for each labelled one", source="SVFormer: 5", above=0, at_most=100
+    )
     weight: float = setting(1.0, "weight of the unlabelled loss", source="FixMatch: 1", at_least=0)
     warmup: float = setting(
         0.0,

@@ -53,7 +53,7 @@ def test_bases_are_laid_over_each_other_and_may_not_come_back(tmp_path):
         read_recipe(str(tmp_path / "a.yaml"))
 
 
-@pytest.mark.parametrize("content", [b"name: caf\xe9\n", b"name: 2020-13-45\n", b"x: " + b"[" * 5000, b"x: ["])
+@pytest.mark.parametrize("content", [b"name: caf\xe9\n", b"x: " + b"[" * 5000, b"x: ["])
 def test_a_recipe_that_is_no_yaml_is_one_line(tmp_path, content):
     (tmp_path / "mine.yaml").write_bytes(content)
     with pytest.raises(UserError, match=r"recipe .*mine\.yaml: cannot be read: ") as caught:
