@@ -15,7 +15,7 @@ from jobs.pipeline.run_folder import refuse_other_data
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.survey import loss_lines, survey
 from jobs.progress import Reporter
-from jobs.workers.labelling import check_pool
+from jobs.workers.labelling import check_pool, check_ready
 from shards.annotations import annotation_files
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations
@@ -121,7 +121,9 @@ def split_problems(cfg: RunConfig, found: Annotations) -> Iterator[str]:
     """Say why the label split of a seed cannot be drawn: roles that do not fit, no labels of a class, no pool."""
     for seed in cfg.seeds:
         try:
-            check_pool(draw_split(found, cfg.split, seed), cfg.methods)
+            split = draw_split(found, cfg.split, seed)
+            check_pool(split, cfg.methods)
+            check_ready(split, cfg.methods, cfg.method)
         except UserError as error:
             yield str(error)
             return

@@ -117,11 +117,18 @@ def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:
 
 
 def weight_problems(cfg: RunConfig, stages: Iterable[Stage]) -> Iterator[str]:
-    """Name the weights that stages to come start from and that are not given, or not there."""
-    kinds = {stage.kind for stage in stages}
+    """Name the weights and other files that stages to come start from and that are not given, or not there."""
+    made = list(stages)
+    kinds = {stage.kind for stage in made}
     for name, kind in STARTS.items():
         if kind in kinds and (problem := weight_problem(name, getattr(cfg, name))):
             yield problem
+    wanted = {key: file for stage in made if isinstance(stage, ActionEncoderStage) for key, file in stage.files.items()}
+    for key, file in wanted.items():
+        if file is None:
+            yield f"{key} = null: a file is needed; `finepseudo methods {key.split('.')[1]}` says what it holds"
+        elif not file.is_file():
+            yield f"{key}: {file} is not there; give the path of the file"
 
 
 def refuse_without_weights(cfg: RunConfig, stages: Iterable[Stage]) -> None:
