@@ -57,6 +57,8 @@ def dry_run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
         problems += refused
         if not refused:
             _say("\n".join(measure(cfg, found).lines(cfg)))
+    elif cfg.split.lists and not Path(cfg.split.lists).expanduser().is_dir():
+        problems.append(f"split.lists: {cfg.split.lists} is not here; give the folder of the published lists")
     _say("\n".join(resource_lines(cfg)))
     _say("stages      (groups in order; those of one line may run side by side)")
     for line in plan_lines(cfg, command):
