@@ -173,7 +173,8 @@ class Pool:
 
     usable: bool [N]; score: mean alignability S with each class [N, C], None where no scores are made; p_e: class
     probabilities of f_E [N, C]; spread: their standard deviation over MC-dropout at the argmax [N]; passes: more of
-    MC-dropout, where the method votes on it.
+    MC-dropout, where the method votes on it; bar: what the confidence of each class has to exceed [C] where it was
+    measured, None for the method's own constant.
     """
 
     usable: Bools
@@ -181,6 +182,7 @@ class Pool:
     p_e: Floats
     spread: Floats
     passes: Passes | None = None
+    bar: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)

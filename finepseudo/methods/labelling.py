@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,49 @@ def label_rows(  # noqa: PLR0917
     uncertainty: npt.ArrayLike,
     valid: npt.ArrayLike,
     passes: Passes | None = None,
+    bar: Floats | None = None,
 ) -> pa.Table:
-    """Label a pool, or a piece of one where the method votes `by_row`, as `label_pool` does, without its warning."""
+    """Label a pool, or a piece of one where the method votes `by_row`, as `label_pool` does, without its warning.
+
+    bar: what was measured for this round [C], None for the method's own constant.
+    """
+    ordered, pool = _pool(method, keys, scores, p_E, uncertainty, valid, passes)
+    return _table(ordered, pool, vote_of(method, cfg, replace(pool, bar=bar)))
+
+
+def votes_on(  # noqa: PLR0917
+    method: AnyMethod,
+    cfg: MethodConfig,
+    keys: Sequence[str],
+    scores: npt.ArrayLike | None,
+    p_E: npt.ArrayLike,
+    uncertainty: npt.ArrayLike,
+    valid: npt.ArrayLike,
+    passes: Passes | None = None,
+) -> tuple[list[str], Floats]:
+    """Give the keys of the usable clips, sorted, and what is voted with for each [N, C]: a bar is measured on it."""
+    ordered, pool = _pool(method, keys, scores, p_E, uncertainty, valid, passes)
+    p = vote_of(method, cfg, pool).p[pool.usable]
+    return [key for key, usable in zip(ordered, pool.usable, strict=True) if usable], p
+
+
+def vote_of(method: AnyMethod, cfg: MethodConfig, pool: Pool) -> Votes:
+    """Ask the method for its vote."""
+    if method.vote is None:
+        raise ValueError(f"{method.name} labels no pool")
+    return method.vote(cfg, pool)
+
+
+def _pool(  # noqa: PLR0917
+    method: AnyMethod,
+    keys: Sequence[str],
+    scores: npt.ArrayLike | None,
+    p_E: npt.ArrayLike,
+    uncertainty: npt.ArrayLike,
+    valid: npt.ArrayLike,
+    passes: Passes | None,
+) -> tuple[list[str], Pool]:
+    """Sort the numbers of a pool by key and check them."""
     usable, p_e = np.asarray(valid, dtype=bool), np.asarray(p_E, dtype=np.float64)
     spread = np.asarray(uncertainty, dtype=np.float64)
     score = None if scores is None else np.asarray(scores, dtype=np.float64)
@@ -99,9 +140,7 @@ def label_rows(  # noqa: PLR0917
     )
     names = [keys[i] for i in order]
     _check_values(method, names, pool)
-    if method.vote is None:
-        raise ValueError(f"{method.name} labels no pool")
-    return _table(names, pool, method.vote(cfg, pool))
+    return names, pool
 
 
 def warn_of_none(method: AnyMethod, table: pa.Table) -> None:

@@ -66,3 +66,19 @@ class CrossEntropyConfig(Settings):
     """Constants of eq. (6)."""
 
     label_smoothing: float = setting(0.0, "label smoothing", source="paper, eq. (6): none", at_least=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryConfig(Settings):
+    """What a training does without, for networks and batches that do not fit. Slower; the step stays the same."""
+
+    recompute: bool = setting(False, "compute the activations of every block again in the backward pass")
+    micro_batch: int | None = setting(
+        None,
+        "clips of a worker that the encoder takes at a time; pairs are still mined over the global batch, batch "
+        "statistics are those of a piece; null: all at once",
+        at_least=1,
+    )
+    shard: bool = setting(
+        False, "cut weights, gradients and Adam's state over the workers (FSDP2) in place of a copy on each (DDP)"
+    )

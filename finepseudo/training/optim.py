@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.training.config import OptimConfig, OptimiserConfig
@@ -104,4 +105,5 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def clip_gradients(parameters: Iterable[nn.Parameter], cfg: OptimiserConfig) -> Tensor:
     """Scale the gradients to a norm of at most cfg.clip_norm, where it is given; return the norm before."""
-    return torch.nn.utils.clip_grad_norm_(parameters, math.inf if cfg.clip_norm is None else cfg.clip_norm)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if cfg.clip_norm is None else cfg.clip_norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finepseudo.evaluation.metrics import pseudo_label_metrics
-from finepseudo.methods.base import AnyMethod, Labels, MethodConfig, Passes
+from finepseudo.methods.base import AnyMethod, Labels, MethodConfig
 from finepseudo.methods.labelling import label_rows, ruled_out, warn_of_none
 from finepseudo.methods.table import METHODS, REFERENCE, MethodsConfig, settings
 from finepseudo.run_folder.files import write_json
 from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
-from jobs.workers.part_files import matrix, parts, read_parts
+from jobs.workers.bars import PoolNumbers, measured_bar
+from jobs.workers.part_files import matrix
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError
 from shards.files import atomic
@@ -31,9 +32,6 @@ from shards.types import ItemTable
 ROW_GROUP = 1 << 12
 SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E", "uncertainty"]
 """What the metrics, the warning and the choice among a whole pool read of the table."""
-READ = ["key", "p_E", "uncertainty", "valid"]
-PASSES = [field.name for field in fields(Passes)]
-"""Columns of the embeddings that every vote reads, and those of MC-dropout."""
 
 
 def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
@@ -96,25 +94,22 @@ def label_pool_of(
     pool: frozenset[str],
     truth: Mapping[str, int],
     classes: Sequence[str],
+    held_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write pseudo_labels.parquet and pseudo_metrics.json of one method in round `number`; return the metrics.
 
+    held_out: key -> label of labelled clips that nothing trains on; a calibrated bar is set by them.
     Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
     gigabytes, those of a part some hundred kilobytes. Parts are in key order, and so is the table.
     """
-    wanted, found = pa.array(sorted(pool), pa.string()), parts(embeddings)
-    groups = [[path] for path in found] if method.by_row else [found]
+    numbers = PoolNumbers(embeddings, scores, len(classes), by_part=method.by_row, passes=method.passes)
+    bar = measured_bar(method, cfg, numbers, pool, held_out or {})
+    small: list[pa.Table] = []
+    expected: list[np.ndarray[Any, Any]] = []
 
     def labelled() -> Iterator[pa.Table]:
-        for paths in groups:
-            table = read_parts(paths, [*READ, *(PASSES if method.passes else ())])
-            table = table.filter(pc.is_in(table["key"], wanted))
-            if not table.num_rows:
-                continue
-            keys, passes = table["key"].to_pylist(), _passes_of(table) if method.passes else None
-            given = None if scores is None else _scores_of([scores / path.name for path in paths], keys, len(classes))
-            numbers = (matrix(table["p_E"]), table["uncertainty"].to_numpy(), table["valid"].to_numpy())
-            yield label_rows(method, cfg, keys, given, *numbers, passes)
+        for piece in numbers.of(pool):
+            yield label_rows(method, cfg, *piece, bar=bar.values)
 
     summary = _summary(table.select(SMALL) for table in labelled()) if method.keep else None
     kept = (
@@ -122,18 +117,19 @@ def label_pool_of(
         if method.keep is None or summary is None
         else pa.array(method.keep(cfg, number, _labels_of(summary, len(classes))))
     )
-    small: list[pa.Table] = []
     with _table_writer(folder / PSEUDO_LABELS) as write:
         for table in labelled():
             done = sum(piece.num_rows for piece in small)
             chosen = table if kept is None else _accepting(table, kept.slice(done, table.num_rows))
             write(chosen)
             small.append(chosen.select(SMALL))
+            p = matrix(chosen["p"])[chosen["accepted"].to_numpy()]
+            expected.append(p.max(axis=1, initial=0) / p.sum(axis=1))
         if not small:
             raise UserError(f"{embeddings}: holds no clip of the pool; was the split changed by hand?")
     summary = pa.concat_tables(small)
     warn_of_none(method, summary)
-    metrics = pseudo_label_metrics(summary, truth, classes)
+    metrics = pseudo_label_metrics(summary, truth, classes) | bar.record(np.concatenate(expected))
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
 
@@ -150,10 +146,6 @@ def _labels_of(table: pa.Table, classes: int) -> Labels:
 
 def _accepting(table: pa.Table, accepted: pa.Array) -> pa.Table:
     return table.set_column(table.schema.get_field_index("accepted"), "accepted", accepted)
-
-
-def _passes_of(table: pa.Table) -> Passes:
-    return Passes(**{name: matrix(table[name]).astype(np.float64) for name in PASSES})
 
 
 @contextmanager
@@ -179,17 +171,6 @@ def _table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
 
         yield write
         flush()
-
-
-def _scores_of(paths: Sequence[Path], keys: Sequence[str], n_classes: int) -> np.ndarray[Any, Any]:
-    """Look up the class scores [N, C] of `keys`; clips that could not be read have zeros (and are not valid)."""
-    table = read_parts(paths, ["key", "scores"])
-    places = pc.index_in(pa.array(keys, pa.string()), table["key"].combine_chunks()).to_numpy(zero_copy_only=False)
-    found = ~np.isnan(places.astype(float))
-    scores = np.zeros((len(keys), n_classes), np.float32)
-    if found.any():
-        scores[found] = matrix(table["scores"])[places[found].astype(np.int64)]
-    return scores
 
 
 def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from finepseudo.methods.base import OPTIM, AnyMethod, TrainAction
 from finepseudo.methods.table import settings
@@ -27,6 +28,7 @@ from jobs.pipeline.stages.training import (
     slowed,
 )
 from jobs.workers import models
+from jobs.workers.accuracy_probe import ACCURACY, AccuracyProbe
 from jobs.workers.labelling import check_ready
 from shards.read.streams import StreamInput
 
@@ -75,6 +77,7 @@ class ActionEncoderStage(TrainingStage):
         order = "action_stage.self_order" if later else "action_stage.order"
         read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
         read += ["rounds"] if later else []
+        read += ["action_stage.keep", "action_stage.keep_every"] if self.plain else []
         if self.method is not None:
             keys = self.method.keys_of("training")
             read += [key for key in keys if key.endswith(f".{OPTIM}") or not self.request.plain]
@@ -85,6 +88,11 @@ class ActionEncoderStage(TrainingStage):
             *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND])),
         ]
         return Keys(read, [*unread, *((START,) if self.request.start is not None else ())])
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether it trains by cross-entropy alone."""
+        return self.method is None or self.method.objective is None or self.request.plain
 
     @property
     def inputs(self) -> Mapping[str, Path]:
@@ -143,4 +151,12 @@ class ActionEncoderStage(TrainingStage):
             reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
         )
         objective = partial(models.action_objective, self.cfg, spec)
-        self.fit(self.schedule, streams, objective, self.cfg.action_encoder.precision)
+        self.fit(self.schedule, streams, objective, self.cfg.action_encoder.precision, self._chosen())
+
+    def _chosen(self) -> Mapping[str, Any]:
+        """Look at held-out clips now and then, where the best weights are wanted."""
+        if not self.plain or self.cfg.action_stage.keep == "last":
+            return {}
+        held = self.run_of.split(self.seed).items("held_out")
+        probe = AccuracyProbe(cfg=self.cfg, shards=self.paths.shards.resolve(), held_out=held)
+        return {"probe": probe, "probe_every": self.cfg.action_stage.keep_every, "keep": ACCURACY}

@@ -82,7 +82,7 @@ class EmbeddingsStage(Stage):
             frame_weights=(self.frame / WEIGHTS).resolve() if self.frame else None,
             passes=self.request.passes,
         )
-        keys = [*split.keys("labelled"), *split.keys("unlabelled")]
+        keys = [key for role in ("labelled", "held_out", "unlabelled") for key in split.keys(role)]
         with self.run_of.reporter.counting(self.name) as count:
             made = embed(job, keys, plan_pool(cfg.resources.embed_actors, cfg.resources), count)
         clips, seconds = sum(row["clips"] for row in made), sum(row["seconds"] for row in made)

@@ -10,7 +10,7 @@ from typing import Any
 from finepseudo.compute.config import Precision
 from finepseudo.methods.base import AnyMethod, Role
 from finepseudo.run_folder.done import DONE
-from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, PSEUDO_LABELS, WEIGHTS
+from finepseudo.run_folder.layout import BEST, CHECKPOINTS, FAILURE, LOG, PSEUDO_LABELS, WEIGHTS
 from finepseudo.training.objectives import Objective
 from jobs.config.training import TrainConfig
 from jobs.pipeline.stages.base import Run, Stage, name_of
@@ -51,7 +51,7 @@ class TrainingStage(Stage):
     @property
     def scratch(self) -> Sequence[str]:
         """What a training leaves besides."""
-        return (CHECKPOINTS, LOG, FAILURE, "ray")
+        return (CHECKPOINTS, LOG, FAILURE, BEST, "ray")
 
     def fit(
         self,
@@ -59,8 +59,12 @@ class TrainingStage(Stage):
         streams: Mapping[str, StreamInput],
         objective: Callable[[], Objective],
         precision: Precision,
+        chosen: Mapping[str, Any] | None = None,
     ) -> None:
-        """Train with the workers of the cluster, an encoder of this precision; curves go to the run's log."""
+        """Train with the workers of the cluster, an encoder of this precision; curves go to the run's log.
+
+        chosen: how the weights are chosen (`probe`, `probe_every`, `keep` of the loop), where it is not the last ones.
+        """
         run, cfg = self.run_of, self.cfg
         loop = LoopJob(
             run=self.paths.root.resolve(),
@@ -71,6 +75,7 @@ class TrainingStage(Stage):
             tags=self.tags,
             part=schedule.part,
             parts=schedule.parts,
+            **(chosen or {}),
         )
         job = TrainJob(
             loop=loop,

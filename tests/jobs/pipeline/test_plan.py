@@ -14,6 +14,7 @@ from jobs.pipeline.plan import COMMANDS, make_plan
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.stages.votes import VotesStage
 from jobs.progress import Reporter
 from shards.errors import UserError
 
@@ -142,6 +143,12 @@ def test_the_second_run_does_nothing(make, monkeypatch):
         ),
         ("frame_stage.train.steps=25", {"seed-0/round-00/frame_encoder"}, {"seed-0/round-00/action_encoder"}),
         ("evaluate.views=3", {"seed-1/finepseudo/evaluation", "report"}, {"seed-0/finepseudo/round-01"}),
+        (
+            "evaluate.votes=mean",
+            {"seed-0/finepseudo/votes"},
+            {"seed-0/finepseudo/evaluation", "seed-0/round-00/scores"},
+        ),
+        ("split.held_out=0.2", {"seed-0/round-00/embeddings", "seed-0/finepseudo/votes"}, {"data"}),
         ("embed.gallery_per_class=2", {"seed-0/round-00/scores"}, {"seed-0/round-00/embeddings"}),
         ("shards.short_side=96", {"data", "seed-0/pretrain"}, set()),
     ],
@@ -179,6 +186,20 @@ def test_a_third_seed_leaves_the_others_done(make, monkeypatch):
     ran = run(make, monkeypatch, "seeds=[0, 1, 2]")
     assert ran
     assert all("seed-2" in name or name == "report" for name in ran)
+
+
+def test_f_a_is_asked_where_there_is_one_and_not_where_f_e_alone_is_wanted(make):
+    for overrides, expected in (
+        (["rounds=2"], [2]),
+        (["rounds=2", "embed.last_round=false"], [1]),
+        (["rounds=0"], [0]),
+    ):
+        _, plan = make("seeds=[0]", *overrides)
+        votes = [stage for group in plan for stage in group if isinstance(stage, VotesStage)]
+        assert [stage.frame for stage in votes] == expected, overrides
+        assert {stage.name for stage in votes} == {"seed-0/finepseudo/votes"}
+    for nothing in ("evaluate.votes=action", "methods=[supervised, pseudo_label]"):
+        assert not [stage for group in make(nothing)[1] for stage in group if isinstance(stage, VotesStage)]
 
 
 def test_a_method_that_comes_or_goes_leaves_the_others_done(make, monkeypatch):

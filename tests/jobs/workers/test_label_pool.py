@@ -54,10 +54,10 @@ def write_pool(folder, n, n_classes, size):
     return {f"clip-{number:06d}": number % n_classes for number in range(n)}
 
 
-def label(method, folder, truth, classes=CLASSES, pool=None, number=0):
+def label(method, folder, truth, classes=CLASSES, pool=None, number=0, held_out=None, **options):
     return label_pool_of(
         method,
-        method.config(),
+        method.config(**options),
         folder,
         number=number,
         embeddings=folder / "embeddings",
@@ -65,6 +65,7 @@ def label(method, folder, truth, classes=CLASSES, pool=None, number=0):
         pool=frozenset(truth) if pool is None else pool,
         truth=truth,
         classes=classes,
+        held_out=held_out,
     )
 
 
@@ -138,3 +139,45 @@ def test_the_drivers_memory_hardly_grows_with_the_pool(tmp_path):
     assert done.returncode == 0, done.stderr
     before, after = json.loads(done.stdout.splitlines()[-1])
     assert after - before < 300_000, f"{(after - before) / 1000:.0f} MB"
+
+
+@pytest.mark.parametrize("options", [{"bar": "adaptive"}, {"bar": "adaptive", "bar_by_class": True}])
+@pytest.mark.parametrize("name", ["pseudo_label", "finepseudo"])
+def test_an_adaptive_bar_is_that_of_the_whole_pool_whatever_the_parts(tmp_path, name, options):
+    truth, method = write_pool(tmp_path, 53, len(CLASSES), 8), METHODS[name]
+    pool = frozenset(key for key in truth if key[-1] not in "04")
+    metrics = label(method, tmp_path, truth, pool=pool, **options)
+    table = pq.read_table(tmp_path / "pseudo_labels.parquet").to_pylist()
+    usable = [row for row in table if row["valid"]]
+    mean = np.mean([max(row["p"]) for row in usable])
+    mass = np.sum([row["p"] for row in usable], axis=0)
+    bar = mean * mass / mass.max() if "bar_by_class" in options else np.full(len(CLASSES), mean)
+    assert [row["accepted"] for row in usable] == [max(row["p"]) > bar[np.argmax(row["p"])] for row in usable]
+    assert metrics["bar"] == {
+        "kind": "adaptive",
+        "lowest": pytest.approx(bar.min()),
+        "highest": pytest.approx(bar.max()),
+    }
+    accepted = [row["confidence"] for row in table if row["accepted"]]
+    assert metrics["expected_precision"] == pytest.approx(np.mean(accepted))
+    assert metrics["expected_from"] == "confidence"
+
+
+def test_held_out_clips_set_the_bar_and_say_how_right_labels_should_be(tmp_path):
+    truth, method = write_pool(tmp_path, 53, len(CLASSES), 8), METHODS["pseudo_label"]
+    label(method, tmp_path, truth)
+    rows = {row["key"]: row for row in pq.read_table(tmp_path / "pseudo_labels.parquet").to_pylist() if row["valid"]}
+    held = {key: int(np.argmax(row["p"])) for key, row in list(rows.items())[::3]}
+    surest = max(held, key=lambda key: rows[key]["confidence"])
+    held[surest] = (held[surest] + 1) % len(CLASSES)  # the surest of n is wrong: (n - 1) / n at best
+    pool = frozenset(truth) - frozenset(held)
+    told = {"pool": pool, "held_out": held, "bar": "calibrated"}
+    metrics = label(method, tmp_path, truth, **told, precision=0.9)
+    assert metrics["bar"]["lowest"] < min(rows[key]["confidence"] for key in held)
+    assert metrics["expected_precision"] == pytest.approx(1 - 1 / len(held))
+    assert metrics["expected_from"] == f"{len(held)} held-out clips"
+    assert metrics["pool"] == len(pool)
+    none = label(method, tmp_path, truth, **told, precision=1.0)
+    assert (none["accepted"], none["bar"]["lowest"], none["expected_precision"]) == (0, None, None)
+    with pytest.raises(UserError, match="needs held-out labelled clips"):
+        label(method, tmp_path, truth, bar="calibrated")
