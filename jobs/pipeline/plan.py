@@ -126,11 +126,12 @@ def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:
 
 
 def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = False) -> Iterator[str]:
-    """Say which encoders the stages cannot start: weights not there or not theirs, a class that cannot be built.
+    """Name what the stages cannot start from: weights and files not there or not theirs, a class that cannot be built.
 
     given: weights that the recipe leaves out are not asked for.
     """
-    kinds = {stage.kind for stage in stages}
+    made = list(stages)
+    kinds = {stage.kind for stage in made}
     for name, kind in STARTS.items():
         if kind not in kinds:
             continue
@@ -140,6 +141,12 @@ def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = Fa
             yield problem
         if (absent or not problem) and (wrong := start_problem(encoder)):
             yield f"{name}.{wrong}"
+    wanted = {key: file for stage in made if isinstance(stage, ActionEncoderStage) for key, file in stage.files.items()}
+    for key, file in wanted.items():
+        if file is None:
+            yield f"{key} = null: a file is needed; `finepseudo methods {key.split('.')[1]}` says what it holds"
+        elif not file.is_file():
+            yield f"{key}: {file} is not there; give the path of the file"
 
 
 def refuse_without_weights(cfg: RunConfig, stages: Iterable[Stage]) -> None:

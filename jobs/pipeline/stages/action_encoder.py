@@ -29,6 +29,7 @@ from jobs.pipeline.stages.training import (
 )
 from jobs.workers import models
 from jobs.workers.accuracy_probe import ACCURACY, AccuracyProbe
+from jobs.workers.labelling import check_ready
 from shards.read.streams import StreamInput
 
 START = "action_encoder.weights"
@@ -58,6 +59,15 @@ class ActionEncoderStage(TrainingStage):
         """Where the other trainings are whose weights the objective reads."""
         method = name_of(self.method)
         return [self.paths.action_encoder(self.seed, method, *where) for where in self.request.reads]
+
+    @property
+    def files(self) -> Mapping[str, Path | None]:
+        """The files from outside that the method wants, by the key that names them."""
+        method = self.method
+        if method is None or method.files is None or self.request.plain:
+            return {}
+        wanted = method.files(settings(self.cfg.method, method.name))
+        return {f"method.{method.name}.{key}": path for key, path in wanted.items()}
 
     @property
     def keys(self) -> Keys:
@@ -100,6 +110,7 @@ class ActionEncoderStage(TrainingStage):
             found |= weights_file("action_encoder.weights", self.cfg.action_encoder.weights_file)
         else:
             found["weights"] = self.before / DONE
+        found |= {key: path for key, path in self.files.items() if path is not None}
         found |= {f"reads {i}": folder / DONE for i, folder in enumerate(self.read_before)}
         return {**found, **labels_input(self.labels, whole=not self.request.plain)}
 
@@ -130,6 +141,8 @@ class ActionEncoderStage(TrainingStage):
 
     def run(self) -> None:
         """Train."""
+        if self.method is not None:
+            check_ready(self.run_of.split(self.seed), [self.method.name], self.cfg.method)
         streams = {
             stream.name: StreamInput(items=items_of(self.run_of, self.seed, stream.role, self.labels), reader=reader)
             for stream, reader in self.cfg.streams_of(self.method, self.request)
