@@ -208,3 +208,10 @@ class ActionEncoderConfig(_Encoder):
         below=1,
     )
     mc_passes: int = setting(10, "passes of MC-dropout for `ups`; 2 or more have a spread", source="UPS", at_least=2)
+
+    @property
+    def unwatched(self) -> str | None:
+        """Say why no loss can look at the stages of this encoder; None where one can."""
+        if not self.row.staged:
+            return f"variant {self.variant} has no stages to look at"
+        return "a compiled encoder (action_encoder.compile) shows no stages" if self.compile else None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from finepseudo.encoders.vit import EPS, Attention, Block, PatchEmbed, depth_rates, start_as_vit
+from finepseudo.encoders.vit import EPS, Attention, Block, PatchEmbed, depth_rates, quarters, start_as_vit
 
 
 class DividedBlock(Block):
@@ -27,7 +27,8 @@ class DividedBlock(Block):
         """Map tokens [B, 1 + S T, D] of `frames` T to the same."""
         clips = len(x)
         token, patches = x[:, :1], x[:, 1:]
-        times = patches.reshape(-1, frames, x.shape[-1])  # [B S, T, D]
+        places = patches.shape[1] // frames  # named: a rank may hold no clip at all
+        times = patches.reshape(clips * places, frames, x.shape[-1])  # [B S, T, D]
         moved = self.drop_path(self.temporal_attn(self.temporal_norm1(times)))
         patches = patches + self.temporal_fc(moved.reshape(patches.shape))
         images = patches.unflatten(1, (-1, frames)).transpose(1, 2)  # [B, T, S, D]
@@ -62,7 +63,7 @@ class TimeSformer(nn.Module):
             raise ValueError(f"groups {list(self.groups)} must add up to frames {frames}")
         if size % patch:
             raise ValueError(f"size {size} must be a multiple of the patch, {patch}")
-        self.width = width
+        self.width = self.stage_width = width
         self.patch_embed = PatchEmbed(nn.Conv2d(3, width, patch, patch))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, width))
@@ -90,3 +91,13 @@ class TimeSformer(nn.Module):
             x = block(x, frames)
         features: Tensor = self.norm(x[:, 0])
         return features
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        """Name the last block of each quarter."""
+        return quarters(list(self.blocks))
+
+    def over_time(self, output: Tensor) -> Tensor:
+        """Map tokens [B, 1 + S T, D] to their mean over places [B, T, D]."""
+        clips, places = len(output), self.pos_embed.shape[1] - 1
+        return output[:, 1:].reshape(clips, places, (output.shape[1] - 1) // places, output.shape[2]).mean(1)

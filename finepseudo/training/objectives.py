@@ -147,6 +147,12 @@ def _mean(values: Tensor, where: Tensor) -> Tensor:
     return torch.where(where, values, torch.zeros_like(values)).sum() / where.sum().clamp(min=1)
 
 
+def supervised_loss(logits: Tensor, labels: Tensor, cfg: CrossEntropyConfig) -> Tensor:
+    """Return the cross-entropy of logits [B, C], the mean over all labelled clips (labels [B] >= 0) of every rank."""
+    losses = F.cross_entropy(logits, labels.clamp(min=0), reduction="none", label_smoothing=cfg.label_smoothing)
+    return global_mean(losses, labels >= 0)
+
+
 class CrossEntropyObjective(Objective):
     """Training of f_E by cross-entropy (eq. 6) on true and pseudo-labels alike."""
 
@@ -161,8 +167,7 @@ class CrossEntropyObjective(Objective):
         batch = single(batches).sound()
         counted, labels = batch.labels >= 0, batch.labels.clamp(min=0)
         logits = widened(self.encoder(batch.frames[:, 0]))
-        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.cfg.label_smoothing)
-        loss = global_mean(losses, counted)
+        loss = supervised_loss(logits, batch.labels, self.cfg)
         metrics = {
             "train/loss": loss.detach(),
             "train/accuracy": global_mean((logits.argmax(-1) == labels).float(), counted).detach(),

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from finepseudo.methods.base import AnyMethod, Embed, Label, Request, Score, TrainAction, TrainFrame, flat
+from finepseudo.methods.base import (
+    MAIN,
+    AnyMethod,
+    Embed,
+    Label,
+    Request,
+    Score,
+    Similarity,
+    TrainAction,
+    TrainFrame,
+    flat,
+)
 from finepseudo.methods.table import METHODS, settings
 from finepseudo.run_folder.done import is_done
 from jobs.config.expected_input import weight_problem
@@ -22,6 +33,7 @@ from jobs.pipeline.stages.pretrain import PretrainStage
 from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
+from jobs.pipeline.stages.similarity import SimilarityStage
 from jobs.pipeline.stages.split import SplitStage
 from shards.errors import UserError
 
@@ -33,7 +45,7 @@ COMMANDS: dict[str, frozenset[str]] = {
     "pretrain": frozenset({"pretrain"}),
     "train": frozenset({"frame_encoder", "action_encoder"}),
     "embed": frozenset({"embeddings"}),
-    "score": frozenset({"scores", "pseudo_labels"}),
+    "score": frozenset({"scores", "similarity", "pseudo_labels"}),
     "evaluate": frozenset({"evaluation"}),
     "report": frozenset({"report"}),
 }
@@ -76,7 +88,7 @@ def _round_zero(run: Run, seed: int) -> Iterator[list[Stage]]:
         yield [PretrainStage(run_of=run, seed=seed)]
         first.append(TrainFrame(number=0))
     groups: list[list[Request]] = [first]
-    if any(method.vote is not None for method in methods):
+    if aligns or any(method.vote is not None for method in methods):
         groups.append([Embed(number=0, frames=aligns)])
     if aligns:
         groups.append([Score(number=0)])
@@ -95,6 +107,8 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
             return EmbeddingsStage(run_of=run, seed=seed, method=method, request=request)
         case Score():
             return ScoresStage(run_of=run, seed=seed, method=method, request=request)
+        case Similarity():
+            return SimilarityStage(run_of=run, seed=seed, method=method, request=request)
         case Label():
             if method is None:
                 raise ValueError("round 0 is labelled by each method")
@@ -103,8 +117,7 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
 
 def _test(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> EvaluationStage:
     """Test the f_E of the last training; pairs are shown of the method's own f_A."""
-    main = TrainAction(number=0, start=None).name
-    action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == main), default=0)
+    action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == MAIN), default=0)
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
     return EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=frame if method.aligns else None)
 

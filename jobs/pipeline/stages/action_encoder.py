@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from finepseudo.methods.base import AnyMethod, TrainAction
+from finepseudo.methods.base import AnyMethod, Score, Similarity, TrainAction
 from finepseudo.run_folder.done import DONE
-from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.run_folder.layout import WEIGHTS, RunPaths
 from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
@@ -30,6 +30,12 @@ from shards.read.streams import StreamInput
 START = "action_encoder.weights"
 
 
+def side_folder(paths: RunPaths, seed: int, method: AnyMethod | None, request: Score | Similarity) -> Path:
+    """Find what a request made whose numbers another training reads."""
+    where = paths.scores if isinstance(request, Score) else paths.similarity
+    return where(seed, name_of(method), request.number)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ActionEncoderStage(TrainingStage):
     """One training of f_E; method None is round 0."""
@@ -46,8 +52,10 @@ class ActionEncoderStage(TrainingStage):
     @property
     def before(self) -> Path | None:
         """Where the weights are that it goes on from."""
-        start = self.request.start
-        return None if start is None else self.paths.action_encoder(self.seed, name_of(self.method), start)
+        request, method = self.request, name_of(self.method)
+        if request.start is None:
+            return None
+        return self.paths.action_encoder(self.seed, method, request.start, request.start_of)
 
     @property
     def read_before(self) -> list[Path]:
@@ -56,14 +64,19 @@ class ActionEncoderStage(TrainingStage):
         return [self.paths.action_encoder(self.seed, method, *where) for where in self.request.reads]
 
     @property
+    def side(self) -> list[Path]:
+        """Where the numbers of single clips are that the objective reads."""
+        return [side_folder(self.paths, self.seed, self.method, request) for request in self.request.side]
+
+    @property
     def keys(self) -> Keys:
         """The network, with its start where it begins there, what it is trained with, and the method's own keys."""
-        later = self.request.number > 0
+        later = not self.request.begins
         train = "action_stage.self_train" if later else "action_stage.train"
         order = "action_stage.self_order" if later else "action_stage.order"
         read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
         read += ["rounds"] if later else []
-        read += self.method.keys_of("training") if self.method and not self.request.plain else []
+        read += self.method.keys_of_training(self.request) if self.method else []
         unread = ["action_encoder.mc_passes", *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND]))]
         return Keys(read, [*unread, *((START,) if self.request.start is not None else ())])
 
@@ -76,6 +89,7 @@ class ActionEncoderStage(TrainingStage):
         else:
             found["weights"] = self.before / DONE
         found |= {f"reads {i}": folder / DONE for i, folder in enumerate(self.read_before)}
+        found |= {f"side {i}": folder / DONE for i, folder in enumerate(self.side)}
         return {**found, **labels_input(self.run_of, self.seed, self.method, self.request.labels)}
 
     @property
@@ -87,7 +101,7 @@ class ActionEncoderStage(TrainingStage):
     def schedule(self) -> Schedule:
         """How long and at which rate."""
         cfg, request = self.cfg.action_stage, self.request
-        train = slowed(cfg.self_train) if request.number else cfg.train
+        train = cfg.train if request.begins else slowed(cfg.self_train)
         if request.times != 1:
             train = replace(train, steps=(train.steps or 0) * request.times)
         return Schedule(train=train, part=request.part, parts=request.parts)
@@ -108,6 +122,7 @@ class ActionEncoderStage(TrainingStage):
             start=(self.before / WEIGHTS).resolve() if self.before else None,
             labels=labels.resolve() if labels else None,
             reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
+            side=tuple(folder.resolve() for folder in self.side),
         )
         objective = partial(models.action_objective, self.cfg, spec)
         self.fit(self.schedule, streams, objective, self.cfg.action_encoder.precision)
