@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from finepseudo.methods.base import LABELLED, Method, Setting, Stream, TrainAction
 from finepseudo.methods.rounds import train_once
@@ -161,8 +161,11 @@ def network(cfg: SefarConfig, encoder: ActionEncoder, classes: int) -> Network:
     return GroupedEncoder(encoder, cfg.groups, classes, cfg.head_dropout)
 
 
-def objective(cfg: SefarConfig, setting: Setting) -> Objective:
-    """Cross-entropy on labels and, by adaptive regulation, on the teacher's argmax; squared distance of mixed clips."""
+def objective(cfg: SefarConfig, setting: Setting, **parts: Any) -> Objective:  # noqa: ANN401
+    """Cross-entropy on labels and, by adaptive regulation, on the teacher's argmax; squared distance of mixed clips.
+
+    parts: others of the shared objective, of a method that adds to SeFAR.
+    """
     from finepseudo.consistency.objective import Mixing
     from finepseudo.consistency.weighters import AdaptiveRegulation
 
@@ -182,6 +185,7 @@ def objective(cfg: SefarConfig, setting: Setting) -> Objective:
             weighted=True,
             logits=cfg.mix_space == "logits",
         ),
+        **parts,
     )
 
 

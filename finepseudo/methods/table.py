@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from finepseudo.methods.base import AnyMethod, MethodConfig
 from finepseudo.methods.finepseudo import FINEPSEUDO
+from finepseudo.methods.finepseudo_sefar import FINEPSEUDO_SEFAR
 from finepseudo.methods.fixmatch import FIXMATCH
 from finepseudo.methods.freematch import FREEMATCH
 from finepseudo.methods.mean_teacher import MEAN_TEACHER
@@ -37,6 +38,7 @@ METHODS: dict[str, AnyMethod] = {
         SEFAR_AS_RELEASED,
         SEFAR_STABLE,
         VERIFICATION,
+        FINEPSEUDO_SEFAR,
         FINEPSEUDO,
     )
 }
