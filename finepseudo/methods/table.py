@@ -17,6 +17,7 @@ from finepseudo.methods.sefar import SEFAR, SEFAR_AS_RELEASED, SEFAR_STABLE
 from finepseudo.methods.softmatch import SOFTMATCH
 from finepseudo.methods.supervised import SUPERVISED
 from finepseudo.methods.svformer import SVFORMER
+from finepseudo.methods.timebalance import TIMEBALANCE
 from finepseudo.methods.uda import UDA
 from finepseudo.methods.ups import UPS
 from finepseudo.methods.verification import VERIFICATION
@@ -37,6 +38,7 @@ METHODS: dict[str, AnyMethod] = {
         SEFAR,
         SEFAR_AS_RELEASED,
         SEFAR_STABLE,
+        TIMEBALANCE,
         VERIFICATION,
         FINEPSEUDO_SEFAR,
         FINEPSEUDO,
