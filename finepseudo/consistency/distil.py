@@ -13,7 +13,7 @@ from finepseudo.consistency.teacher import Frozen
 from finepseudo.distributed import global_mean, widened
 from finepseudo.encoders.action_encoder import ActionEncoder
 from finepseudo.training.config import CrossEntropyConfig
-from finepseudo.training.objectives import Batches, Objective, StepOutput, supervised_loss
+from finepseudo.training.objectives import Batches, Objective, StepOutput, supervised
 
 UNKNOWN = 0.5
 """s of a clip whose parts could not be read: both teachers count alike."""
@@ -55,8 +55,8 @@ class BalancedObjective(Objective):
         balance, target = self._taught(frames, (*labelled.keys, *unlabelled.keys))
         logits = widened(self.encoder(frames))
         apart = torch.split(squared_distance(logits, target), sizes)
-        supervised = supervised_loss(logits[: sizes[0]], labelled.labels, self.cfg)
-        terms = [supervised, *(global_mean(x, _all(x)) for x in apart)]
+        on_labels = supervised(logits[: sizes[0]], labelled.labels, self.cfg)
+        terms = [on_labels, *(global_mean(x, _all(x)) for x in apart)]
         loss = terms[0] + self.weights.labelled * terms[1] + self.weights.unlabelled * terms[2]
         names = ("train/loss", "train/supervised", "train/labelled_agreement", "train/agreement")
         metrics = dict(zip(names, (loss, *terms), strict=True))

@@ -24,7 +24,7 @@ from finepseudo.consistency.teacher import MeanTeacher, momentum_of
 from finepseudo.consistency.weighters import Weighter
 from finepseudo.distributed import global_mean, widened
 from finepseudo.training.config import CrossEntropyConfig
-from finepseudo.training.objectives import Batches, StepOutput, supervised_loss
+from finepseudo.training.objectives import Batches, StepOutput, supervised
 from shards.types import ClipBatch
 
 Perturb = Callable[[Tensor, Slots, np.random.Generator], Tensor]
@@ -121,10 +121,10 @@ class ConsistencyObjective(Stepped):
                 share = float(rng.beta(self.parts.mixing.beta, self.parts.mixing.beta))
                 seen.append(mix(own, _rows(pool.strong, pool.partner), self._mask(pool.strong, share, rng)))
         logits = torch.split(widened(self.encoder(torch.cat(seen))), [len(part) for part in seen])
-        supervised = supervised_loss(logits[0], labelled.labels, self.cfg)
+        loss_of_labels = supervised(logits[0], labelled.labels, self.cfg)
         agreement, mixed = self._unlabelled(logits, pool, share)
-        loss = supervised + ramp * (agreement + mixed)
-        metrics = {"train/loss": loss, "train/supervised": supervised, "train/agreement": agreement}
+        loss = loss_of_labels + ramp * (agreement + mixed)
+        metrics = {"train/loss": loss, "train/supervised": loss_of_labels, "train/agreement": agreement}
         metrics |= {"train/mixed": mixed} if self.parts.mixing is not None else {}
         metrics |= {"train/ramp": torch.full_like(loss, ramp), **_told(pool, loss)}
         return StepOutput(loss, {name: value.detach() for name, value in metrics.items()})

@@ -120,6 +120,7 @@ ACTION: Mapping[str, Backbone] = {
     "timesformer_s": Backbone(  # SeFAR-S
         kind="action",
         staged=True,
+        grouped=True,
         builder="finepseudo.encoders.timesformer:TimeSformer",
         options={"width": 384, "heads": 6, "frames": 8, "size": 224},
         expects=_TIMESFORMER,
@@ -128,6 +129,7 @@ ACTION: Mapping[str, Backbone] = {
     "timesformer_b": Backbone(  # paper, Table 10; SeFAR-B
         kind="action",
         staged=True,
+        grouped=True,
         builder="finepseudo.encoders.timesformer:TimeSformer",
         options={"width": 768, "heads": 12, "frames": 8, "size": 224},
         expects=_TIMESFORMER,

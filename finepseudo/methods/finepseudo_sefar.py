@@ -66,5 +66,6 @@ FINEPSEUDO_SEFAR = Method(
     streams=partial(sefar.streams, name=NAME),
     objective=objective,
     network=sefar.network,
+    fits=sefar.fits,
     aligns=True,
 )

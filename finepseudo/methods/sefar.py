@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from finepseudo.consistency.network import Network
     from finepseudo.consistency.objective import Perturb
     from finepseudo.encoders.action_encoder import ActionEncoder
+    from finepseudo.encoders.config import ActionEncoderConfig
     from finepseudo.training.objectives import Objective
     from shards.read.config import ViewConfig
 
@@ -154,6 +155,14 @@ def streams(cfg: SefarConfig, request: TrainAction, view: ViewConfig, name: str 
     )
 
 
+def fits(cfg: SefarConfig, encoder: ActionEncoderConfig) -> None:
+    """Refuse an encoder that cannot take a group of frames."""
+    expected = encoder.expects
+    if expected is not None and expected.fixed_frames and not encoder.row.grouped:
+        rule = f"go through f_E one by one, and variant {encoder.variant} takes {expected.frames} frames alone"
+        raise BadSetting("groups", cfg.groups, f"{rule}; take timesformer_s, timesformer_b or a convolutional variant")
+
+
 def network(cfg: SefarConfig, encoder: ActionEncoder, classes: int) -> Network:
     """Put the fusion head on f_E."""
     from finepseudo.consistency.grouped import GroupedEncoder
@@ -207,6 +216,7 @@ def _row(name: str, title: str, config: type[SefarConfig], about: str) -> Method
         streams=partial(streams, name=name),
         objective=objective,
         network=network,
+        fits=fits,
     )
 
 
