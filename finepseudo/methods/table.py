@@ -17,6 +17,7 @@ from finepseudo.methods.sefar import SEFAR, SEFAR_AS_RELEASED, SEFAR_STABLE
 from finepseudo.methods.softmatch import SOFTMATCH
 from finepseudo.methods.supervised import SUPERVISED
 from finepseudo.methods.svformer import SVFORMER
+from finepseudo.methods.tg_fixmatch import TG_FIXMATCH
 from finepseudo.methods.timebalance import TIMEBALANCE
 from finepseudo.methods.uda import UDA
 from finepseudo.methods.ups import UPS
@@ -38,6 +39,7 @@ METHODS: dict[str, AnyMethod] = {
         SEFAR,
         SEFAR_AS_RELEASED,
         SEFAR_STABLE,
+        TG_FIXMATCH,
         TIMEBALANCE,
         VERIFICATION,
         FINEPSEUDO_SEFAR,

@@ -21,7 +21,7 @@ from jobs.workers.models import read_side, trained_action_encoder
 from jobs.workers.train import train_rank
 from jobs.workers.train_loop import Loop
 
-METHODS = ("finepseudo_sefar", "timebalance")
+METHODS = ("finepseudo_sefar", "tg_fixmatch", "timebalance")
 SMALL = [
     "data.synthetic.train_per_class=4",
     "data.synthetic.test_per_class=1",
@@ -35,12 +35,15 @@ SMALL = [
     "action_stage.train.checkpoint_every=1",
     "action_stage.self_train.checkpoint_every=1",
     "method.finepseudo_sefar.mu=1.3",
+    "method.tg_fixmatch.tau=0",
 ]
 KINDS = {"data", "split", "pretrain", "frame_encoder", "action_encoder", "embeddings", "scores", "similarity"}
 
 
 STOPS = (
     ("finepseudo_sefar", "action_encoder"),
+    ("tg_fixmatch", "change_encoder"),
+    ("tg_fixmatch", "action_encoder"),
     ("timebalance", "invariant_pretrain"),
     ("timebalance", "distinctive"),
     ("timebalance", "action_encoder"),
