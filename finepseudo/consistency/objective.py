@@ -56,6 +56,7 @@ class Parts:
     head. half_life: of the teacher, in optimiser steps, 0 = it is the student itself; until `warm_up` it copies the
     student. early: while fewer steps are behind it, it averages them all (Mean Teacher: min(1 - 1 / (t + 1), m)).
     vote: keys, teacher's probabilities -> what the label and what the weight is taken from, where another voter joins.
+    student: name of the view that it sees; the teacher sees `weak`.
     slots: frames T -> the groups that clips are read in, views `weak.0`, `weak.1`, ..; None = a view holds all frames.
     """
 
@@ -68,6 +69,7 @@ class Parts:
     distance: Callable[[Tensor, Tensor], Tensor] = targets.soft_cross_entropy
     passes: int = 1
     vote: Callable[[Sequence[str], Tensor], tuple[Tensor, Tensor]] | None = None
+    student: str = STRONG
     slots: Callable[[int], Slots] | None = None
     perturb: Perturb | None = None
     channel_drop: float = 0.0
@@ -108,7 +110,7 @@ class ConsistencyObjective(Stepped):
         self.teacher.follow(self.encoder, momentum)
 
     def forward(self, batches: Batches) -> StepOutput:
-        """Compute the loss of a labelled batch (first) and of the unlabelled one with views `weak` and `strong`."""
+        """Compute the loss of a labelled batch (first) and of the unlabelled one with the views of both models."""
         labelled, unlabelled = (batch.sound() for batch in batches.values())
         ramp, rng = self.parts.ramp(self.done), np.random.default_rng((self.seed, self.done))
         seen = [self._frames(labelled, next(iter(labelled.views)).partition(".")[0])]
@@ -121,10 +123,10 @@ class ConsistencyObjective(Stepped):
                 share = float(rng.beta(self.parts.mixing.beta, self.parts.mixing.beta))
                 seen.append(mix(own, _rows(pool.strong, pool.partner), self._mask(pool.strong, share, rng)))
         logits = torch.split(widened(self.encoder(torch.cat(seen))), [len(part) for part in seen])
-        loss_of_labels = supervised(logits[0], labelled.labels, self.cfg)
+        labelled_loss = supervised(logits[0], labelled.labels, self.cfg)
         agreement, mixed = self._unlabelled(logits, pool, share)
-        loss = loss_of_labels + ramp * (agreement + mixed)
-        metrics = {"train/loss": loss, "train/supervised": loss_of_labels, "train/agreement": agreement}
+        loss = labelled_loss + ramp * (agreement + mixed)
+        metrics = {"train/loss": loss, "train/supervised": labelled_loss, "train/agreement": agreement}
         metrics |= {"train/mixed": mixed} if self.parts.mixing is not None else {}
         metrics |= {"train/ramp": torch.full_like(loss, ramp), **_told(pool, loss)}
         return StepOutput(loss, {name: value.detach() for name, value in metrics.items()})
@@ -144,7 +146,7 @@ class ConsistencyObjective(Stepped):
         mean, std = taught(self.teacher.model, self._frames(batch, WEAK), self.parts.passes)  # type: ignore[arg-type]
         mean, weighed = (mean, mean) if self.parts.vote is None else self.parts.vote(batch.keys, mean)
         weight = self.weighter(weighed, std, mean.argmax(dim=1))
-        strong = self._frames(batch, STRONG)
+        strong = self._frames(batch, self.parts.student)
         if self.parts.perturb is not None:
             strong = self.parts.perturb(strong, self._slots(strong), rng)
         return _Pool(mean, std, weight, strong, partner)

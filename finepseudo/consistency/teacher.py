@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from finepseudo.distributed import widened
+from finepseudo.distributed import gathered, widened
 from finepseudo.encoders.action_encoder import ActionEncoder
 from finepseudo.training.checkpoint import load_weights
 
@@ -67,7 +67,7 @@ class MeanTeacher(Frozen):
 
         momentum 0 copies. What is not a floating-point number (counters) is copied.
         """
-        theirs = student.state_dict()
+        theirs = gathered(student.state_dict())
         pairs = [(own, theirs[name]) for name, own in self.model.state_dict().items()]
         for own, new in pairs:
             if not own.is_floating_point():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
@@ -105,13 +105,16 @@ class TwoStreamObjective(Objective):
         return StepOutput(loss, {f"train/{name}": value.detach() for name, value in metrics.items()})
 
     def _seen(self, network: ActionEncoder, frames: Tensor, sizes: Sequence[int]) -> _Seen:
-        with watched(network) if self.parts.alignment else nullcontext([]) as stages:
+        stages: list[Tensor] = []
+        with ExitStack() as stack:
+            if self.parts.alignment:
+                stages = stack.enter_context(watched(network))
             features = network.features(frames)
         labelled, weak, strong = torch.split(features, list(sizes))
         with torch.no_grad():
             plain = widened(network.fc(weak))
-        logits = (widened(classify(network, part)) for part in (labelled, strong))
-        return _Seen(*logits, plain, weak, [torch.split(stage, list(sizes))[1] for stage in stages])
+        told = [widened(classify(network, part)) for part in (labelled, strong)]
+        return _Seen(told[0], told[1], plain, weak, [torch.split(stage, list(sizes))[1] for stage in stages])
 
     def _weight(self, mean: Tensor) -> Tensor:
         return Threshold(self.parts.tau)(mean, torch.zeros_like(mean), mean.argmax(dim=1))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
 from finepseudo.methods.base import AnyMethod, Score, Similarity, TrainAction
+from finepseudo.methods.table import settings
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import WEIGHTS, RunPaths
+from finepseudo.training.config import OptimConfig, OptimiserConfig
 from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
@@ -77,7 +79,12 @@ class ActionEncoderStage(TrainingStage):
         read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
         read += ["rounds"] if later else []
         read += self.method.keys_of_training(self.request) if self.method else []
-        unread = ["action_encoder.mc_passes", *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND]))]
+        unread = [
+            "action_encoder.mc_passes",
+            "action_encoder.mc_temperature",
+            *([f"{train}.optim"] if self._own_optim is not None else ()),
+            *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND])),
+        ]
         return Keys(read, [*unread, *((START,) if self.request.start is not None else ())])
 
     @property
@@ -98,11 +105,24 @@ class ActionEncoderStage(TrainingStage):
         return tags_of(self.folder.name, self.seed, self.method, self.request.number)
 
     @property
+    def _own_optim(self) -> OptimiserConfig | None:
+        """The optimiser that the method asks for."""
+        if self.method is None or self.request.begins:
+            return None
+        return settings(self.cfg.method, self.method.name).optim
+
+    @property
     def schedule(self) -> Schedule:
         """How long and at which rate."""
         cfg, request = self.cfg.action_stage, self.request
-        train = cfg.train if request.begins else slowed(cfg.self_train)
-        if request.times != 1:
+        train = cfg.train if request.begins else cfg.self_train
+        if (own := self._own_optim) is not None:
+            train = replace(train, optim=OptimConfig(**{key.name: getattr(own, key.name) for key in fields(own)}))
+        elif not request.begins and request.start is not None:  # one that begins anew learns at the full rate
+            train = slowed(train)
+        if request.epochs is not None:
+            train = replace(train, steps=None, epochs=request.epochs)
+        elif request.times != 1:
             train = replace(train, steps=(train.steps or 0) * request.times)
         return Schedule(train=train, part=request.part, parts=request.parts)
 
