@@ -16,6 +16,7 @@ LOG = "metrics.jsonl"
 FAILURE = "failure.txt"
 PSEUDO_LABELS = "pseudo_labels.parquet"
 PSEUDO_METRICS = "pseudo_metrics.json"
+ACCEPTED = "accepted.parquet"
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.parquet"
 EXAMPLES = "examples.npz"
@@ -128,6 +129,10 @@ class RunPaths:
     def scores(self, seed: int, method: str | None, number: int) -> Path:
         """Part files of class-wise alignability."""
         return self.part_of_round(seed, method, number, "scores")
+
+    def similarity(self, seed: int, method: str | None, number: int) -> Path:
+        """Part files of how alike the parts of a video look."""
+        return self.part_of_round(seed, method, number, "similarity")
 
     def evaluation(self, seed: int, method: str) -> Path:
         """Test results of one method."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from finepseudo.run_folder.yaml_text import yaml_text
 
 _SIDES = re.compile(r"(?<![a-z])(left|right|links|rechts|clockwise)(?![a-z])", re.IGNORECASE)
 _BATCH = 24
@@ -56,9 +56,7 @@ def own_recipe(facts: Facts, listed: Path, *, gpu: bool) -> str:
     elif not facts.pool:
         values["split"] = {"ratio": 0.5}
     values = json.loads(json.dumps(values))  # each section is its own: YAML would write what is shared as a reference
-    return "".join(f"# {line}\n" for line in _remarks(facts, gpu=gpu)) + yaml.safe_dump(
-        values, sort_keys=False, allow_unicode=True, width=120
-    )
+    return "".join(f"# {line}\n" for line in _remarks(facts, gpu=gpu)) + yaml_text(values)
 
 
 def _remarks(facts: Facts, *, gpu: bool) -> list[str]:

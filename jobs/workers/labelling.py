@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from finepseudo.evaluation.metrics import pseudo_label_metrics
 from finepseudo.methods.base import AnyMethod, Labels, MethodConfig
 from finepseudo.methods.labelling import label_rows, ruled_out, warn_of_none
-from finepseudo.methods.table import METHODS, REFERENCE
-from finepseudo.run_folder.files import write_json
-from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
+from finepseudo.methods.table import METHODS, REFERENCE, MethodsConfig, settings
+from finepseudo.run_folder.files import write_json, write_table
+from finepseudo.run_folder.layout import ACCEPTED, PSEUDO_LABELS, PSEUDO_METRICS
 from jobs.workers.bars import PoolNumbers, measured_bar
 from jobs.workers.part_files import matrix
 from shards.annotations.base import Annotations, read_clips
@@ -30,6 +30,8 @@ from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
 ROW_GROUP = 1 << 12
+ACCEPTED_SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int32())])
+"""Columns of accepted.parquet: all that a plain training reads of the pseudo-labels."""
 SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E", "uncertainty"]
 """What the metrics, the warning and the choice among a whole pool read of the table."""
 
@@ -65,6 +67,14 @@ def check_pool(split: LabelSplit, methods: Sequence[str]) -> None:
         )
 
 
+def check_ready(split: LabelSplit, methods: Sequence[str], sections: MethodsConfig) -> None:
+    """Raise UserError when a file that a method wants says nothing of some unlabelled clips; absent files pass."""
+    for method in (METHODS[name] for name in methods):
+        cfg = settings(sections, method.name)
+        if method.ready and method.files and all(path and path.is_file() for path in method.files(cfg).values()):
+            method.ready(cfg, split.keys("unlabelled"))
+
+
 def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
     """Read the true label of every clip, for metrics only, and the names of the classes that may be predicted.
 
@@ -88,7 +98,7 @@ def label_pool_of(
     classes: Sequence[str],
     held_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Write pseudo_labels.parquet and pseudo_metrics.json of one method in round `number`; return the metrics.
+    """Write pseudo_labels.parquet, accepted.parquet and pseudo_metrics.json of a method's round; return the metrics.
 
     held_out: key -> label of labelled clips that nothing trains on; a calibrated bar is set by them.
     Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
@@ -121,6 +131,7 @@ def label_pool_of(
             raise UserError(f"{embeddings}: holds no clip of the pool; was the split changed by hand?")
     summary = pa.concat_tables(small)
     warn_of_none(method, summary)
+    write_table(folder / ACCEPTED, summary.filter(summary["accepted"]).select(ACCEPTED_SCHEMA.names))
     metrics = pseudo_label_metrics(summary, truth, classes) | bar.record(np.concatenate(expected))
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
@@ -166,9 +177,8 @@ def _table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
 
 
 def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:
-    """Put the accepted pseudo-labels behind the labelled clips; replaced each round, never accumulated."""
-    table = pq.read_table(path, columns=["key", "label", "accepted"])
-    table = table.filter(table["accepted"])
+    """Put the accepted pseudo-labels of a table behind the labelled clips; replaced each round, never accumulated."""
+    table = pq.read_table(path, columns=ACCEPTED_SCHEMA.names)
     known = frozenset(labelled.keys)
     both = [key for key in table["key"].to_pylist() if key in known]
     if both:

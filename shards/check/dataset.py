@@ -18,7 +18,7 @@ from shards.annotations.known_counts import KNOWN_COUNTS, KnownCounts
 from shards.check.decode import decode_clips, decode_lines
 from shards.check.hopeless import hopeless
 from shards.check.missing import in_common
-from shards.errors import UserError
+from shards.errors import UserError, counted
 from shards.files import write_bytes
 from shards.sources.presence import missing_paths
 from shards.splits.label_split import LabelSplit
@@ -81,15 +81,17 @@ class CheckReport:
             shown = _some([f"{name} ({n})" for name, n in self.uncovered.items()])
             lines.append(f"  test classes (clips) that have no labelled clip: {shown}")
         if self.missing is not None:
-            lines.append(f"  files: {len(self.missing):,} paths missing" if self.missing else "  files: all there")
+            lines.append(
+                f"  files: {counted(len(self.missing), 'path')} missing" if self.missing else "  files: all there"
+            )
         if self.missing_list:
             lines.append(f"  list of missing paths: {self.missing_list}")
         lines += [f"  {line}" for line in self.decoded]
         lines += [f"  shared sources: {line}" for line in (self.leakage.lines() if self.leakage else ())]
         lines += [f"WARNING {warning}" for warning in self.warnings]
         lines += [f"PROBLEM {problem}" for problem in self.problems]
-        ok = f"ok, with {len(self.warnings)} warnings" if self.warnings else "ok"
-        return "\n".join([*lines, ok if self.ok else f"not ok: {len(self.problems)} problems"])
+        ok = f"ok, with {counted(len(self.warnings), 'warning')}" if self.warnings else "ok"
+        return "\n".join([*lines, ok if self.ok else f"not ok: {counted(len(self.problems), 'problem')}"])
 
 
 def _some(names: Sequence[str]) -> str:
@@ -206,7 +208,9 @@ def _present(rows: Sequence[_Row]) -> dict[str, int]:
 
 def _missing_problem(missing: Sequence[str]) -> str:
     common = in_common(missing)
-    return f"{len(missing):,} paths are missing: {_some(missing)}" + (f"; {common}" if common else "")
+    return f"{counted(len(missing), 'path is', 'paths are')} missing: {_some(missing)}" + (
+        f"; {common}" if common else ""
+    )
 
 
 def _per_class(rows: Sequence[_Row], classes: Sequence[str]) -> dict[str, int]:

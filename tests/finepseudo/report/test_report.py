@@ -593,6 +593,14 @@ def test_what_an_earlier_configuration_left_is_not_shown(folder, tmp_path):
     assert {title for title, *_ in training} == {"pretrain", "frame encoder, round 0", "action encoder, round 0"}
 
 
+def test_labels_of_the_last_round_are_shown_where_they_are_asked_for(folder, tmp_path):
+    mine = shutil.copytree(folder, tmp_path / "mine")
+    text = (mine / "config.yaml").read_text().replace("rounds: 2", "rounds: 1")
+    for last, rounds in (("true", [0, 1]), ("false", [0])):
+        (mine / "config.yaml").write_text(f"{text}embed: {{last_round: {last}}}\n")
+        assert [labels.round for labels in summary_table(mine)[-1].rounds] == rounds
+
+
 def test_what_no_method_is_called_has_a_row_too(small):
     (small / "seed-3" / "finepseudo").rename(small / "seed-3" / "mine")
     rows = summary_table(small)
