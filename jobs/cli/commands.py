@@ -38,10 +38,19 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
 
         return tune.dry_run(cfg, Path(arguments.space))
     if arguments.dry_run and arguments.command != "launch":
+        _say_at_once(cfg, arguments.command)
         from jobs.cli.dry_run import dry_run
 
         return dry_run(cfg, arguments.command, force=arguments.force)
+    _say_at_once(cfg, arguments.command)
     return _run_command(cfg, arguments, main)
+
+
+def _say_at_once(cfg: RunConfig, command: str) -> None:
+    """Tell who sits before a terminal what is begun: what is imported next takes seconds."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"finepseudo {command}: {cfg.folder}\n")
+        sys.stderr.flush()
 
 
 def _bench(arguments: argparse.Namespace) -> int:
