@@ -13,6 +13,7 @@ from finepseudo.run_folder import done, layout
 from finepseudo.run_folder.layout import RunPaths
 from jobs.config.recipes import load
 from jobs.pipeline.plan import make_plan
+from jobs.pipeline.predict.tables import PREDICTED_SCHEMA
 from jobs.pipeline.run_folder import LOCK
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
@@ -34,6 +35,7 @@ SCHEMAS = {
     "scores/part-*.parquet": score.SCHEMA,
     "pseudo_labels.parquet": PSEUDO_LABEL_SCHEMA,
     "predictions.parquet": evaluate.PREDICTION_SCHEMA,
+    "predict --out x.parquet": PREDICTED_SCHEMA,
 }
 OUTSIDE_STAGES = {
     "config.yaml",
@@ -50,8 +52,9 @@ OUTSIDE_STAGES = {
     *(f"data/shards/shard-*.{ending}" for ending in ("tar", "idx", "json")),
     f"data/shards/{STORE}",
     "data/videos",
+    f"seed-<seed>/<method>/round-<nn>/{layout.PSEUDO_LABELS_CSV}",
 }
-"""What is made by the commands themselves, not as the output of a stage."""
+"""What is no output of a stage: made by the commands themselves, or the user's to edit."""
 
 
 def rows(text: str) -> list[list[str]]:
@@ -60,6 +63,8 @@ def rows(text: str) -> list[list[str]]:
 
 
 def word(kind: pa.DataType) -> str:
+    if pa.types.is_struct(kind):
+        return f"({', '.join(f'{field.name} {word(field.type)}' for field in kind)})"
     if pa.types.is_list(kind):
         return f"list of {word(kind.value_type)}"
     return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))

@@ -104,11 +104,9 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
 
             code = status(cfg, every=arguments.all)
         case "predict":
-            from jobs.pipeline.predict import predict_video
+            from jobs.cli.predict import predict_command
 
-            prediction = predict_video(cfg.folder, arguments.video, cfg=cfg)
-            sys.stdout.write("\n".join(prediction.lines()) + "\n")
-            code = 0
+            code = predict_command(cfg, arguments)
         case _:
             from jobs.cli.run import run
 

@@ -58,17 +58,17 @@ def parser() -> argparse.ArgumentParser:
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     _common(tune)
-    bench = commands.add_parser("bench", help="measure: method (does it work), alignment, data and gpu (how fast)")
-    bench.add_argument("what", choices=("method", "alignment", "data", "gpu"))
+    bench = commands.add_parser(
+        "bench", help="measure: method (does it work); alignment, data, predict, gpu (how fast)"
+    )
+    bench.add_argument("what", choices=("method", "alignment", "data", "predict", "gpu"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
     status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
     status.add_argument("--all", action="store_true", help="a line for each run below out=")
     _common(status)
     weights = commands.add_parser("weights", help="say what a checkpoint is and which encoders it fits")
     weights.add_argument("files", nargs="+", metavar="FILE", help="a file of published weights")
-    predict = commands.add_parser("predict", help="classify one video with a trained run and show what it aligns with")
-    predict.add_argument("video", help="a video file")
-    _common(predict)
+    _predict(commands.add_parser("predict", help="classify videos with a trained run and show what they align with"))
     keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
     keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
     _common(keys)
@@ -96,6 +96,37 @@ def _init(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="what the recipe is for")
     command.add_argument("--force", action="store_true", help="write over an older list and recipe")
+
+
+def _predict(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help="video files, folders of them, lists (.csv, .tsv, .txt), URLs, folders of frames",
+    )
+    command.add_argument("--out", type=Path, help="table to write: .csv, .jsonl or .parquet (default: the terminal)")
+    command.add_argument("--method", help="method whose encoders answer (default: the one the report shows in detail)")
+    command.add_argument(
+        "--seed", type=_seed, help="label draw whose encoders answer, or `all` for their mean (default: the first)"
+    )
+    command.add_argument("--top", type=_positive, default=5, help="most likely classes to give (default: 5)")
+    command.add_argument("--matches", type=_clips, default=3, help="best-aligned labelled clips to give (default: 3)")
+    _common(command)
+
+
+def _seed(text: str) -> int | str:
+    """Read the number of a label draw."""
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither the number of a label draw nor `all`")
+    return text if text == "all" else int(text)
+
+
+def _positive(text: str) -> int:
+    """Read a number of at least 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
 
 
 def _parts(text: str) -> int:

@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow.csv import write_csv
 
 from finepseudo.evaluation.metrics import pseudo_label_metrics
 from finepseudo.methods.base import AnyMethod, MethodConfig
-from finepseudo.methods.labelling import label_rows, warn_of_none
+from finepseudo.methods.labelling import label_rows, plain_labels, warn_of_none
 from finepseudo.methods.table import METHODS, REFERENCE
 from finepseudo.run_folder.files import write_json
-from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
+from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_LABELS_CSV, PSEUDO_METRICS
 from jobs.workers.part_files import matrix, parts, read_parts
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError
@@ -29,8 +30,8 @@ from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
 ROW_GROUP = 1 << 12
-SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E"]
-"""What the metrics and the warning read of the table."""
+SMALL = ["key", "label", "accepted", "confidence", "p_A_max", "p_E_max", "label_A", "label_E"]
+"""What the metrics, the warning and the CSV read of the table."""
 
 
 def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
@@ -74,6 +75,12 @@ def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
     return dict(zip(keys, labels, strict=True)), found.classes[: found.known]
 
 
+def read_files(clips: Path) -> dict[str, str]:
+    """Read the path of every clip."""
+    table = pq.read_table(clips, columns=["key", "path"])
+    return dict(zip(table["key"].to_pylist(), table["path"].to_pylist(), strict=True))
+
+
 def label_pool_of(
     method: AnyMethod,
     cfg: MethodConfig,
@@ -84,8 +91,11 @@ def label_pool_of(
     pool: frozenset[str],
     truth: Mapping[str, int],
     classes: Sequence[str],
+    files: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Write pseudo_labels.parquet and pseudo_metrics.json of one method; return the metrics.
+    """Write pseudo_labels.parquet, .csv and pseudo_metrics.json of one method; return the metrics.
+
+    files: the path of every clip, for the CSV.
 
     Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
     gigabytes, those of a part some hundred kilobytes. Parts are in key order, and so is the table.
@@ -108,6 +118,8 @@ def label_pool_of(
     summary = pa.concat_tables(small)
     warn_of_none(method, summary)
     metrics = pseudo_label_metrics(summary, truth, classes)
+    with atomic(folder / PSEUDO_LABELS_CSV) as temporary:
+        write_csv(plain_labels(summary, files, classes), temporary)
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
 

@@ -12,7 +12,7 @@ from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
 from jobs.pipeline.stages.training import Tags
-from jobs.workers.labelling import label_pool_of, read_truth
+from jobs.workers.labelling import label_pool_of, read_files, read_truth
 
 LOGGED = ("accepted", "coverage", "precision", "precision_A", "precision_E", "novel_acceptance")
 
@@ -56,7 +56,7 @@ class PseudoLabelsStage(Stage):
 
     @property
     def outputs(self) -> Sequence[str]:
-        """The labels; how right they are stands in a file that no training reads."""
+        """The labels; how right they are stands in a file that no training reads. The CSV is the user's to edit."""
         return (PSEUDO_LABELS, PSEUDO_METRICS)
 
     @property
@@ -76,6 +76,7 @@ class PseudoLabelsStage(Stage):
             pool=frozenset(self.run_of.split(self.seed).keys("unlabelled")),
             truth=truth,
             classes=classes,
+            files=read_files(self.paths.clips),
         )
         self.scalars({f"pseudo/{name}": metrics[name] for name in LOGGED})
         right = "not judged" if metrics["precision"] is None else f"{100 * metrics['precision']:.1f} % right"
