@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli.main import main
 from jobs.cli.parser import parser
 from jobs.config.recipes import load
 from tests.shards.make_clips import need_data, write_numbered
+from tests.small_run import write_small_run
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -66,12 +68,26 @@ def desk(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "line", [line for line in commands("finepseudo") if not re.search(r" (bench|check|keys|schema)\b| dives", line)]
+    "line",
+    [line for line in commands("finepseudo") if not re.search(r" (bench|check|export|keys|schema)\b| dives", line)],
 )
 def test_run_and_tune_plan_what_the_readme_says(line, desk):
     """Those for a folder `dives` stand in docs/own-data.md too; tests/test_own_data.py runs them."""
     done = finepseudo(line, desk, "--dry-run")
     assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.slow
+def test_exports_run_as_the_readme_says(tmp_path, monkeypatch):
+    """In order, in a folder with a small finished run."""
+    monkeypatch.chdir(tmp_path)
+    write_small_run(tmp_path / "runs" / "demo")
+    write_numbered(tmp_path / "dive.mp4", 20)
+    (tmp_path / "more.csv").write_text("dive.mp4\n")
+    lines = [line for line in commands("finepseudo") if line.startswith("finepseudo export")]
+    assert [main(shlex.split(line)[1:]) for line in lines] == [0] * len(lines)
+    assert (tmp_path / "runs/demo/export/load.py").is_file()
+    assert (tmp_path / "features.safetensors").is_file()
 
 
 @pytest.mark.parametrize("line", [line for line in commands("finepseudo") if re.search(r" (keys|schema)\b", line)])

@@ -47,6 +47,7 @@ OUTSIDE_STAGES = {
     LOCK,
     "submitit",
     "tune",
+    "export",
     done.DONE,
     done.STARTED,
     *(f"data/shards/shard-*.{ending}" for ending in ("tar", "idx", "json")),
@@ -91,7 +92,7 @@ def undescribed(folder: Path) -> list[str]:
     hidden = [re.sub(r"part-\*\.parquet$", ".part-*.parquet.sha256", name) for name in names if "part-" in name]
     found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     stray = [path for path in found if not path.endswith((done.DONE, layout.LOG))]
-    folders = [f"{name}/" for name in ("tensorboard", "submitit", "tune", "data/videos")]
+    folders = [f"{name}/" for name in ("tensorboard", "submitit", "tune", "export", "data/videos")]
     known = [re.compile(re.escape(general(name)).replace(r"\*", "[^/]*")) for name in [*names, *hidden]]
     left = [path for path in stray if not path.startswith(tuple(folders))]
     return [path for path in left if not any(pattern.fullmatch(general(path)) for pattern in known)]

@@ -69,12 +69,19 @@ def _methods(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from jobs.cli.export import export_command
+
+    return export_command(arguments)
+
+
 _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
     "schema": _schema,
     "init": _init,
     "weights": _weights,
     "methods": _methods,
+    "export": _export,
 }
 """Commands that take no configuration of a run."""
 

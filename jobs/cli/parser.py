@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     weights = commands.add_parser("weights", help="say what a checkpoint is and which encoders it fits")
     weights.add_argument("files", nargs="+", metavar="FILE", help="a file of published weights")
     _predict(commands.add_parser("predict", help="classify videos with a trained run and show what they align with"))
+    _export(commands.add_parser("export", help="write the trained encoders, or features of videos, for other programs"))
     keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
     keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
     _common(keys)
@@ -113,6 +114,24 @@ def _predict(command: argparse.ArgumentParser) -> None:
     command.add_argument("--top", type=_positive, default=5, help="most likely classes to give (default: 5)")
     command.add_argument("--matches", type=_clips, default=3, help="best-aligned labelled clips to give (default: 3)")
     _common(command)
+
+
+def _export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("what", nargs="+", metavar="RUN", help="folder of a run; or: features RUN VIDEO...")
+    command.add_argument(
+        "--out",
+        type=Path,
+        help="folder to write (default: export in the run); of features a .parquet or .safetensors file",
+    )
+    command.add_argument("--method", help="method whose encoders (default: the one the report shows in detail)")
+    command.add_argument("--seed", type=_number, help="label draw whose encoders (default: the first)")
+
+
+def _number(text: str) -> int:
+    """Read the number of a label draw."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a label draw")
+    return int(text)
 
 
 def _seed(text: str) -> int | str:

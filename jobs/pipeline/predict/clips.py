@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,7 +49,7 @@ class Read:
 
 def read_clips(
     cfg: RunConfig, clips: Sequence[PlannedClip], views: Sequence[ViewConfig], device: torch.device, size: int
-) -> Iterator[Failed | Read]:
+) -> Generator[Failed | Read, None, None]:
     """Read clips as the run's test does, `size` in a batch, in order but for the failed ones, which come first.
 
     A section of SECTION clips comes after the other. Whoever stops early leaves nothing behind.
