@@ -22,6 +22,10 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
 
 
+OTHERWISE = r" (bench|check|export|review|keys|schema)\b| dives"
+"""Commands that are run in another way than with --dry-run."""
+
+
 def commands(program):
     return [line for line in COMMANDS if shlex.split(line)[0] == program]
 
@@ -69,7 +73,11 @@ def desk(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
-    [line for line in commands("finepseudo") if not re.search(r" (bench|check|export|keys|schema)\b| dives", line)],
+    [
+        line
+        for line in commands("finepseudo")
+        if not re.search(r" (bench|check|export|review|keys|schema)\b| dives", line)
+    ],
 )
 def test_run_and_tune_plan_what_the_readme_says(line, desk):
     """Those for a folder `dives` stand in docs/own-data.md too; tests/test_own_data.py runs them."""
@@ -78,16 +86,17 @@ def test_run_and_tune_plan_what_the_readme_says(line, desk):
 
 
 @pytest.mark.slow
-def test_exports_run_as_the_readme_says(tmp_path, monkeypatch):
+def test_exports_and_review_run_as_the_readme_says(tmp_path, monkeypatch):
     """In order, in a folder with a small finished run."""
     monkeypatch.chdir(tmp_path)
     write_small_run(tmp_path / "runs" / "demo")
     write_numbered(tmp_path / "dive.mp4", 20)
     (tmp_path / "more.csv").write_text("dive.mp4\n")
-    lines = [line for line in commands("finepseudo") if line.startswith("finepseudo export")]
+    lines = [line for line in commands("finepseudo") if re.match("finepseudo (export|review)", line)]
     assert [main(shlex.split(line)[1:]) for line in lines] == [0] * len(lines)
     assert (tmp_path / "runs/demo/export/load.py").is_file()
     assert (tmp_path / "features.safetensors").is_file()
+    assert (tmp_path / "runs/demo/review.html").is_file()
 
 
 @pytest.mark.parametrize("line", [line for line in commands("finepseudo") if re.search(r" (keys|schema)\b", line)])

@@ -48,6 +48,7 @@ OUTSIDE_STAGES = {
     "submitit",
     "tune",
     "export",
+    layout.REVIEW,
     done.DONE,
     done.STARTED,
     *(f"data/shards/shard-*.{ending}" for ending in ("tar", "idx", "json")),

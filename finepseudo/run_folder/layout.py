@@ -20,6 +20,7 @@ METRICS = "metrics.json"
 PREDICTIONS = "predictions.parquet"
 EXAMPLES = "examples.npz"
 REPORT = "report.html"
+REVIEW = "review.html"
 SHARED = re.compile(r"pretrain|round-\d+|\..*")
 """Folders of a label draw that are no method's."""
 

@@ -75,6 +75,19 @@ def _export(arguments: argparse.Namespace) -> int:
     return export_command(arguments)
 
 
+def _review(arguments: argparse.Namespace) -> int:
+    from jobs.cli.export import named_run
+    from jobs.pipeline.review import review
+    from jobs.pipeline.run_folder import read_config
+
+    run = named_run("review", arguments.run)
+    page = review(
+        read_config(run.root), run, arguments.out, count=arguments.count, seed=arguments.seed, name=arguments.method
+    )
+    sys.stdout.write(f"{page}: open it in a browser; then: finepseudo run .. split.reviewed=reviewed.csv\n")
+    return 0
+
+
 _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
     "schema": _schema,
@@ -82,6 +95,7 @@ _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "weights": _weights,
     "methods": _methods,
     "export": _export,
+    "review": _review,
 }
 """Commands that take no configuration of a run."""
 

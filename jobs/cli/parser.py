@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     weights.add_argument("files", nargs="+", metavar="FILE", help="a file of published weights")
     _predict(commands.add_parser("predict", help="classify videos with a trained run and show what they align with"))
     _export(commands.add_parser("export", help="write the trained encoders, or features of videos, for other programs"))
+    _review(commands.add_parser("review", help="a page on which a person names the clips that help most next"))
     keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
     keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
     _common(keys)
@@ -125,6 +126,14 @@ def _export(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--method", help="method whose encoders (default: the one the report shows in detail)")
     command.add_argument("--seed", type=_number, help="label draw whose encoders (default: the first)")
+
+
+def _review(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", metavar="RUN", help="folder of a run")
+    command.add_argument("--count", type=_positive, default=50, help="clips to ask for (default: 50)")
+    command.add_argument("--out", type=Path, help="page to write (default: review.html in the run)")
+    command.add_argument("--method", help="method whose labels (default: the one the report shows in detail)")
+    command.add_argument("--seed", type=_number, help="label draw whose labels (default: the first)")
 
 
 def _number(text: str) -> int:

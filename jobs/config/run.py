@@ -163,6 +163,8 @@ class RunConfig(Settings):
 
 IDENTITY = ("data", "split", "shards")
 """Sections that a run folder is made for: another value needs another folder."""
+GROWS = ("split.reviewed",)
+"""Keys of them that a run may go on with: more of its clips have a label then."""
 
 SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every"}
 """Keys that change no result: left out of every hash."""

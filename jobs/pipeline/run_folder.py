@@ -19,7 +19,7 @@ from finepseudo.run_folder.done import DONE, STARTED, Change, differences
 from finepseudo.run_folder.files import read_json, write_json, write_text
 from finepseudo.run_folder.layout import RunPaths
 from jobs.config.recipes import NO_YAML, from_yaml, to_yaml
-from jobs.config.run import IDENTITY, RunConfig, flat_part
+from jobs.config.run import GROWS, IDENTITY, RunConfig, flat_part
 from shards.errors import UserError
 from shards.files import disk_errors
 
@@ -144,7 +144,7 @@ def _sections(cfg: RunConfig) -> list[str]:
 
 
 def _of_data(changes: Sequence[Change]) -> list[Change]:
-    return [change for change in changes if change[0].split(".")[0] in IDENTITY]
+    return [change for change in changes if change[0].split(".")[0] in IDENTITY and change[0] not in GROWS]
 
 
 def record_forced(cfg: RunConfig, changes: Sequence[Change]) -> None:

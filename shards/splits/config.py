@@ -50,6 +50,11 @@ class SplitConfig(Settings):
         at_least=0,
         at_most=0.5,
     )
+    reviewed: str = setting(
+        "",
+        "labels that a person gave to clips of the pool (`finepseudo review` writes them): CSV with key and class, an "
+        "empty class leaves the clip out; a run goes on with it",
+    )
 
     def check(self) -> None:
         """Refuse settings that another method would ignore."""
