@@ -40,7 +40,7 @@ def finepseudo(line, cwd, *more):
 
 
 def test_every_command_is_covered():
-    known = {"make", ".", "finepseudo", "sbatch", "bash"}
+    known = {"make", ".", "finepseudo", "sbatch", "bash", "tensorboard"}
     assert {shlex.split(line)[0] for line in COMMANDS} == known
 
 
@@ -54,6 +54,13 @@ def test_make_target_exists(line):
 def test_the_environment_that_is_activated_is_the_one_that_make_builds(line):
     built = run("make", "--dry-run", "--always-make", "env").stdout
     assert f"-m venv {Path(shlex.split(line)[1]).parents[1]}\n" in built
+
+
+@pytest.mark.parametrize("line", commands("tensorboard"))
+def test_tensorboard_is_shown_the_folder_that_a_run_writes(line):
+    program, option, folder = shlex.split(line)
+    assert Path(sys.executable).with_name(program).exists()
+    assert (option, Path(folder).name) == ("--logdir", "tensorboard")
 
 
 @pytest.fixture

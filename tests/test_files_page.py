@@ -43,6 +43,8 @@ OUTSIDE_STAGES = {
     "forced.json",
     "metrics.jsonl",
     "tensorboard",
+    "wandb",
+    "mlflow.db",
     "STOP",
     LOCK,
     "submitit",
@@ -93,7 +95,7 @@ def undescribed(folder: Path) -> list[str]:
     hidden = [re.sub(r"part-\*\.parquet$", ".part-*.parquet.sha256", name) for name in names if "part-" in name]
     found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     stray = [path for path in found if not path.endswith((done.DONE, layout.LOG))]
-    folders = [f"{name}/" for name in ("tensorboard", "submitit", "tune", "export", "data/videos")]
+    folders = [f"{name}/" for name in ("tensorboard", "wandb", "submitit", "tune", "export", "data/videos")]
     known = [re.compile(re.escape(general(name)).replace(r"\*", "[^/]*")) for name in [*names, *hidden]]
     left = [path for path in stray if not path.startswith(tuple(folders))]
     return [path for path in left if not any(pattern.fullmatch(general(path)) for pattern in known)]

@@ -33,7 +33,7 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
         raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
     if command in MAKES_A_RUN and not RunPaths(cfg.folder).config.exists():
         refuse_early(cfg, command)
-    with locked(cfg.folder), Reporter(cfg.folder) as reporter:
+    with locked(cfg.folder), Reporter(cfg.folder, tracker=cfg.tracker) as reporter:
         changes = refuse_other_data(cfg, force=force)
         context = Run(cfg, reporter)
         plan = make_plan(context)

@@ -140,7 +140,7 @@ def differing(one: RunConfig, other: RunConfig) -> list[Change]:
 
 def _sections(cfg: RunConfig) -> list[str]:
     """Name the sections that say what a run makes, not where and with how many machines."""
-    return [field.name for field in fields(cfg) if field.name not in ("resources", "out", "name")]
+    return [field.name for field in fields(cfg) if field.name not in ("resources", "out", "name", "tracker")]
 
 
 def _of_data(changes: Sequence[Change]) -> list[Change]:
