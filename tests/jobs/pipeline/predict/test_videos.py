@@ -154,6 +154,27 @@ def test_a_run_of_any_method_answers(run, tmp_path, method):
         predict_paths(run, [tmp_path / "dive.mp4"], Asked(method="ups"))
 
 
+def test_a_url_is_predicted_as_the_file_behind_it(run, tmp_path, web):
+    address, folder = web
+    shutil.copy(tmp_path / "dive.mp4", folder / "dive.mp4")
+    here, there, gone = predict_paths(
+        run, [tmp_path / "dive.mp4", f"{address}/dive.mp4", f"{address}/gone.mp4"]
+    ).to_pylist()
+    assert there["p"] == here["p"]
+    assert (gone["class"], gone["reason"]) == (None, "missing_file")
+
+
+def test_on_a_terminal_several_videos_take_a_line_each(run, folder, capsys):
+    videos = [str(folder / name) for name in ("0.mp4", "4.mp4", "1.mp4")]
+    assert main(["predict", *videos, "--seed", "all", "--name", run.name, f"out={run.parent}"]) == 1
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert [line.split()[0] for line in lines] == videos
+    assert all(" %, by alignment " in line for line in (lines[0], lines[2]))
+    assert lines[1].endswith("-  not_a_video")
+    assert f"not readable: {videos[1]}: not_a_video" in said.err
+
+
 def test_another_ending_is_refused_before_anything_is_computed(run, folder, capsys):
     assert main(["predict", str(folder), "--out", "x.xlsx", "--name", run.name, f"out={run.parent}"]) == 2
     assert "x.xlsx: ends with none of" in capsys.readouterr().err
