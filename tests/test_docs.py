@@ -22,7 +22,7 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
 
 
-OTHERWISE = r" (bench|check|export|review|keys|schema)\b| dives"
+OTHERWISE = r" (bench|check|export|review|keys|schema|compare runs)\b| dives"
 """Commands that are run in another way than with --dry-run."""
 
 
@@ -80,11 +80,7 @@ def desk(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
-    [
-        line
-        for line in commands("finepseudo")
-        if not re.search(r" (bench|check|export|review|keys|schema)\b| dives", line)
-    ],
+    [cmd for cmd in commands("finepseudo") if not re.search(OTHERWISE, cmd)],
 )
 def test_run_and_tune_plan_what_the_readme_says(line, desk):
     """Those for a folder `dives` stand in docs/own-data.md too; tests/test_own_data.py runs them."""
@@ -111,6 +107,15 @@ def test_keys_and_schema_print_what_is_declared(line, tmp_path):
     done = finepseudo(line, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "margin m of the triplet loss" in done.stdout
+
+
+@pytest.mark.parametrize("line", [line for line in commands("finepseudo") if " compare runs" in line])
+def test_finished_runs_are_compared(line, tmp_path):
+    for folder in re.findall(r"runs/\S+", line):
+        write_small_run(tmp_path / folder)
+    done = finepseudo(line, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "both.csv").is_file()
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from jobs.config.recipes import load
 from jobs.pipeline.plan import make_plan
 from jobs.pipeline.predict.tables import PREDICTED_SCHEMA
 from jobs.pipeline.run_folder import LOCK
+from jobs.pipeline.stages import votes
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from jobs.workers import embed, evaluate, score
@@ -36,6 +37,7 @@ SCHEMAS = {
     "pseudo_labels.parquet": PSEUDO_LABEL_SCHEMA,
     "predictions.parquet": evaluate.PREDICTION_SCHEMA,
     "predict --out x.parquet": PREDICTED_SCHEMA,
+    "votes.parquet": votes.SCHEMA,
 }
 OUTSIDE_STAGES = {
     "config.yaml",
@@ -51,6 +53,7 @@ OUTSIDE_STAGES = {
     "tune",
     "export",
     layout.REVIEW,
+    *(f"compare.{ending}" for ending in ("csv", "md", "tex", "html")),
     done.DONE,
     done.STARTED,
     *(f"data/shards/shard-*.{ending}" for ending in ("tar", "idx", "json")),

@@ -113,6 +113,10 @@ class FinishedRun:
         """Test metrics of one method: top1, top5, mean_class, per_class, confusion."""
         return _json(self.paths.evaluation(seed, method) / METRICS)
 
+    def votes(self, seed: int, method: str) -> dict[str, Any]:
+        """Metrics of f_E, of f_A alone and of their mean, and which answer was chosen; of methods that align."""
+        return _json(self.paths.votes(seed, method) / METRICS)
+
     def curves(self) -> list[dict[str, Any]]:
         """Every line of metrics.jsonl: tags, step, and numbers such as train/loss; lines that are cut are left out."""
         path = self.paths.metrics

@@ -48,6 +48,7 @@ class MethodRun:
     metrics: Json | None
     predictions: Path | None
     examples: Path | None
+    votes: Json | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,6 +266,7 @@ def _read_method(name: str, seed: int, run: RunFolder) -> MethodRun:
         metrics=_json(evaluation / METRICS, run),
         predictions=predictions,
         examples=examples,
+        votes=_json(run.paths.votes(seed, name) / METRICS, run),
     )
 
 

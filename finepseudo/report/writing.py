@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from finepseudo.report import classes, clips, confidence, provenance, results
+from finepseudo.report import classes, clips, comparison_page, confidence, provenance, results
 from finepseudo.report.alarms import alarms
 from finepseudo.report.blocks import Page
 from finepseudo.report.reading import RunFolder, read_run
@@ -24,6 +24,13 @@ def write_report(run_dir: Path, pictures: Mapping[str, str] | None = None) -> Pa
     give the same bytes. UserError when the folder is no run or cannot be written.
     """
     run = read_run(Path(run_dir))
+    path = run.root / "report.html"
+    write_text(path, render_page(build_page(run, pictures or {})))
+    return path
+
+
+def render_page(page: Page) -> str:
+    """Write a page as one self-contained HTML text."""
     template = Environment(
         loader=PackageLoader("finepseudo"),
         autoescape=True,
@@ -31,9 +38,7 @@ def write_report(run_dir: Path, pictures: Mapping[str, str] | None = None) -> Pa
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("report.html.j2")
-    path = run.root / "report.html"
-    write_text(path, template.render(page=build_page(run, pictures or {})))
-    return path
+    return template.render(page=page)
 
 
 def build_page(run: RunFolder, pictures: Mapping[str, str]) -> Page:
@@ -41,6 +46,7 @@ def build_page(run: RunFolder, pictures: Mapping[str, str]) -> Page:
     rows = summary_table(run)
     parts = [
         results.headline(rows, run.main_method()),
+        comparison_page.section(run),
         results.pseudo_labels(run, rows),
         confidence.scores(run),
         classes.classes(run),

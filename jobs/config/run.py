@@ -81,8 +81,20 @@ class RunConfig(Settings):
             if train.steps is None:
                 rule = "needs steps: every method gets the same number; set self_train.steps, epochs to null"
                 raise BadSetting(f"{stage}.self_train.epochs", train.epochs, rule)
+        self._check_held_out()
         self._check_workers()
         self._check_inputs()
+
+    def _check_held_out(self) -> None:
+        """Refuse what only held-out labelled clips can choose."""
+        if self.action_stage.keep == "best" and not self.split.held_out:
+            rule = "needs held-out labelled clips; set split.held_out, for example to 0.2"
+            raise BadSetting("action_stage.keep", "best", rule)
+        for name in self.methods:
+            bar = getattr(settings(self.method, name), "bar", "fixed")
+            if bar == "calibrated" and not self.split.held_out:
+                rule = "needs held-out labelled clips; set split.held_out, for example to 0.2"
+                raise BadSetting(f"method.{name}.bar", bar, rule)
 
     def _check_inputs(self) -> None:
         """Refuse frames that no encoder looks at, and images that the weights were not trained on."""

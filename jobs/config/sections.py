@@ -108,6 +108,13 @@ class ActionStageConfig(Settings):
         source="open in the paper: class-balanced, half labelled and half pseudo-labelled",
     )
     loss: CrossEntropyConfig = section(CrossEntropyConfig, "cross-entropy", source="paper, eq. (6)")
+    keep: Literal["last", "best"] = setting(
+        "last",
+        "weights of f_E that a training by cross-entropy leaves: the last ones, or the best on held-out labelled clips "
+        "(split.held_out)",
+        source="paper: the last",
+    )
+    keep_every: int = setting(50, "keep best: steps between two looks at the held-out clips", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +136,7 @@ class EmbedConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig(Settings):
-    """The test: f_E alone."""
+    """The test: f_E alone, as in the papers, and beside it what f_A says."""
 
     views: int = setting(10, "clips of a video, evenly spread", source="paper, sec 4.2", at_least=1)
     crops: Literal[1, 3] = setting(3, "spatial crops of a clip", source="paper, sec 4.2")
@@ -138,6 +145,12 @@ class EvaluateConfig(Settings):
         "frames between two frames of a clip; null = as f_E was trained: the stride of action_input, or, where that is "
         "uniform, one frame of each segment of the video, every view at another place of the segments",
         at_least=1,
+    )
+    votes: Literal["action", "frame", "mean", "all"] = setting(
+        "all",
+        "which answers are tested beside that of f_E (action), and which one `predict` gives: f_A by its last gallery "
+        "(frame), the mean of both, or all, of which the best on held-out labelled clips (split.held_out) is given",
+        source="f_E: paper, sec 4.2; f_A alone: Tables 5 and 11",
     )
     chunk: int = setting(16, "videos of one part file", at_least=1)
     batch: int = setting(

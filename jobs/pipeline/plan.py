@@ -23,6 +23,7 @@ from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
 from jobs.pipeline.stages.split import SplitStage
+from jobs.pipeline.stages.votes import VotesStage
 from shards.errors import UserError
 
 Plan = list[list[Stage]]
@@ -34,7 +35,7 @@ COMMANDS: dict[str, frozenset[str]] = {
     "train": frozenset({"frame_encoder", "action_encoder"}),
     "embed": frozenset({"embeddings"}),
     "score": frozenset({"scores", "pseudo_labels"}),
-    "evaluate": frozenset({"evaluation"}),
+    "evaluate": frozenset({"evaluation", "votes"}),
     "report": frozenset({"report"}),
 }
 """Which kinds of stages a command runs; `run` runs all."""
@@ -46,14 +47,15 @@ STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
 def make_plan(run: Run) -> Plan:
     """List every stage of a run in an order in which each finds what it needs."""
     plan: Plan = [[DataStage(run_of=run)]]
-    tests: list[EvaluationStage] = []
+    tests: list[Stage] = []
     for seed in run.cfg.seeds:
         plan += [[SplitStage(run_of=run, seed=seed)], *_round_zero(run, seed)]
         for method in methods_of(run.cfg):
             requests = requests_of(run.cfg, method)
             plan += [[stage_for(run, seed, method, request) for request in group] for group in requests]
-            tests.append(_test(run, seed, method, flat(requests)))
-            plan.append([tests[-1]])
+            made = _tests(run, seed, method, flat(requests))
+            plan += [[stage] for stage in made]
+            tests += made
     return [*plan, [ReportStage(run_of=run, tests=tuple(test.identity.record for test in tests))]]
 
 
@@ -77,7 +79,8 @@ def _round_zero(run: Run, seed: int) -> Iterator[list[Stage]]:
         first.append(TrainFrame(number=0))
     groups: list[list[Request]] = [first]
     if any(method.vote is not None for method in methods):
-        groups.append([Embed(number=0, frames=aligns)])
+        # with passes, whoever votes: a method that comes later leaves what the others were labelled by
+        groups.append([Embed(number=0, frames=aligns, passes=True)])
     if aligns:
         groups.append([Score(number=0)])
     for group in groups:
@@ -101,12 +104,17 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
             return PseudoLabelsStage(run_of=run, seed=seed, method=method, request=request)
 
 
-def _test(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> EvaluationStage:
-    """Test the f_E of the last training; pairs are shown of the method's own f_A."""
+def _tests(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> list[Stage]:
+    """Test the f_E of the last training, then f_A by the last gallery; pairs are shown of the method's own f_A."""
     main = TrainAction(number=0, start=None).name
     action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == main), default=0)
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
-    return EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=frame if method.aligns else None)
+    shown = frame if method.aligns else None
+    test = EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=shown)
+    if not method.aligns or run.cfg.evaluate.votes == "action":
+        return [test]
+    last = max((r.number for r in requests if isinstance(r, Score)), default=0)
+    return [test, VotesStage(run_of=run, test=test, frame=last)]
 
 
 def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:

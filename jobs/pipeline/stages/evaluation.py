@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finepseudo.methods.base import AnyMethod
 from finepseudo.run_folder.done import DONE
@@ -14,6 +15,9 @@ from jobs.pipeline.stages.training import READING, Tags
 from jobs.workers.evaluate import PARTS, EvaluateJob, evaluate, write_examples
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
+
+VOTES = "evaluate.votes"
+"""The one key of its section that the test of f_E does not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,8 @@ class EvaluationStage(Stage):
         frame = ("frame_encoder", "frame_input", "frame_stage.loss.gamma", "frame_stage.scorer")
         read = ("action_encoder", "action_input", "evaluate", *READING, *(frame if self.frame is not None else ()))
         starts = ("frame_encoder.weights", "action_encoder.weights")
-        return Keys(read, (*starts, "action_encoder.mc_passes", "frame_stage.scorer.momentum"))
+        mc = ("action_encoder.mc_passes", "action_encoder.mc_temperature")
+        return Keys(read, (*starts, VOTES, *mc, "frame_stage.scorer.momentum"))
 
     @property
     def inputs(self) -> Mapping[str, Path]:
@@ -75,10 +80,18 @@ class EvaluationStage(Stage):
         """Test what is missing."""
         cfg, (truth, classes) = self.cfg, read_truth(self.paths.clips)
         labels = {key: truth[key] for key in self.run_of.split(self.seed).keys("test")}
+        metrics = self.predict(self.folder, labels, classes)
+        if self.frame_folder:
+            write_examples(cfg, self.paths.shards, labels, self.frame_folder / WEIGHTS, self.folder / EXAMPLES)
+        self.scalars({f"eval/{name}": metrics[name] for name in ("top1", "top5", "mean_class")})
+
+    def predict(self, folder: Path, labels: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
+        """Test f_E on the clips of `labels` (key -> class) as the papers do; results into `folder`, metrics back."""
+        cfg = self.cfg
         job = EvaluateJob(
             cfg=cfg,
             run=self.paths.root.resolve(),
-            folder=self.folder.resolve(),
+            folder=folder.resolve(),
             shards=self.paths.shards.resolve(),
             n_classes=len(classes),
             action_weights=(self.action_folder / WEIGHTS).resolve(),
@@ -87,7 +100,4 @@ class EvaluationStage(Stage):
         about = {"method": self.method.name, "seed": self.seed, "rounds": self.action}
         pool = plan_pool(cfg.resources.embed_actors, cfg.resources)
         with self.run_of.reporter.counting(self.name) as count:
-            metrics = evaluate(job, labels, classes, pool, about=about, count=count)
-        if self.frame_folder:
-            write_examples(cfg, self.paths.shards, labels, self.frame_folder / WEIGHTS, self.folder / EXAMPLES)
-        self.scalars({f"eval/{name}": metrics[name] for name in ("top1", "top5", "mean_class")})
+            return evaluate(job, labels, classes, pool, about=about, count=count)

@@ -10,11 +10,11 @@ from typing import Any
 from finepseudo.compute.config import Precision
 from finepseudo.methods.base import AnyMethod, Role
 from finepseudo.run_folder.done import DONE
-from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, PSEUDO_LABELS, WEIGHTS
+from finepseudo.run_folder.layout import BEST, CHECKPOINTS, FAILURE, LOG, PSEUDO_LABELS, WEIGHTS
 from finepseudo.training.objectives import Objective
 from jobs.config.training import TrainConfig
 from jobs.pipeline.stages.base import Run, Stage, name_of
-from jobs.workers.labelling import pseudo_items
+from jobs.workers.labelling import pseudo_items, ruled_out_items
 from jobs.workers.train import TrainJob, fit
 from jobs.workers.train_loop import LoopJob, seed_of
 from shards.read.streams import StreamInput
@@ -51,7 +51,7 @@ class TrainingStage(Stage):
     @property
     def scratch(self) -> Sequence[str]:
         """What a training leaves besides."""
-        return (CHECKPOINTS, LOG, FAILURE, "ray")
+        return (CHECKPOINTS, LOG, FAILURE, BEST, "ray")
 
     def fit(
         self,
@@ -59,8 +59,12 @@ class TrainingStage(Stage):
         streams: Mapping[str, StreamInput],
         objective: Callable[[], Objective],
         precision: Precision,
+        chosen: Mapping[str, Any] | None = None,
     ) -> None:
-        """Train with the workers of the cluster, an encoder of this precision; curves go to the run's log."""
+        """Train with the workers of the cluster, an encoder of this precision; curves go to the run's log.
+
+        chosen: how the weights are chosen (`probe`, `probe_every`, `keep` of the loop), where it is not the last ones.
+        """
         run, cfg = self.run_of, self.cfg
         loop = LoopJob(
             run=self.paths.root.resolve(),
@@ -71,6 +75,7 @@ class TrainingStage(Stage):
             tags=self.tags,
             part=schedule.part,
             parts=schedule.parts,
+            **(chosen or {}),
         )
         job = TrainJob(
             loop=loop,
@@ -107,6 +112,10 @@ def items_of(run: Run, seed: int, role: Role, labels: Path | None) -> ItemTable:
     if role == "labelled":
         labelled = split.items("labelled")
         return labelled if labels is None else pseudo_items(labelled, labels)
+    if role == "ruled_out":
+        if labels is None:
+            raise ValueError("clips are ruled out by a table of pseudo-labels; its request must say labels=..")
+        return ruled_out_items(labels)
     roles = ("unlabelled",) if role == "unlabelled" else ("labelled", "unlabelled")
     return ItemTable.unlabelled(sorted(key for name in roles for key in split.keys(name)))
 

@@ -58,3 +58,19 @@ def test_what_no_method_is_called_has_a_row_too(small):
     (small / "seed-3" / "finepseudo").rename(small / "seed-3" / "mine")
     rows = summary_table(small)
     assert [row.title for row in rows] == ["Supervised only", "Pseudo-label baseline", "mine"]
+
+
+def test_other_answers_stand_beside_that_of_f_e_in_every_table(small):
+    votes = {"test": {"frame": {"top1": 0.25}, "mean": {"top1": 0.875}}, "verification": 0.75}
+    (small / "seed-3" / "finepseudo" / "votes").mkdir()
+    path = small / "seed-3" / "finepseudo" / "votes" / "metrics.json"
+    path.write_text(json.dumps(votes | {"chosen": "mean", "because": "best of 8 held-out labelled clips"}))
+    rows = summary_table(small)
+    head, _, *body = render_text(rows).splitlines()[:-1]
+    assert head.split()[4:12] == ["f_A", "%", "mean", "vote", "%", "pair", "AP", "%"]
+    assert "25.0         87.5       75.0" in body[-1]
+    page = page_of(small)
+    assert page.tables["headline"][0][3:6] == ["f_A", "Mean vote", "Pair AP"]
+    assert [row[3:6] for row in page.tables["headline"][1:]] == [["–"] * 3, ["–"] * 3, ["25.0", "87.5", "75.0"]]
+    said = "seed 3: the answer is that of the mean of f_E and f_A; best of 8 held-out"
+    assert any(said in note for note in page.notes)

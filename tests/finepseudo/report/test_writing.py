@@ -53,12 +53,12 @@ def expected_rounds(folder):
     for method in ("pseudo_label", "finepseudo"):
         for number in (0, 1):
             ms = pseudo(folder, method, number)
-            names = ("coverage", "precision", "precision_A", "precision_E")
+            names = ("coverage", "expected_precision", "precision", "precision_A", "precision_E")
             yield [
                 TITLES[method],
                 str(number),
                 count([m["accepted"] for m in ms]),
-                *(spread([m[n] for m in ms]) for n in names),
+                *(spread([m.get(n) for m in ms]) for n in names),
             ]
 
 
@@ -148,7 +148,7 @@ def expected_splits(folder):
         path = folder / f"seed-{seed}" / "split.parquet"
         about = json.loads(pq.read_schema(path).metadata[b"finepseudo"])
         roles = Counter(pq.read_table(path)["role"].to_pylist())
-        counts = (str(roles[r]) for r in ("labelled", "unlabelled", "test"))
+        counts = (str(roles[r]) for r in ("labelled", "unlabelled", "test", "held_out"))
         yield [str(seed), about["method"], str(about["ratio"]), *counts, about["sha256"]]
 
 
@@ -205,7 +205,7 @@ EXPECTED = {
 
 def test_every_number_in_every_table_comes_from_the_files(folder):
     page = page_of(folder)
-    assert set(page.tables) == set(EXPECTED) | {"wall-time", "stages", "environment", "all-clips"}
+    assert set(page.tables) == set(EXPECTED) | {"wall-time", "stages", "environment", "all-clips", "compare-methods"}
     for name, rows in EXPECTED.items():
         assert page.tables[name][1:] == list(rows(folder)), name
     check_times(folder, page.tables)

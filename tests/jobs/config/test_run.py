@@ -20,6 +20,7 @@ from shards.read.sampling import frame_indices
         ("methods=collaborative", "methods: collaborative is called finepseudo now"),
         ("strategies=confidence", r"is called methods now; write methods=\[pseudo_label\]"),
         ("strategies=5", "strategies: is called methods now"),
+        ("method.finepseudo.bar=calibrated", "bar = calibrated: needs held-out labelled clips; set split.held_out"),
         ("methods=[finepsuedo]", r"no method is called finepsuedo; did you mean finepseudo\?"),
         ("methods=[collaborative]", "methods: collaborative is called finepseudo now"),
         ("strategies=[confidence, supervised]", r"is called methods now; write methods=\[pseudo_label, supervised\]"),

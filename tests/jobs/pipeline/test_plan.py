@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from finepseudo.methods.rounds import train_once
 from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.done import DONE, begin, finish, is_done
 from finepseudo.run_folder.files import write_json
@@ -15,6 +14,7 @@ from jobs.pipeline.plan import COMMANDS, make_plan
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.stages.votes import VotesStage
 from jobs.progress import Reporter
 from shards.errors import UserError
 
@@ -90,6 +90,24 @@ def test_every_method_trains_the_action_encoder_the_same_number_of_steps(make):
     assert steps == dict.fromkeys(made.cfg.methods, 3 * made.cfg.action_stage.self_train.steps)
 
 
+def test_a_training_may_take_epochs_and_one_that_begins_anew_the_full_rate(make):
+    made, plan = make(
+        "methods=[supervised, ups]",
+        "rounds=3",
+        "seeds=[0]",
+        "method.supervised.epochs=5",
+        "method.ups.reinitialise=true",
+        "action_stage.self_train.optim.self_training_factor=0.5",
+    )
+    found = [s for s in itertools.chain(*plan) if isinstance(s, ActionEncoderStage) and s.method]
+    (alone,) = [s.schedule.train for s in found if s.method.name == "supervised"]
+    assert (alone.steps, alone.epochs) == (None, 15)
+    full = made.cfg.action_stage.self_train
+    for stage in [s for s in found if s.method.name == "ups"]:
+        assert (stage.schedule.part, stage.schedule.parts) == (0, 1) and stage.schedule.train == full
+        assert "weights" not in stage.inputs and "pseudo_labels" in stage.inputs
+
+
 def test_rounds_join_to_one_schedule(make):
     """Part i of n of each method, at the rate of self-training; round 0 at its own."""
     made, plan = make(ALL, "rounds=3", "seeds=[0]", "action_stage.self_train.optim.self_training_factor=0.5")
@@ -102,7 +120,7 @@ def test_rounds_join_to_one_schedule(make):
     full = made.cfg.action_stage.train.optim.lr
     half = made.cfg.action_stage.self_train.optim.lr / 2
     assert parts.pop(None) == [(0, 1, full)]
-    for name in [name for name, method in METHODS.items() if method.plan is train_once]:
+    for name in [name for name, method in METHODS.items() if method.vote is None]:
         assert parts.pop(name) == [(0, 1, half)]
     assert set(map(str, parts.values())) == {str([(i, 3, half) for i in range(3)])}
 
@@ -125,6 +143,12 @@ def test_the_second_run_does_nothing(make, monkeypatch):
         ),
         ("frame_stage.train.steps=25", {"seed-0/round-00/frame_encoder"}, {"seed-0/round-00/action_encoder"}),
         ("evaluate.views=3", {"seed-1/finepseudo/evaluation", "report"}, {"seed-0/finepseudo/round-01"}),
+        (
+            "evaluate.votes=mean",
+            {"seed-0/finepseudo/votes"},
+            {"seed-0/finepseudo/evaluation", "seed-0/round-00/scores"},
+        ),
+        ("split.held_out=0.2", {"seed-0/round-00/embeddings", "seed-0/finepseudo/votes"}, {"data"}),
         ("embed.gallery_per_class=2", {"seed-0/round-00/scores"}, {"seed-0/round-00/embeddings"}),
         ("shards.short_side=96", {"data", "seed-0/pretrain"}, set()),
     ],
@@ -164,9 +188,25 @@ def test_a_third_seed_leaves_the_others_done(make, monkeypatch):
     assert all("seed-2" in name or name == "report" for name in ran)
 
 
+def test_f_a_is_asked_where_there_is_one_and_not_where_f_e_alone_is_wanted(make):
+    for overrides, expected in (
+        (["rounds=2"], [2]),
+        (["rounds=2", "embed.last_round=false"], [1]),
+        (["rounds=0"], [0]),
+    ):
+        _, plan = make("seeds=[0]", *overrides)
+        votes = [stage for group in plan for stage in group if isinstance(stage, VotesStage)]
+        assert [stage.frame for stage in votes] == expected, overrides
+        assert {stage.name for stage in votes} == {"seed-0/finepseudo/votes"}
+    for nothing in ("evaluate.votes=action", "methods=[supervised, pseudo_label]"):
+        assert not [stage for group in make(nothing)[1] for stage in group if isinstance(stage, VotesStage)]
+
+
 def test_a_method_that_comes_or_goes_leaves_the_others_done(make, monkeypatch):
     run(make, monkeypatch, "methods=[supervised]")
-    assert "seed-0/supervised/evaluation" not in run(make, monkeypatch, "methods=[supervised, finepseudo]")
+    assert "seed-0/supervised/evaluation" not in run(make, monkeypatch, "methods=[supervised, pseudo_label]")
+    ran = run(make, monkeypatch, "methods=[supervised, pseudo_label, ups]")
+    assert ran and all("/ups/" in name or name == "report" for name in ran)
     assert run(make, monkeypatch, "methods=[supervised]") == ["report"]
 
 
