@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from finepseudo.consistency import targets
-from finepseudo.consistency.mixers import mix, partners, token_mask
+from finepseudo.consistency.mixers import mix, partner_rows, token_mask
 from finepseudo.consistency.names import STRONG, WEAK
 from finepseudo.consistency.network import Network, taught
 from finepseudo.consistency.perturb import Slots, drop_channels, picked
@@ -24,7 +24,7 @@ from finepseudo.consistency.weighters import Weighter
 from finepseudo.distributed import global_mean, widened
 from finepseudo.training.config import CrossEntropyConfig
 from finepseudo.training.objectives import Batches, Objective, StepOutput, supervised
-from shards.types import ClipBatch
+from shards.types import ClipBatch, rows_of
 
 Perturb = Callable[[Tensor, Slots, np.random.Generator], Tensor]
 """Strong frames in order of time [B, T, C, H, W] and the slots of their groups -> the same shape."""
@@ -123,12 +123,12 @@ class ConsistencyObjective(Objective):
         seen = [self._frames(labelled, next(iter(labelled.views)).partition(".")[0])]
         pool, share = None, 1.0
         if ramp > 0:
-            pool = self._pool(unlabelled, _compressed(list(batches.values())[1].valid), rng)
+            pool = self._pool(unlabelled, partner_rows(list(batches.values())[1].valid), rng)
             own = drop_channels(pool.strong, self.parts.channel_drop) if self.parts.channel_drop else pool.strong
             seen.append(own)
             if self.parts.mixing is not None:
                 share = float(rng.beta(self.parts.mixing.beta, self.parts.mixing.beta))
-                seen.append(mix(own, _rows(pool.strong, pool.partner), self._mask(pool.strong, share, rng)))
+                seen.append(mix(own, rows_of(pool.strong, pool.partner), self._mask(pool.strong, share, rng)))
         logits = torch.split(widened(self.encoder(torch.cat(seen))), [len(part) for part in seen])
         labelled_loss = supervised(logits[0], labelled.labels, self.cfg)
         agreement, mixed = self._unlabelled(logits, pool, share)
@@ -177,7 +177,7 @@ class ConsistencyObjective(Objective):
         if mixing is None:
             return agreement, zero
         target, weight = (
-            share * x + (1 - share) * _rows(x, pool.partner) for x in (mixing.target(pool.mean), pool.weight)
+            share * x + (1 - share) * rows_of(x, pool.partner) for x in (mixing.target(pool.mean), pool.weight)
         )
         answer = logits[2] if mixing.logits else logits[2].softmax(dim=1)
         apart = (answer - target).square().mean(dim=1)
@@ -187,16 +187,6 @@ class ConsistencyObjective(Objective):
 def squared_distance(logits: Tensor, target: Tensor) -> Tensor:
     """Mean Teacher: mean_c (softmax(logits) - target)^2, [N, C] -> [N]."""
     return (logits.softmax(dim=1) - target).square().mean(dim=1)
-
-
-def _compressed(valid: Tensor) -> list[int]:
-    """Give the partner of each valid clip as a place among the valid ones."""
-    place = {row: number for number, row in enumerate(torch.nonzero(valid)[:, 0].tolist())}
-    return [place[int(other)] for row, other in enumerate(partners(valid).tolist()) if row in place]
-
-
-def _rows(x: Tensor, rows: Sequence[int]) -> Tensor:
-    return torch.stack([x[row] for row in rows]) if rows else x[:0]
 
 
 def _told(pool: _Pool | None, like: Tensor) -> dict[str, Tensor]:

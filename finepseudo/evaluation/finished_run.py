@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from finepseudo.methods.table import in_order
 from finepseudo.run_folder.files import json_lines, read_json
 from finepseudo.run_folder.layout import METRICS, PREDICTIONS, PSEUDO_LABELS, PSEUDO_METRICS, RunPaths
+from finepseudo.run_folder.yaml_text import NoYaml, read_yaml
 from shards.errors import UserError
 
 PARTS = "part-*.parquet"
@@ -138,10 +138,9 @@ def load_run(folder: str | Path) -> FinishedRun:
     """Open a run folder. UserError when it is none, or when its data stage has not run."""
     paths = RunPaths(Path(folder))
     try:
-        config = yaml.safe_load(paths.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{paths.config}: cannot be read ({reason}); give the folder of a run") from error
+        config = read_yaml(paths.config)
+    except NoYaml as error:
+        raise UserError(f"{paths.config}: cannot be read ({error}); give the folder of a run") from error
     about = json.loads((_schema(paths.clips).metadata or {}).get(b"finepseudo", b"{}"))
     classes = about.get("classes", [])[: about.get("known")]
     return FinishedRun(folder=paths.root, config=config, classes=tuple(classes), dataset=str(about.get("dataset", "")))

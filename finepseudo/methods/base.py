@@ -230,6 +230,8 @@ class Method(Generic[C]):
     trains and tests in place of f_E, around it. vote(cfg, pool): the labels of a round; by_row: it looks at each clip
     by itself, so that a large pool is labelled piece by piece; keep(cfg, number, labels): which labels of the whole
     pool stay accepted in round `number`; passes: it votes on `Pool.passes`.
+    files(cfg): files from outside that trainings read, by the key that names each, None where it is not given;
+    ready(cfg, pool): refuses, by UserError, unlabelled clips of which they say nothing.
     pool: it is of no use without unlabelled clips. aligns: it needs f_A and f_S. tested: the weights that are tested
     and that label the pool, `teacher` for the objective's `MeanTeacher` of that name. training_keys: keys of the config
     that trainings read beside `optim`; the others are read by the vote (a method without a vote needs not list them).
@@ -247,6 +249,8 @@ class Method(Generic[C]):
     streams: Callable[[C, TrainAction, ViewConfig], tuple[Stream, ...]] | None = None
     objective: Callable[[C, Setting], Objective] | None = None
     network: Callable[[C, ActionEncoder, int], Network] | None = None
+    files: Callable[[C], Mapping[str, Path | None]] | None = None
+    ready: Callable[[C, Sequence[str]], None] | None = None
     vote: Callable[[C, Pool], Votes] | None = None
     by_row: bool = False
     keep: Callable[[C, int, Labels], Bools] | None = None

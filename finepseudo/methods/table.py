@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import make_dataclass
 from typing import TYPE_CHECKING, Any
 
+from finepseudo.methods.actor_cutmix import ACTOR_CUTMIX
 from finepseudo.methods.base import AnyMethod, MethodConfig
+from finepseudo.methods.cmpl import CMPL
 from finepseudo.methods.finepseudo import FINEPSEUDO
 from finepseudo.methods.fixmatch import FIXMATCH
 from finepseudo.methods.freematch import FREEMATCH
@@ -34,6 +36,8 @@ METHODS: dict[str, AnyMethod] = {
         UDA,
         SOFTMATCH,
         FREEMATCH,
+        CMPL,
+        ACTOR_CUTMIX,
         SVFORMER,
         SEFAR,
         SEFAR_AS_RELEASED,

@@ -14,6 +14,7 @@ from jobs.config.keys import described, explained_yaml
 from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.config.schema import recipe_schema
+from shards.errors import UserError
 
 WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict", "status"})
 """Commands that work in a run as it was made."""
@@ -107,9 +108,9 @@ _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
 def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
     match arguments.command:
         case "check":
-            from jobs.cli.dry_run import check
+            from jobs.cli.check import check
 
-            code = check(cfg, arguments.decode)
+            code = check(cfg, arguments.decode, arguments.missing)
         case "launch":
             from jobs.cli.dry_run import to_come
             from jobs.pipeline.plan import refuse_without_weights
@@ -154,6 +155,12 @@ def _shards(cfg: RunConfig, arguments: argparse.Namespace) -> int:
     return repair(cfg, force=arguments.force) if arguments.repair else verify(cfg)
 
 
+def _named(run: str) -> dict[str, str]:
+    """Say a run by its name, or by its folder where there is more than a name to it."""
+    path = Path(run)
+    return {"name": path.name} if path.name == run else {"name": path.name, "out": str(path.parent)}
+
+
 def configure(arguments: argparse.Namespace) -> RunConfig:
     """Make the configuration that the command line describes.
 
@@ -166,8 +173,13 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
         extra.update(data_section(arguments.data))
     if arguments.name:
         extra["name"] = arguments.name
+    if run := getattr(arguments, "run", None):
+        extra |= _named(run)
     extra |= {key: value for key in ("methods", "seeds") if (value := getattr(arguments, key, None))}
-    recipe = arguments.recipe or getattr(arguments, "target", None)
+    target = getattr(arguments, "target", None)
+    if target and arguments.recipe:
+        raise UserError(f"check: {target} and --recipe {arguments.recipe} both name a recipe; give one of them")
+    recipe = arguments.recipe or target
     if arguments.command in WORKS_IN_A_RUN and not getattr(arguments, "all", False):
         said = bool(recipe or arguments.data)
         where = [text for text in arguments.overrides if text.startswith(("name=", "out="))]

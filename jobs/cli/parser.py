@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 STAGES = {
@@ -25,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(
         prog="finepseudo", description="Semi-supervised fine-grained action recognition.", allow_abbrev=False
     )
+    main_parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in STAGES.items():
         _common(commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False))
@@ -55,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N|all",
         help="open and decode so many videos, spread over the data set (default: 32; 0 = none)",
     )
+    check.add_argument("--missing", type=Path, metavar="FILE", help="write the paths that are missing to a file")
     _common(check)
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
@@ -65,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("what", choices=("method", "methods", "alignment", "data", "predict", "gpu"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
     status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
+    status.add_argument("run", nargs="?", help="folder of the run, or its name below out=, the same as --name")
     status.add_argument("--all", action="store_true", help="a line for each run below out=")
     _common(status)
     weights = commands.add_parser("weights", help="say what a checkpoint is and which encoders it fits")
@@ -79,6 +83,16 @@ def parser() -> argparse.ArgumentParser:
     methods.add_argument("method", nargs="?", default="", help="only this one, its keys with defaults and sources")
     commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
     return main_parser
+
+
+class _Version(argparse.Action):
+    """Print version and hash of the code, which are read only when they are asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from jobs.pipeline.provenance import source_version
+
+        sys.stdout.write(f"finepseudo {source_version()}\n")
+        parser.exit()
 
 
 def _compare(command: argparse.ArgumentParser) -> None:

@@ -9,18 +9,13 @@ from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig, ScorerC
 from finepseudo.training.config import CrossEntropyConfig
 from jobs.config.training import TrainConfig
 from shards.read.config import (
-    AUTO_THREADS,
-    DECODE_HELP,
     ONLY,
     AugmentConfig,
-    Decode,
     OrderConfig,
     SamplingConfig,
-    Threads,
     ViewConfig,
 )
 from shards.settings import Settings, section, setting
-from shards.storage.config import CacheConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,19 +28,6 @@ class InputConfig(Settings):
     def view(self, name: str = ONLY) -> ViewConfig:
         """Make it a view of a stream."""
         return ViewConfig(name=name, sampling=self.sampling, augment=self.augment)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadingConfig(Settings):
-    """How clips are decoded; the same for every stage."""
-
-    decode: Decode = setting("auto", DECODE_HELP)
-    threads: Threads = setting("auto", f"decoding threads of a worker; {AUTO_THREADS}", at_least=1)
-    prefetch: int = setting(2, "batches decoded ahead; 0 = each when it is asked for", at_least=0)
-    max_bad_fraction: float = setting(
-        0.02, "share of unreadable clips above which a stage stops", at_least=0, at_most=1
-    )
-    cache: CacheConfig = section(CacheConfig, "copies of remote shards on each node")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

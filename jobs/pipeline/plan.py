@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from finepseudo.encoders.describe import start_problem
 from finepseudo.methods.base import AnyMethod, Embed, Label, Request, Score, TrainAction, TrainFrame, flat
 from finepseudo.methods.table import METHODS, settings
 from finepseudo.run_folder.done import is_done
@@ -40,6 +41,9 @@ COMMANDS: dict[str, frozenset[str]] = {
 }
 """Which kinds of stages a command runs; `run` runs all."""
 
+SHOWN = frozenset({"pseudo_labels", "evaluation", "votes"})
+"""Kinds of stages whose results the report shows."""
+
 STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
 """The kind of stage in which each encoder takes up its weights."""
 
@@ -47,16 +51,14 @@ STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
 def make_plan(run: Run) -> Plan:
     """List every stage of a run in an order in which each finds what it needs."""
     plan: Plan = [[DataStage(run_of=run)]]
-    tests: list[Stage] = []
     for seed in run.cfg.seeds:
         plan += [[SplitStage(run_of=run, seed=seed)], *_round_zero(run, seed)]
         for method in methods_of(run.cfg):
             requests = requests_of(run.cfg, method)
             plan += [[stage_for(run, seed, method, request) for request in group] for group in requests]
-            made = _tests(run, seed, method, flat(requests))
-            plan += [[stage] for stage in made]
-            tests += made
-    return [*plan, [ReportStage(run_of=run, tests=tuple(test.identity.record for test in tests))]]
+            plan += [[stage] for stage in _tests(run, seed, method, flat(requests))]
+    shown = (stage for group in plan for stage in group if stage.kind in SHOWN)
+    return [*plan, [ReportStage(run_of=run, shown=tuple(stage.identity.record for stage in shown))]]
 
 
 def methods_of(cfg: RunConfig) -> list[AnyMethod]:
@@ -123,12 +125,28 @@ def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:
     return [stage for stage in stages if not is_done(stage.identity)]
 
 
-def weight_problems(cfg: RunConfig, stages: Iterable[Stage]) -> Iterator[str]:
-    """Name the weights that stages to come start from and that are not given, or not there."""
-    kinds = {stage.kind for stage in stages}
+def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = False) -> Iterator[str]:
+    """Name what the stages cannot start from: weights and files not there or not theirs, a class that cannot be built.
+
+    given: weights that the recipe leaves out are not asked for.
+    """
+    made = list(stages)
+    kinds = {stage.kind for stage in made}
     for name, kind in STARTS.items():
-        if kind in kinds and (problem := weight_problem(name, getattr(cfg, name))):
+        if kind not in kinds:
+            continue
+        encoder = getattr(cfg, name)
+        absent, problem = encoder.without_weights, weight_problem(name, encoder)
+        if problem and not (given and absent):
             yield problem
+        if (absent or not problem) and (wrong := start_problem(encoder)):
+            yield f"{name}.{wrong}"
+    wanted = {key: file for stage in made if isinstance(stage, ActionEncoderStage) for key, file in stage.files.items()}
+    for key, file in wanted.items():
+        if file is None:
+            yield f"{key} = null: a file is needed; `finepseudo methods {key.split('.')[1]}` says what it holds"
+        elif not file.is_file():
+            yield f"{key}: {file} is not there; give the path of the file"
 
 
 def refuse_without_weights(cfg: RunConfig, stages: Iterable[Stage]) -> None:

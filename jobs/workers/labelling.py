@@ -17,9 +17,9 @@ from pyarrow.csv import write_csv
 from finepseudo.evaluation.metrics import pseudo_label_metrics
 from finepseudo.methods.base import AnyMethod, Labels, MethodConfig
 from finepseudo.methods.labelling import label_rows, plain_labels, ruled_out, warn_of_none
-from finepseudo.methods.table import METHODS, REFERENCE
-from finepseudo.run_folder.files import write_json
-from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_LABELS_CSV, PSEUDO_METRICS
+from finepseudo.methods.table import METHODS, REFERENCE, MethodsConfig, settings
+from finepseudo.run_folder.files import write_json, write_table
+from finepseudo.run_folder.layout import ACCEPTED, PSEUDO_LABELS, PSEUDO_LABELS_CSV, PSEUDO_METRICS
 from jobs.workers.bars import PoolNumbers, measured_bar
 from jobs.workers.part_files import matrix
 from shards.annotations.base import Annotations, read_clips
@@ -31,6 +31,8 @@ from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
 ROW_GROUP = 1 << 12
+ACCEPTED_SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int32())])
+"""Columns of accepted.parquet: all that a plain training reads of the pseudo-labels."""
 SMALL = ["key", "label", "accepted", "confidence", "p_A_max", "p_E_max", "label_A", "label_E", "uncertainty"]
 """What the metrics, the warning, the CSV and the choice among a whole pool read of the table."""
 
@@ -66,6 +68,14 @@ def check_pool(split: LabelSplit, methods: Sequence[str]) -> None:
         )
 
 
+def check_ready(split: LabelSplit, methods: Sequence[str], sections: MethodsConfig) -> None:
+    """Raise UserError when a file that a method wants says nothing of some unlabelled clips; absent files pass."""
+    for method in (METHODS[name] for name in methods):
+        cfg = settings(sections, method.name)
+        if method.ready and method.files and all(path and path.is_file() for path in method.files(cfg).values()):
+            method.ready(cfg, split.keys("unlabelled"))
+
+
 def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
     """Read the true label of every clip, for metrics only, and the names of the classes that may be predicted.
 
@@ -96,7 +106,7 @@ def label_pool_of(
     files: Mapping[str, str],
     held_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Write pseudo_labels.parquet, .csv and pseudo_metrics.json of one method in round `number`; return the metrics.
+    """Write pseudo_labels.parquet and .csv, accepted.parquet, pseudo_metrics.json of a round; return the metrics.
 
     files: the path of every clip, for the CSV. held_out: key -> label of labelled clips that nothing trains on; a
     calibrated bar is set by them.
@@ -132,6 +142,7 @@ def label_pool_of(
     warn_of_none(method, summary)
     with atomic(folder / PSEUDO_LABELS_CSV) as temporary:
         write_csv(plain_labels(summary, files, classes), temporary)
+    write_table(folder / ACCEPTED, summary.filter(summary["accepted"]).select(ACCEPTED_SCHEMA.names))
     metrics = pseudo_label_metrics(summary, truth, classes) | bar.record(np.concatenate(expected))
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
@@ -177,9 +188,8 @@ def _table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
 
 
 def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:
-    """Put the accepted pseudo-labels behind the labelled clips; replaced each round, never accumulated."""
-    table = pq.read_table(path, columns=["key", "label", "accepted"])
-    table = table.filter(table["accepted"])
+    """Put the accepted pseudo-labels of a table behind the labelled clips; replaced each round, never accumulated."""
+    table = pq.read_table(path, columns=ACCEPTED_SCHEMA.names)
     known = frozenset(labelled.keys)
     both = [key for key in table["key"].to_pylist() if key in known]
     if both:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from shards.annotations.base import Annotations, read_table, write_table
 from shards.annotations.published_lists import with_published_lists
-from shards.errors import UserError
+from shards.errors import UserError, counted
 from shards.splits.config import SplitConfig
 from shards.splits.own_roles import hold_out_labelled, hold_out_test, labelled_by_list
 from shards.splits.reviewed import with_reviewed
@@ -249,8 +249,8 @@ def check_coverage(split: LabelSplit, truth: Mapping[str, int]) -> None:
     if unseen:
         names = ", ".join(f"{label} {split.classes[label]}" for label in unseen[:_SHOWN])
         raise UserError(
-            f"{len(unseen)} classes have clips but no labelled one: {names}; raise split.ratio or split.min_per_class, "
-            "add labelled clips, or set split.allow_unseen=true"
+            f"{counted(len(unseen), 'class has', 'classes have')} clips but no labelled one: {names}; raise "
+            "split.ratio or split.min_per_class, add labelled clips, or set split.allow_unseen=true"
         )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from finepseudo.methods.base import OPTIM, AnyMethod, TrainAction
 from finepseudo.methods.table import settings
-from finepseudo.run_folder.done import DONE
-from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.run_folder.done import DONE, Input
+from finepseudo.run_folder.layout import PSEUDO_LABELS, WEIGHTS
 from finepseudo.training.config import OptimConfig, OptimiserConfig
 from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
 from jobs.pipeline.stages.training import (
@@ -22,13 +22,14 @@ from jobs.pipeline.stages.training import (
     Tags,
     TrainingStage,
     items_of,
+    labels_folder,
     labels_input,
-    labels_table,
     optim_keys,
     slowed,
 )
 from jobs.workers import models
 from jobs.workers.accuracy_probe import ACCURACY, AccuracyProbe
+from jobs.workers.labelling import check_ready
 from shards.read.streams import StreamInput
 
 START = "action_encoder.weights"
@@ -60,6 +61,15 @@ class ActionEncoderStage(TrainingStage):
         return [self.paths.action_encoder(self.seed, method, *where) for where in self.request.reads]
 
     @property
+    def files(self) -> Mapping[str, Path | None]:
+        """The files from outside that the method wants, by the key that names them."""
+        method = self.method
+        if method is None or method.files is None or self.request.plain:
+            return {}
+        wanted = method.files(settings(self.cfg.method, method.name))
+        return {f"method.{method.name}.{key}": path for key, path in wanted.items()}
+
+    @property
     def keys(self) -> Keys:
         """The network, with its start where it begins there, what it is trained with, and the method's own keys."""
         later = self.request.number > 0
@@ -85,15 +95,24 @@ class ActionEncoderStage(TrainingStage):
         return self.method is None or self.method.objective is None or self.request.plain
 
     @property
-    def inputs(self) -> Mapping[str, Path]:
-        """The label draw, the weights before or the published ones, the pseudo-labels."""
-        found = {**self.run_of.drawn(self.seed)}
+    def labels(self) -> Path | None:
+        """Where the pseudo-labels are."""
+        return labels_folder(self.run_of, self.seed, self.method, self.request.labels)
+
+    @property
+    def inputs(self) -> Mapping[str, Input]:
+        """The label draw, the weights before or the published ones, the network's code, the pseudo-labels.
+
+        Of these the accepted ones, or the whole record where an objective may read it.
+        """
+        found: dict[str, Input] = {**self.run_of.drawn(self.seed), **self.cfg.action_encoder.code}
         if self.before is None:
             found |= weights_file("action_encoder.weights", self.cfg.action_encoder.weights_file)
         else:
             found["weights"] = self.before / DONE
+        found |= {key: path for key, path in self.files.items() if path is not None}
         found |= {f"reads {i}": folder / DONE for i, folder in enumerate(self.read_before)}
-        return {**found, **labels_input(self.run_of, self.seed, self.method, self.request.labels)}
+        return {**found, **labels_input(self.labels, whole=not self.request.plain)}
 
     @property
     def tags(self) -> Tags:
@@ -122,9 +141,10 @@ class ActionEncoderStage(TrainingStage):
 
     def run(self) -> None:
         """Train."""
-        labels = labels_table(self.run_of, self.seed, self.method, self.request.labels)
+        if self.method is not None:
+            check_ready(self.run_of.split(self.seed), [self.method.name], self.cfg.method)
         streams = {
-            stream.name: StreamInput(items=items_of(self.run_of, self.seed, stream.role, labels), reader=reader)
+            stream.name: StreamInput(items=items_of(self.run_of, self.seed, stream.role, self.labels), reader=reader)
             for stream, reader in self.cfg.streams_of(self.method, self.request)
         }
         spec = models.ActionTraining(
@@ -134,7 +154,7 @@ class ActionEncoderStage(TrainingStage):
             n_classes=self.run_of.n_classes(),
             steps=self.schedule.train.steps or 0,
             start=(self.before / WEIGHTS).resolve() if self.before else None,
-            labels=labels.resolve() if labels else None,
+            labels=(self.labels / PSEUDO_LABELS).resolve() if self.labels else None,
             reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
         )
         objective = partial(models.action_objective, self.cfg, spec)

@@ -52,9 +52,10 @@ class EmbeddingsStage(Stage):
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The label draw and the trained encoders."""
-        frame = {"frame_encoder": self.frame / DONE} if self.frame else {}
-        return {**self.run_of.drawn(self.seed), "action_encoder": self.action / DONE, **frame}
+        """The label draw, the trained encoders and their code."""
+        frame = {"frame_encoder": self.frame / DONE, **self.cfg.frame_encoder.code} if self.frame else {}
+        action = {"action_encoder": self.action / DONE, **self.cfg.action_encoder.code}
+        return {**self.run_of.drawn(self.seed), **action, **frame}
 
     @property
     def outputs(self) -> Sequence[str]:

@@ -11,7 +11,7 @@ from finepseudo.methods.base import AnyMethod
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
-from jobs.pipeline.stages.training import READING, Tags
+from jobs.pipeline.stages.training import ALIGNMENT, READING, Tags
 from jobs.workers.evaluate import PARTS, EvaluateJob, evaluate, write_examples
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
@@ -49,7 +49,7 @@ class EvaluationStage(Stage):
     @property
     def keys(self) -> Keys:
         """The networks without their starts, what they see, and the test."""
-        frame = ("frame_encoder", "frame_input", "frame_stage.loss.gamma", "frame_stage.scorer")
+        frame = ("frame_encoder", "frame_input", *ALIGNMENT)
         read = ("action_encoder", "action_input", "evaluate", *READING, *(frame if self.frame is not None else ()))
         starts = ("frame_encoder.weights", "action_encoder.weights")
         mc = ("action_encoder.mc_passes", "action_encoder.mc_temperature")
@@ -57,9 +57,10 @@ class EvaluationStage(Stage):
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The label draw and the trained encoders."""
-        frame = {"frame_encoder": self.frame_folder / DONE} if self.frame_folder else {}
-        return {**self.run_of.drawn(self.seed), "action_encoder": self.action_folder / DONE, **frame}
+        """The label draw, the trained encoders and their code."""
+        frame = {"frame_encoder": self.frame_folder / DONE, **self.cfg.frame_encoder.code} if self.frame_folder else {}
+        action = {"action_encoder": self.action_folder / DONE, **self.cfg.action_encoder.code}
+        return {**self.run_of.drawn(self.seed), **action, **frame}
 
     @property
     def outputs(self) -> Sequence[str]:

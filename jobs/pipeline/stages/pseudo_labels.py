@@ -9,7 +9,7 @@ from pathlib import Path
 from finepseudo.methods.base import AnyMethod, Label
 from finepseudo.methods.table import settings
 from finepseudo.run_folder.done import DONE
-from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
+from finepseudo.run_folder.layout import ACCEPTED, PSEUDO_LABELS, PSEUDO_METRICS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
 from jobs.pipeline.stages.training import Tags
 from jobs.workers.labelling import label_pool_of, read_files, read_truth
@@ -31,6 +31,11 @@ class PseudoLabelsStage(Stage):
     def folder(self) -> Path:
         """The round of the method, of round 0 too."""
         return self.paths.round(self.seed, self.method.name, self.request.number)
+
+    @property
+    def name(self) -> str:
+        """Tell the labels from the folder they lie in."""
+        return f"{super().name}/pseudo_labels"
 
     @property
     def embeddings(self) -> Path:
@@ -56,8 +61,11 @@ class PseudoLabelsStage(Stage):
 
     @property
     def outputs(self) -> Sequence[str]:
-        """The labels; how right they are stands in a file that no training reads. The CSV is the user's to edit."""
-        return (PSEUDO_LABELS, PSEUDO_METRICS)
+        """The record of the vote, what is trained on, and how right it is, which no training reads.
+
+        The CSV is the user's to edit.
+        """
+        return (PSEUDO_LABELS, ACCEPTED, PSEUDO_METRICS)
 
     @property
     def tags(self) -> Tags:

@@ -21,7 +21,7 @@ from finepseudo.run_folder.layout import METRICS, PREDICTIONS, VOTES_TABLE, WEIG
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
 from jobs.pipeline.stages.evaluation import VOTES as TEST_READS_NOT
 from jobs.pipeline.stages.evaluation import EvaluationStage
-from jobs.pipeline.stages.training import Tags
+from jobs.pipeline.stages.training import ALIGNMENT, Tags
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
 from jobs.workers.part_files import matrix, read_parts
@@ -76,20 +76,15 @@ class VotesStage(Stage):
         """Those of the test, of the alignment and of the method's vote."""
         test = self.test.keys
         unread = tuple(key for key in test.without if key != TEST_READS_NOT)
-        aligning = (
-            "frame_encoder",
-            "frame_input",
-            "frame_stage.loss.gamma",
-            "frame_stage.scorer",
-            "embed.gallery_dtype",
-        )
+        aligning = ("frame_encoder", "frame_input", *ALIGNMENT, "embed.gallery_dtype")
         return Keys(tuple(dict.fromkeys((*test.read, *aligning, *self.method.keys_of("vote")))), unread)
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The test of f_E and what f_A aligns with."""
+        """The test of f_E and what f_A aligns with, and the networks' code."""
+        code = {**self.cfg.action_encoder.code, **self.cfg.frame_encoder.code}
         made = {"evaluation": self.test.folder / DONE, "frame_encoder": self.frame_folder / DONE}
-        return {**self.run_of.drawn(self.test.seed), **made, "scores": self.scores_folder / DONE}
+        return {**self.run_of.drawn(self.test.seed), **made, "scores": self.scores_folder / DONE, **code}
 
     @property
     def outputs(self) -> Sequence[str]:

@@ -74,3 +74,11 @@ def test_other_answers_stand_beside_that_of_f_e_in_every_table(small):
     assert [row[3:6] for row in page.tables["headline"][1:]] == [["–"] * 3, ["–"] * 3, ["25.0", "87.5", "75.0"]]
     said = "seed 3: the answer is that of the mean of f_E and f_A; best of 8 held-out"
     assert any(said in note for note in page.notes)
+
+
+def test_labels_of_the_last_round_are_shown_where_they_are_asked_for(folder, tmp_path):
+    mine = shutil.copytree(folder, tmp_path / "mine")
+    text = (mine / "config.yaml").read_text().replace("rounds: 2", "rounds: 1")
+    for last, rounds in (("true", [0, 1]), ("false", [0])):
+        (mine / "config.yaml").write_text(f"{text}embed: {{last_round: {last}}}\n")
+        assert [labels.round for labels in summary_table(mine)[-1].rounds] == rounds

@@ -1,6 +1,9 @@
 """The commands and flags that users' scripts rely on: a change here is a change for them (CHANGELOG.md)."""
 
 import argparse
+import re
+
+import pytest
 
 from jobs.cli.parser import parser
 
@@ -17,19 +20,26 @@ FLAGS = {
     "report": COMMON,
     "launch": [*COMMON, "--cluster", "--parts", "--sbatch"],
     "compare": ["runs", *COMMON, "--methods", "--out", "--part", "--seeds"],
-    "check": ["target", *COMMON, "--decode"],
+    "check": ["target", *COMMON, "--decode", "--missing"],
     "tune": ["space", *COMMON],
     "bench": ["what", "options"],
     "predict": ["videos", *COMMON, "--matches", "--method", "--out", "--seed", "--top"],
     "export": ["what", "--method", "--out", "--seed"],
     "review": ["run", "--count", "--method", "--out", "--seed"],
     "keys": ["section", *COMMON],
-    "status": [*COMMON, "--all"],
+    "status": ["run", *COMMON, "--all"],
     "methods": ["method"],
     "schema": [],
     "weights": ["files"],
     "init": ["folder", "--device", "--force", "--list", "--out", "--test-share"],
 }
+
+
+def test_the_version_names_the_code(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parser().parse_args(["--version"])
+    assert stop.value.code == 0
+    assert re.fullmatch(r"finepseudo \S+\+[0-9a-f]{12}\n", capsys.readouterr().out)
 
 
 def test_the_command_line_is_pinned():

@@ -15,8 +15,9 @@ import torch
 
 from finepseudo.methods.base import Passes, Pool
 from finepseudo.methods.table import METHODS
+from jobs.workers.bars import PASSES
 from jobs.workers.embed import to_table
-from jobs.workers.labelling import PASSES, label_pool_of, ruled_out_items
+from jobs.workers.labelling import ACCEPTED_SCHEMA, label_pool_of, ruled_out_items
 from jobs.workers.part_files import chunks, write_part
 from jobs.workers.score import SCHEMA
 from shards.errors import UserError
@@ -86,6 +87,11 @@ def test_part_by_part_gives_the_table_of_all_at_once(tmp_path, method):
     assert path.read_bytes() == pieces
     assert table["key"].to_pylist() == sorted(pool)
     assert 0 < metrics["accepted"] < metrics["pool"]
+    accepted = pq.read_table(tmp_path / "accepted.parquet")
+    assert accepted.schema.remove_metadata() == ACCEPTED_SCHEMA
+    assert accepted.to_pylist() == [
+        {"key": row["key"], "label": row["label"]} for row in table.to_pylist() if row["accepted"]
+    ]
 
 
 @pytest.mark.parametrize("name", ["finepseudo", "pseudo_label"])
