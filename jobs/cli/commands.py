@@ -20,7 +20,7 @@ WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "eva
 
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
-    """Run one parsed command; return its exit code. `main` is the command line, which the jobs of a launch call."""
+    """Run one parsed command; return its exit code. `main` is the command line, which the jobs of a submit call."""
     if arguments.command in _WITHOUT_A_RUN:
         return _WITHOUT_A_RUN[arguments.command](arguments)
     cfg = configure(arguments)
@@ -32,7 +32,7 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
         from jobs.tune import tune
 
         return tune.dry_run(cfg, Path(arguments.space))
-    if arguments.dry_run and arguments.command != "launch":
+    if arguments.dry_run and arguments.command != "submit":
         from jobs.cli.dry_run import dry_run
 
         return dry_run(cfg, arguments.command, force=arguments.force)
@@ -85,14 +85,12 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             from jobs.cli.dry_run import check
 
             code = check(cfg, arguments.decode)
-        case "launch":
-            from jobs.cli.dry_run import to_come
-            from jobs.pipeline.plan import refuse_without_weights
-            from jobs.submit.launch import launch
+        case "submit":
+            code = _submit(cfg, arguments, main)
+        case "run" if arguments.draw is not None:
+            from jobs.cli.draw import run_draw
 
-            if not arguments.dry_run and arguments.cluster != "dry-run":
-                refuse_without_weights(cfg, to_come(cfg, "run"))
-            code = launch(cfg, arguments, main)
+            code = run_draw(cfg, arguments.draw, force=arguments.force, verify_first=arguments.verify)
         case "write-shards" if arguments.part or arguments.verify or arguments.repair:
             code = _shards(cfg, arguments)
         case "tune":
@@ -117,6 +115,22 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
     return code
 
 
+def _submit(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
+    from jobs.cli.draw import report_of_all
+    from jobs.cli.dry_run import to_come
+    from jobs.pipeline.plan import refuse_without_weights
+    from jobs.submit.draws import lacks, open_draws
+    from jobs.submit.submit import submit
+
+    if not arguments.dry_run and arguments.cluster != "dry-run":
+        refuse_without_weights(cfg, to_come(cfg, "run"))
+        code = submit(cfg, arguments, main)
+        if not open_draws(cfg) and lacks(cfg, "report"):  # the last draw was killed before it came to that
+            report_of_all(cfg)
+        return code
+    return submit(cfg, arguments, main)
+
+
 def _shards(cfg: RunConfig, arguments: argparse.Namespace) -> int:
     if arguments.part:
         from jobs.cli.write_part import write_part
@@ -139,6 +153,10 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
         extra.update(data_section(arguments.data))
     if arguments.name:
         extra["name"] = arguments.name
+    if arguments.command == "submit":
+        from jobs.submit.slurm import runs_of_site
+
+        arguments.overrides = [*runs_of_site(arguments.overrides), *arguments.overrides]
     recipe = arguments.recipe or getattr(arguments, "target", None)
     if arguments.command in WORKS_IN_A_RUN and not getattr(arguments, "all", False):
         said = bool(recipe or arguments.data)

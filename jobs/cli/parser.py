@@ -37,13 +37,20 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="hash all that is there first, not only what has another size or time",
     )
-    launch = commands.add_parser("launch", help="submit a run to Slurm: shards, one job a label draw, report")
-    launch.add_argument(
+    commands.choices["run"].add_argument(
+        "--draw",
+        type=_count,
+        metavar="I",
+        help="only the I-th label draw of `seeds`, counted from 0, beside the others; the last one reports",
+    )
+    submit = commands.add_parser("submit", help="submit a run to Slurm: shards, then one job a label draw")
+    submit.add_argument("target", nargs="?", metavar="RECIPE", help="recipe to run, the same as --recipe")
+    submit.add_argument(
         "--cluster", choices=("slurm", "local", "dry-run"), default="slurm", help="where (default: slurm)"
     )
-    launch.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
-    launch.add_argument("--parts", type=_parts, help="array tasks that write shards (default: 16)")
-    _common(launch)
+    submit.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
+    submit.add_argument("--parts", type=_parts, help="array tasks that write shards (default: 16)")
+    _common(submit)
     _init(commands.add_parser("init", help="make a list and a recipe of a folder of videos"))
     check = commands.add_parser("check", help="check annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
@@ -102,6 +109,13 @@ def _parts(text: str) -> int:
     """Read a number of array tasks."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of tasks; at least 1")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    """Read a number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
     return int(text)
 
 

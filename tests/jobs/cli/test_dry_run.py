@@ -40,7 +40,7 @@ def test_a_dry_run_names_weights_that_are_not_there(capsys, tmp_path):
     assert "PROBLEM action_encoder.weights: variant r2plus1d_18 needs kinetics_sup:FILE or tclr:FILE; write" in said
 
 
-@pytest.mark.parametrize("command", ["run", "launch"])
+@pytest.mark.parametrize("command", ["run", "submit"])
 def test_nothing_begins_without_the_weights_it_starts_from(command, capsys, tmp_path):
     given = [command, "--recipe", "diving48", f"out={tmp_path}", "frame_encoder.weights=random"]
     assert main(given) == 2

@@ -6,7 +6,7 @@ from jobs.cli.parser import parser
 
 COMMON = ["--data", "--dry-run", "--force", "--name", "--print-config", "--recipe", "--set"]
 FLAGS = {
-    "run": [*COMMON, "--verify"],
+    "run": [*COMMON, "--draw", "--verify"],
     "write-shards": [*COMMON, "--part", "--repair", "--verify"],
     "split": COMMON,
     "pretrain": COMMON,
@@ -15,7 +15,7 @@ FLAGS = {
     "score": COMMON,
     "evaluate": COMMON,
     "report": COMMON,
-    "launch": [*COMMON, "--cluster", "--parts", "--sbatch"],
+    "submit": ["target", *COMMON, "--cluster", "--parts", "--sbatch"],
     "check": ["target", *COMMON, "--decode"],
     "tune": ["space", *COMMON],
     "bench": ["what", "options"],
