@@ -17,6 +17,8 @@ from jobs.config.schema import recipe_schema
 
 WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict", "status"})
 """Commands that work in a run as it was made."""
+_DRY_BY_ITSELF = frozenset({"submit", "doctor"})
+"""Commands that know themselves what --dry-run means."""
 
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
@@ -32,7 +34,7 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
         from jobs.tune import tune
 
         return tune.dry_run(cfg, Path(arguments.space))
-    if arguments.dry_run and arguments.command != "submit":
+    if arguments.dry_run and arguments.command not in _DRY_BY_ITSELF:
         from jobs.cli.dry_run import dry_run
 
         return dry_run(cfg, arguments.command, force=arguments.force)
@@ -91,6 +93,11 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             from jobs.cli.draw import run_draw
 
             code = run_draw(cfg, arguments.draw, force=arguments.force, verify_first=arguments.verify)
+        case "doctor":
+            from jobs.cli.doctor import doctor
+
+            named = bool(arguments.recipe or arguments.target or arguments.data)
+            code = doctor(cfg, named=named, as_json=arguments.json, dry=arguments.dry_run)
         case "write-shards" if arguments.part or arguments.verify or arguments.repair:
             code = _shards(cfg, arguments)
         case "tune":

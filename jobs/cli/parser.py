@@ -62,6 +62,10 @@ def parser() -> argparse.ArgumentParser:
         help="open and decode so many videos, spread over the data set (default: 32; 0 = none)",
     )
     _common(check)
+    doctor = commands.add_parser("doctor", help="is this machine, cluster and folder fit for a run; one check a line")
+    doctor.add_argument("target", nargs="?", metavar="RECIPE", help="check its weights and videos too")
+    doctor.add_argument("--json", action="store_true", help="print a list of check, state, found, todo")
+    _common(doctor)
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     _common(tune)
