@@ -20,6 +20,10 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
 
 
+ELSEWHERE = r" (bench|check|clean|keys|schema)\b| dives"
+"""Commands that are run by tests of their own."""
+
+
 def commands(program):
     return [line for line in COMMANDS if shlex.split(line)[0] == program]
 
@@ -65,9 +69,7 @@ def desk(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "line", [line for line in commands("finepseudo") if not re.search(r" (bench|check|keys|schema)\b| dives", line)]
-)
+@pytest.mark.parametrize("line", [line for line in commands("finepseudo") if not re.search(ELSEWHERE, line)])
 def test_run_and_tune_plan_what_the_readme_says(line, desk):
     """Those for a folder `dives` stand in docs/own-data.md too; tests/test_own_data.py runs them."""
     done = finepseudo(line, desk, "--dry-run")

@@ -22,6 +22,8 @@ from shards.files import sha256_file as hash_bytes
 
 DONE = "DONE.json"
 STARTED = "STARTED.json"
+FREED = "freed"
+"""In a DONE record: names of outputs that were given up (`run_folder.freed`)."""
 HASHERS = 8
 """Files that are hashed at the same time."""
 Change = tuple[str, Any, Any]
@@ -113,7 +115,10 @@ def hash_outputs(stage: Identity) -> dict[str, str]:
 def is_done(stage: Identity) -> bool:
     """Tell whether the DONE record exists and still matches configuration, inputs and outputs."""
     record = _record_of(stage)
-    return record is not None and set(record["outputs"]) == set(_output_files(stage)) and not _damaged(stage, record)
+    if record is None:
+        return False
+    gone = set(record.get(FREED, ()))
+    return set(record["outputs"]) - gone == set(_output_files(stage)) - gone and not _damaged(stage, record)
 
 
 def _record_of(stage: Identity) -> dict[str, Any] | None:

@@ -15,9 +15,11 @@ from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.config.schema import recipe_schema
 
-WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict", "status"})
+WORKS_IN_A_RUN = frozenset(
+    {"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict", "status", "clean"}
+)
 """Commands that work in a run as it was made."""
-_DRY_BY_ITSELF = frozenset({"submit", "doctor"})
+_DRY_BY_ITSELF = frozenset({"submit", "doctor", "clean"})
 """Commands that know themselves what --dry-run means."""
 
 
@@ -93,6 +95,11 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             from jobs.cli.draw import run_draw
 
             code = run_draw(cfg, arguments.draw, force=arguments.force, verify_first=arguments.verify)
+        case "clean":
+            from jobs.cli.clean import clean
+
+            kept = arguments.keep_rounds or cfg.embed.keep_rounds or 1
+            code = clean(cfg, keep=kept, yes=arguments.yes and not arguments.dry_run)
         case "doctor":
             from jobs.cli.doctor import doctor
 
@@ -160,6 +167,10 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
         extra.update(data_section(arguments.data))
     if arguments.name:
         extra["name"] = arguments.name
+    if folder := getattr(arguments, "run", None):
+        extra["name"] = Path(folder).name
+        if RunPaths(Path(folder)).config.is_file():
+            arguments.overrides = [*arguments.overrides, f"out={Path(folder).parent}"]
     if arguments.command == "submit":
         from jobs.submit.slurm import runs_of_site
 

@@ -62,6 +62,16 @@ def parser() -> argparse.ArgumentParser:
         help="open and decode so many videos, spread over the data set (default: 32; 0 = none)",
     )
     _common(check)
+    clean = commands.add_parser("clean", help="list what of a run can go, with its bytes, and remove it with --yes")
+    clean.add_argument("run", nargs="?", metavar="RUN", help="folder of the run, or its name; the same as --name")
+    clean.add_argument("--yes", action="store_true", help="remove what is listed")
+    clean.add_argument(
+        "--keep-rounds",
+        type=_parts,
+        metavar="N",
+        help="newest rounds of each method whose embeddings and scores stay (default: embed.keep_rounds, else 1)",
+    )
+    _common(clean)
     doctor = commands.add_parser("doctor", help="is this machine, cluster and folder fit for a run; one check a line")
     doctor.add_argument("target", nargs="?", metavar="RECIPE", help="check its weights and videos too")
     doctor.add_argument("--json", action="store_true", help="print a list of check, state, found, todo")
@@ -110,9 +120,9 @@ def _init(command: argparse.ArgumentParser) -> None:
 
 
 def _parts(text: str) -> int:
-    """Read a number of array tasks."""
+    """Read a number of array tasks, or of rounds."""
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of tasks; at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
 
 

@@ -164,7 +164,7 @@ class RunConfig(Settings):
 IDENTITY = ("data", "split", "shards")
 """Sections that a run folder is made for: another value needs another folder."""
 
-SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every"}
+SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every", "keep_rounds"}
 """Keys that change no result: left out of every hash."""
 
 

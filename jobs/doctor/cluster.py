@@ -17,19 +17,19 @@ SLOW_START_S = 30
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
+class _Worker:
+    def pid(self) -> int:
+        return os.getpid()
+
+
 def ray_workers() -> Finding:
     """Start Ray, or attach to the one of RAY_ADDRESS, and wait for two workers at the same time."""
     started = time.perf_counter()
     with ray_session():
         import ray
 
-        @ray.remote(num_cpus=0.5)
-        class Worker:
-            def pid(self) -> int:
-                return os.getpid()
-
         up = time.perf_counter() - started
-        workers = [Worker.remote() for _ in range(2)]
+        workers = [ray.remote(num_cpus=0.5)(_Worker).remote() for _ in range(2)]
         pids = ray.get([worker.pid.remote() for worker in workers], timeout=120)
         spent = time.perf_counter() - started
     if len(set(pids)) < 2:

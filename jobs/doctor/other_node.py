@@ -140,4 +140,7 @@ def reduce(address: str, port: str) -> None:
 
 
 if __name__ == "__main__":
-    {"watch": lambda path: watch(Path(path)), "reduce": reduce}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "watch":
+        watch(Path(sys.argv[2]))
+    else:
+        reduce(*sys.argv[2:])

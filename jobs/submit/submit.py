@@ -39,10 +39,10 @@ def submit(cfg: RunConfig, arguments: argparse.Namespace, main: Main) -> int:
     for seed in cfg.seeds:
         refuse_own_results(cfg, seed)
         refuse_other_data(draw_of(cfg, seed), force=arguments.force)
-    here = partial(run_here, main=main)
+    here, line = partial(run_here, main=main), again(steps[-1], arguments)
     if arguments.cluster == "local":
-        return _run_all(steps, partial(submit_local, here=here))
-    return _run_all(steps, partial(submit_slurm, run_here=here))
+        return _run_all(steps, partial(submit_local, here=here), line)
+    return _run_all(steps, partial(submit_slurm, run_here=here), line)
 
 
 def steps_of(cfg: RunConfig, arguments: argparse.Namespace) -> list[Step]:
@@ -54,7 +54,15 @@ def steps_of(cfg: RunConfig, arguments: argparse.Namespace) -> list[Step]:
     return make_steps(cfg, recipe, [*data, *overrides, *forced], shlex.split(arguments.sbatch), arguments.parts)
 
 
-def _run_all(steps: Sequence[Step], submit_one: Submit) -> int:
+def again(step: Step, arguments: argparse.Namespace) -> str:
+    """Spell the command line that goes on with a chain."""
+    words = ["finepseudo", "submit", *(word for word in step.arguments if word != "--force")]
+    words += [f"--sbatch={arguments.sbatch}"] if arguments.sbatch else []
+    words += [f"--parts={arguments.parts}"] if arguments.parts else []
+    return shlex.join(words)
+
+
+def _run_all(steps: Sequence[Step], submit_one: Submit, line: str) -> int:
     record = steps[0].cfg.folder / DAG
     known = read_dag(record)
     for step in steps:
@@ -62,6 +70,8 @@ def _run_all(steps: Sequence[Step], submit_one: Submit) -> int:
         followers = [known[entry]["job"] for entry in later if entry in known]
         # Slurm cancels a job when one that it waits for fails: a follower in the queue says that all is well here
         said = ["done, the next waits"] if any(map(alive, followers)) else advance(step, known, submit_one)
+        for entry in (entry for entry in step.entries if entry in known):
+            known[entry]["line"] = line
         if known:
             record.parent.mkdir(parents=True, exist_ok=True)
             write_json(record, known)  # at once: what is submitted must not be submitted twice

@@ -17,6 +17,7 @@ FLAGS = {
     "report": COMMON,
     "submit": ["target", *COMMON, "--cluster", "--parts", "--sbatch"],
     "check": ["target", *COMMON, "--decode"],
+    "clean": ["run", *COMMON, "--keep-rounds", "--yes"],
     "doctor": ["target", *COMMON, "--json"],
     "tune": ["space", *COMMON],
     "bench": ["what", "options"],

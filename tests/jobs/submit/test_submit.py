@@ -195,7 +195,7 @@ def test_a_helper_step_that_ends_by_itself_is_not_requeued(manifest, tmp_path, c
 def test_a_wrong_number_of_tasks_is_refused(parts, capsys):
     with pytest.raises(SystemExit):
         main(["submit", f"--parts={parts}"])
-    assert "is no number of tasks" in capsys.readouterr().err
+    assert "is no number from 1 on" in capsys.readouterr().err
 
 
 def test_a_second_submit_says_which_job_died_and_how(cfg, tmp_path, queue, monkeypatch, capsys):
