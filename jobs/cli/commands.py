@@ -19,7 +19,7 @@ WORKS_IN_A_RUN = frozenset(
     {"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict", "status", "clean"}
 )
 """Commands that work in a run as it was made."""
-_DRY_BY_ITSELF = frozenset({"submit", "doctor", "clean"})
+_DRY_BY_ITSELF = frozenset({"submit", "doctor", "clean", "plan"})
 """Commands that know themselves what --dry-run means."""
 
 
@@ -100,6 +100,12 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
 
             kept = arguments.keep_rounds or cfg.embed.keep_rounds or 1
             code = clean(cfg, keep=kept, yes=arguments.yes and not arguments.dry_run)
+        case "plan":
+            from jobs.cli.plan import plan
+            from jobs.estimate.table import Cluster
+
+            cluster = Cluster(nodes=arguments.nodes, gpus=arguments.gpus, cores=arguments.cores)
+            code = plan(cfg, cluster, calibrate=arguments.calibrate and not arguments.dry_run)
         case "doctor":
             from jobs.cli.doctor import doctor
 

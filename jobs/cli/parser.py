@@ -62,20 +62,7 @@ def parser() -> argparse.ArgumentParser:
         help="open and decode so many videos, spread over the data set (default: 32; 0 = none)",
     )
     _common(check)
-    clean = commands.add_parser("clean", help="list what of a run can go, with its bytes, and remove it with --yes")
-    clean.add_argument("run", nargs="?", metavar="RUN", help="folder of the run, or its name; the same as --name")
-    clean.add_argument("--yes", action="store_true", help="remove what is listed")
-    clean.add_argument(
-        "--keep-rounds",
-        type=_parts,
-        metavar="N",
-        help="newest rounds of each method whose embeddings and scores stay (default: embed.keep_rounds, else 1)",
-    )
-    _common(clean)
-    doctor = commands.add_parser("doctor", help="is this machine, cluster and folder fit for a run; one check a line")
-    doctor.add_argument("target", nargs="?", metavar="RECIPE", help="check its weights and videos too")
-    doctor.add_argument("--json", action="store_true", help="print a list of check, state, found, todo")
-    _common(doctor)
+    _operating(commands)
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     _common(tune)
@@ -97,6 +84,30 @@ def parser() -> argparse.ArgumentParser:
     methods.add_argument("method", nargs="?", default="", help="only this one, its keys with defaults and sources")
     commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
     return main_parser
+
+
+def _operating(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    clean = commands.add_parser("clean", help="list what of a run can go, with its bytes, and remove it with --yes")
+    clean.add_argument("run", nargs="?", metavar="RUN", help="folder of the run, or its name; the same as --name")
+    clean.add_argument("--yes", action="store_true", help="remove what is listed")
+    clean.add_argument(
+        "--keep-rounds",
+        type=_parts,
+        metavar="N",
+        help="newest rounds of each method whose embeddings and scores stay (default: embed.keep_rounds, else 1)",
+    )
+    _common(clean)
+    plan = commands.add_parser("plan", help="hours, bytes and memory of a run on a cluster, from measured rates")
+    plan.add_argument("target", nargs="?", metavar="RECIPE", help="recipe to plan, the same as --recipe")
+    plan.add_argument("--nodes", type=_parts, default=1, help="nodes of the cluster (default: 1)")
+    plan.add_argument("--gpus", type=_parts, default=1, help="GPUs of a node (default: 1)")
+    plan.add_argument("--cores", type=_parts, default=16, help="cores of a node (default: 16)")
+    plan.add_argument("--calibrate", action="store_true", help="measure the training steps here first, a minute or so")
+    _common(plan)
+    doctor = commands.add_parser("doctor", help="is this machine, cluster and folder fit for a run; one check a line")
+    doctor.add_argument("target", nargs="?", metavar="RECIPE", help="check its weights and videos too")
+    doctor.add_argument("--json", action="store_true", help="print a list of check, state, found, todo")
+    _common(doctor)
 
 
 def _init(command: argparse.ArgumentParser) -> None:

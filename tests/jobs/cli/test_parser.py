@@ -18,6 +18,7 @@ FLAGS = {
     "submit": ["target", *COMMON, "--cluster", "--parts", "--sbatch"],
     "check": ["target", *COMMON, "--decode"],
     "clean": ["run", *COMMON, "--keep-rounds", "--yes"],
+    "plan": ["target", *COMMON, "--calibrate", "--cores", "--gpus", "--nodes"],
     "doctor": ["target", *COMMON, "--json"],
     "tune": ["space", *COMMON],
     "bench": ["what", "options"],
