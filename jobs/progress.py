@@ -180,7 +180,7 @@ class Reporter:
         return task
 
 
-_SHOWN = ("train/loss", "train/lr", "tune/average_precision")
+_SHOWN = ("train/loss", "train/lr", "tune/objective")
 
 
 def curve_name(line: Mapping[str, Any]) -> str:

@@ -116,7 +116,7 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
         case "tune":
             from jobs.tune.tune import tune
 
-            code = tune(cfg, Path(arguments.space), force=arguments.force)
+            code = tune(cfg, Path(arguments.space), force=arguments.force, best=arguments.best)
         case "status":
             from jobs.cli.status import status
 

@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     _operating(commands)
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
+    tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
     bench = commands.add_parser("bench", help="measure: method (does it work), alignment, data and gpu (how fast)")
     bench.add_argument("what", choices=("method", "alignment", "data", "gpu"))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from jobs.config.run import RunConfig
 from jobs.config.sections import InputConfig
 from jobs.estimate.rates import Rate, Rates
@@ -126,9 +127,11 @@ def _steps(
 def _embedding(cfg: RunConfig, stage: Stage, counts: Counts, rates: Rates) -> Work:
     frames = bool(getattr(stage, "frame", None))
     clips = counts.labelled + counts.unlabelled
+    rate_of: list[tuple[str, ActionEncoderConfig | FrameEncoderConfig, InputConfig]]
     rate_of = [("action", cfg.action_encoder, cfg.action_input)]
     rate_of += [("frame", cfg.frame_encoder, cfg.frame_input)] if frames else []
-    spent, reading, doubts = 0.0, 0.0, []
+    spent, reading = 0.0, 0.0
+    doubts: list[str] = []
     for name, encoder, inputs in rate_of:
         count, side = inputs.sampling.frames, inputs.augment.size
         rate = rates.embedding(name, encoder.variant, encoder.precision, count * side**2)

@@ -20,7 +20,7 @@ FLAGS = {
     "clean": ["run", *COMMON, "--keep-rounds", "--yes"],
     "plan": ["target", *COMMON, "--calibrate", "--cores", "--gpus", "--nodes"],
     "doctor": ["target", *COMMON, "--json"],
-    "tune": ["space", *COMMON],
+    "tune": ["space", *COMMON, "--best"],
     "bench": ["what", "options"],
     "predict": ["video", *COMMON],
     "keys": ["section", *COMMON],
