@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # tables and plans speak these words too, and need no torch
 NO_LABEL = -1
 """Label of a clip whose class training code must not know (unlabelled) or that has none."""
 
-ROLES = ("labelled", "unlabelled", "test")
+ROLES = ("labelled", "unlabelled", "test", "held_out")
+"""`held_out`: labelled clips that nothing trains on, for choices (a bar, a vote) that test clips must not make."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

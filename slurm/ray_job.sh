@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Purpose        what every batch script here does: Ray on the nodes of the allocation, one `python -m jobs ...` on top.
-# Prerequisites  a file system that all nodes share; Slurm's srun and scontrol on the nodes; `make env` done once.
+# Prerequisites  a file system that all nodes share; Slurm's srun and scontrol on the nodes; `make env CUDA=13` done once.
 # Usage          sourced by the batch scripts, which set `here` to this folder:
 #                run_job RECIPE [ARGUMENT]...                    `finepseudo run`, of that recipe where none is named; as
 #                                                                task i of an array the i-th label draw of `seeds`

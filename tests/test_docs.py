@@ -12,6 +12,7 @@ import pytest
 from jobs.cli.parser import parser
 from jobs.config.recipes import load
 from tests.shards.make_clips import need_data, write_numbered
+from tests.small_run import write_small_run
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -20,7 +21,7 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
 
 
-ELSEWHERE = r" (bench|check|clean|keys|schema)\b| dives"
+ELSEWHERE = r" (bench|check|clean|compare runs|keys|schema)\b| dives"
 """Commands that are run by tests of their own."""
 
 
@@ -81,6 +82,15 @@ def test_keys_and_schema_print_what_is_declared(line, tmp_path):
     done = finepseudo(line, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "margin m of the triplet loss" in done.stdout
+
+
+@pytest.mark.parametrize("line", [line for line in commands("finepseudo") if " compare runs" in line])
+def test_finished_runs_are_compared(line, tmp_path):
+    for folder in re.findall(r"runs/\S+", line):
+        write_small_run(tmp_path / folder)
+    done = finepseudo(line, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "both.csv").is_file()
 
 
 @pytest.mark.slow

@@ -14,9 +14,10 @@ from finepseudo.run_folder.layout import RunPaths
 from jobs.config.recipes import load
 from jobs.pipeline.plan import make_plan
 from jobs.pipeline.run_folder import LOCK
+from jobs.pipeline.stages import votes
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
-from jobs.workers import embed, evaluate, score
+from jobs.workers import embed, evaluate, labelling, score
 from shards.annotations.base import CLIP_SCHEMA
 from shards.splits.label_split import SPLIT_SCHEMA
 from shards.storage.manifest import MANIFEST_SCHEMA, STORE
@@ -33,7 +34,9 @@ SCHEMAS = {
     "embeddings/part-*.parquet": embed.SCHEMA,
     "scores/part-*.parquet": score.SCHEMA,
     "pseudo_labels.parquet": PSEUDO_LABEL_SCHEMA,
+    "accepted.parquet": labelling.ACCEPTED_SCHEMA,
     "predictions.parquet": evaluate.PREDICTION_SCHEMA,
+    "votes.parquet": votes.SCHEMA,
 }
 OUTSIDE_STAGES = {
     "config.yaml",
@@ -45,6 +48,7 @@ OUTSIDE_STAGES = {
     LOCK,
     "submitit",
     "tune",
+    *(f"compare.{ending}" for ending in ("csv", "md", "tex", "html")),
     done.DONE,
     done.STARTED,
     *(f"data/shards/shard-*.{ending}" for ending in ("tar", "idx", "json")),

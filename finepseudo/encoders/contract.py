@@ -5,6 +5,7 @@ Nothing here imports torch, so that the command line knows every row without it;
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -105,3 +106,13 @@ def imported(path: str) -> Any:  # noqa: ANN401
     except Exception as error:  # the module is the user's: importing it may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be imported ({reason})") from error
+
+
+def modules_of(path: str) -> set[str]:
+    """Name the modules that `module:name` comes from: that one, and the one that defines what it only hands on.
+
+    This project's own are left out: they are no code of the user.
+    """
+    found = imported(path)
+    modules = {path.partition(":")[0], getattr(found, "__module__", None) or ""}
+    return {name for name in modules if name in sys.modules and name.partition(".")[0] != "finepseudo"}

@@ -232,7 +232,7 @@ def _own(path: str, kind: Kind) -> Backbone:
     if not isinstance(found, Backbone):
         if not callable(found):
             raise BadSetting("variant", path, "is no class; write module:Class, or module:ROW of a Backbone")
-        about = f"weights of {path} in its own names"
+        about = f"{path} in its own names"
         published = {"file": Published(about=about, layouts=(layouts.AS_IT_IS,), expects=None)}
         return Backbone(kind=kind, builder=path, published=published, sizes=VTN if kind == "frame" else {})
     if found.kind != kind:

@@ -13,11 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from finepseudo.methods.table import in_order
 from finepseudo.run_folder.files import json_lines, read_json
 from finepseudo.run_folder.layout import METRICS, PREDICTIONS, PSEUDO_LABELS, PSEUDO_METRICS, RunPaths
+from finepseudo.run_folder.yaml_text import NoYaml, read_yaml
 from shards.errors import UserError
 
 
@@ -82,6 +82,10 @@ class FinishedRun:
         """Test metrics of one method: top1, top5, mean_class, per_class, confusion."""
         return _json(self.paths.evaluation(seed, method) / METRICS)
 
+    def votes(self, seed: int, method: str) -> dict[str, Any]:
+        """Metrics of f_E, of f_A alone and of their mean, and which answer was chosen; of methods that align."""
+        return _json(self.paths.votes(seed, method) / METRICS)
+
     def curves(self) -> list[dict[str, Any]]:
         """Every line of metrics.jsonl: tags, step, and numbers such as train/loss; lines that are cut are left out."""
         path = self.paths.metrics
@@ -98,10 +102,9 @@ def load_run(folder: str | Path) -> FinishedRun:
     """Open a run folder. UserError when it is none, or when its data stage has not run."""
     paths = RunPaths(Path(folder))
     try:
-        config = yaml.safe_load(paths.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{paths.config}: cannot be read ({reason}); give the folder of a run") from error
+        config = read_yaml(paths.config)
+    except NoYaml as error:
+        raise UserError(f"{paths.config}: cannot be read ({error}); give the folder of a run") from error
     about = json.loads((_schema(paths.clips).metadata or {}).get(b"finepseudo", b"{}"))
     classes = about.get("classes", [])[: about.get("known")]
     return FinishedRun(folder=paths.root, config=config, classes=tuple(classes), dataset=str(about.get("dataset", "")))

@@ -53,8 +53,8 @@ def data(run: RunFolder) -> Section:
     blocks: list[Block] = []
     splits = [s.split for s in run.seeds if s.split]
     if splits:
-        head = ["#Seed", "Method", "#Ratio", "#Labelled", "#Unlabelled", "#Test", "Split hash (sha256)"]
-        roles = ("labelled", "unlabelled", "test")
+        head = ["#Seed", "Method", "#Ratio", "#Labelled", "#Unlabelled", "#Test", "#Held out", "Split hash (sha256)"]
+        roles = ("labelled", "unlabelled", "test", "held_out")
         rows = [
             [str(s.seed), s.method, s.ratio, *(str(s.counts.get(r, 0)) for r in roles), s.sha256 or "–"] for s in splits
         ]

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WEIGHTS = "weights.safetensors"
+BEST = "best.safetensors"
 CHECKPOINTS = "checkpoints"
 LOG = "metrics.jsonl"
 FAILURE = "failure.txt"
 PSEUDO_LABELS = "pseudo_labels.parquet"
 PSEUDO_METRICS = "pseudo_metrics.json"
+ACCEPTED = "accepted.parquet"
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.parquet"
 EXAMPLES = "examples.npz"
+VOTES_TABLE = "votes.parquet"
 REPORT = "report.html"
 SHARED = re.compile(r"pretrain|round-\d+|\..*")
 """Folders of a label draw that are no method's."""
@@ -68,6 +71,11 @@ class RunPaths:
     def metrics(self) -> Path:
         """Every curve, one JSON object a line."""
         return self.root / LOG
+
+    @property
+    def comparison(self) -> Path:
+        """What the names of the files of `finepseudo compare` begin with."""
+        return self.root / "compare"
 
     def seeds(self) -> list[tuple[int, Path]]:
         """List the label draws that are there, by number."""
@@ -125,6 +133,10 @@ class RunPaths:
     def evaluation(self, seed: int, method: str) -> Path:
         """Test results of one method."""
         return self.method(seed, method) / "evaluation"
+
+    def votes(self, seed: int, method: str) -> Path:
+        """The other answers of one method, and which one was chosen."""
+        return self.method(seed, method) / "votes"
 
 
 def numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:

@@ -1,34 +1,40 @@
-"""Adam, linear warm-up, cosine. The learning rate is a pure function of the step, so resuming is exact."""
+"""Adam or SGD, linear warm-up, cosine or steps. The rate is a pure function of the step, so resuming is exact."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from finepseudo.alignment.scorer import AlignabilityScorer
-from finepseudo.training.config import OptimConfig
+from finepseudo.training.config import OptimConfig, OptimiserConfig
 
 
-def rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
-    """Fraction of the base rate at `step` (from 0): (step + 1) / warmup_steps, then half a cosine down to near 0."""
+def rate_factor(step: int, total_steps: int, warmup_steps: int, drops: Sequence[float] = ()) -> float:
+    """Fraction of the base rate at `step` (from 0): (step + 1) / warmup_steps, then half a cosine down to near 0.
+
+    With `drops`, shares of the steps after the warm-up, it stays 1 and falls to a tenth at each of them.
+    """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     done = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
+    if drops:
+        return float(0.1 ** sum(done >= share for share in drops))
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def learning_rate(cfg: OptimConfig, step: int, total_steps: int, steps_per_epoch: int) -> float:
+def learning_rate(cfg: OptimiserConfig, step: int, total_steps: int, steps_per_epoch: int) -> float:
     """Learning rate at `step` of a stage of total_steps; warm-up takes at most half of the stage."""
     warmup = min(round(cfg.warmup_epochs * steps_per_epoch), total_steps // 2)
-    return cfg.lr * rate_factor(step, total_steps, warmup)
+    return cfg.lr * rate_factor(step, total_steps, warmup, cfg.drops)
 
 
-def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Adam:
-    """Adam over the trainable parameters; each group holds `factor`, its multiple of the learning rate.
+def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Optimizer:
+    """Make Adam or SGD over the trainable parameters; each group holds `factor`, its multiple of the learning rate.
 
     f_S has no weight decay: a slope that decays makes every score the same.
     """
@@ -43,6 +49,15 @@ def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Adam:
     groups = [{"params": plain, "factor": 1.0}]
     if own := [parameter for parameter in trained if id(parameter) in scorer]:
         groups.append({"params": own, "factor": cfg.scorer_lr_factor, "weight_decay": 0.0})
+    if cfg.name == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=cfg.lr,
+            weight_decay=cfg.weight_decay,
+            momentum=cfg.momentum,
+            nesterov=cfg.nesterov,
+            fused=True,
+        )
     return torch.optim.Adam(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
 
 
@@ -60,7 +75,7 @@ class FiniteGuard:
     does for torch's GradScaler. The host asks `broken` when it suits.
     """
 
-    def __init__(self, optimizer: torch.optim.Adam, device: torch.device) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
         """Guard every step that is taken through `step`; the optimiser must be fused."""
         self._optimizer = optimizer
         self._found = torch.zeros((), device=device)
@@ -88,6 +103,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["factor"]
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], cfg: OptimConfig) -> Tensor:
-    """Scale the gradients to a norm of at most cfg.clip_norm; return the norm before."""
-    return torch.nn.utils.clip_grad_norm_(parameters, cfg.clip_norm)
+def clip_gradients(parameters: Iterable[nn.Parameter], cfg: OptimiserConfig) -> Tensor:
+    """Scale the gradients to a norm of at most cfg.clip_norm, where it is given; return the norm before."""
+    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if cfg.clip_norm is None else cfg.clip_norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -11,6 +11,10 @@ def bench(what: str, options: Sequence[str], overrides: Sequence[str]) -> int:
         from jobs.bench import method
 
         return method.main(options, overrides)
+    if what == "methods":
+        from jobs.bench import methods
+
+        return methods.main(options)
     if what == "data":
         from jobs.bench import data
 

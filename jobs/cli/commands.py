@@ -14,6 +14,7 @@ from jobs.config.keys import described, explained_yaml
 from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.config.schema import recipe_schema
+from shards.errors import UserError
 
 WORKS_IN_A_RUN = frozenset(
     {"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict", "status", "clean"}
@@ -25,6 +26,10 @@ _DRY_BY_ITSELF = frozenset({"submit", "doctor", "clean", "plan"})
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
     """Run one parsed command; return its exit code. `main` is the command line, which the jobs of a submit call."""
+    if arguments.command == "compare" and arguments.runs:
+        from jobs.cli.compare import compare_folders
+
+        return compare_folders(arguments)
     if arguments.command in _WITHOUT_A_RUN:
         return _WITHOUT_A_RUN[arguments.command](arguments)
     cfg = configure(arguments)
@@ -86,9 +91,9 @@ _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
 def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
     match arguments.command:
         case "check":
-            from jobs.cli.dry_run import check
+            from jobs.cli.check import check
 
-            code = check(cfg, arguments.decode)
+            code = check(cfg, arguments.decode, arguments.missing)
         case "submit":
             code = _submit(cfg, arguments, main)
         case "run" if arguments.draw is not None:
@@ -113,6 +118,10 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             code = doctor(cfg, named=named, as_json=arguments.json, dry=arguments.dry_run)
         case "write-shards" if arguments.part or arguments.verify or arguments.repair:
             code = _shards(cfg, arguments)
+        case "compare":
+            from jobs.cli.compare import compare
+
+            code = compare(cfg, arguments)
         case "tune":
             from jobs.tune.tune import tune
 
@@ -161,6 +170,12 @@ def _shards(cfg: RunConfig, arguments: argparse.Namespace) -> int:
     return repair(cfg, force=arguments.force) if arguments.repair else verify(cfg)
 
 
+def _named(run: str) -> dict[str, str]:
+    """Say a run by its name, or by its folder where there is more than a name to it."""
+    path = Path(run)
+    return {"name": path.name} if path.name == run else {"name": path.name, "out": str(path.parent)}
+
+
 def configure(arguments: argparse.Namespace) -> RunConfig:
     """Make the configuration that the command line describes.
 
@@ -173,15 +188,19 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
         extra.update(data_section(arguments.data))
     if arguments.name:
         extra["name"] = arguments.name
-    if folder := getattr(arguments, "run", None):
-        extra["name"] = Path(folder).name
-        if RunPaths(Path(folder)).config.is_file():
-            arguments.overrides = [*arguments.overrides, f"out={Path(folder).parent}"]
+    if run := getattr(arguments, "run", None):
+        extra |= _named(run)
+    extra |= {key: value for key in ("methods", "seeds") if (value := getattr(arguments, key, None))}
     if arguments.command == "submit":
         from jobs.submit.slurm import runs_of_site
 
         arguments.overrides = [*runs_of_site(arguments.overrides), *arguments.overrides]
-    recipe = arguments.recipe or getattr(arguments, "target", None)
+    target = getattr(arguments, "target", None)
+    if target and arguments.recipe:
+        raise UserError(
+            f"{arguments.command}: {target} and --recipe {arguments.recipe} both name a recipe; give one of them"
+        )
+    recipe = arguments.recipe or target
     if arguments.command in WORKS_IN_A_RUN and not getattr(arguments, "all", False):
         said = bool(recipe or arguments.data)
         where = [text for text in arguments.overrides if text.startswith(("name=", "out="))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 STAGES = {
@@ -16,7 +17,7 @@ STAGES = {
     "evaluate": "test the action encoder of the last round",
     "report": "write report.html of a run and print its table",
 }
-MAKES_A_RUN = frozenset({"run", "write-shards"})
+MAKES_A_RUN = frozenset({"run", "write-shards", "compare"})
 """Commands that may begin a run, and write its config.yaml."""
 
 
@@ -25,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(
         prog="finepseudo", description="Semi-supervised fine-grained action recognition.", allow_abbrev=False
     )
+    main_parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in STAGES.items():
         _common(commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False))
@@ -37,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="hash all that is there first, not only what has another size or time",
     )
+    _compare(commands.add_parser("compare", help="run methods on the same seeds, or take finished runs: one table"))
     commands.choices["run"].add_argument(
         "--draw",
         type=_count,
@@ -61,16 +64,20 @@ def parser() -> argparse.ArgumentParser:
         metavar="N|all",
         help="open and decode so many videos, spread over the data set (default: 32; 0 = none)",
     )
+    check.add_argument("--missing", type=Path, metavar="FILE", help="write the paths that are missing to a file")
     _common(check)
     _operating(commands)
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
-    bench = commands.add_parser("bench", help="measure: method (does it work), alignment, data and gpu (how fast)")
-    bench.add_argument("what", choices=("method", "alignment", "data", "gpu"))
+    bench = commands.add_parser(
+        "bench", help="measure: method (does it work), methods, alignment, data, gpu (how fast)"
+    )
+    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "gpu"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
     status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
+    status.add_argument("run", nargs="?", help="folder of the run, or its name below out=, the same as --name")
     status.add_argument("--all", action="store_true", help="a line for each run below out=")
     _common(status)
     weights = commands.add_parser("weights", help="say what a checkpoint is and which encoders it fits")
@@ -109,6 +116,41 @@ def _operating(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     doctor.add_argument("target", nargs="?", metavar="RECIPE", help="check its weights and videos too")
     doctor.add_argument("--json", action="store_true", help="print a list of check, state, found, todo")
     _common(doctor)
+
+
+class _Version(argparse.Action):
+    """Print version and hash of the code, which are read only when they are asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from jobs.pipeline.provenance import source_version
+
+        sys.stdout.write(f"finepseudo {source_version()}\n")
+        parser.exit()
+
+
+def _compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="compare these run folders; nothing is run")
+    command.add_argument("--methods", type=_names, metavar="a,b,..", help="rows of the table (default: the recipe's)")
+    command.add_argument("--seeds", type=_seeds, metavar="0,1,..", help="label draws (default: the recipe's)")
+    command.add_argument(
+        "--out", type=Path, metavar="PREFIX", help="write PREFIX.csv, .md, .tex, .html (default: compare in the run)"
+    )
+    command.add_argument(
+        "--part", metavar="i/n", help="run every n-th method and seed, from i on; who ends last makes the table"
+    )
+    _common(command)
+
+
+def _names(text: str) -> list[str]:
+    """Read names with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _seeds(text: str) -> list[int]:
+    """Read seeds with commas between them."""
+    if not all(name.isdecimal() for name in _names(text)):
+        raise argparse.ArgumentTypeError(f"{text!r}: write whole numbers with commas between them, such as 0,1,2")
+    return [int(name) for name in _names(text)]
 
 
 def _init(command: argparse.ArgumentParser) -> None:

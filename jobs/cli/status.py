@@ -12,6 +12,7 @@ from finepseudo.report.reading import read_run
 from finepseudo.run_folder.files import json_lines
 from finepseudo.run_folder.layout import RunPaths
 from jobs.config.run import RunConfig
+from jobs.pipeline.folded import folded
 from jobs.pipeline.plan import make_plan
 from jobs.pipeline.run_folder import read_config, works_in
 from jobs.pipeline.stages.base import Run
@@ -76,7 +77,7 @@ def report(cfg: RunConfig) -> Iterator[str]:
     counted = Counter(state.state for state in states if state.state != "done")
     if counted:
         yield f"open        {', '.join(f'{count} {name}' for name, count in counted.items())}"
-        yield from (f"  {state.line()}" for state in states if state.state != "done")
+        yield from (f"  {line}" for line in folded(state for state in states if state.state != "done"))
     yield from (f"            {line}" for line in loss_lines(groups))
     if last := last_line(folder, states):
         yield f"last line   {last}"

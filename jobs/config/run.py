@@ -22,12 +22,11 @@ from jobs.config.sections import (
     FrameStageConfig,
     InputConfig,
     PretrainConfig,
-    ReadingConfig,
     ResourcesConfig,
 )
 from jobs.config.training import TrainConfig
 from shards.annotations.config import DatasetConfig
-from shards.read.config import OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
+from shards.read.config import OrderConfig, ReaderConfig, ReadingConfig, SamplingConfig, ViewConfig
 from shards.settings import BadSetting, Settings, needed, section, setting
 from shards.splits.config import SplitConfig
 from shards.write.config import ShardConfig
@@ -63,7 +62,7 @@ class RunConfig(Settings):
 
     def check(self) -> None:
         """Refuse what no single section can see."""
-        if self.name in ("", "..") or "\0" in self.name or Path(self.name).name != self.name:
+        if self.name in ("", "..") or not self.name.isprintable() or Path(self.name).name != self.name:
             raise BadSetting("name", self.name, "must be a plain folder name; the folder above it is `out`")
         for key in ("seeds", "methods"):
             values = getattr(self, key)
@@ -77,8 +76,21 @@ class RunConfig(Settings):
             if train.steps is None:
                 rule = "needs steps: every method gets the same number; set self_train.steps, epochs to null"
                 raise BadSetting(f"{stage}.self_train.epochs", train.epochs, rule)
+        self._check_held_out()
         self._check_workers()
+        self._check_streams()
         self._check_inputs()
+
+    def _check_held_out(self) -> None:
+        """Refuse what only held-out labelled clips can choose."""
+        if self.action_stage.keep == "best" and not self.split.held_out:
+            rule = "needs held-out labelled clips; set split.held_out, for example to 0.2"
+            raise BadSetting("action_stage.keep", "best", rule)
+        for name in self.methods:
+            bar = getattr(settings(self.method, name), "bar", "fixed")
+            if bar == "calibrated" and not self.split.held_out:
+                rule = "needs held-out labelled clips; set split.held_out, for example to 0.2"
+                raise BadSetting(f"method.{name}.bar", bar, rule)
 
     def _check_inputs(self) -> None:
         """Refuse frames that no encoder looks at, and images that the weights were not trained on."""
@@ -99,6 +111,7 @@ class RunConfig(Settings):
                 check_frames(name, inputs, getattr(self, encoder))
 
     def _check_workers(self) -> None:
+        """Refuse batches that the workers cannot share equally."""
         orders = {
             "pretrain.order": self.pretrain.order,
             "frame_stage.order": self.frame_stage.order,
@@ -110,6 +123,9 @@ class RunConfig(Settings):
             if order.batch_size % workers:
                 rule = f"must be a multiple of resources.workers, {workers}; change one of them"
                 raise BadSetting(f"{name}.batch_size", order.batch_size, rule)
+
+    def _check_streams(self) -> None:
+        """Let readers refuse streams that the methods of the run cannot have."""
         for method in (METHODS[name] for name in self.methods):
             for request in flat(method.plan(settings(self.method, method.name), self.rounds, self.embed.last_round)):
                 if isinstance(request, TrainAction):
@@ -141,15 +157,7 @@ class RunConfig(Settings):
 
     def reader(self, *views: ViewConfig, order: OrderConfig | None = None) -> ReaderConfig:
         """Put together what a clip reader needs to know."""
-        return ReaderConfig(
-            order=order or OrderConfig(),
-            views=views,
-            decode=self.reading.decode,
-            threads=self.reading.threads,
-            prefetch=self.reading.prefetch,
-            max_bad_fraction=self.reading.max_bad_fraction,
-            cache=self.reading.cache,
-        )
+        return self.reading.reader(order or OrderConfig(), views)
 
     def test_input(self) -> InputConfig:
         """The views of a test video, sampled as f_E was trained: evenly spread clips times spatial crops."""

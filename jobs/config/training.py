@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finepseudo.training.config import OptimConfig
+from finepseudo.training.config import MemoryConfig, OptimConfig
 from shards.settings import BadSetting, Settings, section, setting, shown
 
 
@@ -21,7 +21,8 @@ class TrainConfig(Settings):
         source="paper, sec 4.2: 100 for pre-training and for the labelled stage",
         at_least=1,
     )
-    optim: OptimConfig = section(OptimConfig, "Adam and its schedule")
+    optim: OptimConfig = section(OptimConfig, "the optimiser and its schedule")
+    memory: MemoryConfig = section(MemoryConfig, "what is done without where memory is short")
     checkpoint_every: int = setting(100, "steps between checkpoints", at_least=1)
     log_every: int = setting(10, "steps between lines of the log", at_least=1)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from finepseudo.encoders.describe import start_problem
 from finepseudo.methods.base import AnyMethod, Embed, Label, Request, Score, TrainAction, TrainFrame, flat
 from finepseudo.methods.table import METHODS, settings
 from finepseudo.run_folder.done import is_done
@@ -23,6 +24,7 @@ from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
 from jobs.pipeline.stages.split import SplitStage
+from jobs.pipeline.stages.votes import VotesStage
 from shards.errors import UserError
 
 Plan = list[list[Stage]]
@@ -34,10 +36,13 @@ COMMANDS: dict[str, frozenset[str]] = {
     "train": frozenset({"frame_encoder", "action_encoder"}),
     "embed": frozenset({"embeddings"}),
     "score": frozenset({"scores", "pseudo_labels"}),
-    "evaluate": frozenset({"evaluation"}),
+    "evaluate": frozenset({"evaluation", "votes"}),
     "report": frozenset({"report"}),
 }
 """Which kinds of stages a command runs; `run` runs all."""
+
+SHOWN = frozenset({"pseudo_labels", "evaluation", "votes"})
+"""Kinds of stages whose results the report shows."""
 
 STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
 """The kind of stage in which each encoder takes up its weights."""
@@ -46,15 +51,14 @@ STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
 def make_plan(run: Run) -> Plan:
     """List every stage of a run in an order in which each finds what it needs."""
     plan: Plan = [[DataStage(run_of=run)]]
-    tests: list[EvaluationStage] = []
     for seed in run.cfg.seeds:
         plan += [[SplitStage(run_of=run, seed=seed)], *_round_zero(run, seed)]
         for method in methods_of(run.cfg):
             requests = requests_of(run.cfg, method)
             plan += [[stage_for(run, seed, method, request) for request in group] for group in requests]
-            tests.append(_test(run, seed, method, flat(requests)))
-            plan.append([tests[-1]])
-    return [*plan, [ReportStage(run_of=run, tests=tuple(test.identity.record for test in tests))]]
+            plan += [[stage] for stage in _tests(run, seed, method, flat(requests))]
+    shown = (stage for group in plan for stage in group if stage.kind in SHOWN)
+    return [*plan, [ReportStage(run_of=run, shown=tuple(stage.identity.record for stage in shown))]]
 
 
 def methods_of(cfg: RunConfig) -> list[AnyMethod]:
@@ -77,7 +81,8 @@ def _round_zero(run: Run, seed: int) -> Iterator[list[Stage]]:
         first.append(TrainFrame(number=0))
     groups: list[list[Request]] = [first]
     if any(method.vote is not None for method in methods):
-        groups.append([Embed(number=0, frames=aligns)])
+        # with passes, whoever votes: a method that comes later leaves what the others were labelled by
+        groups.append([Embed(number=0, frames=aligns, passes=True)])
     if aligns:
         groups.append([Score(number=0)])
     for group in groups:
@@ -101,12 +106,17 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
             return PseudoLabelsStage(run_of=run, seed=seed, method=method, request=request)
 
 
-def _test(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> EvaluationStage:
-    """Test the f_E of the last training; pairs are shown of the method's own f_A."""
+def _tests(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> list[Stage]:
+    """Test the f_E of the last training, then f_A by the last gallery; pairs are shown of the method's own f_A."""
     main = TrainAction(number=0, start=None).name
     action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == main), default=0)
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
-    return EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=frame if method.aligns else None)
+    shown = frame if method.aligns else None
+    test = EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=shown)
+    if not method.aligns or run.cfg.evaluate.votes == "action":
+        return [test]
+    last = max((r.number for r in requests if isinstance(r, Score)), default=0)
+    return [test, VotesStage(run_of=run, test=test, frame=last)]
 
 
 def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:
@@ -115,12 +125,21 @@ def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:
     return [stage for stage in stages if not is_done(stage.identity)]
 
 
-def weight_problems(cfg: RunConfig, stages: Iterable[Stage]) -> Iterator[str]:
-    """Name the weights that stages to come start from and that are not given, or not there."""
+def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = False) -> Iterator[str]:
+    """Say which encoders the stages cannot start: weights not there or not theirs, a class that cannot be built.
+
+    given: weights that the recipe leaves out are not asked for.
+    """
     kinds = {stage.kind for stage in stages}
     for name, kind in STARTS.items():
-        if kind in kinds and (problem := weight_problem(name, getattr(cfg, name))):
+        if kind not in kinds:
+            continue
+        encoder = getattr(cfg, name)
+        absent, problem = encoder.without_weights, weight_problem(name, encoder)
+        if problem and not (given and absent):
             yield problem
+        if (absent or not problem) and (wrong := start_problem(encoder)):
+            yield f"{name}.{wrong}"
 
 
 def refuse_without_weights(cfg: RunConfig, stages: Iterable[Stage]) -> None:

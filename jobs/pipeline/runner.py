@@ -6,7 +6,11 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from finepseudo.report.blocks import Alarm
+from finepseudo.report.health import Labels, Records, health
 from finepseudo.run_folder.done import begin, finish, is_done
+from finepseudo.run_folder.files import read_json
+from finepseudo.run_folder.layout import PSEUDO_METRICS
 from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import uses_gpu
@@ -15,6 +19,7 @@ from jobs.pipeline.freeing import free_old
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.run_folder import write_config
 from jobs.pipeline.stages.base import Run, Stage
+from jobs.progress import Tail
 from shards.errors import UserError
 
 
@@ -83,3 +88,17 @@ def _run_stage(run: Run, stage: Stage, code_version: str) -> None:
     wall = time.perf_counter() - started
     finish(identity, wall_s=wall, code_version=code_version)
     say(f"{stage.name}: done in {wall:.1f} s")
+    for alarm in alarms_of(run, stage):
+        say(f"{alarm.level}: {alarm.text}")
+
+
+def alarms_of(run: Run, stage: Stage) -> list[Alarm]:
+    """Say what a stage that has ended shows of the health of the run: hours before there is a report."""
+    if not stage.tags:
+        return []
+    lines = [line for line in Tail(run.paths.metrics).new() if all(line.get(n) == v for n, v in stage.tags.items())]
+    labels: list[Labels] = []
+    if PSEUDO_METRICS in stage.outputs:
+        of = (stage.tags[name] for name in ("seed", "method", "round"))
+        labels = [(*of, read_json(stage.folder / PSEUDO_METRICS))]
+    return health(Records(lines=lines, labels=labels, smoothing=run.cfg.action_stage.loss.label_smoothing))

@@ -7,7 +7,6 @@ The report of the run, with mean and std over the draws, is then made as that of
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,10 +35,7 @@ def lacks(cfg: RunConfig, kind: str) -> bool:
 def refuse_own_results(cfg: RunConfig, seed: int) -> None:
     """Refuse a run folder that holds results where a link would stand; nothing is written."""
     for path, target in _links(cfg, seed):
-        if (path.exists() or path.is_symlink()) and not _is_link(path, target):
-            raise UserError(
-                f"{path} is there and no link to a label draw; use another --name, or `finepseudo run` to go on with it"
-            )
+        _is_link(path, target)
 
 
 def link_draw(cfg: RunConfig, seed: int) -> None:
@@ -48,8 +44,16 @@ def link_draw(cfg: RunConfig, seed: int) -> None:
     (cfg.folder / "data").mkdir(parents=True, exist_ok=True)
     (draw_of(cfg, seed).folder / f"seed-{seed}").mkdir(parents=True, exist_ok=True)
     for path, target in _links(cfg, seed):
-        with suppress(FileExistsError):
+        link(path, target)
+
+
+def link(path: Path, target: Path) -> None:
+    """Make a link to a folder or file, also beside others who make the same one; what is there must be it."""
+    if not _is_link(path, target):
+        try:
             path.symlink_to(target, target_is_directory=True)
+        except FileExistsError:
+            _is_link(path, target)
 
 
 def _links(cfg: RunConfig, seed: int) -> list[tuple[Path, Path]]:
@@ -61,7 +65,14 @@ def _links(cfg: RunConfig, seed: int) -> list[tuple[Path, Path]]:
 
 
 def _is_link(path: Path, target: Path) -> bool:
-    return path.is_symlink() and path.readlink() == target
+    """Tell whether the link is there; `UserError` where anything else is."""
+    if path.is_symlink() and path.readlink() == target:
+        return True
+    if path.exists() or path.is_symlink():
+        raise UserError(
+            f"{path} is there and not from such jobs; use another --name, or `finepseudo run` to go on with it"
+        )
+    return False
 
 
 def open_draws(cfg: RunConfig) -> list[int]:

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.files import sha256_json
+from finepseudo.run_folder.yaml_text import NoYaml, read_yaml
 from jobs.config.build import build, merge, plain, set_dotted
-from jobs.config.recipes import NO_YAML
 from jobs.config.run import RunConfig, flat_part
 from shards.errors import UserError
 from shards.settings import BadSetting, Settings, needed, setting
@@ -105,9 +103,9 @@ def _is_grid(value: object) -> bool:
 def read_space(path: Path) -> SpaceConfig:
     """Read a space file."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, *NO_YAML) as error:
-        raise UserError(f"space {path}: cannot be read ({' '.join(str(error).split())})") from error
+        values = read_yaml(path)
+    except NoYaml as error:
+        raise UserError(f"space {path}: cannot be read ({error})") from error
     try:
         return build(SpaceConfig, values)
     except UserError as error:

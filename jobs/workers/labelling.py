@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finepseudo.evaluation.metrics import pseudo_label_metrics
-from finepseudo.methods.base import AnyMethod, MethodConfig
-from finepseudo.methods.labelling import label_rows, warn_of_none
+from finepseudo.methods.base import AnyMethod, Labels, MethodConfig
+from finepseudo.methods.labelling import label_rows, ruled_out, warn_of_none
 from finepseudo.methods.table import METHODS, REFERENCE
-from finepseudo.run_folder.files import write_json
-from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
-from jobs.workers.part_files import matrix, parts, read_parts
+from finepseudo.run_folder.files import write_json, write_table
+from finepseudo.run_folder.layout import ACCEPTED, PSEUDO_LABELS, PSEUDO_METRICS
+from jobs.workers.bars import PoolNumbers, measured_bar
+from jobs.workers.part_files import matrix
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError
 from shards.files import atomic
@@ -29,8 +30,10 @@ from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
 ROW_GROUP = 1 << 12
-SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E"]
-"""What the metrics and the warning read of the table."""
+ACCEPTED_SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int32())])
+"""Columns of accepted.parquet: all that a plain training reads of the pseudo-labels."""
+SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E", "uncertainty"]
+"""What the metrics, the warning and the choice among a whole pool read of the table."""
 
 
 def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
@@ -79,37 +82,65 @@ def label_pool_of(
     cfg: MethodConfig,
     folder: Path,
     *,
+    number: int,
     embeddings: Path,
     scores: Path | None,
     pool: frozenset[str],
     truth: Mapping[str, int],
     classes: Sequence[str],
+    held_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Write pseudo_labels.parquet and pseudo_metrics.json of one method; return the metrics.
+    """Write pseudo_labels.parquet, accepted.parquet and pseudo_metrics.json of a method's round; return the metrics.
 
+    held_out: key -> label of labelled clips that nothing trains on; a calibrated bar is set by them.
     Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
     gigabytes, those of a part some hundred kilobytes. Parts are in key order, and so is the table.
     """
-    wanted, found, small = pa.array(sorted(pool), pa.string()), parts(embeddings), []
+    numbers = PoolNumbers(embeddings, scores, len(classes), by_part=method.by_row, passes=method.passes)
+    bar = measured_bar(method, cfg, numbers, pool, held_out or {})
+    small: list[pa.Table] = []
+    expected: list[np.ndarray[Any, Any]] = []
+
+    def labelled() -> Iterator[pa.Table]:
+        for piece in numbers.of(pool):
+            yield label_rows(method, cfg, *piece, bar=bar.values)
+
+    summary = _summary(table.select(SMALL) for table in labelled()) if method.keep else None
+    kept = (
+        None
+        if method.keep is None or summary is None
+        else pa.array(method.keep(cfg, number, _labels_of(summary, len(classes))))
+    )
     with _table_writer(folder / PSEUDO_LABELS) as write:
-        for paths in [[path] for path in found] if method.by_row else [found]:
-            table = read_parts(paths, ["key", "p_E", "uncertainty", "valid"])
-            table = table.filter(pc.is_in(table["key"], wanted))
-            keys = table["key"].to_pylist()
-            if not keys:
-                continue
-            given = None if scores is None else _scores_of([scores / path.name for path in paths], keys, len(classes))
-            numbers = (matrix(table["p_E"]), table["uncertainty"].to_numpy(), table["valid"].to_numpy())
-            labelled = label_rows(method, cfg, keys, given, *numbers)
-            write(labelled)
-            small.append(labelled.select(SMALL))
+        for table in labelled():
+            done = sum(piece.num_rows for piece in small)
+            chosen = table if kept is None else _accepting(table, kept.slice(done, table.num_rows))
+            write(chosen)
+            small.append(chosen.select(SMALL))
+            p = matrix(chosen["p"])[chosen["accepted"].to_numpy()]
+            expected.append(p.max(axis=1, initial=0) / p.sum(axis=1))
         if not small:
             raise UserError(f"{embeddings}: holds no clip of the pool; was the split changed by hand?")
     summary = pa.concat_tables(small)
     warn_of_none(method, summary)
-    metrics = pseudo_label_metrics(summary, truth, classes)
+    write_table(folder / ACCEPTED, summary.filter(summary["accepted"]).select(ACCEPTED_SCHEMA.names))
+    metrics = pseudo_label_metrics(summary, truth, classes) | bar.record(np.concatenate(expected))
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
+
+
+def _summary(pieces: Iterable[pa.Table]) -> pa.Table | None:
+    found = list(pieces)
+    return pa.concat_tables(found) if found else None
+
+
+def _labels_of(table: pa.Table, classes: int) -> Labels:
+    label, spread, accepted = (table[name].to_numpy() for name in ("label", "uncertainty", "accepted"))
+    return Labels(classes=classes, label=label, spread=spread, accepted=accepted)
+
+
+def _accepting(table: pa.Table, accepted: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index("accepted"), "accepted", accepted)
 
 
 @contextmanager
@@ -137,21 +168,9 @@ def _table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
         flush()
 
 
-def _scores_of(paths: Sequence[Path], keys: Sequence[str], n_classes: int) -> np.ndarray[Any, Any]:
-    """Look up the class scores [N, C] of `keys`; clips that could not be read have zeros (and are not valid)."""
-    table = read_parts(paths, ["key", "scores"])
-    places = pc.index_in(pa.array(keys, pa.string()), table["key"].combine_chunks()).to_numpy(zero_copy_only=False)
-    found = ~np.isnan(places.astype(float))
-    scores = np.zeros((len(keys), n_classes), np.float32)
-    if found.any():
-        scores[found] = matrix(table["scores"])[places[found].astype(np.int64)]
-    return scores
-
-
 def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:
-    """Put the accepted pseudo-labels behind the labelled clips; replaced each round, never accumulated."""
-    table = pq.read_table(path, columns=["key", "label", "accepted"])
-    table = table.filter(table["accepted"])
+    """Put the accepted pseudo-labels of a table behind the labelled clips; replaced each round, never accumulated."""
+    table = pq.read_table(path, columns=ACCEPTED_SCHEMA.names)
     known = frozenset(labelled.keys)
     both = [key for key in table["key"].to_pylist() if key in known]
     if both:
@@ -161,3 +180,8 @@ def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:
         labels=np.concatenate([labelled.labels, table["label"].to_numpy().astype(np.int32)]),
         pseudo=np.concatenate([labelled.pseudo, np.ones(table.num_rows, np.bool_)]),
     )
+
+
+def ruled_out_items(path: Path) -> ItemTable:
+    """List the clips that got no pseudo-label but of which the vote rules out classes."""
+    return ItemTable.unlabelled(ruled_out(path)[0])

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -26,9 +28,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.compute.networks import placed
+from finepseudo.distributed import gathered
 from finepseudo.run_folder.files import json_lines, write_text
-from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, WEIGHTS
-from finepseudo.training.checkpoint import checkpoint_steps, load_state, save_state, save_weights
+from finepseudo.run_folder.layout import BEST, CHECKPOINTS, FAILURE, LOG, WEIGHTS
+from finepseudo.training.checkpoint import StateWriter, checkpoint_steps, load_state, save_weights
+from finepseudo.training.memory import cut_like, cut_optimizer_state, save_memory, shard
 from finepseudo.training.objectives import Objective
 from finepseudo.training.optim import (
     FiniteGuard,
@@ -41,7 +45,7 @@ from finepseudo.training.optim import (
 from jobs.cluster import preempt
 from jobs.config.training import TrainConfig
 from shards.errors import UserError
-from shards.files import append_line
+from shards.files import append_line, atomic
 from shards.types import ClipBatch
 
 Outcome = Literal["done", "preempted", "failed"]
@@ -65,6 +69,10 @@ class Reader(Protocol):
         """Global batches in one pass of the leading stream."""
         ...
 
+    def seen(self, step: int) -> int:
+        """Clips of all streams in the global batches before step `step`."""
+        ...
+
     def batches(self, step: int) -> Generator[dict[str, ClipBatch], None, None]:
         """This rank's part of the batches of step `step` and of all later ones, by stream, without end."""
         ...
@@ -86,6 +94,8 @@ class LoopJob:
     # called on every rank after every `probe_every` steps and at the end; its numbers go to the log
     probe: Callable[[nn.Module, int], Mapping[str, float]] | None = None
     probe_every: int = 0
+    # the number of the probe whose best weights are left in place of the last ones; of equal ones the later
+    keep: str = ""
 
 
 def seed_of(*parts: object) -> int:
@@ -149,30 +159,48 @@ class Loop:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.objective = placed(objective, device)
+        save_memory(self.objective, job.train.memory)
+        self.sharded = self.world > 1 and job.train.memory.shard
+        if self.sharded:
+            shard(self.objective, device)
         self.optimiser = build_optimizer(self.objective, job.train.optim)
         self.guard = FiniteGuard(self.optimiser, device)
         self.ahead: deque[torch.cuda.Event] = deque()
         self.total = total_steps(job.train, reader.batches_per_epoch)
         self.window, self.rate = _Window(), 0.0
+        self.writer = StateWriter(job.folder / CHECKPOINTS)
+        self.best = -math.inf
         self.step = self._load()
         self.model: nn.Module = self.objective
-        if self.world > 1:  # find_unused_parameters also keeps DDP from regrouping its buckets after the first step
+        if self.world > 1 and not self.sharded:
+            # find_unused_parameters also keeps DDP from regrouping its buckets after the first step
             self.model = DistributedDataParallel(self.objective, broadcast_buffers=False, find_unused_parameters=True)
 
     def run(self) -> Outcome:
         """Train to the end, to a stop request or to a failure all ranks agree on."""
         self.objective.train()
         self._trim_log()
-        with closing(self.reader.batches(self.step)) as batches:
+        with closing(self.writer), closing(self.reader.batches(self.step)) as batches:
             outcome = self._steps(batches)
-        if outcome == "done" and self.rank == 0:
-            save_weights(self.job.folder / WEIGHTS, self.objective.state_dict(), {"stage": self.job.stage})
+        if outcome == "done":
+            self._save_weights()
         if self.world > 1:
             dist.barrier()
             # DDP's reducer must not outlive the group: its end would wait, holding the interpreter, for a thread that
             # needs the interpreter
             self.model = self.objective
         return outcome
+
+    def _save_weights(self) -> None:
+        """Leave the best weights where some are kept, else the last ones; called on every rank."""
+        best, weights = self.job.folder / BEST, gathered(self.objective.state_dict())
+        if self.rank != 0:
+            return
+        if self.job.keep and best.exists():
+            with atomic(self.job.folder / WEIGHTS) as temporary:
+                shutil.copyfile(best, temporary)
+        else:
+            save_weights(self.job.folder / WEIGHTS, weights, {"stage": self.job.stage})
 
     def _steps(self, batches: Iterator[dict[str, ClipBatch]]) -> Outcome:
         while self.step < self.total:
@@ -266,8 +294,13 @@ class Loop:
         self.objective.eval()
         values = self.job.probe(self.objective, self.step) if self.job.probe else {}
         self.objective.train()
+        weights = gathered(self.objective.state_dict()) if self.job.keep else {}
         if self.rank == 0:
             self._append(dict(values))
+            value = values.get(self.job.keep)
+            if value is not None and value >= self.best:
+                self.best = value
+                save_weights(self.job.folder / BEST, weights, {"stage": self.job.stage})
 
     def _write_line(self) -> None:
         """Average the window over its steps and append one line to the stage's log."""
@@ -283,6 +316,7 @@ class Loop:
         line["data/wait_fraction"] = min(1.0, window.waited / elapsed)
         line["data/clips_per_s"] = window.clips / elapsed
         line["data/bad_clips"], line["data/pyav_clips"] = map(float, bad.tolist())
+        line["data/clips"] = float(self.reader.seen(self.step))
         self._append(line)
 
     def _append(self, scalars: Mapping[str, float]) -> None:
@@ -299,10 +333,12 @@ class Loop:
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def _save(self) -> None:
+        state = {"step": self.step, "model": self.objective.state_dict(), "optimiser": self.optimiser.state_dict()}
+        state = gathered(state)
         if self.rank == 0:
-            state = {"step": self.step, "model": self.objective.state_dict(), "optimiser": self.optimiser.state_dict()}
             state["window"] = {"steps": self.window.steps, "names": self.window.names, "sums": self.window.sums}
-            save_state(self.job.folder / CHECKPOINTS, self.step, state)
+            state["best"] = self.best
+            self.writer.write(self.step, state)
 
     def _load(self) -> int:
         """Load the newest checkpoint that rank 0 sees; return the step to go on from."""
@@ -313,8 +349,9 @@ class Loop:
         step = int(newest.item())
         if step:
             state = load_state(folder, step, self.device)
-            self.objective.load_state_dict(state["model"])
-            load_optimizer(self.optimiser, state["optimiser"])
+            self.objective.load_state_dict(cut_like(state["model"], self.objective.state_dict()))
+            load_optimizer(self.optimiser, cut_optimizer_state(state["optimiser"], self.optimiser))
+            self.best = state["best"]
             for name, value in state["window"].items():
                 setattr(self.window, name, value)
         return step

@@ -18,7 +18,7 @@ from shards.annotations.columns import Cells, read_columns
 from shards.annotations.config import DatasetConfig
 from shards.annotations.list_lines import read_list_file
 from shards.annotations.roles import LIST_ROLES, ROLE_RULE, VAL, role_word, source_of
-from shards.errors import UserError
+from shards.errors import UserError, counted
 from shards.sources.sources import plain_path
 from shards.types import NO_LABEL
 
@@ -152,8 +152,8 @@ def _labels(rows: Sequence[_Row], classes: Classes) -> list[int]:
     if bad:
         shown = "; ".join(f"{row.where}: {row.token}" for row in bad[:_SHOWN])
         raise UserError(
-            f"{len(bad)} rows have a class that is neither a known name nor in 0..{len(classes.names) - 1}, first: "
-            f"{shown}; correct the rows or data.classes"
+            f"{counted(len(bad), 'row has', 'rows have')} a class that is neither a known name nor in "
+            f"0..{len(classes.names) - 1}, first: {shown}; correct the rows or data.classes"
         )
     return [NO_LABEL if label is None else label for label in labels]
 
@@ -166,7 +166,10 @@ def _refuse_doubles(rows: Sequence[_Row]) -> None:
         if other is not row:
             doubles.append(f"{row.path} at {other.where} ({other.role}) and {row.where} ({row.role})")
     if doubles:
-        raise UserError(f"{len(doubles)} clips are listed twice, first: {'; '.join(doubles[:_SHOWN])}; remove one row")
+        raise UserError(
+            f"{counted(len(doubles), 'clip is', 'clips are')} listed twice, first: {'; '.join(doubles[:_SHOWN])}; "
+            "remove one row"
+        )
 
 
 def _clip(row: _Row, label: int, root: str) -> Clip:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from shards.errors import SampleError, UserError
 from shards.read.config import ReaderConfig, ViewConfig
-from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, at_places, import_dali
+from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, at_places, without_dali
 from shards.read.decode import CLOSED_GOP_PROFILES, choose_decoder, wanted_frames
 from shards.read.faults import DecodeError, judged
 from shards.read.resize import views_of
+from shards.read.torch_views import TorchViews
 from shards.read.views import DrawnView, draw_views
 from shards.storage.manifest import Manifest, ManifestRow
 from shards.types import NO_LABEL, ClipBatch, View
@@ -74,17 +75,17 @@ class ClipLoader:
 
         threads: those of one graph.
 
-        UserError when the decoder cannot work here or DALI is not installed.
+        UserError when the decoder cannot work here, or DALI is not installed and a GPU is to be used.
         """
-        import_dali()
+        self._by_torch = without_dali(cfg.decode, torch.device(device))
         self.manifest, self.cfg, self.chunk, self.total = manifest, cfg, chunk, total
         self.threads, self.device = threads, torch.device(device)
-        self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device)
+        self.decoder = choose_decoder("pyav" if self._by_torch else cfg.decode, manifest.codecs, self.device)
         self.failures: dict[str, SampleError] = {}
         self.by_pyav: dict[str, str] = {}
         self._takes = [view.augment for view in cfg.views for _ in range(view.takes)]
         self._closed = manifest.profile in CLOSED_GOP_PROFILES
-        self._idle: dict[tuple[bool, bool], list[ClipGraph]] = {}
+        self._idle: dict[tuple[bool, bool], list[ClipGraph | TorchViews]] = {}
         self._building = threading.Lock()
         self._local = threading.local()
 
@@ -175,7 +176,7 @@ class ClipLoader:
         return Sample(data=data, ids=ids, orders=orders, params=params, height=row.height, width=row.width)
 
     @contextmanager
-    def _graph(self, *, random: bool, encoded: bool) -> Iterator[ClipGraph]:
+    def _graph(self, *, random: bool, encoded: bool) -> Iterator[ClipGraph | TorchViews]:
         """Lend an idle graph, or a new one when several loads run at once; each has decoders of its own."""
         spec = GraphSpec(
             batch_size=self.chunk,
@@ -187,7 +188,7 @@ class ClipLoader:
         )
         with self._building:
             idle = self._idle.setdefault((random, encoded), [])
-            graph = idle.pop() if idle else ClipGraph(spec)
+            graph = idle.pop() if idle else TorchViews(spec) if self._by_torch else ClipGraph(spec)
         try:
             yield graph
         finally:

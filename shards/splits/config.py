@@ -50,6 +50,14 @@ class SplitConfig(Settings):
         at_least=0,
         at_most=0.5,
     )
+    held_out: float = setting(
+        0.0,
+        "share of the labelled clips of each class that nothing trains on (at least one where a class has two), never "
+        "from a source video that is trained on: they choose the vote, calibrate the bar of pseudo-labels and the "
+        "best weights, which test clips must not",
+        at_least=0,
+        at_most=0.5,
+    )
 
     def check(self) -> None:
         """Refuse settings that another method would ignore."""

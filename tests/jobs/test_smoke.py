@@ -102,6 +102,23 @@ def test_the_same_command_again_does_nothing(whole, capsys):
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("DONE.json")} == before
 
 
+def test_another_number_of_dropout_passes_trains_nothing_again(whole, tmp_path, capsys):
+    """The spread stands in the record of the vote, and no vote of this run reads it; the survey says so afterwards."""
+    copy = tmp_path / "smoke"
+    shutil.copytree(whole, copy)
+    line = ["--recipe", "smoke", f"out={tmp_path}", "action_encoder.mc_passes=7"]
+    assert main(["run", *line]) == 0
+    said = capsys.readouterr().out
+    assert "seed-0/finepseudo/round-00/pseudo_labels: starts" in said
+    assert "_encoder: starts" not in said
+    assert "pretrain: starts" not in said
+    one, two = (pq.read_table(path / RESULTS[0]) for path in (whole, copy))
+    assert one["uncertainty"] != two["uncertainty"]
+    assert one.drop_columns(["uncertainty"]).equals(two.drop_columns(["uncertainty"]))
+    assert main(["run", *line, "--dry-run"]) == 0
+    assert "undone" not in capsys.readouterr().out
+
+
 def test_one_actor_and_two_make_the_same_tables(whole, tmp_path):
     copy = tmp_path / "smoke"
     shutil.copytree(whole, copy)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from finepseudo.methods.base import AnyMethod, TrainAction
-from finepseudo.run_folder.done import DONE
-from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.methods.base import OPTIM, AnyMethod, TrainAction
+from finepseudo.methods.table import settings
+from finepseudo.run_folder.done import DONE, Input
+from finepseudo.run_folder.layout import PSEUDO_LABELS, WEIGHTS
+from finepseudo.training.config import OptimConfig, OptimiserConfig
 from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
@@ -19,12 +22,13 @@ from jobs.pipeline.stages.training import (
     Tags,
     TrainingStage,
     items_of,
+    labels_folder,
     labels_input,
-    labels_table,
     optim_keys,
     slowed,
 )
 from jobs.workers import models
+from jobs.workers.accuracy_probe import ACCURACY, AccuracyProbe
 from shards.read.streams import StreamInput
 
 START = "action_encoder.weights"
@@ -63,20 +67,41 @@ class ActionEncoderStage(TrainingStage):
         order = "action_stage.self_order" if later else "action_stage.order"
         read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
         read += ["rounds"] if later else []
-        read += self.method.keys_of("training") if self.method and not self.request.plain else []
-        unread = ["action_encoder.mc_passes", *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND]))]
+        read += ["action_stage.keep", "action_stage.keep_every"] if self.plain else []
+        if self.method is not None:
+            keys = self.method.keys_of("training")
+            read += [key for key in keys if key.endswith(f".{OPTIM}") or not self.request.plain]
+        unread = [
+            "action_encoder.mc_passes",
+            "action_encoder.mc_temperature",
+            *([f"{train}.optim"] if self._own_optim is not None else ()),
+            *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND])),
+        ]
         return Keys(read, [*unread, *((START,) if self.request.start is not None else ())])
 
     @property
-    def inputs(self) -> Mapping[str, Path]:
-        """The label draw, the weights before or the published ones, the pseudo-labels."""
-        found = {**self.run_of.drawn(self.seed)}
+    def plain(self) -> bool:
+        """Tell whether it trains by cross-entropy alone."""
+        return self.method is None or self.method.objective is None or self.request.plain
+
+    @property
+    def labels(self) -> Path | None:
+        """Where the pseudo-labels are."""
+        return labels_folder(self.run_of, self.seed, self.method, self.request.labels)
+
+    @property
+    def inputs(self) -> Mapping[str, Input]:
+        """The label draw, the weights before or the published ones, the network's code, the pseudo-labels.
+
+        Of these the accepted ones, or the whole record where an objective may read it.
+        """
+        found: dict[str, Input] = {**self.run_of.drawn(self.seed), **self.cfg.action_encoder.code}
         if self.before is None:
             found |= weights_file("action_encoder.weights", self.cfg.action_encoder.weights_file)
         else:
             found["weights"] = self.before / DONE
         found |= {f"reads {i}": folder / DONE for i, folder in enumerate(self.read_before)}
-        return {**found, **labels_input(self.run_of, self.seed, self.method, self.request.labels)}
+        return {**found, **labels_input(self.labels, whole=not self.request.plain)}
 
     @property
     def tags(self) -> Tags:
@@ -84,19 +109,29 @@ class ActionEncoderStage(TrainingStage):
         return tags_of(self.folder.name, self.seed, self.method, self.request.number)
 
     @property
+    def _own_optim(self) -> OptimiserConfig | None:
+        """The optimiser that the method asks for."""
+        return None if self.method is None else settings(self.cfg.method, self.method.name).optim
+
+    @property
     def schedule(self) -> Schedule:
         """How long and at which rate."""
         cfg, request = self.cfg.action_stage, self.request
-        train = slowed(cfg.self_train) if request.number else cfg.train
-        if request.times != 1:
+        train = cfg.self_train if request.number else cfg.train
+        if (own := self._own_optim) is not None:
+            train = replace(train, optim=OptimConfig(**{key.name: getattr(own, key.name) for key in fields(own)}))
+        elif request.number and request.start is not None:  # one that begins anew learns at the full rate
+            train = slowed(train)
+        if request.epochs is not None:
+            train = replace(train, steps=None, epochs=request.epochs)
+        elif request.times != 1:
             train = replace(train, steps=(train.steps or 0) * request.times)
         return Schedule(train=train, part=request.part, parts=request.parts)
 
     def run(self) -> None:
         """Train."""
-        labels = labels_table(self.run_of, self.seed, self.method, self.request.labels)
         streams = {
-            stream.name: StreamInput(items=items_of(self.run_of, self.seed, stream.role, labels), reader=reader)
+            stream.name: StreamInput(items=items_of(self.run_of, self.seed, stream.role, self.labels), reader=reader)
             for stream, reader in self.cfg.streams_of(self.method, self.request)
         }
         spec = models.ActionTraining(
@@ -106,8 +141,16 @@ class ActionEncoderStage(TrainingStage):
             n_classes=self.run_of.n_classes(),
             steps=self.schedule.train.steps or 0,
             start=(self.before / WEIGHTS).resolve() if self.before else None,
-            labels=labels.resolve() if labels else None,
+            labels=(self.labels / PSEUDO_LABELS).resolve() if self.labels else None,
             reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
         )
         objective = partial(models.action_objective, self.cfg, spec)
-        self.fit(self.schedule, streams, objective, self.cfg.action_encoder.precision)
+        self.fit(self.schedule, streams, objective, self.cfg.action_encoder.precision, self._chosen())
+
+    def _chosen(self) -> Mapping[str, Any]:
+        """Look at held-out clips now and then, where the best weights are wanted."""
+        if not self.plain or self.cfg.action_stage.keep == "last":
+            return {}
+        held = self.run_of.split(self.seed).items("held_out")
+        probe = AccuracyProbe(cfg=self.cfg, shards=self.paths.shards.resolve(), held_out=held)
+        return {"probe": probe, "probe_every": self.cfg.action_stage.keep_every, "keep": ACCURACY}

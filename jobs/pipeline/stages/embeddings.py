@@ -46,14 +46,16 @@ class EmbeddingsStage(Stage):
     def keys(self) -> Keys:
         """The networks without their starts, what they see, and the parts of the work."""
         frame = ("frame_encoder", "frame_input") if self.request.frames else ()
-        starts = ("frame_encoder.weights", "action_encoder.weights")
-        return Keys(("action_encoder", "action_input", *frame, "embed.chunk", "embed.batch", *READING), starts)
+        unread = ["frame_encoder.weights", "action_encoder.weights"]
+        unread += [] if self.request.passes else ["action_encoder.mc_temperature"]
+        return Keys(("action_encoder", "action_input", *frame, "embed.chunk", "embed.batch", *READING), unread)
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The label draw and the trained encoders."""
-        frame = {"frame_encoder": self.frame / DONE} if self.frame else {}
-        return {**self.run_of.drawn(self.seed), "action_encoder": self.action / DONE, **frame}
+        """The label draw, the trained encoders and their code."""
+        frame = {"frame_encoder": self.frame / DONE, **self.cfg.frame_encoder.code} if self.frame else {}
+        action = {"action_encoder": self.action / DONE, **self.cfg.action_encoder.code}
+        return {**self.run_of.drawn(self.seed), **action, **frame}
 
     @property
     def outputs(self) -> Sequence[str]:
@@ -79,8 +81,9 @@ class EmbeddingsStage(Stage):
             action_weights=(self.action / WEIGHTS).resolve(),
             method=name_of(self.method),
             frame_weights=(self.frame / WEIGHTS).resolve() if self.frame else None,
+            passes=self.request.passes,
         )
-        keys = [*split.keys("labelled"), *split.keys("unlabelled")]
+        keys = [key for role in ("labelled", "held_out", "unlabelled") for key in split.keys(role)]
         with self.run_of.reporter.counting(self.name) as count:
             made = embed(job, keys, plan_pool(cfg.resources.embed_actors, cfg.resources), count)
         clips, seconds = sum(row["clips"] for row in made), sum(row["seconds"] for row in made)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from finepseudo.methods.base import LABELLED, AnyMethod, TrainFrame
-from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.done import DONE, Input
 from finepseudo.run_folder.layout import WEIGHTS
 from jobs.pipeline.stages.base import Keys, name_of, tags_of
 from jobs.pipeline.stages.training import (
@@ -18,8 +18,8 @@ from jobs.pipeline.stages.training import (
     Tags,
     TrainingStage,
     items_of,
+    labels_folder,
     labels_input,
-    labels_table,
     optim_keys,
     slowed,
 )
@@ -59,10 +59,15 @@ class FrameEncoderStage(TrainingStage):
         return Keys(sections, (unread, *optim_keys("frame_stage.train", FIRST_ROUND)))
 
     @property
-    def inputs(self) -> Mapping[str, Path]:
-        """The label draw, the weights before, the pseudo-labels."""
-        labels = labels_input(self.run_of, self.seed, self.method, self.request.labels)
-        return {**self.run_of.drawn(self.seed), "weights": self.before / DONE, **labels}
+    def inputs(self) -> Mapping[str, Input]:
+        """The label draw, the weights before, the network's code, the accepted pseudo-labels."""
+        made = {**self.run_of.drawn(self.seed), "weights": self.before / DONE, **self.cfg.frame_encoder.code}
+        return {**made, **labels_input(self.labels)}
+
+    @property
+    def labels(self) -> Path | None:
+        """Where the pseudo-labels are."""
+        return labels_folder(self.run_of, self.seed, self.method, self.request.labels)
 
     @property
     def tags(self) -> Tags:
@@ -72,8 +77,7 @@ class FrameEncoderStage(TrainingStage):
     def run(self) -> None:
         """Train."""
         cfg, stage, request = self.cfg, self.cfg.frame_stage, self.request
-        labels = labels_table(self.run_of, self.seed, self.method, request.labels)
-        items = items_of(self.run_of, self.seed, "labelled", labels)
+        items = items_of(self.run_of, self.seed, "labelled", self.labels)
         train = slowed(stage.self_train) if request.number else stage.train
         self.fit(
             Schedule(train=train, part=request.part, parts=request.parts),

@@ -13,11 +13,11 @@ from jobs.pipeline.stages.base import Keys, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class ReportStage(Stage):
-    """Everything that the folder says, once all tests are there."""
+    """Everything that the folder says, once all that is `shown` is there: tests and pseudo-labels."""
 
     kind = "report"
     resources = "none"
-    tests: tuple[Path, ...]
+    shown: tuple[Path, ...]
 
     @property
     def folder(self) -> Path:
@@ -36,8 +36,8 @@ class ReportStage(Stage):
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The records of all tests."""
-        return {path.parent.relative_to(self.paths.root).as_posix(): path for path in self.tests}
+        """The records of all tests and all pseudo-labels."""
+        return {path.parent.relative_to(self.paths.root).as_posix(): path for path in self.shown}
 
     @property
     def outputs(self) -> Sequence[str]:

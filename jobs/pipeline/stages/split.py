@@ -60,5 +60,6 @@ class SplitStage(Stage):
         drawn = usable_split(read_clips(self.paths.clips), self.cfg.split, self.seed, manifest)
         check_pool(drawn, self.cfg.methods)
         write_split(self.paths.split(self.seed), drawn)
-        counts = ", ".join(f"{len(drawn.keys(role)):,} {role}" for role in ("labelled", "unlabelled", "test"))
+        sizes = {role: len(drawn.keys(role)) for role in ("labelled", "unlabelled", "test", "held_out")}
+        counts = ", ".join(f"{n:,} {role.replace('_', ' ')}" for role, n in sizes.items() if n or role != "held_out")
         self.run_of.reporter.say(f"split of seed {self.seed}: {counts}; sha256 {drawn.sha256[:12]}")

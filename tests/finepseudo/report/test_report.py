@@ -127,12 +127,12 @@ def expected_rounds(folder):
     for method in ("pseudo_label", "finepseudo"):
         for number in (0, 1):
             ms = pseudo(folder, method, number)
-            names = ("coverage", "precision", "precision_A", "precision_E")
+            names = ("coverage", "expected_precision", "precision", "precision_A", "precision_E")
             yield [
                 TITLES[method],
                 str(number),
                 count([m["accepted"] for m in ms]),
-                *(spread([m[n] for m in ms]) for n in names),
+                *(spread([m.get(n) for m in ms]) for n in names),
             ]
 
 
@@ -226,7 +226,7 @@ def expected_splits(folder):
         path = folder / f"seed-{seed}" / "split.parquet"
         about = json.loads(pq.read_schema(path).metadata[b"finepseudo"])
         roles = Counter(pq.read_table(path)["role"].to_pylist())
-        counts = (str(roles[r]) for r in ("labelled", "unlabelled", "test"))
+        counts = (str(roles[r]) for r in ("labelled", "unlabelled", "test", "held_out"))
         yield [str(seed), about["method"], str(about["ratio"]), *counts, about["sha256"]]
 
 
@@ -283,7 +283,7 @@ EXPECTED = {
 
 def test_every_number_in_every_table_comes_from_the_files(folder):
     page = page_of(folder)
-    assert set(page.tables) == set(EXPECTED) | {"wall-time", "stages", "environment"}
+    assert set(page.tables) == set(EXPECTED) | {"wall-time", "stages", "environment", "compare-methods"}
     for name, rows in EXPECTED.items():
         assert page.tables[name][1:] == list(rows(folder)), name
     check_times(folder, page.tables)
@@ -315,6 +315,22 @@ def test_the_terminal_table(small):
         "FinePseudo                 1     75.0          37.5                      7 (–)                   8 (87.5)",
         "(one seed)",
     ]
+
+
+def test_other_answers_stand_beside_that_of_f_e_in_every_table(small):
+    votes = {"test": {"frame": {"top1": 0.25}, "mean": {"top1": 0.875}}, "verification": 0.75}
+    (small / "seed-3" / "finepseudo" / "votes").mkdir()
+    path = small / "seed-3" / "finepseudo" / "votes" / "metrics.json"
+    path.write_text(json.dumps(votes | {"chosen": "mean", "because": "best of 8 held-out labelled clips"}))
+    rows = summary_table(small)
+    head, _, *body = render_text(rows).splitlines()[:-1]
+    assert head.split()[4:12] == ["f_A", "%", "mean", "vote", "%", "pair", "AP", "%"]
+    assert "25.0         87.5       75.0" in body[-1]
+    page = page_of(small)
+    assert page.tables["headline"][0][3:6] == ["f_A", "Mean vote", "Pair AP"]
+    assert [row[3:6] for row in page.tables["headline"][1:]] == [["–"] * 3, ["–"] * 3, ["25.0", "87.5", "75.0"]]
+    said = "seed 3: the answer is that of the mean of f_E and f_A; best of 8 held-out"
+    assert any(said in note for note in page.notes)
 
 
 def test_text_without_a_method(tmp_path):
@@ -575,6 +591,14 @@ def test_what_an_earlier_configuration_left_is_not_shown(folder, tmp_path):
     training = page_of(mine).tables["training"][1:]
     assert {name for _, name, *_ in training} == {"all methods, seed 1"}
     assert {title for title, *_ in training} == {"pretrain", "frame encoder, round 0", "action encoder, round 0"}
+
+
+def test_labels_of_the_last_round_are_shown_where_they_are_asked_for(folder, tmp_path):
+    mine = shutil.copytree(folder, tmp_path / "mine")
+    text = (mine / "config.yaml").read_text().replace("rounds: 2", "rounds: 1")
+    for last, rounds in (("true", [0, 1]), ("false", [0])):
+        (mine / "config.yaml").write_text(f"{text}embed: {{last_round: {last}}}\n")
+        assert [labels.round for labels in summary_table(mine)[-1].rounds] == rounds
 
 
 def test_what_no_method_is_called_has_a_row_too(small):

@@ -1,6 +1,9 @@
 """The commands and flags that users' scripts rely on: a change here is a change for them (CHANGELOG.md)."""
 
 import argparse
+import re
+
+import pytest
 
 from jobs.cli.parser import parser
 
@@ -16,7 +19,8 @@ FLAGS = {
     "evaluate": COMMON,
     "report": COMMON,
     "submit": ["target", *COMMON, "--cluster", "--parts", "--sbatch"],
-    "check": ["target", *COMMON, "--decode"],
+    "compare": ["runs", *COMMON, "--methods", "--out", "--part", "--seeds"],
+    "check": ["target", *COMMON, "--decode", "--missing"],
     "clean": ["run", *COMMON, "--keep-rounds", "--yes"],
     "plan": ["target", *COMMON, "--calibrate", "--cores", "--gpus", "--nodes"],
     "doctor": ["target", *COMMON, "--json"],
@@ -24,12 +28,19 @@ FLAGS = {
     "bench": ["what", "options"],
     "predict": ["video", *COMMON],
     "keys": ["section", *COMMON],
-    "status": [*COMMON, "--all"],
+    "status": ["run", *COMMON, "--all"],
     "methods": ["method"],
     "schema": [],
     "weights": ["files"],
     "init": ["folder", "--device", "--force", "--list", "--out", "--test-share"],
 }
+
+
+def test_the_version_names_the_code(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parser().parse_args(["--version"])
+    assert stop.value.code == 0
+    assert re.fullmatch(r"finepseudo \S+\+[0-9a-f]{12}\n", capsys.readouterr().out)
 
 
 def test_the_command_line_is_pinned():

@@ -5,19 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from finepseudo.methods.rounds import train_once
 from finepseudo.methods.table import METHODS
-from finepseudo.run_folder.done import DONE, begin, finish, is_done
+from finepseudo.run_folder.done import DONE, begin, finish, is_done, record_of
 from finepseudo.run_folder.files import write_json
+from finepseudo.run_folder.layout import ACCEPTED
 from jobs.cluster.preempt import Preempted
 from jobs.config.recipes import load
 from jobs.pipeline.plan import COMMANDS, make_plan
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.stages.votes import VotesStage
 from jobs.progress import Reporter
 from shards.errors import UserError
 
+RECORDED = {"method.verification.tau"}
+"""Keys of a vote that change no accepted label."""
 ALL = f"methods=[{', '.join(METHODS)}]"
 
 
@@ -32,14 +35,20 @@ def make(tmp_path):
 
 
 def fake(plan, ran: list[str], monkeypatch) -> None:
-    """Replace what stages do: write each output, whose content says from what it was made."""
+    """Replace what stages do: write each output, whose content says from what it was made.
+
+    Accepted labels change with the keys of their method alone, and not with those that are only recorded.
+    """
 
     def action(stage: Stage) -> None:
         ran.append(stage.name)
         for pattern in stage.outputs:
-            write_json(stage.folder / pattern.replace("*", "000000"), stage.identity.key())
+            config = {key: value for key, value in stage.identity.config.items() if key not in RECORDED}
+            content = config if pattern == ACCEPTED else stage.identity.key()
+            write_json(stage.folder / pattern.replace("*", "000000"), content)
 
     monkeypatch.setattr("jobs.pipeline.runner.side_by_side", lambda *_: False)
+    monkeypatch.setattr("shards.files._fsync", lambda _: None)  # nothing here is about a crash of the machine
     for stage in itertools.chain(*plan):
         object.__setattr__(stage, "run", lambda stage=stage: action(stage))
 
@@ -60,7 +69,8 @@ def test_every_input_is_made_by_an_earlier_group(make, overrides):
     made: set[Path] = set()
     for group in plan:
         for stage in group:
-            assert {path for path in stage.inputs.values() if path.name == DONE} <= made, stage.name
+            records = {record_of(given) for given in stage.inputs.values()}
+            assert {path for path in records if path.name == DONE} <= made, stage.name
         made |= {stage.identity.record for stage in group}
 
 
@@ -90,6 +100,24 @@ def test_every_method_trains_the_action_encoder_the_same_number_of_steps(make):
     assert steps == dict.fromkeys(made.cfg.methods, 3 * made.cfg.action_stage.self_train.steps)
 
 
+def test_a_training_may_take_epochs_and_one_that_begins_anew_the_full_rate(make):
+    made, plan = make(
+        "methods=[supervised, ups]",
+        "rounds=3",
+        "seeds=[0]",
+        "method.supervised.epochs=5",
+        "method.ups.reinitialise=true",
+        "action_stage.self_train.optim.self_training_factor=0.5",
+    )
+    found = [s for s in itertools.chain(*plan) if isinstance(s, ActionEncoderStage) and s.method]
+    (alone,) = [s.schedule.train for s in found if s.method.name == "supervised"]
+    assert (alone.steps, alone.epochs) == (None, 15)
+    full = made.cfg.action_stage.self_train
+    for stage in [s for s in found if s.method.name == "ups"]:
+        assert (stage.schedule.part, stage.schedule.parts) == (0, 1) and stage.schedule.train == full
+        assert "weights" not in stage.inputs and "pseudo_labels" in stage.inputs
+
+
 def test_rounds_join_to_one_schedule(make):
     """Part i of n of each method, at the rate of self-training; round 0 at its own."""
     made, plan = make(ALL, "rounds=3", "seeds=[0]", "action_stage.self_train.optim.self_training_factor=0.5")
@@ -102,7 +130,7 @@ def test_rounds_join_to_one_schedule(make):
     full = made.cfg.action_stage.train.optim.lr
     half = made.cfg.action_stage.self_train.optim.lr / 2
     assert parts.pop(None) == [(0, 1, full)]
-    for name in [name for name, method in METHODS.items() if method.plan is train_once]:
+    for name in [name for name, method in METHODS.items() if method.vote is None]:
         assert parts.pop(name) == [(0, 1, half)]
     assert set(map(str, parts.values())) == {str([(i, 3, half) for i in range(3)])}
 
@@ -124,7 +152,13 @@ def test_the_second_run_does_nothing(make, monkeypatch):
             {"seed-0/round-00/action_encoder", "seed-0/pretrain"},
         ),
         ("frame_stage.train.steps=25", {"seed-0/round-00/frame_encoder"}, {"seed-0/round-00/action_encoder"}),
-        ("evaluate.views=3", {"seed-1/finepseudo/evaluation", "report"}, {"seed-0/finepseudo/round-01"}),
+        ("evaluate.views=3", {"seed-1/finepseudo/evaluation", "report"}, {"seed-0/finepseudo/round-01/pseudo_labels"}),
+        (
+            "evaluate.votes=mean",
+            {"seed-0/finepseudo/votes"},
+            {"seed-0/finepseudo/evaluation", "seed-0/round-00/scores"},
+        ),
+        ("split.held_out=0.2", {"seed-0/round-00/embeddings", "seed-0/finepseudo/votes"}, {"data"}),
         ("embed.gallery_per_class=2", {"seed-0/round-00/scores"}, {"seed-0/round-00/embeddings"}),
         ("shards.short_side=96", {"data", "seed-0/pretrain"}, set()),
     ],
@@ -135,6 +169,27 @@ def test_a_changed_key_undoes_what_depends_on_it(make, monkeypatch, override, un
     assert undone <= ran
     assert not kept & ran
     assert kept <= everything
+
+
+@pytest.mark.parametrize(
+    ("methods", "override", "labelled"),
+    [
+        (["finepseudo", "pseudo_label"], "action_encoder.mc_passes=7", True),
+        (["verification"], "method.verification.tau=0.5", True),
+        (["verification"], "method.verification.theta=0.4", False),
+    ],
+)
+def test_a_key_that_changes_no_accepted_label_leaves_every_training_done(
+    make, monkeypatch, methods, override, labelled
+):
+    two = [f"methods=[{', '.join(methods)}]", "rounds=2", "seeds=[0]"]
+    trainings = {name for name in run(make, monkeypatch, *two) if name.endswith("_encoder")}
+    assert any("round-02" in name for name in trainings)
+    ran = set(run(make, monkeypatch, *two, override))
+    tables = {f"seed-0/{name}/round-{number:02d}/pseudo_labels" for name in methods for number in range(3)}
+    assert tables <= ran, "the record of the vote is made again, and with it the report"
+    assert "report" in ran
+    assert bool(trainings & ran) != labelled
 
 
 @pytest.mark.parametrize(
@@ -157,6 +212,20 @@ def test_a_key_that_no_stage_reads_undoes_nothing(make, monkeypatch, override):
     assert run(make, monkeypatch, override) == []
 
 
+def test_changed_code_of_ones_own_network_undoes_what_it_trained(make, monkeypatch, tmp_path):
+    code = tmp_path / "plan_nets.py"
+    code.write_text("class Net:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = ["action_encoder.variant=plan_nets:Net", "seeds=[0]"]
+    everything = set(run(make, monkeypatch, *mine))
+    assert run(make, monkeypatch, *mine) == []
+    code.write_text("class Net:\n    width = 3\n")
+    ran = set(run(make, monkeypatch, *mine))
+    assert "seed-0/round-00/embeddings" in ran
+    assert {name for name in everything if name.endswith(("action_encoder", "evaluation"))} <= ran
+    assert not ran & {"data", "split of seed-0", "seed-0/pretrain", "seed-0/round-00/frame_encoder"}
+
+
 def test_a_third_seed_leaves_the_others_done(make, monkeypatch):
     run(make, monkeypatch)
     ran = run(make, monkeypatch, "seeds=[0, 1, 2]")
@@ -164,10 +233,31 @@ def test_a_third_seed_leaves_the_others_done(make, monkeypatch):
     assert all("seed-2" in name or name == "report" for name in ran)
 
 
+def test_f_a_is_asked_where_there_is_one_and_not_where_f_e_alone_is_wanted(make):
+    for overrides, expected in (
+        (["rounds=2"], [2]),
+        (["rounds=2", "embed.last_round=false"], [1]),
+        (["rounds=0"], [0]),
+    ):
+        _, plan = make("seeds=[0]", *overrides)
+        votes = [stage for group in plan for stage in group if isinstance(stage, VotesStage)]
+        assert [stage.frame for stage in votes] == expected, overrides
+        assert {stage.name for stage in votes} == {"seed-0/finepseudo/votes"}
+    for nothing in ("evaluate.votes=action", "methods=[supervised, pseudo_label]"):
+        assert not [stage for group in make(nothing)[1] for stage in group if isinstance(stage, VotesStage)]
+
+
 def test_a_method_that_comes_or_goes_leaves_the_others_done(make, monkeypatch):
     run(make, monkeypatch, "methods=[supervised]")
-    assert "seed-0/supervised/evaluation" not in run(make, monkeypatch, "methods=[supervised, finepseudo]")
+    assert "seed-0/supervised/evaluation" not in run(make, monkeypatch, "methods=[supervised, pseudo_label]")
+    ran = run(make, monkeypatch, "methods=[supervised, pseudo_label, ups]")
+    assert ran and all("/ups/" in name or name == "report" for name in ran)
     assert run(make, monkeypatch, "methods=[supervised]") == ["report"]
+
+
+def test_labels_that_are_not_asked_for_any_more_leave_the_report(make, monkeypatch):
+    run(make, monkeypatch)
+    assert run(make, monkeypatch, "embed.last_round=false") == ["report"]
 
 
 def test_a_stop_between_stages_is_obeyed_and_the_next_run_goes_on(make, monkeypatch):

@@ -23,6 +23,7 @@ RUNS = [
     ("smoke.sh", []),
     ("run.sh", ["--recipe", "dives.yaml"]),
     ("sweep.sh", []),
+    ("compare.sh", ["--methods", "supervised,sefar", "--seeds", "0,1"]),
     ("write_shards.sh", []),
 ]
 

@@ -87,7 +87,7 @@ def test_a_step_whose_follower_still_waits_is_not_submitted_again(cfg, tmp_path,
 
 def test_a_run_folder_with_results_of_its_own_is_not_linked_over(cfg, tmp_path, queue):
     (tmp_path / "r" / "seed-0").mkdir(parents=True)
-    with pytest.raises(UserError, match="no link to a label draw"):
+    with pytest.raises(UserError, match="not from such jobs"):
         submit.submit(cfg, arguments(tmp_path), main)
     assert queue.lines == []
 

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from finepseudo.methods.base import Pool
+from finepseudo.methods.base import Passes, Pool
 from finepseudo.methods.table import METHODS
+from jobs.workers.bars import PASSES
 from jobs.workers.embed import to_table
-from jobs.workers.labelling import label_pool_of
+from jobs.workers.labelling import ACCEPTED_SCHEMA, label_pool_of, ruled_out_items
 from jobs.workers.part_files import chunks, write_part
 from jobs.workers.score import SCHEMA
 from shards.errors import UserError
@@ -44,7 +45,9 @@ def write_pool(folder, n, n_classes, size):
         p = torch.from_numpy(rng.dirichlet(np.full(n_classes, 0.1), count).astype(np.float32))
         valid = torch.from_numpy(np.arange(count) % 7 != 3)
         spread = torch.from_numpy(rng.random(count, np.float32) / 10)
-        write_part(folder / "embeddings" / row["part"], to_table(keys, torch.randn(count, 2, 2), p, spread, valid))
+        passes = [p, spread[:, None].expand(p.shape), p, spread[:, None].expand(p.shape) / 10]
+        part = to_table(keys, torch.randn(count, 2, 2), p, spread, valid, passes)
+        write_part(folder / "embeddings" / row["part"], part)
         kept = [key for key, good in zip(keys, valid.tolist(), strict=True) if good]
         scores = list(rng.random((len(kept), n_classes), np.float32))
         columns = [pa.array(kept, pa.string()), pa.array(scores, SCHEMA.field("scores").type)]
@@ -52,17 +55,23 @@ def write_pool(folder, n, n_classes, size):
     return {f"clip-{number:06d}": number % n_classes for number in range(n)}
 
 
-def label(method, folder, truth, classes=CLASSES, pool=None):
+def label(method, folder, truth, classes=CLASSES, pool=None, number=0, held_out=None, **options):
     return label_pool_of(
         method,
-        method.config(),
+        method.config(**options),
         folder,
+        number=number,
         embeddings=folder / "embeddings",
         scores=folder / "scores" if method.aligns else None,
         pool=frozenset(truth) if pool is None else pool,
         truth=truth,
         classes=classes,
+        held_out=held_out,
     )
+
+
+def as_passes(columns):
+    return Passes(**dict(zip(PASSES, columns, strict=True)))
 
 
 @pytest.mark.parametrize("method", BY_ROW, ids=lambda method: method.name)
@@ -76,6 +85,11 @@ def test_part_by_part_gives_the_table_of_all_at_once(tmp_path, method):
     assert path.read_bytes() == pieces
     assert table["key"].to_pylist() == sorted(pool)
     assert 0 < metrics["accepted"] < metrics["pool"]
+    accepted = pq.read_table(tmp_path / "accepted.parquet")
+    assert accepted.schema.remove_metadata() == ACCEPTED_SCHEMA
+    assert accepted.to_pylist() == [
+        {"key": row["key"], "label": row["label"]} for row in table.to_pylist() if row["accepted"]
+    ]
 
 
 @pytest.mark.parametrize("method", BY_ROW, ids=lambda method: method.name)
@@ -83,12 +97,37 @@ def test_a_vote_by_row_looks_at_no_other_row(method):
     rng = np.random.default_rng(1)
     p, score = rng.dirichlet(np.full(5, 0.2), 40), rng.random((40, 5))
     usable, spread = rng.random(40) > 0.1, rng.random(40) / 10
-    whole = method.vote(method.config(), Pool(usable, score, p, spread))
+    std = np.tile(spread[:, None], p.shape[1])
+    passes = [p, std, p, std / 10]
+    whole = method.vote(method.config(), Pool(usable, score, p, spread, as_passes(passes)))
     for at in range(0, 40, 7):
         cut = slice(at, at + 7)
-        piece = method.vote(method.config(), Pool(usable[cut], score[cut], p[cut], spread[cut]))
+        some = as_passes([x[cut] for x in passes])
+        piece = method.vote(method.config(), Pool(usable[cut], score[cut], p[cut], spread[cut], some))
+        if whole.negative is not None:
+            np.testing.assert_array_equal(piece.negative, whole.negative[cut])
         np.testing.assert_array_equal(piece.accepted, whole.accepted[cut])
         np.testing.assert_array_equal(piece.p, whole.p[cut])
+
+
+def test_labels_of_a_whole_pool_are_balanced_before_they_are_written(tmp_path):
+    """UPS in its first rounds: of every class as many as the floor allows, the surest; later rounds keep all."""
+    truth = write_pool(tmp_path, 400, len(CLASSES), 64)
+    ups = METHODS["ups"]
+    rows = {}
+    for number in (0, 1):
+        method = replace(ups, config=lambda: ups.config(class_floor=3, balanced_rounds=1))
+        label(method, tmp_path, truth, number=number)
+        rows[number] = pq.read_table(tmp_path / "pseudo_labels.parquet").to_pylist()
+    sure, kept = ([[r for r in rows[n] if r["accepted"] and r["label"] == c] for c in range(5)] for n in (1, 0))
+    cap = min(map(len, sure))
+    assert 3 < cap < max(map(len, sure))
+    for mine, found in zip(kept, sure, strict=True):
+        surest = sorted(found, key=lambda r: r["uncertainty"])[:cap]
+        assert [r["key"] for r in mine] == sorted(r["key"] for r in surest)
+    out = set(ruled_out_items(tmp_path / "pseudo_labels.parquet").keys)
+    assert out == {row["key"] for row in rows[1] if any(row["negative"]) and not row["accepted"]}
+    assert out
 
 
 def test_a_pool_that_is_in_no_part_is_refused(tmp_path):
@@ -106,3 +145,45 @@ def test_the_drivers_memory_hardly_grows_with_the_pool(tmp_path):
     assert done.returncode == 0, done.stderr
     before, after = json.loads(done.stdout.splitlines()[-1])
     assert after - before < 300_000, f"{(after - before) / 1000:.0f} MB"
+
+
+@pytest.mark.parametrize("options", [{"bar": "adaptive"}, {"bar": "adaptive", "bar_by_class": True}])
+@pytest.mark.parametrize("name", ["pseudo_label", "finepseudo"])
+def test_an_adaptive_bar_is_that_of_the_whole_pool_whatever_the_parts(tmp_path, name, options):
+    truth, method = write_pool(tmp_path, 53, len(CLASSES), 8), METHODS[name]
+    pool = frozenset(key for key in truth if key[-1] not in "04")
+    metrics = label(method, tmp_path, truth, pool=pool, **options)
+    table = pq.read_table(tmp_path / "pseudo_labels.parquet").to_pylist()
+    usable = [row for row in table if row["valid"]]
+    mean = np.mean([max(row["p"]) for row in usable])
+    mass = np.sum([row["p"] for row in usable], axis=0)
+    bar = mean * mass / mass.max() if "bar_by_class" in options else np.full(len(CLASSES), mean)
+    assert [row["accepted"] for row in usable] == [max(row["p"]) > bar[np.argmax(row["p"])] for row in usable]
+    assert metrics["bar"] == {
+        "kind": "adaptive",
+        "lowest": pytest.approx(bar.min()),
+        "highest": pytest.approx(bar.max()),
+    }
+    accepted = [row["confidence"] for row in table if row["accepted"]]
+    assert metrics["expected_precision"] == pytest.approx(np.mean(accepted))
+    assert metrics["expected_from"] == "confidence"
+
+
+def test_held_out_clips_set_the_bar_and_say_how_right_labels_should_be(tmp_path):
+    truth, method = write_pool(tmp_path, 53, len(CLASSES), 8), METHODS["pseudo_label"]
+    label(method, tmp_path, truth)
+    rows = {row["key"]: row for row in pq.read_table(tmp_path / "pseudo_labels.parquet").to_pylist() if row["valid"]}
+    held = {key: int(np.argmax(row["p"])) for key, row in list(rows.items())[::3]}
+    surest = max(held, key=lambda key: rows[key]["confidence"])
+    held[surest] = (held[surest] + 1) % len(CLASSES)  # the surest of n is wrong: (n - 1) / n at best
+    pool = frozenset(truth) - frozenset(held)
+    told = {"pool": pool, "held_out": held, "bar": "calibrated"}
+    metrics = label(method, tmp_path, truth, **told, precision=0.9)
+    assert metrics["bar"]["lowest"] < min(rows[key]["confidence"] for key in held)
+    assert metrics["expected_precision"] == pytest.approx(1 - 1 / len(held))
+    assert metrics["expected_from"] == f"{len(held)} held-out clips"
+    assert metrics["pool"] == len(pool)
+    none = label(method, tmp_path, truth, **told, precision=1.0)
+    assert (none["accepted"], none["bar"]["lowest"], none["expected_precision"]) == (0, None, None)
+    with pytest.raises(UserError, match="needs held-out labelled clips"):
+        label(method, tmp_path, truth, bar="calibrated")

@@ -369,3 +369,17 @@ def test_a_window_needs_shards_and_shuffle() -> None:
         OrderConfig(sampler="balanced", shard_window=2)
     with pytest.raises(ValueError, match="needs the shard of each"):
         BatchOrder(table([0] * 3), OrderConfig(shard_window=2), 0)
+
+
+@settings(deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=1, max_size=30),
+    size=st.sampled_from([2, 4, 6]),
+    balanced=st.booleans(),
+    steps=st.integers(0, 40),
+)
+def test_the_clips_of_some_steps_are_those_of_their_batches(labels, size, balanced, steps) -> None:
+    items, cfg = table(labels), OrderConfig(batch_size=size, sampler="balanced" if balanced else "shuffle")
+    order = BatchOrder(items, cfg, 3)
+    places = [divmod(step, order.length) for step in range(steps)]
+    assert order.clips(steps) == sum(int((order.batch(*place) != PADDING).sum()) for place in places)
