@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from finepseudo.evaluation.metrics import pseudo_label_metrics
 from finepseudo.methods.base import AnyMethod, Labels, MethodConfig
 from finepseudo.methods.labelling import label_rows, ruled_out, warn_of_none
-from finepseudo.methods.table import METHODS, REFERENCE
+from finepseudo.methods.table import METHODS, REFERENCE, MethodsConfig, settings
 from finepseudo.run_folder.files import write_json, write_table
 from finepseudo.run_folder.layout import ACCEPTED, PSEUDO_LABELS, PSEUDO_METRICS
 from jobs.workers.bars import PoolNumbers, measured_bar
@@ -65,6 +65,14 @@ def check_pool(split: LabelSplit, methods: Sequence[str]) -> None:
             f"split: no clip is left unlabelled, and {', '.join(needy)} need such clips; lower split.ratio, or set "
             f"methods=[{REFERENCE}] to train on all labels"
         )
+
+
+def check_ready(split: LabelSplit, methods: Sequence[str], sections: MethodsConfig) -> None:
+    """Raise UserError when a file that a method wants says nothing of some unlabelled clips; absent files pass."""
+    for method in (METHODS[name] for name in methods):
+        cfg = settings(sections, method.name)
+        if method.ready and method.files and all(path and path.is_file() for path in method.files(cfg).values()):
+            method.ready(cfg, split.keys("unlabelled"))
 
 
 def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:

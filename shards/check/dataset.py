@@ -91,8 +91,7 @@ class CheckReport:
         lines += [f"WARNING {warning}" for warning in self.warnings]
         lines += [f"PROBLEM {problem}" for problem in self.problems]
         ok = f"ok, with {counted(len(self.warnings), 'warning')}" if self.warnings else "ok"
-        return "
-".join([*lines, ok if self.ok else f"not ok: {counted(len(self.problems), 'problem')}"])
+        return "\n".join([*lines, ok if self.ok else f"not ok: {counted(len(self.problems), 'problem')}"])
 
 
 def _some(names: Sequence[str]) -> str:

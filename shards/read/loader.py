@@ -21,7 +21,7 @@ from shards.read.resize import views_of
 from shards.read.torch_views import TorchViews
 from shards.read.views import DrawnView, draw_views
 from shards.storage.manifest import Manifest, ManifestRow
-from shards.types import NO_LABEL, ClipBatch, View
+from shards.types import NO_LABEL, ClipBatch, Origin, View
 
 MIN_BAD_CLIPS = 3
 """A run never stops for fewer failing clips than this, however small the data set."""
@@ -125,6 +125,9 @@ class ClipLoader:
                 for view, drawn in zip(batch.views.values(), clip.views, strict=True):
                     crops = view.frame_ids.shape[1] // len(drawn.ids)
                     view.frame_ids[clip.request.slot] = torch.from_numpy(drawn.ids).repeat_interleave(crops, dim=0)
+                    if view.origin is not None:
+                        edges = [place.edges(clip.sample.height, clip.sample.width) for place in drawn.params]
+                        view.origin.edges[clip.request.slot] = torch.from_numpy(np.stack(edges))
 
     def _transform(self, clips: list[_Prepared], batch: ClipBatch) -> list[_Prepared]:
         """Run a graph into the clips' slots of every view; give the clips that could be read.
@@ -214,7 +217,8 @@ class ClipLoader:
     def _empty_view(self, size: int, view: ViewConfig) -> View:
         side, shape = view.augment.size, (size, view.count, view.frames)
         ids = torch.zeros(shape, dtype=torch.int64, pin_memory=self.device.type == "cuda")
-        return View(torch.empty(*shape, 3, side, side, device=self.device), ids)
+        origin = Origin(ids, torch.zeros(*shape[:2], 4))
+        return View(torch.empty(*shape, 3, side, side, device=self.device), ids, origin)
 
     def _refuse_too_many(self) -> None:
         """Stop the run when more clips fail than the config allows."""
