@@ -14,8 +14,9 @@ import torch
 
 from finepseudo.methods.base import Passes, Pool
 from finepseudo.methods.table import METHODS
+from jobs.workers.bars import PASSES
 from jobs.workers.embed import to_table
-from jobs.workers.labelling import ACCEPTED_SCHEMA, PASSES, label_pool_of, ruled_out_items
+from jobs.workers.labelling import ACCEPTED_SCHEMA, label_pool_of, ruled_out_items
 from jobs.workers.part_files import chunks, write_part
 from jobs.workers.score import SCHEMA
 from shards.errors import UserError
