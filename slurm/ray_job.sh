@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Purpose        what every batch script here does: Ray on the nodes of the allocation, one `python -m jobs ...` on top.
-# Prerequisites  a file system that all nodes share; Slurm's srun and scontrol on the nodes; `make env` done once.
+# Prerequisites  a file system that all nodes share; Slurm's srun and scontrol on the nodes; `make env CUDA=13` done once.
 # Usage          sourced by the batch scripts, which set `here` to this folder:
 #                ray_job [--dashboard] COMMAND [ARGUMENT]...     python -m jobs COMMAND ARGUMENT...
 #                plain_job COMMAND [ARGUMENT]...                 the same without Ray

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Purpose        FinePseudo on Diving48, from the videos to the report: one Ray over all nodes, every stage.
-# Prerequisites  `make env` in this repository on a file system that all nodes share; Diving48 V2 (annotation files and
+# Prerequisites  `make env CUDA=13` in this repository on a file system that all nodes share; Diving48 V2 (annotation files and
 #                the rgb folder of videos): `finepseudo check diving48 data.root=DIR` says what is missing.
 # Usage          sbatch slurm/run_diving48.sh [recipe and overrides]
 #                sbatch slurm/run_diving48.sh data.root=/data/diving48 split.ratio=0.05

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Purpose        a Ray Tune sweep over all nodes: each trial is a Ray Train run, ASHA stops the weak ones.
-# Prerequisites  `make env` in this repository on a file system that all nodes share; the data of the recipe.
+# Prerequisites  `make env CUDA=13` in this repository on a file system that all nodes share; the data of the recipe.
 # Usage          sbatch slurm/sweep.sh [SPACE.yaml recipe and overrides]
 #                sbatch slurm/sweep.sh tune_spaces/alignability.yaml --recipe diving48
 #                bash slurm/sweep.sh tune_spaces/alignability.yaml --recipe smoke --dry-run

@@ -15,6 +15,7 @@ CHECKPOINTS = "checkpoints"
 LOG = "metrics.jsonl"
 FAILURE = "failure.txt"
 PSEUDO_LABELS = "pseudo_labels.parquet"
+PSEUDO_LABELS_CSV = "pseudo_labels.csv"
 PSEUDO_METRICS = "pseudo_metrics.json"
 ACCEPTED = "accepted.parquet"
 METRICS = "metrics.json"
@@ -22,6 +23,7 @@ PREDICTIONS = "predictions.parquet"
 EXAMPLES = "examples.npz"
 VOTES_TABLE = "votes.parquet"
 REPORT = "report.html"
+REVIEW = "review.html"
 SHARED = re.compile(r"pretrain|round-\d+|\..*")
 """Folders of a label draw that are no method's."""
 
@@ -129,6 +131,10 @@ class RunPaths:
     def scores(self, seed: int, method: str | None, number: int) -> Path:
         """Part files of class-wise alignability."""
         return self.part_of_round(seed, method, number, "scores")
+
+    def similarity(self, seed: int, method: str | None, number: int) -> Path:
+        """Part files of how alike the parts of a video look."""
+        return self.part_of_round(seed, method, number, "similarity")
 
     def evaluation(self, seed: int, method: str) -> Path:
         """Test results of one method."""

@@ -15,7 +15,7 @@ from jobs.pipeline.run_folder import refuse_other_data
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.survey import StageState, loss_lines, open_stages, survey
 from jobs.progress import Reporter
-from jobs.workers.labelling import check_pool
+from jobs.workers.labelling import check_pool, check_ready
 from shards.annotations import annotation_files
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations
@@ -33,6 +33,8 @@ def dry_run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
         problems.append(note.removeprefix("PROBLEM "))
         note = f"{cfg.data.name}: cannot be read, see above"
     refused = list(split_problems(cfg, found)) if found else []
+    if found is None and cfg.split.lists and not Path(cfg.split.lists).expanduser().is_dir():
+        refused.append(f"split.lists: {cfg.split.lists} is not here; give the folder of the published lists")
     lines = [
         *(f"PROBLEM {problem}" for problem in [*problems, *refused]),
         f"run folder  {cfg.folder}",
@@ -108,7 +110,9 @@ def split_problems(cfg: RunConfig, found: Annotations) -> Iterator[str]:
     """Say why the label split of a seed cannot be drawn: roles that do not fit, no labels of a class, no pool."""
     for seed in cfg.seeds:
         try:
-            check_pool(draw_split(found, cfg.split, seed), cfg.methods)
+            split = draw_split(found, cfg.split, seed)
+            check_pool(split, cfg.methods)
+            check_ready(split, cfg.methods, cfg.method)
         except UserError as error:
             yield str(error)
             return

@@ -15,6 +15,7 @@ from finepseudo.run_folder.yaml_text import yaml_text
 
 _SIDES = re.compile(r"(?<![a-z])(left|right|links|rechts|clockwise)(?![a-z])", re.IGNORECASE)
 _BATCH = 24
+NO_POOL = "No clip is unlabelled, so there is nothing to label"
 _ENOUGH = 10
 """Labelled clips a class from which on some can be spared to choose by."""
 _FITTED = 700
@@ -23,13 +24,22 @@ _FITTED = 700
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What is known of the data: class names, labelled clips, clips of the pool, median frames and short side."""
+    """What is known of the data: class names, labelled clips, clips of the pool, median frames and short side.
+
+    listed: the list says who is labelled, so that without a pool none can be drawn.
+    """
 
     classes: tuple[str, ...]
     labelled: int
     pool: int
     frames: int
     short_side: int
+    listed: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether there are labels alone: methods that need a pool have nothing to do."""
+        return self.listed and not self.pool
 
     @property
     def sided(self) -> bool:
@@ -41,7 +51,9 @@ def own_recipe(facts: Facts, listed: Path, *, gpu: bool) -> str:
     """Write a recipe with remarks on what was chosen and why."""
     values = {"name": listed.stem, **(_on_gpu(facts) if gpu else _on_cpu(facts))}
     values["data"] = {"name": "csv", "lists": {"all": str(listed.absolute())}}
-    if not facts.pool:
+    if facts.alone:
+        values["methods"] = ["supervised"]
+    elif not facts.pool:
         values["split"] = {"ratio": 0.5}
     values = json.loads(json.dumps(values))  # each section is its own: YAML would write what is shared as a reference
     return "".join(f"# {line}\n" for line in _remarks(facts, gpu=gpu)) + yaml_text(values)
@@ -59,7 +71,9 @@ def _remarks(facts: Facts, *, gpu: bool) -> list[str]:
         )
     else:
         lines.append("For a CPU: small encoders that start at random and train their images too (freeze_image: false).")
-    if not facts.pool:
+    if facts.alone:
+        lines.append(f"{NO_POOL}: it trains on the labels alone (methods: [supervised]).")
+    elif not facts.pool:
         lines.append("Every clip has a class, so half of them give theirs up to be the pool (split.ratio).")
         lines.append("methods: [supervised] with split.ratio: 1.0 trains on all of them.")
     if facts.labelled >= _ENOUGH * len(facts.classes):

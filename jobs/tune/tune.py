@@ -75,7 +75,7 @@ def dry_run(cfg: RunConfig, path: Path) -> int:
 def tune(cfg: RunConfig, path: Path, *, force: bool = False) -> int:
     """Search the space; prints the table and writes results.csv. Returns 0, or raises `Preempted` when unfinished."""
     cfg, space = read_sweep(cfg, path)
-    with locked(cfg.folder), Reporter(cfg.folder) as reporter:
+    with locked(cfg.folder), Reporter(cfg.folder, tracker=cfg.tracker) as reporter:
         forced = refuse_other_data(cfg, force=force)
         run = Run(cfg, reporter)
         plan = make_plan(run)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from finepseudo.distributed import rank
 from finepseudo.training.objectives import CrossEntropyObjective
 from jobs.config.run import RunConfig
 from jobs.workers.embed import evaluation_reader
@@ -27,8 +26,8 @@ class AccuracyProbe:
     held_out: ItemTable
 
     def __call__(self, objective: nn.Module, step: int) -> dict[str, float]:
-        """Measure on rank 0; the others wait for it at their next step."""
-        return self.measure(objective) if rank() == 0 else {}
+        """Measure on every rank: what is sharded runs on all of them or on none."""
+        return self.measure(objective)
 
     @torch.inference_mode()
     def measure(self, objective: nn.Module) -> dict[str, float]:

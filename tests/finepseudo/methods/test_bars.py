@@ -50,7 +50,7 @@ def test_a_measured_bar_takes_the_place_of_theta_class_by_class(method):
     p, score = drawn(200, 3, 1), np.full((200, 3), 0.9)
     bar = np.array([0.4, 0.9, np.inf])
     cfg = method.config(theta=0.99)
-    votes = method.vote(cfg, Pool(np.ones(200, bool), score, p, np.zeros(200), bar))
+    votes = method.vote(cfg, Pool(np.ones(200, bool), score, p, np.zeros(200), bar=bar))
     voted = votes.p
     assert (votes.accepted == (voted.max(1).astype(np.float32) > bar[voted.argmax(1)])).all()
     assert 0 < votes.accepted.sum() < 200
