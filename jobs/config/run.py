@@ -188,7 +188,7 @@ IDENTITY = ("data", "split", "shards")
 GROWS = ("split.reviewed",)
 """Keys of them that a run may go on with: more of its clips have a label then."""
 
-SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every"}
+SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every", "keep_rounds"}
 """Keys that change no result: left out of every hash."""
 
 
