@@ -185,7 +185,7 @@ class Reporter:
         return task
 
 
-_SHOWN = ("train/loss", "train/lr", "tune/average_precision")
+_SHOWN = ("train/loss", "train/lr", "tune/objective")
 
 
 def numbers_of(line: Mapping[str, Any]) -> dict[str, float]:

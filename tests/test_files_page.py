@@ -18,7 +18,7 @@ from jobs.pipeline.run_folder import LOCK
 from jobs.pipeline.stages import votes
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
-from jobs.workers import embed, evaluate, labelling, score
+from jobs.workers import embed, evaluate, labelling, score, similarity
 from shards.annotations.base import CLIP_SCHEMA
 from shards.splits.label_split import SPLIT_SCHEMA
 from shards.storage.manifest import MANIFEST_SCHEMA, STORE
@@ -34,6 +34,7 @@ SCHEMAS = {
     "split.parquet": SPLIT_SCHEMA,
     "embeddings/part-*.parquet": embed.SCHEMA,
     "scores/part-*.parquet": score.SCHEMA,
+    "similarity/part-*.parquet": similarity.SCHEMA,
     "pseudo_labels.parquet": PSEUDO_LABEL_SCHEMA,
     "accepted.parquet": labelling.ACCEPTED_SCHEMA,
     "predictions.parquet": evaluate.PREDICTION_SCHEMA,

@@ -226,3 +226,10 @@ class ActionEncoderConfig(_Encoder):
     mc_temperature: float = setting(
         2.0, "temperature of the passes by which `ups` rules out classes", source="UPS's code: 2", above=0
     )
+
+    @property
+    def unwatched(self) -> str | None:
+        """Say why no loss can look at the stages of this encoder; None where one can."""
+        if not self.row.staged:
+            return f"variant {self.variant} has no stages to look at"
+        return "a compiled encoder (action_encoder.compile) shows no stages" if self.compile else None

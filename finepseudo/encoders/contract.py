@@ -92,6 +92,10 @@ class Backbone:
     # frames of a random start
     expects: Expected | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    # f_E: has the outputs of four stages to show (see `finepseudo.encoders.stages`)
+    staged: bool = False
+    # f_E: takes groups of frames, each with a time code of its own (see `finepseudo.consistency.grouped`)
+    grouped: bool = False
     # f_A: sizes of what stands on the image encoder
     sizes: Mapping[str, int] = field(default_factory=dict)
 

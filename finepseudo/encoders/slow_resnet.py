@@ -5,10 +5,13 @@ torchvision and timm have no such network. Names are those of torchvision's ResN
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from finepseudo.distributed import SyncBatchNorm
+from finepseudo.encoders.pooling import mean_over_places
 
 
 class _Bottleneck(nn.Module):
@@ -42,7 +45,7 @@ class SlowR50(nn.Module):
         """Make the network; with 400 classes it has pytorchvideo's 32,454,096 parameters. channels: of the stem."""
         super().__init__()
         n = channels
-        self.width = 32 * n
+        self.width = self.stage_width = 32 * n
         self.stem = nn.Sequential(nn.Conv3d(3, n, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False), SyncBatchNorm(n))
         self.layer1 = _stage(n, n, blocks[0], 1, 1)
         self.layer2 = _stage(4 * n, 2 * n, blocks[1], 2, 1)
@@ -58,6 +61,15 @@ class SlowR50(nn.Module):
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         pooled: Tensor = x.mean((2, 3, 4))
         return pooled
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        """Name the modules that end its four stages."""
+        return (self.layer1, self.layer2, self.layer3, self.layer4)
+
+    def over_time(self, output: Tensor) -> Tensor:
+        """Map the output of a stage [B, C, T, H, W] to [B, T, C]."""
+        return mean_over_places(output)
 
 
 def _stage(inputs: int, width: int, blocks: int, stride: int, temporal: int) -> nn.Sequential:

@@ -7,13 +7,13 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from finepseudo.distributed import SyncBatchNorm
-from finepseudo.encoders.pooling import bin_means
+from finepseudo.encoders.pooling import bin_means, mean_over_places
 
 
 class TinyR2Plus1D(nn.Module):
     """Four (2+1)D stages 16-32-64-64, each halving the image, pooled to three temporal bins."""
 
-    width = 3 * 64
+    width, stage_width = 3 * 64, 64
 
     def __init__(self) -> None:
         """Make the network; frames of 32 to 64 pixels suit it."""
@@ -24,6 +24,10 @@ class TinyR2Plus1D(nn.Module):
         """Map video [B, 3, T, H, W] to features [B, 192]: order survives as three bins."""
         frames: Tensor = self.stages(video).mean((3, 4))
         return bin_means(frames, 3, 2).flatten(1)
+
+    def over_time(self, output: Tensor) -> Tensor:
+        """Map the output of a stage [B, C, T, H, W] to [B, T, C]."""
+        return mean_over_places(output)
 
 
 def _video_stage(inputs: int, outputs: int) -> nn.Sequential:

@@ -5,12 +5,14 @@ Own code, not torchvision's: batch statistics cover every rank, and the stage la
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from finepseudo.distributed import SyncBatchNorm
+from finepseudo.encoders.pooling import mean_over_places
 
 Layer4 = Literal["torchvision", "tclr"]
 Convolution = Literal["2plus1d", "3d"]
@@ -67,7 +69,7 @@ def _stem(kind: Convolution) -> nn.Sequential:
 class VideoResNet18(nn.Module):
     """Stem, four stages of two blocks, average pool."""
 
-    width = 512
+    width = stage_width = 512
 
     def __init__(self, kind: Convolution = "2plus1d", layer4: Layer4 = "torchvision") -> None:
         """Make the network; with 400 classes it has torchvision's 31,505,325 (2plus1d), 33,371,472 (3d) parameters."""
@@ -86,3 +88,12 @@ class VideoResNet18(nn.Module):
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(video)))))
         pooled: Tensor = x.mean((2, 3, 4))
         return pooled
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        """Name the modules that end its four stages."""
+        return (self.layer1, self.layer2, self.layer3, self.layer4)
+
+    def over_time(self, output: Tensor) -> Tensor:
+        """Map the output of a stage [B, C, T, H, W] to [B, T, C]."""
+        return mean_over_places(output)

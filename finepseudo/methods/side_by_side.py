@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from finepseudo.consistency import ramps
@@ -14,7 +14,7 @@ from shards.settings import Settings, section, setting
 if TYPE_CHECKING:
     from finepseudo.consistency.network import Network
     from finepseudo.training.objectives import Objective
-    from shards.read.config import ViewConfig
+    from shards.read.config import AugmentConfig, ViewConfig
 
 UNLABELLED = "unlabelled"
 """Name of the stream of the pool."""
@@ -124,12 +124,16 @@ def weak_view(cfg: SideBySideConfig, view: ViewConfig) -> ViewConfig:
 
 def pool_views(cfg: TwoViewsConfig, view: ViewConfig) -> tuple[ViewConfig, ViewConfig]:
     """Make the weak and the strong view of an unlabelled clip from what f_E usually sees."""
-    strong = {name: getattr(cfg.strong, name) for name in ("jitter", "gray", "blur", "erase")}
-    look = replace(view.augment, **strong)
+    look = strong_look(view.augment, cfg.strong)
     return (
         weak_view(cfg, view),
         replace(view, name=STRONG, augment=look, frames_as=WEAK if cfg.same_frames else ""),
     )
+
+
+def strong_look(look: AugmentConfig, strong: StrongConfig) -> AugmentConfig:
+    """Make the augmentation of a strong view from the usual one."""
+    return replace(look, **{field.name: getattr(strong, field.name) for field in fields(strong)})
 
 
 def warm_steps(cfg: SideBySideConfig, steps: int) -> int:

@@ -132,6 +132,10 @@ class RunPaths:
         """Part files of class-wise alignability."""
         return self.part_of_round(seed, method, number, "scores")
 
+    def similarity(self, seed: int, method: str | None, number: int) -> Path:
+        """Part files of how alike the parts of a video look."""
+        return self.part_of_round(seed, method, number, "similarity")
+
     def evaluation(self, seed: int, method: str) -> Path:
         """Test results of one method."""
         return self.method(seed, method) / "evaluation"

@@ -40,13 +40,20 @@ def parser() -> argparse.ArgumentParser:
         help="hash all that is there first, not only what has another size or time",
     )
     _compare(commands.add_parser("compare", help="run methods on the same seeds, or take finished runs: one table"))
-    launch = commands.add_parser("launch", help="submit a run to Slurm: shards, one job a label draw, report")
-    launch.add_argument(
+    commands.choices["run"].add_argument(
+        "--draw",
+        type=_count,
+        metavar="I",
+        help="only the I-th label draw of `seeds`, counted from 0, beside the others; the last one reports",
+    )
+    submit = commands.add_parser("submit", help="submit a run to Slurm: shards, then one job a label draw")
+    submit.add_argument("target", nargs="?", metavar="RECIPE", help="recipe to run, the same as --recipe")
+    submit.add_argument(
         "--cluster", choices=("slurm", "local", "dry-run"), default="slurm", help="where (default: slurm)"
     )
-    launch.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
-    launch.add_argument("--parts", type=_parts, help="array tasks that write shards (default: 16)")
-    _common(launch)
+    submit.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
+    submit.add_argument("--parts", type=_parts, help="array tasks that write shards (default: 16)")
+    _common(submit)
     _init(commands.add_parser("init", help="make a list and a recipe of a folder of videos"))
     check = commands.add_parser("check", help="check annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
@@ -59,8 +66,10 @@ def parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--missing", type=Path, metavar="FILE", help="write the paths that are missing to a file")
     _common(check)
+    _operating(commands)
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
+    tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
     bench = commands.add_parser(
         "bench", help="measure: method (does it work); methods, alignment, data, predict, gpu (how fast)"
@@ -83,6 +92,30 @@ def parser() -> argparse.ArgumentParser:
     methods.add_argument("method", nargs="?", default="", help="only this one, its keys with defaults and sources")
     commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
     return main_parser
+
+
+def _operating(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    clean = commands.add_parser("clean", help="list what of a run can go, with its bytes, and remove it with --yes")
+    clean.add_argument("run", nargs="?", metavar="RUN", help="folder of the run, or its name; the same as --name")
+    clean.add_argument("--yes", action="store_true", help="remove what is listed")
+    clean.add_argument(
+        "--keep-rounds",
+        type=_parts,
+        metavar="N",
+        help="newest rounds of each method whose embeddings and scores stay (default: embed.keep_rounds, else 1)",
+    )
+    _common(clean)
+    plan = commands.add_parser("plan", help="hours, bytes and memory of a run on a cluster, from measured rates")
+    plan.add_argument("target", nargs="?", metavar="RECIPE", help="recipe to plan, the same as --recipe")
+    plan.add_argument("--nodes", type=_parts, default=1, help="nodes of the cluster (default: 1)")
+    plan.add_argument("--gpus", type=_parts, default=1, help="GPUs of a node (default: 1)")
+    plan.add_argument("--cores", type=_parts, default=16, help="cores of a node (default: 16)")
+    plan.add_argument("--calibrate", action="store_true", help="measure the training steps here first, a minute or so")
+    _common(plan)
+    doctor = commands.add_parser("doctor", help="is this machine, cluster and folder fit for a run; one check a line")
+    doctor.add_argument("target", nargs="?", metavar="RECIPE", help="check its weights and videos too")
+    doctor.add_argument("--json", action="store_true", help="print a list of check, state, found, todo")
+    _common(doctor)
 
 
 class _Version(argparse.Action):
@@ -198,9 +231,16 @@ def _positive(text: str) -> int:
 
 
 def _parts(text: str) -> int:
-    """Read a number of array tasks."""
+    """Read a number of array tasks, or of rounds."""
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of tasks; at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    """Read a number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
     return int(text)
 
 

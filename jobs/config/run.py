@@ -81,6 +81,7 @@ class RunConfig(Settings):
                 rule = "needs steps: every method gets the same number; set self_train.steps, epochs to null"
                 raise BadSetting(f"{stage}.self_train.epochs", train.epochs, rule)
         self._check_held_out()
+        self._check_methods()
         self._check_workers()
         self._check_streams()
         self._check_inputs()
@@ -95,6 +96,15 @@ class RunConfig(Settings):
             if bar == "calibrated" and not self.split.held_out:
                 rule = "needs held-out labelled clips; set split.held_out, for example to 0.2"
                 raise BadSetting(f"method.{name}.bar", bar, rule)
+
+    def _check_methods(self) -> None:
+        """Refuse a method that does not fit the encoder."""
+        for method in (METHODS[name] for name in self.methods):
+            if method.fits is not None:
+                try:
+                    method.fits(settings(self.method, method.name), self.action_encoder)
+                except BadSetting as error:
+                    raise BadSetting(f"method.{method.name}.{error.key}", error.value, error.rule) from error
 
     def _check_inputs(self) -> None:
         """Refuse frames that no encoder looks at, and images that the weights were not trained on."""
@@ -148,7 +158,7 @@ class RunConfig(Settings):
         streams: tuple[Stream, ...] = (Stream(name=LABELLED, role="labelled", views=(self.action_input.view(),)),)
         if method is not None:
             streams = method.trained_streams(settings(self.method, method.name), request, self.action_input.view())
-        order = self.action_stage.self_order if request.number else self.action_stage.order
+        order = self.action_stage.order if request.begins else self.action_stage.self_order
         return [(stream, self._stream_reader(stream, order)) for stream in streams]
 
     def _stream_reader(self, stream: Stream, order: OrderConfig) -> ReaderConfig:
@@ -178,7 +188,7 @@ IDENTITY = ("data", "split", "shards")
 GROWS = ("split.reviewed",)
 """Keys of them that a run may go on with: more of its clips have a label then."""
 
-SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every"}
+SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every", "keep_rounds"}
 """Keys that change no result: left out of every hash."""
 
 

@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from finepseudo.encoders.describe import start_problem
-from finepseudo.methods.base import AnyMethod, Embed, Label, Request, Score, TrainAction, TrainFrame, flat
+from finepseudo.methods.base import (
+    MAIN,
+    AnyMethod,
+    Embed,
+    Label,
+    Request,
+    Score,
+    Similarity,
+    TrainAction,
+    TrainFrame,
+    flat,
+)
 from finepseudo.methods.table import METHODS, settings
 from finepseudo.run_folder.done import is_done
 from jobs.config.expected_input import weight_problem
@@ -23,6 +34,7 @@ from jobs.pipeline.stages.pretrain import PretrainStage
 from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
+from jobs.pipeline.stages.similarity import SimilarityStage
 from jobs.pipeline.stages.split import SplitStage
 from jobs.pipeline.stages.votes import VotesStage
 from shards.errors import UserError
@@ -35,7 +47,7 @@ COMMANDS: dict[str, frozenset[str]] = {
     "pretrain": frozenset({"pretrain"}),
     "train": frozenset({"frame_encoder", "action_encoder"}),
     "embed": frozenset({"embeddings"}),
-    "score": frozenset({"scores", "pseudo_labels"}),
+    "score": frozenset({"scores", "similarity", "pseudo_labels"}),
     "evaluate": frozenset({"evaluation", "votes"}),
     "report": frozenset({"report"}),
 }
@@ -80,7 +92,7 @@ def _round_zero(run: Run, seed: int) -> Iterator[list[Stage]]:
         yield [PretrainStage(run_of=run, seed=seed)]
         first.append(TrainFrame(number=0))
     groups: list[list[Request]] = [first]
-    if any(method.vote is not None for method in methods):
+    if aligns or any(method.vote is not None for method in methods):
         # with passes, whoever votes: a method that comes later leaves what the others were labelled by
         groups.append([Embed(number=0, frames=aligns, passes=True)])
     if aligns:
@@ -100,6 +112,8 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
             return EmbeddingsStage(run_of=run, seed=seed, method=method, request=request)
         case Score():
             return ScoresStage(run_of=run, seed=seed, method=method, request=request)
+        case Similarity():
+            return SimilarityStage(run_of=run, seed=seed, method=method, request=request)
         case Label():
             if method is None:
                 raise ValueError("round 0 is labelled by each method")
@@ -108,8 +122,7 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
 
 def _tests(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> list[Stage]:
     """Test the f_E of the last training, then f_A by the last gallery; pairs are shown of the method's own f_A."""
-    main = TrainAction(number=0, start=None).name
-    action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == main), default=0)
+    action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == MAIN), default=0)
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
     shown = frame if method.aligns else None
     test = EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=shown)

@@ -197,5 +197,5 @@ def read_config(folder: Path) -> RunConfig:
 
 
 def _has_begun(folder: Path) -> bool:
-    """Tell whether a stage has left its record; a launch links folders of stages."""
+    """Tell whether a stage has left its record; label draws that run side by side link them."""
     return any({DONE, STARTED} & set(names) for _, _, names in os.walk(folder, followlinks=True))

@@ -15,6 +15,7 @@ from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import uses_gpu
 from jobs.config.run import RunConfig
+from jobs.pipeline.freeing import free_old
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.run_folder import write_config
 from jobs.pipeline.stages.base import Run, Stage
@@ -47,6 +48,8 @@ def run_plan(run: Run, plan: Plan, code_version: str, kinds: Collection[str] | N
             write_config(run.cfg)
         _run_group(run, todo, code_version, left)
         ran += len(todo)
+        for stage in free_old(plan, run.cfg.embed.keep_rounds) if todo else ():
+            run.reporter.say(f"{stage.name}: parts of an old round are removed (embed.keep_rounds)")
     if not ready and lacking:
         raise UserError(lacking + "; run the stage before it first, or `finepseudo run` for all")
     return ran

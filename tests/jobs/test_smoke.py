@@ -256,3 +256,19 @@ def test_a_run_killed_and_stopped_half_way_ends_as_an_undisturbed_one(whole, tmp
     assert set(losses[1]) <= set(losses[0])
     assert not list(run.rglob("STARTED.json"))
     assert not list(run.rglob(".*.tmp"))
+
+
+def test_after_clean_a_run_does_nothing_and_report_and_predict_work(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "smoke", symlinks=True)
+    assert main(["clean", str(tmp_path / "smoke"), "--yes"]) == 0
+    assert not list((tmp_path / "smoke/seed-0/round-00/embeddings").glob("part-*"))
+    where = ["--name", "smoke", f"out={tmp_path}"]
+    capsys.readouterr()
+    assert main(["run", "--recipe", "smoke", f"out={tmp_path}"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    (tmp_path / "smoke" / "report.html").unlink()
+    assert main(["report", *where]) == 0
+    assert (tmp_path / "smoke" / "report.html").stat().st_size > 10_000
+    video = next((tmp_path / "smoke" / "data" / "videos").rglob("*.mp4"))
+    assert main(["predict", str(video), *where]) == 0
+    assert "align" in capsys.readouterr().out

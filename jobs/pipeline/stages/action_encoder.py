@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finepseudo.methods.base import OPTIM, AnyMethod, TrainAction
+from finepseudo.methods.base import AnyMethod, Score, Similarity, TrainAction
 from finepseudo.methods.table import settings
 from finepseudo.run_folder.done import DONE, Input
-from finepseudo.run_folder.layout import PSEUDO_LABELS, WEIGHTS
+from finepseudo.run_folder.layout import PSEUDO_LABELS, WEIGHTS, RunPaths
 from finepseudo.training.config import OptimConfig, OptimiserConfig
 from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
 from jobs.pipeline.stages.training import (
@@ -35,6 +35,12 @@ from shards.read.streams import StreamInput
 START = "action_encoder.weights"
 
 
+def side_folder(paths: RunPaths, seed: int, method: AnyMethod | None, request: Score | Similarity) -> Path:
+    """Find what a request made whose numbers another training reads."""
+    where = paths.scores if isinstance(request, Score) else paths.similarity
+    return where(seed, name_of(method), request.number)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ActionEncoderStage(TrainingStage):
     """One training of f_E; method None is round 0."""
@@ -51,8 +57,10 @@ class ActionEncoderStage(TrainingStage):
     @property
     def before(self) -> Path | None:
         """Where the weights are that it goes on from."""
-        start = self.request.start
-        return None if start is None else self.paths.action_encoder(self.seed, name_of(self.method), start)
+        request, method = self.request, name_of(self.method)
+        if request.start is None:
+            return None
+        return self.paths.action_encoder(self.seed, method, request.start, request.start_of)
 
     @property
     def read_before(self) -> list[Path]:
@@ -70,17 +78,20 @@ class ActionEncoderStage(TrainingStage):
         return {f"method.{method.name}.{key}": path for key, path in wanted.items()}
 
     @property
+    def side(self) -> list[Path]:
+        """Where the numbers of single clips are that the objective reads."""
+        return [side_folder(self.paths, self.seed, self.method, request) for request in self.request.side]
+
+    @property
     def keys(self) -> Keys:
         """The network, with its start where it begins there, what it is trained with, and the method's own keys."""
-        later = self.request.number > 0
+        later = not self.request.begins
         train = "action_stage.self_train" if later else "action_stage.train"
         order = "action_stage.self_order" if later else "action_stage.order"
         read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
         read += ["rounds"] if later else []
         read += ["action_stage.keep", "action_stage.keep_every"] if self.plain else []
-        if self.method is not None:
-            keys = self.method.keys_of("training")
-            read += [key for key in keys if key.endswith(f".{OPTIM}") or not self.request.plain]
+        read += self.method.keys_of_training(self.request) if self.method else []
         unread = [
             "action_encoder.mc_passes",
             "action_encoder.mc_temperature",
@@ -112,6 +123,7 @@ class ActionEncoderStage(TrainingStage):
             found["weights"] = self.before / DONE
         found |= {key: path for key, path in self.files.items() if path is not None}
         found |= {f"reads {i}": folder / DONE for i, folder in enumerate(self.read_before)}
+        found |= {f"side {i}": folder / DONE for i, folder in enumerate(self.side)}
         return {**found, **labels_input(self.labels, whole=not self.request.plain)}
 
     @property
@@ -122,16 +134,18 @@ class ActionEncoderStage(TrainingStage):
     @property
     def _own_optim(self) -> OptimiserConfig | None:
         """The optimiser that the method asks for."""
-        return None if self.method is None else settings(self.cfg.method, self.method.name).optim
+        if self.method is None or self.request.begins:
+            return None
+        return settings(self.cfg.method, self.method.name).optim
 
     @property
     def schedule(self) -> Schedule:
         """How long and at which rate."""
         cfg, request = self.cfg.action_stage, self.request
-        train = cfg.self_train if request.number else cfg.train
+        train = cfg.train if request.begins else cfg.self_train
         if (own := self._own_optim) is not None:
             train = replace(train, optim=OptimConfig(**{key.name: getattr(own, key.name) for key in fields(own)}))
-        elif request.number and request.start is not None:  # one that begins anew learns at the full rate
+        elif not request.begins and request.start is not None:  # one that begins anew learns at the full rate
             train = slowed(train)
         if request.epochs is not None:
             train = replace(train, steps=None, epochs=request.epochs)
@@ -156,6 +170,7 @@ class ActionEncoderStage(TrainingStage):
             start=(self.before / WEIGHTS).resolve() if self.before else None,
             labels=(self.labels / PSEUDO_LABELS).resolve() if self.labels else None,
             reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
+            side=tuple(folder.resolve() for folder in self.side),
         )
         objective = partial(models.action_objective, self.cfg, spec)
         self.fit(self.schedule, streams, objective, self.cfg.action_encoder.precision, self._chosen())

@@ -9,7 +9,7 @@ from jobs.cli.parser import parser
 
 COMMON = ["--data", "--dry-run", "--force", "--name", "--print-config", "--recipe", "--set"]
 FLAGS = {
-    "run": [*COMMON, "--verify"],
+    "run": [*COMMON, "--draw", "--verify"],
     "write-shards": [*COMMON, "--part", "--repair", "--verify"],
     "split": COMMON,
     "pretrain": COMMON,
@@ -18,10 +18,13 @@ FLAGS = {
     "score": COMMON,
     "evaluate": COMMON,
     "report": COMMON,
-    "launch": [*COMMON, "--cluster", "--parts", "--sbatch"],
+    "submit": ["target", *COMMON, "--cluster", "--parts", "--sbatch"],
     "compare": ["runs", *COMMON, "--methods", "--out", "--part", "--seeds"],
     "check": ["target", *COMMON, "--decode", "--missing"],
-    "tune": ["space", *COMMON],
+    "clean": ["run", *COMMON, "--keep-rounds", "--yes"],
+    "plan": ["target", *COMMON, "--calibrate", "--cores", "--gpus", "--nodes"],
+    "doctor": ["target", *COMMON, "--json"],
+    "tune": ["space", *COMMON, "--best"],
     "bench": ["what", "options"],
     "predict": ["videos", *COMMON, "--matches", "--method", "--out", "--seed", "--top"],
     "export": ["what", "--method", "--out", "--seed"],

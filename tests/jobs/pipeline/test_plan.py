@@ -1,10 +1,12 @@
 """The plan of a run: order, what depends on what, what runs again when something changes. No Ray, no video."""
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from finepseudo.methods.base import MAIN
 from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.done import DONE, begin, finish, is_done, record_of
 from finepseudo.run_folder.files import write_json
@@ -85,7 +87,9 @@ def test_no_two_stages_share_a_record_or_an_output(make):
 def test_encoders_of_a_round_stand_side_by_side_and_only_where_they_are_needed(make):
     _, plan = make(ALL)
     pairs = [{stage.kind for stage in group} for group in plan if len(group) == 2]
-    assert pairs == [{"action_encoder", "frame_encoder"}] * 6  # round 0, verification, finepseudo; two seeds
+    frames = [pair for pair in pairs if "frame_encoder" in pair]
+    assert frames == [{"action_encoder", "frame_encoder"}] * 6  # round 0, verification, finepseudo; two seeds
+    assert len(pairs) - len(frames) == 4, "the teachers of timebalance, before and on the labels"
     _, plan = make("methods=[supervised, pseudo_label]")
     kinds = {stage.kind for group in plan for stage in group}
     assert not kinds & {"pretrain", "frame_encoder", "scores"}
@@ -95,7 +99,7 @@ def test_every_method_trains_the_action_encoder_the_same_number_of_steps(make):
     made, plan = make(ALL, "rounds=3", "seeds=[0]")
     steps: dict[str, int] = {}
     for stage in itertools.chain(*plan):
-        if isinstance(stage, ActionEncoderStage) and stage.method:
+        if isinstance(stage, ActionEncoderStage) and stage.method and stage.request.name == MAIN:
             steps[stage.method.name] = steps.get(stage.method.name, 0) + stage.schedule.train.steps
     assert steps == dict.fromkeys(made.cfg.methods, 3 * made.cfg.action_stage.self_train.steps)
 
@@ -123,7 +127,7 @@ def test_rounds_join_to_one_schedule(make):
     made, plan = make(ALL, "rounds=3", "seeds=[0]", "action_stage.self_train.optim.self_training_factor=0.5")
     parts: dict[str | None, list] = {}
     for stage in itertools.chain(*plan):
-        if isinstance(stage, ActionEncoderStage):
+        if isinstance(stage, ActionEncoderStage) and stage.request.name == MAIN:
             name = stage.method.name if stage.method else None
             schedule = stage.schedule
             parts.setdefault(name, []).append((schedule.part, schedule.parts, schedule.train.optim.lr))
@@ -133,6 +137,40 @@ def test_rounds_join_to_one_schedule(make):
     for name in [name for name, method in METHODS.items() if method.vote is None]:
         assert parts.pop(name) == [(0, 1, half)]
     assert set(map(str, parts.values())) == {str([(i, 3, half) for i in range(3)])}
+
+
+def test_a_teacher_is_trained_as_round_0_is_and_the_student_reads_it(make):
+    made, plan = make("methods=[timebalance]", "rounds=2", "seeds=[0]", "action_stage.train.steps=21")
+    stages = {s.folder.name: s for s in itertools.chain(*plan) if s.tags.get("method") == "timebalance"}
+    assert list(stages) == [
+        *("invariant_pretrain", "distinctive_pretrain", "invariant", "distinctive", "similarity", MAIN, "evaluation")
+    ]
+    for name in ("invariant", "distinctive"):
+        before, teacher = stages[f"{name}_pretrain"], stages[name]
+        assert teacher.inputs["weights"] == before.folder / DONE
+        assert before.schedule.train.steps == teacher.schedule.train.steps == 21
+        ((stream, reader),) = made.cfg.streams_of(before.method, before.request)
+        assert (stream.role, [view.frames for view in reader.views]) == ("all", [64, 64])
+    student = stages[MAIN]
+    assert student.schedule.train.steps == 2 * made.cfg.action_stage.self_train.steps
+    wanted = {stages[name].folder / DONE for name in ("invariant", "distinctive", "similarity")}
+    assert wanted < set(student.inputs.values())
+
+
+def test_alignability_of_round_0_is_all_that_finepseudo_sefar_adds(make):
+    _, plan = make("methods=[finepseudo_sefar]", "seeds=[0]")
+    names = [stage.name for stage in itertools.chain(*plan)]
+    assert [name.removeprefix("seed-0/") for name in names[2:-1]] == [
+        "pretrain",
+        "round-00/action_encoder",
+        "round-00/frame_encoder",
+        "round-00/embeddings",
+        "round-00/scores",
+        "finepseudo_sefar/round-01/action_encoder",
+        "finepseudo_sefar/evaluation",
+    ]
+    student = next(s for s in itertools.chain(*plan) if s.tags.get("method") and s.kind == "action_encoder")
+    assert student.inputs["side 0"].parent.name == "scores"
 
 
 def test_the_second_run_does_nothing(make, monkeypatch):
@@ -161,9 +199,20 @@ def test_the_second_run_does_nothing(make, monkeypatch):
         ("split.held_out=0.2", {"seed-0/round-00/embeddings", "seed-0/finepseudo/votes"}, {"data"}),
         ("embed.gallery_per_class=2", {"seed-0/round-00/scores"}, {"seed-0/round-00/embeddings"}),
         ("shards.short_side=96", {"data", "seed-0/pretrain"}, set()),
+        (
+            "method.timebalance.unlabelled_weight=1",
+            {"seed-0/timebalance/round-01/action_encoder"},
+            {"seed-0/timebalance/round-01/invariant_pretrain", "seed-0/timebalance/round-01/similarity"},
+        ),
+        (
+            "method.timebalance.global_local=false",
+            {"seed-0/timebalance/round-01/distinctive", "seed-0/timebalance/round-01/action_encoder"},
+            {"seed-0/timebalance/round-01/invariant", "seed-0/timebalance/round-01/similarity"},
+        ),
     ],
 )
 def test_a_changed_key_undoes_what_depends_on_it(make, monkeypatch, override, undone, kept):
+    make = partial(make, *(["methods=[timebalance]"] if "timebalance" in override else []))
     everything = set(run(make, monkeypatch))
     ran = set(run(make, monkeypatch, override))
     assert undone <= ran

@@ -15,12 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finepseudo.methods.table import METHODS
 from finepseudo.training.checkpoint import save_state
 from jobs.cli.main import main
 from jobs.config.recipes import load
+from jobs.tune.page import importance, page, places
+from jobs.tune.search import need_optuna, scheduler_of, search_of
 from jobs.tune.space import first_value, read_space, sweep_folder, with_values
-from jobs.tune.trials import METRIC, end_trial, hold_out, reported, result_of, trial_folder
-from jobs.tune.tune import write_results
+from jobs.tune.trainings import hold_out, request_of
+from jobs.tune.trials import METRIC, _append_mean, end_trial, reported, result_of, trial_folder
+from jobs.tune.tune import base_kinds, read_sweep, write_best, write_results
 from shards.errors import UserError
 from shards.types import ItemTable
 
@@ -36,15 +40,29 @@ def items(labels: list[int]) -> ItemTable:
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_spaces_fit_the_recipes(path):
     space = read_space(path)
-    with_values(load("smoke"), {key: first_value(value) for key, value in space.space.items()})
-    for key, value in space.space.items():
-        for choice in value.get("choice", []):
-            with_values(load("diving48"), {key: choice})
+    for recipe in ("smoke", "diving48"):
+        cfg, _ = read_sweep(load(recipe, ["seeds=[0, 1, 2]"]), path)
+        for key, value in space.space.items():
+            for choice in value.get("choice", [first_value(value)]):
+                with_values(cfg, {key: choice})
+
+
+def test_every_method_and_every_part_of_a_run_has_a_space():
+    spaces = {path.stem: read_space(path) for path in SPACES}
+    assert {"alignability", "pseudo_labels", "gitdl", "action_encoder"} <= set(spaces)
+    without = {"supervised", "ups", "sefar_as_released"}  # no keys; its spread is not known here; the keys of sefar
+    assert {space.method for space in spaces.values()} - {""} == set(METHODS) - without
+    searched = {key.rpartition(".")[2] for key in spaces["pseudo_labels"].space}
+    assert searched == {"tau", "theta", "fuse", "gallery_per_class"}
+
+
+def test_margins_of_either_norm_reach_as_far_and_the_learning_rate_lies_inside():
+    space = read_space(ROOT / "tune_spaces" / "alignability.yaml")
     low, high = space.space["frame_stage.train.optim.lr"]["loguniform"]
     assert low < load("diving48").frame_stage.train.optim.lr < high
     pairs = [(loss["norm"], loss["margin"]) for loss in space.space["frame_stage.loss"]["choice"]]
     raw = {norm: [margin * (32 if norm == "T" else 1) for n, margin in pairs if n == norm] for norm in ("none", "T")}
-    assert max(raw["T"]) == pytest.approx(max(raw["none"])), "margins of either norm reach as far"
+    assert max(raw["T"]) == pytest.approx(max(raw["none"]))
 
 
 def test_keys_searched_together_are_laid_under_single_ones():
@@ -62,6 +80,11 @@ def test_keys_searched_together_are_laid_under_single_ones():
         ("space: {}\nsamples: 0", "must be at least 1"),
         ("space: {}\nholdout: 1.0", r"holdout = 1.0: must be in \(0, 1\)"),
         ("spce: {}", "unknown key"),
+        ("space: {}\nscheduler: pbt", "scheduler"),
+        ("space: {}\ntrains: action_encoder\nmethod: finepseudo", "goes not with trains: action_encoder; one of empty"),
+        ("space: {}\ntrains: votes", "goes not with trains: votes; one of pseudo_label"),
+        ("trains: votes\nmethod: ups\nspace: {method.finepseudo.tau: 1}", "begin with embed.* or method.ups"),
+        ("search: optuna\nspace: {frame_stage.loss.omega: {grid_search: [1]}}", "which optuna does not walk through"),
         ("- 1", "must be a section"),
         ("space: [", "cannot be read"),
     ],
@@ -172,7 +195,12 @@ def test_a_sweep_killed_while_trials_wait_keeps_its_cap_and_trains_no_finished_t
     before = {path: path.read_bytes() for path in [results, *logs]}
     sweep(tmp_path, space)
     assert {path: path.read_bytes() for path in before} == before
-    assert sorted(path.name for path in results.parent.iterdir()) == ["ray.log", "results.csv", "trials"]
+    assert sorted(path.name for path in results.parent.iterdir()) == [
+        "ray.log",
+        "results.csv",
+        "results.html",
+        "trials",
+    ]
 
 
 def test_the_dry_run_says_what_would_be_searched_and_refuses_what_the_sweep_refuses(tmp_path, capsys):
@@ -204,3 +232,98 @@ def test_a_trial_is_found_by_its_values(tmp_path):
     one = trial_folder(tmp_path, {"a": 1, "b": {"c": 2}})
     assert one == trial_folder(tmp_path, {"b": {"c": 2}, "a": 1})
     assert one != trial_folder(tmp_path, {"a": 1, "b": {"c": 3}})
+
+
+ROWS = [
+    {"trial": f"t{i}", "state": "stopped" if i > 6 else "done", "reports": 4, METRIC: 0.9 - 0.05 * i, "a.lr": 10.0**-i}
+    | {"a.fuse": ["mean", "sum"][i % 2]}
+    for i in range(9)
+]
+KEYS = ["a.lr", "a.fuse"]
+
+
+def test_the_page_shows_every_trial_and_which_key_mattered():
+    text = page("sweep <1>", "pair AP", ROWS, KEYS)
+    assert text.count("<polyline") == len(ROWS)
+    assert "9 trials, 2 of them stopped by the scheduler" in text
+    assert "sweep &lt;1&gt;" in text
+    found = importance(ROWS, KEYS)
+    assert list(found) == KEYS, "the objective follows the learning rate"
+    assert sum(found.values()) == pytest.approx(1)
+    failed = [{**ROWS[0], METRIC: None, "state": "failed"}]
+    assert "<polyline" not in page("x", "top-1", failed, KEYS)
+    assert "nothing can be said" in page("x", "top-1", ROWS[:3], KEYS)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 2.0, 3.0], [0, 0.5, 1]),
+        ([0.001, 0.01, 0.1], [0, 0.5, 1]),
+        (["b", "a", "b"], [1, 0, 1]),
+        ([True, False], [1, 0]),
+        ([5.0], [0]),
+    ],
+)
+def test_values_are_placed_on_their_axis(values, expected):
+    found = places(values)[0]
+    assert found == pytest.approx(expected) or len(set(values)) == 1
+
+
+def test_the_best_trial_becomes_a_recipe_that_loads(tmp_path):
+    cfg = load("smoke", [f"out={tmp_path}"])
+    rows = [
+        {"trial": "x", "state": "failed", METRIC: 0.99, "frame_stage.loss": {"norm": "none", "margin": 6.4}},
+        {"trial": "y", "state": "stopped", METRIC: 0.8, "frame_stage.loss": {"norm": "T", "margin": 0.05}},
+    ]
+    path = write_best(cfg, rows, ["frame_stage.loss"], tmp_path / "best.yaml")
+    made = load(str(path))
+    assert (made.name, made.frame_stage.loss.margin, made.methods) == ("best", 0.05, cfg.methods)
+    assert path.read_text().startswith("# best of 2 trials: y, objective 0.8")
+
+
+def test_a_trial_of_several_draws_is_judged_by_their_mean(tmp_path):
+    assert _append_mean(tmp_path, 0, 0.2) == 0.2
+    assert _append_mean(tmp_path, 1, 0.6) == pytest.approx(0.4)
+    assert result_of(tmp_path, None)["state"] == "unfinished"
+    end_trial(tmp_path, "done")
+    assert result_of(tmp_path, None) == {"trial": tmp_path.name, "state": "done", "reports": 2, METRIC: 0.4}
+
+
+def space_of(tmp_path, text):
+    (tmp_path / "s.yaml").write_text(text)
+    return read_space(tmp_path / "s.yaml")
+
+
+def test_schedulers_and_searches_go_by_name(tmp_path, monkeypatch):
+    asha = scheduler_of(space_of(tmp_path, "space: {}\nreports: 6"))
+    assert type(asha).__name__ == "AsyncHyperBandScheduler"
+    assert type(scheduler_of(space_of(tmp_path, "space: {}\nscheduler: none"))).__name__ == "FIFOScheduler"
+    optuna = space_of(tmp_path, "search: optuna\nspace: {frame_stage.loss.omega: {uniform: [0, 1]}}")
+    assert search_of(optuna, 3).max_concurrent == 3
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"search = optuna: the package optuna is not installed; pip install"):
+        need_optuna()
+
+
+def test_what_is_made_before_the_trials_fits_what_they_train(tmp_path):
+    kinds = {
+        "space: {frame_stage.loss.omega: 1}": {"data", "split", "pretrain"},
+        "space: {pretrain.loss.tau: 0.1}": {"data", "split"},
+        "space: {}\ntrains: action_encoder": {"data", "split"},
+        "space: {}\ntrains: votes\nmethod: finepseudo": {"data", "split", "pretrain"},
+    }
+    for text, expected in kinds.items():
+        assert base_kinds(space_of(tmp_path, text)) == expected, text
+    (tmp_path / "s.yaml").write_text("space: {}\ndraws: 2")
+    with pytest.raises(UserError, match=r"draws = 2: seeds are \[0\]"):
+        read_sweep(load("smoke"), tmp_path / "s.yaml")
+
+
+def test_a_method_trains_from_the_encoders_own_start():
+    cfg = load("smoke", ["rounds=3"])
+    assert (request_of(cfg, None).number, request_of(cfg, None).plain) == (0, True)
+    request = request_of(cfg, METHODS["fixmatch"])
+    assert (request.start, request.times, request.number) == (None, 3, 1)
+    with pytest.raises(UserError, match="trains f_E on labels of its own"):
+        request_of(cfg, METHODS["finepseudo"])
