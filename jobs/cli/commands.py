@@ -42,10 +42,19 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
 
         return tune.dry_run(cfg, Path(arguments.space))
     if arguments.dry_run and arguments.command not in _DRY_BY_ITSELF:
+        _say_at_once(cfg, arguments.command)
         from jobs.cli.dry_run import dry_run
 
         return dry_run(cfg, arguments.command, force=arguments.force)
+    _say_at_once(cfg, arguments.command)
     return _run_command(cfg, arguments, main)
+
+
+def _say_at_once(cfg: RunConfig, command: str) -> None:
+    """Tell who sits before a terminal what is begun: what is imported next takes seconds."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"finepseudo {command}: {cfg.folder}\n")
+        sys.stderr.flush()
 
 
 def _bench(arguments: argparse.Namespace) -> int:
@@ -78,12 +87,33 @@ def _methods(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from jobs.cli.export import export_command
+
+    return export_command(arguments)
+
+
+def _review(arguments: argparse.Namespace) -> int:
+    from jobs.cli.export import named_run
+    from jobs.pipeline.review import review
+    from jobs.pipeline.run_folder import read_config
+
+    run = named_run("review", arguments.run)
+    page = review(
+        read_config(run.root), run, arguments.out, count=arguments.count, seed=arguments.seed, name=arguments.method
+    )
+    sys.stdout.write(f"{page}: open it in a browser; then: finepseudo run .. split.reviewed=reviewed.csv\n")
+    return 0
+
+
 _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
     "schema": _schema,
     "init": _init,
     "weights": _weights,
     "methods": _methods,
+    "export": _export,
+    "review": _review,
 }
 """Commands that take no configuration of a run."""
 
@@ -131,11 +161,9 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
 
             code = status(cfg, every=arguments.all)
         case "predict":
-            from jobs.pipeline.predict import predict_video
+            from jobs.cli.predict import predict_command
 
-            prediction = predict_video(cfg.folder, arguments.video, cfg=cfg)
-            sys.stdout.write("\n".join(prediction.lines()) + "\n")
-            code = 0
+            code = predict_command(cfg, arguments)
         case _:
             from jobs.cli.run import run
 

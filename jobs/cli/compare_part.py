@@ -91,7 +91,7 @@ def make(
             if preempt.requested(waits):
                 raise Preempted
             time.sleep(WAIT_S)
-        with Reporter(cfg.folder) as reporter:
+        with Reporter(cfg.folder, tracker=cfg.tracker) as reporter:
             refuse_other_data(cfg, force=force)
             before()
             run = Run(cfg, reporter)

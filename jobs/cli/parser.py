@@ -72,9 +72,9 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
     bench = commands.add_parser(
-        "bench", help="measure: method (does it work), methods, alignment, data, gpu (how fast)"
+        "bench", help="measure: method (does it work); methods, alignment, data, predict, gpu (how fast)"
     )
-    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "gpu"))
+    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "predict", "gpu"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
     status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
     status.add_argument("run", nargs="?", help="folder of the run, or its name below out=, the same as --name")
@@ -82,9 +82,9 @@ def parser() -> argparse.ArgumentParser:
     _common(status)
     weights = commands.add_parser("weights", help="say what a checkpoint is and which encoders it fits")
     weights.add_argument("files", nargs="+", metavar="FILE", help="a file of published weights")
-    predict = commands.add_parser("predict", help="classify one video with a trained run and show what it aligns with")
-    predict.add_argument("video", help="a video file")
-    _common(predict)
+    _predict(commands.add_parser("predict", help="classify videos with a trained run and show what they align with"))
+    _export(commands.add_parser("export", help="write the trained encoders, or features of videos, for other programs"))
+    _review(commands.add_parser("review", help="a page on which a person names the clips that help most next"))
     keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
     keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
     _common(keys)
@@ -171,6 +171,63 @@ def _init(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="what the recipe is for")
     command.add_argument("--force", action="store_true", help="write over an older list and recipe")
+
+
+def _predict(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help="video files, folders of them, lists (.csv, .tsv, .txt), URLs, folders of frames",
+    )
+    command.add_argument("--out", type=Path, help="table to write: .csv, .jsonl or .parquet (default: the terminal)")
+    command.add_argument("--method", help="method whose encoders answer (default: the one the report shows in detail)")
+    command.add_argument(
+        "--seed", type=_seed, help="label draw whose encoders answer, or `all` for their mean (default: the first)"
+    )
+    command.add_argument("--top", type=_positive, default=5, help="most likely classes to give (default: 5)")
+    command.add_argument("--matches", type=_clips, default=3, help="best-aligned labelled clips to give (default: 3)")
+    _common(command)
+
+
+def _export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("what", nargs="+", metavar="RUN", help="folder of a run; or: features RUN VIDEO...")
+    command.add_argument(
+        "--out",
+        type=Path,
+        help="folder to write (default: export in the run); of features a .parquet or .safetensors file",
+    )
+    command.add_argument("--method", help="method whose encoders (default: the one the report shows in detail)")
+    command.add_argument("--seed", type=_number, help="label draw whose encoders (default: the first)")
+
+
+def _review(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", metavar="RUN", help="folder of a run")
+    command.add_argument("--count", type=_positive, default=50, help="clips to ask for (default: 50)")
+    command.add_argument("--out", type=Path, help="page to write (default: review.html in the run)")
+    command.add_argument("--method", help="method whose labels (default: the one the report shows in detail)")
+    command.add_argument("--seed", type=_number, help="label draw whose labels (default: the first)")
+
+
+def _number(text: str) -> int:
+    """Read the number of a label draw."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a label draw")
+    return int(text)
+
+
+def _seed(text: str) -> int | str:
+    """Read the number of a label draw."""
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither the number of a label draw nor `all`")
+    return text if text == "all" else int(text)
+
+
+def _positive(text: str) -> int:
+    """Read a number of at least 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
 
 
 def _parts(text: str) -> int:

@@ -35,7 +35,7 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
     fresh = command in MAKES_A_RUN and not RunPaths(cfg.folder).config.exists()
     if fresh:
         refuse_early(cfg, command)
-    with locked(cfg.folder), Reporter(cfg.folder) as reporter:
+    with locked(cfg.folder), Reporter(cfg.folder, tracker=cfg.tracker) as reporter:
         changes = refuse_other_data(cfg, force=force)
         context = Run(cfg, reporter)
         plan = make_plan(context)

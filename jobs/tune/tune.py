@@ -97,7 +97,7 @@ def tune(cfg: RunConfig, path: Path, *, force: bool = False, best: Path | None =
     Returns 0, or raises `Preempted` when unfinished.
     """
     whole, (cfg, space) = cfg, read_sweep(cfg, path)
-    with locked(cfg.folder), Reporter(cfg.folder) as reporter:
+    with locked(cfg.folder), Reporter(cfg.folder, tracker=cfg.tracker) as reporter:
         forced = refuse_other_data(cfg, force=force)
         run = Run(cfg, reporter)
         plan = make_plan(run)

@@ -35,7 +35,7 @@ def vote_value(cfg: RunConfig, space: SpaceConfig, made: Path, seed: int) -> flo
         keys, p = kept["keys"].tolist(), kept["p"]
     scores = None
     if method.aligns:
-        places, scores = _scores(cfg, made / "frame", keys, rest.keys, truth, n_classes=p.shape[1], seed=seed)
+        places, scores = _scores(cfg, made / "frame", keys, list(rest.keys), truth, n_classes=p.shape[1], seed=seed)
         keys, p = [keys[i] for i in places], p[places]
     blank, whole = np.zeros(len(keys)), np.ones(len(keys), bool)
     table = label_rows(method, settings(cfg.method, method.name), keys, scores, p, blank, whole)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from finepseudo import load_run
 from finepseudo.run_folder.done import is_done
 from finepseudo.training.checkpoint import load_weights
 from jobs.cli.main import main
@@ -149,6 +150,19 @@ def test_one_video_is_predicted_by_a_run_of_any_method(whole, tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "most likely classes"
     assert len(said) == 5
+
+
+def test_predictions_of_the_test_videos_are_those_of_the_test(whole):
+    """From the files the clips were made of, by every method; p_A is that of the pseudo-labels of the same round."""
+    run = load_run(whole)
+    paths = dict(zip(run.clips()["key"].to_pylist(), run.clips()["path"].to_pylist(), strict=True))
+    for method in ("supervised", "finepseudo"):
+        tested = run.predictions(0, method)
+        made = run.predict([paths[key] for key in tested["key"].to_pylist()], method=method)
+        assert np.allclose(made["p"].to_pylist(), tested["p"].to_pylist(), atol=1e-5)
+    labels = run.pseudo_labels(0, "finepseudo").slice(0, 4)
+    made = run.predict([paths[key] for key in labels["key"].to_pylist()])
+    assert np.allclose(made["confidence_A"].to_pylist(), labels["p_A_max"].to_pylist(), atol=1e-4)
 
 
 def test_labels_of_unlabelled_clips_reach_no_training(whole, tmp_path):
