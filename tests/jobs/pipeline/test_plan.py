@@ -168,6 +168,7 @@ def test_alignability_of_round_0_is_all_that_finepseudo_sefar_adds(make):
         "round-00/scores",
         "finepseudo_sefar/round-01/action_encoder",
         "finepseudo_sefar/evaluation",
+        "finepseudo_sefar/votes",
     ]
     student = next(s for s in itertools.chain(*plan) if s.tags.get("method") and s.kind == "action_encoder")
     assert student.inputs["side 0"].parent.name == "scores"
@@ -306,7 +307,8 @@ def test_a_method_that_comes_or_goes_leaves_the_others_done(make, monkeypatch):
 
 def test_labels_that_are_not_asked_for_any_more_leave_the_report(make, monkeypatch):
     run(make, monkeypatch)
-    assert run(make, monkeypatch, "embed.last_round=false") == ["report"]
+    votes = [f"seed-{seed}/finepseudo/votes" for seed in (0, 1)]  # f_A answers by the gallery of the round before
+    assert run(make, monkeypatch, "embed.last_round=false") == [*votes, "report"]
 
 
 def test_a_stop_between_stages_is_obeyed_and_the_next_run_goes_on(make, monkeypatch):

@@ -34,7 +34,10 @@ def test_spaces_fit_the_recipes(path):
 def test_every_method_and_every_part_of_a_run_has_a_space():
     spaces = {path.stem: read_space(path) for path in SPACES}
     assert {"alignability", "pseudo_labels", "gitdl", "action_encoder"} <= set(spaces)
-    without = {"supervised", "ups", "sefar_as_released"}  # no keys; its spread is not known here; the keys of sefar
+    without = {"supervised", "sefar_as_released"}  # no keys; those of sefar
+    without |= {"ups"}  # its spread is not known of held-out clips
+    without |= {"tg_fixmatch", "timebalance", "finepseudo_sefar"}  # read other trainings of a run
+    without |= {"actor_cutmix"}  # wants boxes of people
     assert {space.method for space in spaces.values()} - {""} == set(METHODS) - without
     searched = {key.rpartition(".")[2] for key in spaces["pseudo_labels"].space}
     assert searched == {"tau", "theta", "fuse", "gallery_per_class"}

@@ -174,5 +174,5 @@ def test_a_method_trains_from_the_encoders_own_start():
     assert (request_of(cfg, None).number, request_of(cfg, None).plain) == (0, True)
     request = request_of(cfg, METHODS["fixmatch"])
     assert (request.start, request.times, request.number) == (None, 3, 1)
-    with pytest.raises(UserError, match="trains f_E on labels of its own"):
+    with pytest.raises(UserError, match="trains f_E on what a run makes before"):
         request_of(cfg, METHODS["finepseudo"])
