@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from finepseudo.distributed import SyncBatchNorm
+from finepseudo.encoders.conv3d import Conv3d
 from finepseudo.encoders.pooling import mean_over_places
 
 
@@ -20,15 +21,15 @@ class _Bottleneck(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int, temporal: int) -> None:
         super().__init__()
         outputs, steps = 4 * width, (1, stride, stride)
-        self.conv1 = nn.Conv3d(inputs, width, (temporal, 1, 1), 1, (temporal // 2, 0, 0), bias=False)
+        self.conv1 = Conv3d(inputs, width, (temporal, 1, 1), 1, (temporal // 2, 0, 0), bias=False)
         self.bn1 = SyncBatchNorm(width)
-        self.conv2 = nn.Conv3d(width, width, (1, 3, 3), steps, (0, 1, 1), bias=False)
+        self.conv2 = Conv3d(width, width, (1, 3, 3), steps, (0, 1, 1), bias=False)
         self.bn2 = SyncBatchNorm(width)
-        self.conv3 = nn.Conv3d(width, outputs, 1, bias=False)
+        self.conv3 = Conv3d(width, outputs, 1, bias=False)
         self.bn3 = SyncBatchNorm(outputs)
         self.downsample: nn.Module | None = None
         if stride != 1 or inputs != outputs:
-            shortcut = nn.Conv3d(inputs, outputs, 1, steps, bias=False)
+            shortcut = Conv3d(inputs, outputs, 1, steps, bias=False)
             self.downsample = nn.Sequential(shortcut, SyncBatchNorm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ class SlowR50(nn.Module):
         super().__init__()
         n = channels
         self.width = self.stage_width = 32 * n
-        self.stem = nn.Sequential(nn.Conv3d(3, n, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False), SyncBatchNorm(n))
+        self.stem = nn.Sequential(Conv3d(3, n, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False), SyncBatchNorm(n))
         self.layer1 = _stage(n, n, blocks[0], 1, 1)
         self.layer2 = _stage(4 * n, 2 * n, blocks[1], 2, 1)
         self.layer3 = _stage(8 * n, 4 * n, blocks[2], 2, 3)

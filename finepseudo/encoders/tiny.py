@@ -7,6 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from finepseudo.distributed import SyncBatchNorm
+from finepseudo.encoders.conv3d import Conv3d
 from finepseudo.encoders.pooling import bin_means, mean_over_places
 
 
@@ -32,10 +33,10 @@ class TinyR2Plus1D(nn.Module):
 
 def _video_stage(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv3d(inputs, outputs, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False),
+        Conv3d(inputs, outputs, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False),
         SyncBatchNorm(outputs),
         nn.ReLU(inplace=True),
-        nn.Conv3d(outputs, outputs, (3, 1, 1), 1, (1, 0, 0), bias=False),
+        Conv3d(outputs, outputs, (3, 1, 1), 1, (1, 0, 0), bias=False),
         SyncBatchNorm(outputs),
         nn.ReLU(inplace=True),
     )

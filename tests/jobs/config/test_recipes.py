@@ -27,7 +27,10 @@ def test_a_base_needs_nothing_but_data(name):
     assert (cfg.name, cfg.rounds, cfg.frame_stage.order.batch_size) == (name, 1 if name == "sefar" else 10, 96)
 
 
-@pytest.mark.parametrize("name", [name for name in WHOLE if name not in RENDERED and not name.startswith("sefar_")])
+OTHER_F_E = ("sefar_", "diving48_aim")
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name not in RENDERED and not name.startswith(OTHER_F_E)])
 def test_f_e_sees_what_the_weights_of_its_data_set_expect(name):
     for kind, channels in (("kinetics_sup", "rgb"), ("tclr", "bgr")):
         augment = load(name, [f"action_encoder.weights={kind}:/some/file.pt"]).action_input.augment
