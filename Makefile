@@ -29,6 +29,7 @@ $(VENV)/.dev: $(VENV)/.made$(CUDA) requirements-dev.lock
 	@touch $@
 
 demo: env  ## render synthetic dives, run every stage on two workers, write report.html
+	@echo "demo: some eight minutes on two cores, once the environment stands; every stage says when it is done"
 	$(VENV)/bin/finepseudo run --recipe demo
 
 check: lint types quick  ## the inner loop, under three minutes

@@ -28,5 +28,4 @@ here=$(dirname "$0")  # Slurm runs a copy of this file from its own folder: then
 # shellcheck source=slurm/ray_job.sh
 . "$here/ray_job.sh"
 
-[[ " $* " == *" --recipe"* ]] || set -- --recipe kinetics400 "$@"
-ray_job run "$@"
+run_job kinetics400 "$@"

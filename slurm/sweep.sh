@@ -27,5 +27,5 @@ here=$(dirname "$0")  # Slurm runs a copy of this file from its own folder: then
 . "$here/ray_job.sh"
 
 if [ "$#" = 0 ] || [ "$*" = --dry-run ]; then set -- tune_spaces/alignability.yaml "$@"; fi
-case " $* " in *" --recipe"*) ;; *) set -- "$1" --recipe diving48 "${@:2}" ;; esac
-ray_job --dashboard tune "$@"
+with_recipe diving48 "${@:2}"
+ray_job --dashboard tune "$1" "${words[@]}"

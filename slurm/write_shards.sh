@@ -30,6 +30,6 @@ here=$(dirname "$0")  # Slurm runs a copy of this file from its own folder: then
 # shellcheck source=slurm/ray_job.sh
 . "$here/ray_job.sh"
 
-[[ " $* " == *" --recipe"* ]] || set -- --recipe kinetics400 "$@"
+with_recipe kinetics400 "$@"
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-4}
-plain_job write-shards --part "${SLURM_ARRAY_TASK_ID:-0}/${SLURM_ARRAY_TASK_COUNT:-1}" "$@"
+plain_job write-shards --part "${SLURM_ARRAY_TASK_ID:-0}/${SLURM_ARRAY_TASK_COUNT:-1}" "${words[@]}"

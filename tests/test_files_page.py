@@ -13,6 +13,7 @@ from finepseudo.run_folder import done, layout
 from finepseudo.run_folder.layout import RunPaths
 from jobs.config.recipes import load
 from jobs.pipeline.plan import make_plan
+from jobs.pipeline.predict.tables import PREDICTED_SCHEMA
 from jobs.pipeline.run_folder import LOCK
 from jobs.pipeline.stages import votes
 from jobs.pipeline.stages.base import Run
@@ -37,6 +38,7 @@ SCHEMAS = {
     "pseudo_labels.parquet": PSEUDO_LABEL_SCHEMA,
     "accepted.parquet": labelling.ACCEPTED_SCHEMA,
     "predictions.parquet": evaluate.PREDICTION_SCHEMA,
+    "predict --out x.parquet": PREDICTED_SCHEMA,
     "votes.parquet": votes.SCHEMA,
 }
 OUTSIDE_STAGES = {
@@ -45,18 +47,23 @@ OUTSIDE_STAGES = {
     "forced.json",
     "metrics.jsonl",
     "tensorboard",
+    "wandb",
+    "mlflow.db",
     "STOP",
     LOCK,
     "submitit",
     "tune",
+    "export",
+    layout.REVIEW,
     *(f"compare.{ending}" for ending in ("csv", "md", "tex", "html")),
     done.DONE,
     done.STARTED,
     *(f"data/shards/shard-*.{ending}" for ending in ("tar", "idx", "json")),
     f"data/shards/{STORE}",
     "data/videos",
+    f"seed-<seed>/<method>/round-<nn>/{layout.PSEUDO_LABELS_CSV}",
 }
-"""What is made by the commands themselves, not as the output of a stage."""
+"""What is no output of a stage: made by the commands themselves, or the user's to edit."""
 
 
 def rows(text: str) -> list[list[str]]:
@@ -65,6 +72,8 @@ def rows(text: str) -> list[list[str]]:
 
 
 def word(kind: pa.DataType) -> str:
+    if pa.types.is_struct(kind):
+        return f"({', '.join(f'{field.name} {word(field.type)}' for field in kind)})"
     if pa.types.is_list(kind):
         return f"list of {word(kind.value_type)}"
     return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
@@ -91,7 +100,7 @@ def undescribed(folder: Path) -> list[str]:
     hidden = [re.sub(r"part-\*\.parquet$", ".part-*.parquet.sha256", name) for name in names if "part-" in name]
     found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     stray = [path for path in found if not path.endswith((done.DONE, layout.LOG))]
-    folders = [f"{name}/" for name in ("tensorboard", "submitit", "tune", "data/videos")]
+    folders = [f"{name}/" for name in ("tensorboard", "wandb", "submitit", "tune", "export", "data/videos")]
     known = [re.compile(re.escape(general(name)).replace(r"\*", "[^/]*")) for name in [*names, *hidden]]
     left = [path for path in stray if not path.startswith(tuple(folders))]
     return [path for path in left if not any(pattern.fullmatch(general(path)) for pattern in known)]

@@ -6,7 +6,7 @@ Shapes: N unlabelled clips, C classes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finepseudo.methods.base import AnyMethod, MethodConfig, Passes, Pool, Votes
@@ -198,6 +199,29 @@ def _table(keys: Sequence[str], pool: Pool, votes: Votes) -> pa.Table:
         "valid": pa.array(pool.usable),
     }
     return pa.table(columns, schema=PSEUDO_LABEL_SCHEMA)
+
+
+def plain_labels(table: pa.Table, paths: Mapping[str, str], classes: Sequence[str]) -> pa.Table:
+    """Write labels for other tools: path, class, confidence, accepted, and the class and confidence of either vote.
+
+    table: some columns of pseudo-labels; a class is empty where a clip could not be read or there is no such vote.
+    """
+
+    def names(column: str) -> pa.Array:
+        return pa.array(["" if i == NO_LABEL else classes[i] for i in table[column].to_pylist()], pa.string())
+
+    columns = {
+        "path": pa.array([paths.get(key, "") for key in table["key"].to_pylist()], pa.string()),
+        "class": names("label"),
+        "confidence": table["confidence"],
+        "accepted": table["accepted"],
+        "class_A": names("label_A"),
+        "confidence_A": pc.if_else(pc.is_nan(table["p_A_max"]), None, table["p_A_max"]),
+        "class_E": names("label_E"),
+        "confidence_E": table["p_E_max"],
+        "key": table["key"],
+    }
+    return pa.table(columns)
 
 
 def _labels(label: npt.NDArray[np.integer], usable: Bools) -> pa.Array:

@@ -104,5 +104,14 @@ TG_FIXMATCH = Method(
     streams=streams,
     objective=objective,
     fits=fits,
+    presets={
+        "paper": {
+            "optim.name": "sgd",
+            "optim.lr": 0.2,
+            "optim.weight_decay": 1e-4,
+            "optim.warmup_epochs": 30.0,
+            "optim.clip_norm": 40.0,
+        }
+    },
     needs="a second action encoder, trained on the labels beside it",
 )

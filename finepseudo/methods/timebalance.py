@@ -118,5 +118,6 @@ TIMEBALANCE = Method(
     streams=streams,
     objective=objective,
     fits=fits,
+    presets={"paper": {"optim.lr": 1e-4, "optim.warmup_epochs": 10.0}},
     needs="two teachers, each pre-trained and trained on the labels beside the student",
 )

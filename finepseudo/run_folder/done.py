@@ -22,6 +22,8 @@ from shards.files import sha256_file as hash_bytes
 
 DONE = "DONE.json"
 STARTED = "STARTED.json"
+FREED = "freed"
+"""In a DONE record: names of outputs that were given up (`run_folder.freed`)."""
 HASHERS = 8
 """Files that are hashed at the same time."""
 Change = tuple[str, Any, Any]
@@ -133,9 +135,12 @@ def hash_outputs(stage: Identity) -> dict[str, str]:
 def is_done(stage: Identity) -> bool:
     """Tell whether the DONE record exists and still matches configuration, inputs and outputs."""
     record = _record_of(stage)
-    if record is None or not all(any(stage.folder.glob(pattern)) for pattern in stage.outputs):
+    if record is None:
         return False
-    return set(record["outputs"]) == set(_output_files(stage)) and not _damaged(stage, record)
+    gone = set(record.get(FREED, ()))
+    if not gone and not all(any(stage.folder.glob(pattern)) for pattern in stage.outputs):
+        return False
+    return set(record["outputs"]) - gone == set(_output_files(stage)) - gone and not _damaged(stage, record)
 
 
 def _record_of(stage: Identity) -> dict[str, Any] | None:

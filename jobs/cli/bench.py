@@ -19,6 +19,10 @@ def bench(what: str, options: Sequence[str], overrides: Sequence[str]) -> int:
         from jobs.bench import data
 
         return data.main(options)
+    if what == "predict":
+        from jobs.bench import predict
+
+        return predict.main(options)
     if what == "gpu":
         from jobs.bench.gpu import __main__ as gpu
 

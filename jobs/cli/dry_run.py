@@ -161,6 +161,26 @@ def measure(cfg: RunConfig, found: Annotations) -> Size:
     )
 
 
+CLIP_BYTES = 300_000
+"""A clip of some seconds in a shard, of a short side of 256."""
+
+
+def bytes_written(cfg: RunConfig) -> int | None:
+    """Estimate what a run writes: shards, and embeddings of every round that makes them; None without its lists."""
+    if rendered(cfg):
+        made = cfg.data.synthetic
+        clips = len(made.class_names) * (made.train_per_class + made.test_per_class)
+    else:
+        found, _ = read_annotations(cfg)
+        if found is None:
+            return None
+        clips = found.clips.num_rows
+    with Reporter(cfg.folder, tensorboard=False) as reporter:
+        rounds = sum(stage.kind == "embeddings" for group in make_plan(Run(cfg, reporter)) for stage in group)
+    embedded = clips * rounds * cfg.frame_input.sampling.frames * cfg.frame_encoder.size("embedding") * 4
+    return clips * CLIP_BYTES + embedded
+
+
 def resource_lines(cfg: RunConfig) -> list[str]:
     """Write what each job takes."""
     taken = cfg.resources

@@ -15,7 +15,7 @@ from jobs.cli.parser import parser
 from shards.errors import UserError, visible
 from shards.files import FULL_DISK
 
-NO_KEYS = ("init", "schema", "weights")
+NO_KEYS = ("export", "init", "review", "schema", "weights")
 """Commands that take no keys: `epoch=3.ckpt` is the name of a file there."""
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 

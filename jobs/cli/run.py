@@ -14,6 +14,7 @@ from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
 from jobs.cluster.session import ray_session
 from jobs.config.run import RunConfig
+from jobs.pipeline.freeing import bring_back_read
 from jobs.pipeline.plan import COMMANDS, Plan, make_plan, refuse_without_weights
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
@@ -34,12 +35,14 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
     fresh = command in MAKES_A_RUN and not RunPaths(cfg.folder).config.exists()
     if fresh:
         refuse_early(cfg, command)
-    with locked(cfg.folder), Reporter(cfg.folder) as reporter:
+    with locked(cfg.folder), Reporter(cfg.folder, tracker=cfg.tracker) as reporter:
         changes = refuse_other_data(cfg, force=force)
         context = Run(cfg, reporter)
         plan = make_plan(context)
         if verify_first:
             verify(plan, reporter)
+        for stage in bring_back_read(plan):
+            reporter.say(f"{stage.name}: was removed as an old round and is read again; it is made again")
         kinds = COMMANDS.get(command)
         states = survey(plan, kinds)
         ran = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.methods.base import LABELLED, AnyMethod, Stream, TrainAction, flat
@@ -43,6 +43,10 @@ class RunConfig(Settings):
         ("supervised", "pseudo_label", "finepseudo"), "rows of the result table; `finepseudo keys method` lists them"
     )
     rounds: int = setting(10, "self-training rounds", source="paper, sec 4.2", at_least=0)
+    tracker: Literal["", "wandb", "mlflow"] = setting(
+        "",
+        "where the curves go beside TensorBoard; both write into the run folder unless their own environment says else",
+    )
     deterministic: bool = setting(False, "bit-for-bit repeatable runs on the same device")
     data: DatasetConfig = needed("the data set")
     split: SplitConfig = section(SplitConfig, "which clips have a label")
@@ -181,8 +185,10 @@ class RunConfig(Settings):
 
 IDENTITY = ("data", "split", "shards")
 """Sections that a run folder is made for: another value needs another folder."""
+GROWS = ("split.reviewed",)
+"""Keys of them that a run may go on with: more of its clips have a label then."""
 
-SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every"}
+SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every", "keep_rounds"}
 """Keys that change no result: left out of every hash."""
 
 

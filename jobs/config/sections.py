@@ -113,6 +113,12 @@ class EmbedConfig(Settings):
     gallery_dtype: Literal["float32", "float16", "bfloat16"] = setting(
         "float32", "what embeddings are rounded to before they are aligned; distances of 16 bit err by up to .005"
     )
+    keep_rounds: int | None = setting(
+        None,
+        "rounds of each method whose embeddings and scores are kept, the newest ones; older parts are removed once "
+        "their round is labelled, and made again if a changed key asks for them; null = all",
+        at_least=1,
+    )
     last_round: bool = setting(True, "whether the encoders of the last round label the pool once more")
 
 

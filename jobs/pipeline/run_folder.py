@@ -20,7 +20,7 @@ from finepseudo.run_folder.files import read_json, write_json, write_text
 from finepseudo.run_folder.layout import RunPaths
 from finepseudo.run_folder.yaml_text import NoYaml
 from jobs.config.recipes import from_yaml, to_yaml
-from jobs.config.run import IDENTITY, RunConfig, flat_part
+from jobs.config.run import GROWS, IDENTITY, RunConfig, flat_part
 from shards.errors import UserError
 from shards.files import disk_errors
 
@@ -162,11 +162,11 @@ def differing(one: RunConfig, other: RunConfig) -> list[Change]:
 
 def _sections(cfg: RunConfig) -> list[str]:
     """Name the sections that say what a run makes, not where and with how many machines."""
-    return [field.name for field in fields(cfg) if field.name not in ("resources", "out", "name")]
+    return [field.name for field in fields(cfg) if field.name not in ("resources", "out", "name", "tracker")]
 
 
 def _of_data(changes: Sequence[Change]) -> list[Change]:
-    return [change for change in changes if change[0].split(".")[0] in IDENTITY]
+    return [change for change in changes if change[0].split(".")[0] in IDENTITY and change[0] not in GROWS]
 
 
 def record_forced(cfg: RunConfig, changes: Sequence[Change]) -> None:
@@ -197,5 +197,5 @@ def read_config(folder: Path) -> RunConfig:
 
 
 def _has_begun(folder: Path) -> bool:
-    """Tell whether a stage has left its record; a launch links folders of stages."""
+    """Tell whether a stage has left its record; label draws that run side by side link them."""
     return any({DONE, STARTED} & set(names) for _, _, names in os.walk(folder, followlinks=True))

@@ -15,9 +15,11 @@ from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import uses_gpu
 from jobs.config.run import RunConfig
+from jobs.pipeline.freeing import free_old
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.run_folder import write_config
 from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.time_left import TimeLeft
 from jobs.progress import Tail
 from shards.errors import UserError
 
@@ -29,6 +31,7 @@ def run_plan(run: Run, plan: Plan, code_version: str, kinds: Collection[str] | N
     stages leaves out those whose inputs are not there yet, and refuses when that is all of them.
     """
     ran, ready, lacking = 0, 0, ""
+    left = TimeLeft(plan, kinds)
     for group in plan:
         wanted = [stage for stage in group if kinds is None or stage.kind in kinds]
         for stage in [stage for stage in wanted if stage.identity.missing()]:
@@ -43,20 +46,22 @@ def run_plan(run: Run, plan: Plan, code_version: str, kinds: Collection[str] | N
             raise Preempted
         if todo and write:
             write_config(run.cfg)
-        _run_group(run, todo, code_version)
+        _run_group(run, todo, code_version, left)
         ran += len(todo)
+        for stage in free_old(plan, run.cfg.embed.keep_rounds) if todo else ():
+            run.reporter.say(f"{stage.name}: parts of an old round are removed (embed.keep_rounds)")
     if not ready and lacking:
         raise UserError(lacking + "; run the stage before it first, or `finepseudo run` for all")
     return ran
 
 
-def _run_group(run: Run, stages: Sequence[Stage], code_version: str) -> None:
+def _run_group(run: Run, stages: Sequence[Stage], code_version: str, left: TimeLeft) -> None:
     if len(stages) < 2 or not side_by_side(run.cfg, len(stages)):
         for stage in stages:
-            _run_stage(run, stage, code_version)
+            _run_stage(run, stage, code_version, left)
         return
     with ThreadPoolExecutor(len(stages)) as pool:
-        futures = [pool.submit(_run_stage, run, stage, code_version) for stage in stages]
+        futures = [pool.submit(_run_stage, run, stage, code_version, left) for stage in stages]
     errors = [error for future in futures if (error := future.exception())]
     if errors:  # a stop request of one is one of all; anything else is the news
         raise next((error for error in errors if not isinstance(error, Preempted)), errors[0])
@@ -74,16 +79,17 @@ def side_by_side(cfg: RunConfig, count: int) -> bool:
     return gpus and count * cfg.resources.workers * cfg.resources.cpus_per_worker <= have.get("CPU", 0)
 
 
-def _run_stage(run: Run, stage: Stage, code_version: str) -> None:
+def _run_stage(run: Run, stage: Stage, code_version: str, left: TimeLeft) -> None:
     identity, say = stage.identity, run.reporter.say
     resuming = begin(identity)
     if not resuming and stage.tags:
         run.reporter.forget(stage.tags)
-    say(f"{stage.name}: {'goes on' if resuming else 'starts'} ({stage.kind})")
+    say(f"{stage.name}: {'goes on' if resuming else 'starts'} ({stage.kind}; {left.line(stage)})")
     started = time.perf_counter()
     stage.run()
     wall = time.perf_counter() - started
     finish(identity, wall_s=wall, code_version=code_version)
+    left.note(stage, wall)
     say(f"{stage.name}: done in {wall:.1f} s")
     for alarm in alarms_of(run, stage):
         say(f"{alarm.level}: {alarm.text}")

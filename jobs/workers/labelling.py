@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow.csv import write_csv
 
 from finepseudo.evaluation.metrics import pseudo_label_metrics
 from finepseudo.methods.base import AnyMethod, Labels, MethodConfig
-from finepseudo.methods.labelling import label_rows, ruled_out, warn_of_none
+from finepseudo.methods.labelling import label_rows, plain_labels, ruled_out, warn_of_none
 from finepseudo.methods.table import METHODS, REFERENCE, MethodsConfig, settings
 from finepseudo.run_folder.files import write_json, write_table
-from finepseudo.run_folder.layout import ACCEPTED, PSEUDO_LABELS, PSEUDO_METRICS
+from finepseudo.run_folder.layout import ACCEPTED, PSEUDO_LABELS, PSEUDO_LABELS_CSV, PSEUDO_METRICS
 from jobs.workers.bars import PoolNumbers, measured_bar
 from jobs.workers.part_files import matrix
 from shards.annotations.base import Annotations, read_clips
@@ -32,8 +33,8 @@ from shards.types import ItemTable
 ROW_GROUP = 1 << 12
 ACCEPTED_SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int32())])
 """Columns of accepted.parquet: all that a plain training reads of the pseudo-labels."""
-SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E", "uncertainty"]
-"""What the metrics, the warning and the choice among a whole pool read of the table."""
+SMALL = ["key", "label", "accepted", "confidence", "p_A_max", "p_E_max", "label_A", "label_E", "uncertainty"]
+"""What the metrics, the warning, the CSV and the choice among a whole pool read of the table."""
 
 
 def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
@@ -85,6 +86,12 @@ def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
     return dict(zip(keys, labels, strict=True)), found.classes[: found.known]
 
 
+def read_files(clips: Path) -> dict[str, str]:
+    """Read the path of every clip."""
+    table = pq.read_table(clips, columns=["key", "path"])
+    return dict(zip(table["key"].to_pylist(), table["path"].to_pylist(), strict=True))
+
+
 def label_pool_of(
     method: AnyMethod,
     cfg: MethodConfig,
@@ -96,11 +103,13 @@ def label_pool_of(
     pool: frozenset[str],
     truth: Mapping[str, int],
     classes: Sequence[str],
+    files: Mapping[str, str],
     held_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Write pseudo_labels.parquet, accepted.parquet and pseudo_metrics.json of a method's round; return the metrics.
+    """Write pseudo_labels.parquet and .csv, accepted.parquet, pseudo_metrics.json of a round; return the metrics.
 
-    held_out: key -> label of labelled clips that nothing trains on; a calibrated bar is set by them.
+    files: the path of every clip, for the CSV. held_out: key -> label of labelled clips that nothing trains on; a
+    calibrated bar is set by them.
     Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
     gigabytes, those of a part some hundred kilobytes. Parts are in key order, and so is the table.
     """
@@ -131,6 +140,8 @@ def label_pool_of(
             raise UserError(f"{embeddings}: holds no clip of the pool; was the split changed by hand?")
     summary = pa.concat_tables(small)
     warn_of_none(method, summary)
+    with atomic(folder / PSEUDO_LABELS_CSV) as temporary:
+        write_csv(plain_labels(summary, files, classes), temporary)
     write_table(folder / ACCEPTED, summary.filter(summary["accepted"]).select(ACCEPTED_SCHEMA.names))
     metrics = pseudo_label_metrics(summary, truth, classes) | bar.record(np.concatenate(expected))
     write_json(folder / PSEUDO_METRICS, metrics)

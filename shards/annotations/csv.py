@@ -60,6 +60,16 @@ def read(cfg: DatasetConfig) -> Annotations:
     return replace(made, remarks=(*remarks, *classes.remarks))
 
 
+def read_clips_alone(path: Path) -> list[Clip]:
+    """Read a list for its clips: paths, relative to the list, and windows. Classes and roles are left aside.
+
+    Raises UserError as `read` does; a clip that is listed twice is one clip.
+    """
+    rows = _forward_slashes(_read_list(path, "unlabelled", []), [])
+    once = {(row.path, row.start, row.end): row for row in rows}
+    return [_clip(row, NO_LABEL, str(path.parent)) for row in once.values()]
+
+
 def files(cfg: DatasetConfig) -> list[Path]:
     """List the list files and the class file."""
     return [_place(cfg, name) for name in (*cfg.lists.values(), *([cfg.classes] if cfg.classes else []))]

@@ -23,6 +23,7 @@ from shards.annotations.published_lists import with_published_lists
 from shards.errors import UserError, counted
 from shards.splits.config import SplitConfig
 from shards.splits.own_roles import hold_out_labelled, hold_out_test, labelled_by_list
+from shards.splits.reviewed import with_reviewed
 from shards.splits.source_draw import choose_by_source
 from shards.types import NO_LABEL, ROLES, ItemTable
 
@@ -97,6 +98,8 @@ def draw_split(ann: Annotations, cfg: SplitConfig, seed: int) -> LabelSplit:
     labels = [NO_LABEL if role == "unlabelled" else label for label, role in zip(truth, roles, strict=True)]
     _check_known(keys, roles, labels)
     table = pa.table({"key": keys, "role": roles, "label": labels}, schema=SPLIT_SCHEMA)
+    if cfg.reviewed:
+        table = _reviewed(table, Path(cfg.reviewed), classes)
     split = LabelSplit(
         table=table,
         classes=classes,
@@ -110,6 +113,14 @@ def draw_split(ann: Annotations, cfg: SplitConfig, seed: int) -> LabelSplit:
     if not cfg.allow_unseen:
         check_coverage(split, dict(zip(keys, truth, strict=True)))
     return split
+
+
+def _reviewed(table: pa.Table, path: Path, classes: Sequence[str]) -> pa.Table:
+    """Lay the labels of a person over a split."""
+    rows = {row["key"]: (row["role"], row["label"]) for row in table.to_pylist()}
+    laid = with_reviewed(path, rows, classes)
+    shown = [{"key": key, "role": role, "label": label} for key, (role, label) in laid.items()]
+    return pa.Table.from_pylist(shown, schema=SPLIT_SCHEMA)
 
 
 def settle(ann: Annotations, cfg: SplitConfig) -> tuple[Annotations, SplitConfig]:

@@ -12,7 +12,7 @@ from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import ACCEPTED, PSEUDO_LABELS, PSEUDO_METRICS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
 from jobs.pipeline.stages.training import Tags
-from jobs.workers.labelling import label_pool_of, read_truth
+from jobs.workers.labelling import label_pool_of, read_files, read_truth
 
 LOGGED = ("expected_precision", "accepted", "coverage", "precision", "precision_A", "precision_E", "novel_acceptance")
 
@@ -61,7 +61,10 @@ class PseudoLabelsStage(Stage):
 
     @property
     def outputs(self) -> Sequence[str]:
-        """The record of the vote, what is trained on, and how right it is, which no training reads."""
+        """The record of the vote, what is trained on, and how right it is, which no training reads.
+
+        The CSV is the user's to edit.
+        """
         return (PSEUDO_LABELS, ACCEPTED, PSEUDO_METRICS)
 
     @property
@@ -83,6 +86,7 @@ class PseudoLabelsStage(Stage):
             pool=frozenset(split.keys("unlabelled")),
             truth=truth,
             classes=classes,
+            files=read_files(self.paths.clips),
             held_out=dict(zip(held.keys, held.labels.tolist(), strict=True)),
         )
         self.scalars({f"pseudo/{name}": metrics[name] for name in LOGGED})

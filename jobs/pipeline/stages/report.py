@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finepseudo.report import write_report
+from finepseudo.report.clips import gallery_keys
+from finepseudo.report.reading import read_run
 from finepseudo.run_folder.layout import REPORT
 from jobs.pipeline.stages.base import Keys, Stage
+from jobs.workers.thumbnails import strips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,5 +48,6 @@ class ReportStage(Stage):
         return (REPORT,)
 
     def run(self) -> None:
-        """Write it."""
-        write_report(self.paths.root)
+        """Write it, with pictures of the clips that are worth a look."""
+        keys = gallery_keys(read_run(self.paths.root))
+        write_report(self.paths.root, strips(self.cfg, keys) if keys else {})

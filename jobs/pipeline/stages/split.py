@@ -35,14 +35,15 @@ class SplitStage(Stage):
 
     @property
     def keys(self) -> Keys:
-        """How labels are drawn."""
-        return Keys(("split",))
+        """How labels are drawn. Runs from before there were reviewed ones are not undone."""
+        return Keys(("split",), () if self.cfg.split.reviewed else ("split.reviewed",))
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The clips, and published lists where they are used."""
-        lists = self.cfg.split.lists
-        return {"data": self.paths.data / DONE, **numbered(list_files(Path(lists)) if lists else [])}
+        """The clips, and published lists and reviewed labels where they are used."""
+        lists, reviewed = self.cfg.split.lists, self.cfg.split.reviewed
+        files = numbered(list_files(Path(lists)) if lists else [])
+        return {"data": self.paths.data / DONE, **files, **({"split.reviewed": Path(reviewed)} if reviewed else {})}
 
     @property
     def outputs(self) -> Sequence[str]:

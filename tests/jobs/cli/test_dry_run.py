@@ -110,7 +110,7 @@ def test_what_weights_hold_and_what_a_class_takes_is_looked_at_first(files, keys
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["run", "launch"])
+@pytest.mark.parametrize("command", ["run", "submit"])
 def test_nothing_begins_without_the_weights_it_starts_from(command, capsys, tmp_path):
     given = [command, "--recipe", "diving48", f"out={tmp_path}", "frame_encoder.weights=random"]
     assert main(given) == 2

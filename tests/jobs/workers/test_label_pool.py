@@ -1,5 +1,6 @@
 """A pool is labelled part by part where a method votes by row: the same table as all at once, in little memory."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -66,6 +67,7 @@ def label(method, folder, truth, classes=CLASSES, pool=None, number=0, held_out=
         pool=frozenset(truth) if pool is None else pool,
         truth=truth,
         classes=classes,
+        files={key: f"videos/{key}, a.mp4" for key in truth},
         held_out=held_out,
     )
 
@@ -90,6 +92,24 @@ def test_part_by_part_gives_the_table_of_all_at_once(tmp_path, method):
     assert accepted.to_pylist() == [
         {"key": row["key"], "label": row["label"]} for row in table.to_pylist() if row["accepted"]
     ]
+
+
+@pytest.mark.parametrize("name", ["finepseudo", "pseudo_label"])
+def test_the_csv_says_the_same_with_names(tmp_path, name):
+    truth = write_pool(tmp_path, 53, len(CLASSES), 8)
+    label(METHODS[name], tmp_path, truth)
+    table = pq.read_table(tmp_path / "pseudo_labels.parquet").to_pylist()
+    with (tmp_path / "pseudo_labels.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert list(found[0])[:4] == ["path", "class", "confidence", "accepted"]
+    for row, told in zip(table, found, strict=True):
+        assert told["path"] == f"videos/{row['key']}, a.mp4"
+        assert told["class"] == (CLASSES[row["label"]] if row["valid"] else "")
+        assert told["accepted"] == str(row["accepted"]).lower()
+        assert float(told["confidence"]) == pytest.approx(row["confidence"], rel=1e-6)
+        assert told["class_E"] == (CLASSES[row["label_E"]] if row["valid"] else "")
+        assert told["class_A"] == ("" if row["label_A"] == -1 else CLASSES[row["label_A"]])
+        assert (told["confidence_A"] == "") == (name == "pseudo_label")
 
 
 @pytest.mark.parametrize("method", BY_ROW, ids=lambda method: method.name)

@@ -234,6 +234,18 @@ def test_batches_of_wanted_clips_are_pieces_of_one_read(h264: Manifest, prefetch
         next(reader.batches(["strange"], 3))
 
 
+def test_a_reader_turns_to_other_shards_of_its_kind_alone(h264: Manifest, vp9: Manifest, tmp_path: Path) -> None:
+    """What it then reads is what a new reader reads, though other clips have the same keys there."""
+    other = write(tmp_path, dict.fromkeys(KEYS[:3], 43), "h264")
+    reader = ClipReader(h264, items(), config(), seed=0)
+    before = reader.read(KEYS[:3])
+    assert reader.turn_to(other)
+    assert same(reader.read(KEYS[:3]), ClipReader(other, items(KEYS[:3]), config(), seed=0).read(KEYS[:3]))
+    assert not same(reader.read(KEYS[:3]), before)
+    assert not reader.turn_to(vp9)
+    assert reader.manifest is other
+
+
 def test_labels_of_unlabelled_clips_are_not_carried(h264: Manifest) -> None:
     for batch in ClipReader(h264, ItemTable.unlabelled(KEYS), config(), seed=1).epoch(0):
         assert (batch.labels == NO_LABEL).all()
