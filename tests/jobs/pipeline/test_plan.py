@@ -40,7 +40,7 @@ def make(tmp_path):
 def fake(plan, ran: list[str], monkeypatch) -> None:
     """Replace what stages do: write each output, whose content says from what it was made.
 
-    Accepted labels and galleries change with the keys of their own stage alone, and not with those that are only recorded.
+    Accepted labels and galleries change with the keys of their own stage alone, not with those that are only recorded.
     """
 
     def action(stage: Stage) -> None:
