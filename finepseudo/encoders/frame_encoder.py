@@ -65,21 +65,29 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Embed frames [B, T, C, H, W] as unit vectors [B, T, F]."""
-        with computed_in(self.cfg.precision, frames.device):
-            embeddings = self._embed(frames)
-        return F.normalize(widened(embeddings), dim=-1)
+        return self.in_time(self.described(frames))
 
-    def _embed(self, frames: Tensor) -> Tensor:
-        clips, length = frames.shape[:2]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.image_frozen):
-            features = self._image_features(channels_last(frames.flatten(0, 1)))
-        x = self.dense(features).unflatten(0, (clips, length))
-        places = self.places
+    def described(self, frames: Tensor) -> Tensor:
+        """Describe each frame of [B, T, C, H, W] by itself: [B, T, width], without place or context."""
+        with computed_in(self.cfg.precision, frames.device):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.image_frozen):
+                features = self._image_features(channels_last(frames.flatten(0, 1)))
+            described: Tensor = self.dense(features).unflatten(0, frames.shape[:2])
+        return described
+
+    def in_time(self, x: Tensor, order: Tensor | None = None) -> Tensor:
+        """Embed what `described` gives [B, T, width] as unit vectors [B, T, F].
+
+        order [B, T]: the place in time that each frame is told; None = the true one.
+        """
+        places, length = self.places, x.shape[1]
         if length != len(places):
             places = positions(length, x.shape[-1], self.cfg.train_length)
-        x = self.position_dropout(x + places.to(x))
-        embeddings: Tensor = self.embed(self._in_time(x))
-        return embeddings
+        places = places.to(x)
+        with computed_in(self.cfg.precision, x.device):
+            x = self.position_dropout(x + (places if order is None else places[order]))
+            embeddings = self.embed(self._in_time(x))
+        return F.normalize(widened(embeddings), dim=-1)
 
     def project(self, embeddings: Tensor) -> Tensor:
         """Apply the pre-training head g: [B, T, F] to unit vectors [B, T, P]."""

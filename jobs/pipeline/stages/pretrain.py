@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from jobs.pipeline.stages.base import Keys, tags_of, weights_file
 from jobs.pipeline.stages.training import (
@@ -19,7 +22,9 @@ from jobs.pipeline.stages.training import (
     optim_keys,
 )
 from jobs.workers import models
+from shards.read.config import MIN_COMMON
 from shards.read.streams import StreamInput
+from shards.storage.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,23 @@ class PretrainStage(TrainingStage):
         """Train."""
         cfg = self.cfg.pretrain
         items = items_of(self.run_of, self.seed, "all" if cfg.with_labelled else "unlabelled", None)
+        if note := slowed_note(self._lengths(items.keys), cfg.input.sampling.frames):
+            self.run_of.reporter.say(f"{self.name}: {note}")
         streams = {"videos": StreamInput(items=items, reader=self.cfg.reader(cfg.input.view(), order=cfg.order))}
         objective = partial(models.gitdl, self.cfg, self.seed)
         self.fit(Schedule(train=cfg.train), streams, objective, self.cfg.frame_encoder.precision)
+
+    def _lengths(self, keys: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Count the frames of stored clips."""
+        manifest = Manifest.open(self.paths.shards, self.cfg.reading.cache)
+        return manifest.n_frames[manifest.positions(keys)]
+
+
+def slowed_note(lengths: npt.NDArray[np.int32], frames: int) -> str | None:
+    """Say that many clips of these lengths are too short for two clips of `frames` at strides of whole frames."""
+    short = int((lengths < 2 * frames - 1).sum())
+    if 2 * short <= len(lengths):
+        return None
+    fits = max(2 * MIN_COMMON, (int(np.median(lengths)) + 1) // 2)
+    advice = f"; pretrain.input.sampling.frames={fits} fits half of them" if fits < frames else ""
+    return f"{short} of {len(lengths)} clips have fewer than {2 * frames - 1} frames and are slowed down{advice}"

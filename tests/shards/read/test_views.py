@@ -100,7 +100,7 @@ def test_a_clip_is_decoded_once_for_all_views(h264: Manifest, monkeypatch: pytes
 _SAMPLING = st.one_of(
     st.builds(SamplingConfig, frames=st.integers(1, 9), views=st.integers(1, 2)),
     st.builds(SamplingConfig, policy=st.just("dense"), frames=st.integers(1, 9), stride=st.integers(1, 3)),
-    st.builds(SamplingConfig, policy=st.just("gitdl"), frames=st.integers(4, 9)),
+    st.builds(SamplingConfig, policy=st.just("gitdl"), frames=st.integers(8, 9)),
     st.just(GROUPS.sampling),
 )
 
