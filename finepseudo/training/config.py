@@ -20,7 +20,11 @@ class OptimConfig(Settings):
     weight_decay: float = setting(1e-5, "weight decay", source="open in the paper; CARL's", at_least=0)
     clip_norm: float = setting(10.0, "bound on the gradient norm", source="open in the paper; CARL's", above=0)
     warmup_epochs: float = setting(
-        5.0, "linear warm-up, in epochs of the stage, at most half of it", source="paper, sec 4.2", at_least=0
+        5.0,
+        "linear warm-up, in epochs of the stage, at most half of it; Adam starts anew in each self-training round, and "
+        "its rate warms up again: in epochs of the round, or, where that is set in steps or clips, of the labels",
+        source="paper, sec 4.2: 5",
+        at_least=0,
     )
     scorer_lr_factor: float = setting(
         5.0,

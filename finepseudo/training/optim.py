@@ -13,18 +13,23 @@ from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.training.config import OptimConfig
 
 
-def rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
-    """Fraction of the base rate at `step` (from 0): (step + 1) / warmup_steps, then half a cosine down to near 0."""
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    done = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
-    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+def rate_factor(step: int, total_steps: int, warmup_steps: int, part: int = 0, parts: int = 1) -> float:
+    """Fraction of the base rate at `step` (from 0) of a training that is part `part` of `parts` of one schedule.
+
+    Half a cosine runs down to near 0 over all parts, each of which takes an equal share of it whatever its length.
+    In the first steps of each, where Adam's averages are young, it is multiplied by (step + 1) / warmup_steps.
+    """
+    ramp = min((step + 1) / warmup_steps, 1.0) if warmup_steps else 1.0
+    done = max(step - warmup_steps, 0) / max(total_steps - warmup_steps, 1)
+    return ramp * 0.5 * (1 + math.cos(math.pi * (part + min(done, 1.0)) / parts))
 
 
-def learning_rate(cfg: OptimConfig, step: int, total_steps: int, steps_per_epoch: int) -> float:
+def learning_rate(
+    cfg: OptimConfig, step: int, total_steps: int, steps_per_epoch: int, *, part: int = 0, parts: int = 1
+) -> float:
     """Learning rate at `step` of a stage of total_steps; warm-up takes at most half of the stage."""
     warmup = min(round(cfg.warmup_epochs * steps_per_epoch), total_steps // 2)
-    return cfg.lr * rate_factor(step, total_steps, warmup)
+    return cfg.lr * rate_factor(step, total_steps, warmup, part, parts)
 
 
 def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Adam:

@@ -139,10 +139,10 @@ def _on_gpu(facts: Facts) -> Mapping[str, Any]:
         "frame_input": {"augment": flip},
         "action_input": {"augment": flip},
         "pretrain": {"input": {"sampling": _gitdl(facts), "augment": flip}},
-        "frame_stage": {"order": {"batch_size": 48}, "self_train": {"steps": 100}},
+        "frame_stage": {"order": {"batch_size": 48}, "self_train": {"epochs": None, "steps": 100}},
         "action_stage": {
             "train": {"epochs": None, "steps": max(700, epochs)},
-            "self_train": {"steps": _self_steps(facts)},
+            "self_train": {"epochs": None, "steps": _self_steps(facts)},
         },
         "resources": {"workers": 1, "embed_actors": 1, "score_actors": 1, "write_tasks": min(16, os.cpu_count() or 1)},
     }

@@ -25,7 +25,6 @@ from jobs.config.sections import (
     ReadingConfig,
     ResourcesConfig,
 )
-from jobs.config.training import TrainConfig
 from shards.annotations.config import DatasetConfig
 from shards.read.config import OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.settings import BadSetting, Settings, needed, section, setting
@@ -72,11 +71,6 @@ class RunConfig(Settings):
         for name in self.methods:
             if name not in METHODS:
                 raise BadSetting("methods", self.methods, f"no method is called {name}; {nearest(name, list(METHODS))}")
-        for stage in ("frame_stage", "action_stage"):
-            train: TrainConfig = getattr(self, stage).self_train
-            if train.steps is None:
-                rule = "needs steps: every method gets the same number; set self_train.steps, epochs to null"
-                raise BadSetting(f"{stage}.self_train.epochs", train.epochs, rule)
         self._check_workers()
         self._check_inputs()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig, ScorerConfig
-from finepseudo.training.config import CrossEntropyConfig
+from finepseudo.training.config import CrossEntropyConfig, OptimConfig
 from jobs.config.training import TrainConfig
 from shards.read.config import (
     AUTO_THREADS,
@@ -67,6 +67,10 @@ class PretrainConfig(Settings):
     )
 
 
+def _a_round() -> TrainConfig:
+    return TrainConfig(epochs=5, optim=OptimConfig(warmup_epochs=0.5))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameStageConfig(Settings):
     """Alignability metric learning of f_A and f_S."""
@@ -74,9 +78,7 @@ class FrameStageConfig(Settings):
     train: TrainConfig = section(
         lambda: TrainConfig(epochs=100), "on the labelled clips", source="paper, sec 4.2: 100 epochs"
     )
-    self_train: TrainConfig = section(
-        lambda: TrainConfig(steps=300), "one self-training round, in steps", source="paper, sec 4.2: 5 epochs"
-    )
+    self_train: TrainConfig = section(_a_round, "one self-training round", source="paper, sec 4.2: 5 epochs")
     order: OrderConfig = section(
         lambda: OrderConfig(batch_size=96, sampler="balanced"),
         "batches",
@@ -97,15 +99,22 @@ class ActionStageConfig(Settings):
         lambda: TrainConfig(epochs=100), "on the labelled clips", source="paper, sec 4.2: 100 epochs"
     )
     self_train: TrainConfig = section(
-        lambda: TrainConfig(steps=900),
-        "one self-training round, in steps: the same for every method",
+        _a_round,
+        "one self-training round; a method without rounds gets the steps of all of them",
         source="paper, sec 4.2: 5 epochs",
     )
     order: OrderConfig = section(OrderConfig, "batches of labelled clips", source="open in the paper: 32 clips a batch")
     self_order: OrderConfig = section(
-        lambda: OrderConfig(sampler="balanced"),
+        OrderConfig,
         "batches of a self-training round",
-        source="open in the paper: class-balanced, half labelled and half pseudo-labelled",
+        source="open in the paper: every labelled and accepted clip once an epoch",
+    )
+    assumed_acceptance: float = setting(
+        0.34,
+        "share of the pool that counts into an epoch of self-training where no method of the run labels the pool",
+        source="paper, Table 6: 4,558 of 13,503",
+        at_least=0,
+        at_most=1,
     )
     loss: CrossEntropyConfig = section(CrossEntropyConfig, "cross-entropy", source="paper, eq. (6)")
 

@@ -6,6 +6,7 @@ A plan is a list of groups; the stages of one group do not depend on each other 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 
 from finepseudo.methods.base import AnyMethod, Embed, Label, Request, Score, TrainAction, TrainFrame, flat
 from finepseudo.methods.table import METHODS, settings
@@ -14,6 +15,7 @@ from jobs.config.expected_input import weight_problem
 from jobs.config.run import RunConfig
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.stages.budget import is_accounted
 from jobs.pipeline.stages.data import DataStage
 from jobs.pipeline.stages.embeddings import EmbeddingsStage
 from jobs.pipeline.stages.evaluation import EvaluationStage
@@ -49,7 +51,7 @@ def make_plan(run: Run) -> Plan:
     tests: list[EvaluationStage] = []
     for seed in run.cfg.seeds:
         plan += [[SplitStage(run_of=run, seed=seed)], *_round_zero(run, seed)]
-        for method in methods_of(run.cfg):
+        for method in sorted(methods_of(run.cfg), key=partial(is_accounted, run.cfg)):
             requests = requests_of(run.cfg, method)
             plan += [[stage_for(run, seed, method, request) for request in group] for group in requests]
             tests.append(_test(run, seed, method, flat(requests)))

@@ -27,7 +27,7 @@ from jobs.tune.space import SpaceConfig, with_values
 from jobs.workers import models
 from jobs.workers.pair_probe import PairProbe
 from jobs.workers.train import TrainJob, fit
-from jobs.workers.train_loop import LoopJob, seed_of, total_steps
+from jobs.workers.train_loop import LoopJob, seed_of
 from shards.errors import UserError
 from shards.read.order import batches_per_epoch
 from shards.read.streams import StreamInput
@@ -60,15 +60,15 @@ def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
     labelled = read_split(paths.split(seed)).items("labelled")
     items, held = hold_out(labelled, space.holdout, seed)
     stage = cfg.frame_stage
-    steps = total_steps(stage.train, batches_per_epoch(items, stage.order))
-    every = max(1, math.ceil(steps / space.reports))
+    train = stage.train.in_steps(batches_per_epoch(items, stage.order), stage.order.batch_size)
+    every = max(1, math.ceil((train.steps or 0) / space.reports))
     probe = PairProbe(cfg=cfg, shards=paths.shards.resolve(), labelled=labelled, held=frozenset(held))
     tags = {"seed": seed, "method": None, "round": 0, "stage": f"tune-{folder.name}"}
     loop = LoopJob(
         run=paths.root.resolve(),
         folder=folder,
         stage=f"tune/{folder.name}",
-        train=replace(stage.train, checkpoint_every=every),
+        train=replace(train, checkpoint_every=every),
         seed=seed_of(seed, "frame_encoder", 0),
         tags=tags,
         probe=probe,

@@ -77,12 +77,15 @@ class LoopJob:
     run: Path
     folder: Path
     stage: str
+    # in steps
     train: TrainConfig
     seed: int
     tags: Mapping[str, Any]
     # position of this stage in a schedule that spans several stages: it runs from `part` to `part + 1` of `parts`
     part: int = 0
     parts: int = 1
+    # steps that the warm-up counts as an epoch; None = those of the leading stream
+    epoch_steps: int | None = None
     # called on every rank after every `probe_every` steps and at the end; its numbers go to the log
     probe: Callable[[nn.Module, int], Mapping[str, float]] | None = None
     probe_every: int = 0
@@ -92,11 +95,6 @@ def seed_of(*parts: object) -> int:
     """Make a 63-bit seed of anything printable: equal parts, equal seed, on every machine."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def total_steps(cfg: TrainConfig, batches_per_epoch: int) -> int:
-    """Optimiser steps of a stage."""
-    return cfg.steps if cfg.steps is not None else (cfg.epochs or 0) * batches_per_epoch
 
 
 @dataclass(slots=True)
@@ -152,7 +150,9 @@ class Loop:
         self.optimiser = build_optimizer(self.objective, job.train.optim)
         self.guard = FiniteGuard(self.optimiser, device)
         self.ahead: deque[torch.cuda.Event] = deque()
-        self.total = total_steps(job.train, reader.batches_per_epoch)
+        if job.train.steps is None:
+            raise ValueError("the loop counts in steps: TrainConfig.in_steps gives them")
+        self.total = job.train.steps
         self.window, self.rate = _Window(), 0.0
         self.step = self._load()
         self.model: nn.Module = self.objective
@@ -204,8 +204,8 @@ class Loop:
     def _train_step(self, batch: dict[str, ClipBatch], waited: float) -> None:
         cfg, job = self.job.train.optim, self.job
         torch.manual_seed(seed_of(job.seed, self.step, self.rank))
-        done, total = job.part * self.total + self.step, job.parts * self.total
-        self.rate = learning_rate(cfg, done, total, self.reader.batches_per_epoch)
+        epoch = job.epoch_steps or self.reader.batches_per_epoch
+        self.rate = learning_rate(cfg, self.step, self.total, epoch, part=job.part, parts=job.parts)
         set_learning_rate(self.optimiser, self.rate)
         self.optimiser.zero_grad(set_to_none=True)
         try:

@@ -260,6 +260,13 @@ class OrderConfig(Settings):
         at_least=0,
         at_most=1,
     )
+    max_repeats: float | None = setting(
+        None,
+        "balanced: a clip comes at most so many times as often as with shuffle, so that classes of few clips come "
+        "less often than others; null = every class equally often",
+        source="open in the paper",
+        at_least=1,
+    )
     batches_per_epoch: int | None = setting(None, "length of an epoch; null = ceil(clips / batch_size)", at_least=1)
     shard_window: int = setting(
         0,

@@ -11,6 +11,7 @@ from finepseudo.methods.base import AnyMethod, TrainAction
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import WEIGHTS
 from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
+from jobs.pipeline.stages.budget import accounts, equal_steps
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
     NO_SCORER,
@@ -62,7 +63,7 @@ class ActionEncoderStage(TrainingStage):
         train = "action_stage.self_train" if later else "action_stage.train"
         order = "action_stage.self_order" if later else "action_stage.order"
         read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
-        read += ["rounds"] if later else []
+        read += ["rounds", "action_stage.assumed_acceptance"] if later else []
         read += self.method.keys_of("training") if self.method and not self.request.plain else []
         unread = ["action_encoder.mc_passes", *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND]))]
         return Keys(read, [*unread, *((START,) if self.request.start is not None else ())])
@@ -76,6 +77,7 @@ class ActionEncoderStage(TrainingStage):
         else:
             found["weights"] = self.before / DONE
         found |= {f"reads {i}": folder / DONE for i, folder in enumerate(self.read_before)}
+        found |= accounts(self.run_of, self.seed) if self.accounted else {}
         return {**found, **labels_input(self.run_of, self.seed, self.method, self.request.labels)}
 
     @property
@@ -84,12 +86,20 @@ class ActionEncoderStage(TrainingStage):
         return tags_of(self.folder.name, self.seed, self.method, self.request.number)
 
     @property
+    def accounted(self) -> bool:
+        """Whether it takes the steps that other methods' rounds took."""
+        request = self.request
+        return request.number > 0 and request.labels is None and self.cfg.action_stage.self_train.epochs is not None
+
+    @property
     def schedule(self) -> Schedule:
-        """How long and at which rate."""
+        """How long and at which rate; over epochs of what, the clips say."""
         cfg, request = self.cfg.action_stage, self.request
         train = slowed(cfg.self_train) if request.number else cfg.train
-        if request.times != 1:
-            train = replace(train, steps=(train.steps or 0) * request.times)
+        if request.number and train.epochs is not None:
+            train = replace(train, epochs=train.epochs * request.times)
+        elif request.number:
+            train = train.in_steps(0, cfg.self_order.batch_size, request.times)
         return Schedule(train=train, part=request.part, parts=request.parts)
 
     def run(self) -> None:
@@ -99,15 +109,20 @@ class ActionEncoderStage(TrainingStage):
             stream.name: StreamInput(items=items_of(self.run_of, self.seed, stream.role, labels), reader=reader)
             for stream, reader in self.cfg.streams_of(self.method, self.request)
         }
+        schedule = self.schedule
+        if self.accounted:
+            steps = max(1, round(equal_steps(self.run_of, self.seed) * self.request.times / self.cfg.rounds))
+            schedule = replace(schedule, train=replace(schedule.train, steps=steps, epochs=None))
+        schedule = schedule.over(next(iter(streams.values())))
         spec = models.ActionTraining(
             request=self.request,
             method=self.method.name if self.method else None,
             seed=self.seed,
             n_classes=self.run_of.n_classes(),
-            steps=self.schedule.train.steps or 0,
+            steps=schedule.train.steps or 0,
             start=(self.before / WEIGHTS).resolve() if self.before else None,
             labels=labels.resolve() if labels else None,
             reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
         )
         objective = partial(models.action_objective, self.cfg, spec)
-        self.fit(self.schedule, streams, objective, self.cfg.action_encoder.precision)
+        self.fit(schedule, streams, objective, self.cfg.action_encoder.precision)
