@@ -140,12 +140,18 @@ class EmbedConfig(Settings):
 class EvaluateConfig(Settings):
     """The test: f_E alone."""
 
-    views: int = setting(10, "clips of a video, evenly spread", source="paper, sec 4.2", at_least=1)
+    views: int = setting(
+        10,
+        "clips of a video, evenly spread over it; those of a short one that show the same are seen once",
+        source="paper, sec 4.2",
+        at_least=1,
+    )
     crops: Literal[1, 3] = setting(3, "spatial crops of a clip", source="paper, sec 4.2")
     stride: int | None = setting(
         None,
         "frames between two frames of a clip; null = as f_E was trained: the stride of action_input, or, where that is "
-        "uniform, one frame of each segment of the video, every view at another place of the segments",
+        "uniform, one frame of each segment of the video, every view at another place of the segments (no clips spread "
+        "over the video as in the paper: for them action_input has to be dense)",
         at_least=1,
     )
     chunk: int = setting(16, "videos of one part file", at_least=1)

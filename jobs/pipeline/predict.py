@@ -51,11 +51,13 @@ def predict_video(
     seen = [cfg.test_input().view("test"), *([cfg.frame_input.view("frame")] if predictor.alignment else [])]
     with tempfile.TemporaryDirectory(prefix="finepseudo-") as place:
         shards = _single_shard(cfg, video, Path(place))
-        batch = evaluation_reader(cfg, shards, seen, torch.device("cpu")).read([KEY])
+        device = torch.device("cpu")
+        batch = evaluation_reader(cfg, shards, seen, device).read([KEY])
+        shown = evaluation_reader(cfg, shards, seen[:1], device).distinct(KEY)
     if not bool(batch.valid.all()):
         raise UserError(f"predict: {video}: its frames cannot be decoded")
     frames = batch.views["frame"].frames[0, 0] if predictor.alignment else None
-    return predict(predictor, batch.views["test"].frames[0], frames, top=top, matches=matches)
+    return predict(predictor, batch.views["test"].frames[0, shown], frames, top=top, matches=matches)
 
 
 def load_predictor(cfg: RunConfig, run: RunPaths) -> Predictor:

@@ -20,6 +20,7 @@ from shards.read.cores import reading_threads
 from shards.read.decode import DecoderChoice
 from shards.read.loader import ClipLoader, Loaded, Request
 from shards.read.order import PADDING, BatchOrder, rank_slice, rank_slots
+from shards.read.views import distinct_places, draw_views
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
 
@@ -103,6 +104,12 @@ class ClipReader:
         _check_keys(self.manifest, keys)
         with ThreadPoolExecutor(self.threads, "clips") as pool:
             return self._asked(keys, pool)().take()
+
+    def distinct(self, key: str) -> list[int]:
+        """List the places of the only view of a clip, as `read` gives it, that show something new; see `views`."""
+        row = self.manifest.row(key)
+        (drawn,) = draw_views(self.cfg.views, row.n_frames, None)
+        return distinct_places(drawn, row.height, row.width)
 
     def batches(self, keys: Sequence[str], size: int) -> Iterator[ClipBatch]:
         """Read clips as `read` does, `size` in a batch (the last may be smaller), decoding ahead of the caller."""
