@@ -148,6 +148,13 @@ class FrameEncoderConfig(_Encoder):
         at_least=0,
         below=1,
     )
+    inner_dropout: float = setting(
+        0.0,
+        "dropout inside the transformer: of attention weights and of the hidden units of its perceptron",
+        source="CARL: none",
+        at_least=0,
+        below=1,
+    )
     train_length: int = setting(
         32,
         "T of training; clips of another length are stretched onto these positions",

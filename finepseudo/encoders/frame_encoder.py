@@ -38,7 +38,7 @@ class FrameEncoder(nn.Module):
         self.dense = _dense(features, cfg.size("hidden"), width, cfg.dropout)
         self.register_buffer("places", positions(cfg.train_length, width, cfg.train_length), persistent=False)
         self.position_dropout = nn.Dropout(cfg.dropout)
-        self.temporal = _temporal(width, cfg.size("heads"), cfg.size("ffn"), cfg.size("layers"), cfg.dropout)
+        self.temporal = _temporal(cfg)
         self._image_features = compiled(self.image.forward, cfg.compile)
         self._in_time = compiled(self.temporal.forward, cfg.compile)
         self.embed = nn.Linear(width, embedding)
@@ -103,12 +103,13 @@ def _dense(inputs: int, hidden: int, width: int, dropout: float) -> nn.Sequentia
     return nn.Sequential(*layers, nn.Linear(inputs, width))
 
 
-def _temporal(width: int, heads: int, ffn: int, layers: int, dropout: float) -> nn.TransformerEncoder:
+def _temporal(cfg: FrameEncoderConfig) -> nn.TransformerEncoder:
     """Pre-LN transformer; dropout where CARL has it: on what a layer adds, not inside attention and perceptron."""
-    layer = nn.TransformerEncoderLayer(width, heads, ffn, dropout, batch_first=True, norm_first=True)
-    layer.self_attn.dropout = 0.0
-    layer.dropout = nn.Dropout(0.0)
-    temporal = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+    width, heads, ffn = (cfg.size(name) for name in ("width", "heads", "ffn"))
+    layer = nn.TransformerEncoderLayer(width, heads, ffn, cfg.dropout, batch_first=True, norm_first=True)
+    layer.self_attn.dropout = cfg.inner_dropout
+    layer.dropout = nn.Dropout(cfg.inner_dropout)
+    temporal = nn.TransformerEncoder(layer, cfg.size("layers"), enable_nested_tensor=False)
     for parameter in temporal.parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)

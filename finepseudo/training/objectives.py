@@ -139,7 +139,7 @@ class AlignabilityObjective(Objective):
         fed = distances / length_factor(length, self.scorer.cfg.norm)
         known = pairs.same | pairs.different
         if self.training:
-            self.scorer.observe(fed, known)
+            self.scorer.observe(fed, known.triu())
         logits = self.scorer.logits(fed)
         negatives = torch.where(mined.any(), mined, pairs.different)  # all easy: keep f_S calibrated on every pair
         score = score_loss(logits, pairs.same, negatives)

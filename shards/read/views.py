@@ -46,7 +46,8 @@ def distinct_places(drawn: DrawnView, height: int, width: int) -> list[int]:
     V counts the crops of a choice of frames one after the other. A short clip has the same frames at several places, a
     square one the same crop; a place counts as seen where frames and window are those of one before it.
     """
-    crops, seen = len(drawn.params) // len(drawn.ids), {}
+    crops = len(drawn.params) // len(drawn.ids)
+    seen: dict[tuple[bytes, bytes, bytes], int] = {}
     for place, params in enumerate(drawn.params):
         start, end = params.window(height, width)
         seen.setdefault((drawn.ids[place // crops].tobytes(), start.tobytes(), end.tobytes()), place)

@@ -105,6 +105,14 @@ def test_dropout_is_where_carl_has_it():
     assert (layer.train()(x) - layer.eval()(x)).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("inner", [0.0, 0.3])
+def test_dropout_inside_the_transformer_is_a_key(inner):
+    encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny", dropout=0.1, inner_dropout=inner))
+    for layer in encoder.temporal.layers:
+        assert (layer.self_attn.dropout, layer.dropout.p) == (inner, inner)
+        assert (layer.dropout1.p, layer.dropout2.p) == (0.1, 0.1)
+
+
 def test_tiny_freezes_its_statistics_too():
     encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny"))
     encoder.freeze_image_encoder()
