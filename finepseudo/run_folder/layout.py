@@ -81,9 +81,9 @@ class RunPaths:
         """Who is labelled."""
         return self.seed(seed) / "split.parquet"
 
-    def pretrain(self, seed: int) -> Path:
-        """GITDL of f_A."""
-        return self.seed(seed) / "pretrain"
+    def pretrain(self, seed: int | None) -> Path:
+        """GITDL of f_A; seed None: that which all label draws share."""
+        return (self.root if seed is None else self.seed(seed)) / "pretrain"
 
     def methods(self, seed: int) -> list[str]:
         """List the methods that are there, by name."""

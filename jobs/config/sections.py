@@ -19,7 +19,7 @@ from shards.read.config import (
     Threads,
     ViewConfig,
 )
-from shards.settings import Settings, section, setting
+from shards.settings import BadSetting, Settings, section, setting
 from shards.storage.config import CacheConfig
 
 
@@ -65,6 +65,27 @@ class PretrainConfig(Settings):
     with_labelled: bool = setting(
         True, "whether labelled clips are pre-trained on as well (videos only)", source="open in the paper"
     )
+    shared: bool = setting(
+        True,
+        "whether all label draws start from one pre-training, which sees no label; false: from one each",
+        source="this project: on the same videos it is 70 % of the work of a draw",
+    )
+    skip: bool | None = setting(
+        None,
+        "whether metric learning starts from frame_encoder.weights as they are; null = where these are a whole f_A "
+        "(run:PATH, carl:FILE); true otherwise is row f of Table 5",
+        source="paper, Table 5",
+    )
+
+    def check(self) -> None:
+        """Refuse to share what differs between label draws."""
+        if self.shared and not self.with_labelled:
+            rule = "leaves out other clips in every label draw; set pretrain.shared=false"
+            raise BadSetting("with_labelled", self.with_labelled, rule)
+
+    def owner(self, seed: int) -> int | None:
+        """Give the label draw in whose folder that of `seed` finds its pre-training, None for the shared one."""
+        return None if self.shared else seed
 
 
 def _a_round() -> TrainConfig:

@@ -49,8 +49,12 @@ def make_plan(run: Run) -> Plan:
     """List every stage of a run in an order in which each finds what it needs."""
     plan: Plan = [[DataStage(run_of=run)]]
     tests: list[EvaluationStage] = []
+    aligns = any(method.aligns for method in methods_of(run.cfg))
     for seed in run.cfg.seeds:
-        plan += [[SplitStage(run_of=run, seed=seed)], *_round_zero(run, seed)]
+        plan.append([SplitStage(run_of=run, seed=seed)])
+        if aligns and (seed == run.cfg.seeds[0] or not run.cfg.pretrain.shared):
+            plan.append([PretrainStage(run_of=run, seed=seed)])
+        plan += _round_zero(run, seed)
         for method in sorted(methods_of(run.cfg), key=partial(is_accounted, run.cfg)):
             requests = requests_of(run.cfg, method)
             plan += [[stage_for(run, seed, method, request) for request in group] for group in requests]
@@ -75,7 +79,6 @@ def _round_zero(run: Run, seed: int) -> Iterator[list[Stage]]:
     aligns = any(method.aligns for method in methods)
     first: list[Request] = [TrainAction(number=0, start=None, plain=True)]
     if aligns:
-        yield [PretrainStage(run_of=run, seed=seed)]
         first.append(TrainFrame(number=0))
     groups: list[list[Request]] = [first]
     if any(method.vote is not None for method in methods):

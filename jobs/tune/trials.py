@@ -74,7 +74,7 @@ def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
         probe=probe,
         probe_every=every,
     )
-    weights = (paths.pretrain(seed) / WEIGHTS).resolve()
+    weights = (paths.pretrain(cfg.pretrain.owner(seed)) / WEIGHTS).resolve()
     return TrainJob(
         loop=loop,
         shards=paths.shards.resolve(),

@@ -11,6 +11,7 @@ from finepseudo.methods.base import LABELLED, AnyMethod, TrainFrame
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import WEIGHTS
 from jobs.pipeline.stages.base import Keys, name_of, tags_of
+from jobs.pipeline.stages.pretrain import check_unseen
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
     READING,
@@ -45,7 +46,7 @@ class FrameEncoderStage(TrainingStage):
         """Where the weights are that it goes on from."""
         number = self.request.number
         if number == 0:
-            return self.paths.pretrain(self.seed)
+            return self.paths.pretrain(self.cfg.pretrain.owner(self.seed))
         return self.paths.frame_encoder(self.seed, name_of(self.method), number - 1)
 
     @property
@@ -72,6 +73,7 @@ class FrameEncoderStage(TrainingStage):
     def run(self) -> None:
         """Train."""
         cfg, stage, request = self.cfg, self.cfg.frame_stage, self.request
+        check_unseen(self.run_of, self.seed)
         labels = labels_table(self.run_of, self.seed, self.method, request.labels)
         items = items_of(self.run_of, self.seed, "labelled", labels)
         train = slowed(stage.self_train) if request.number else stage.train

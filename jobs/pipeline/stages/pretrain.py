@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from jobs.pipeline.stages.base import Keys, tags_of, weights_file
+from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.training.checkpoint import save_weights
+from jobs.pipeline.stages.base import Keys, Run, tags_of, weights_file
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
     NO_SCORER,
@@ -22,6 +24,7 @@ from jobs.pipeline.stages.training import (
     optim_keys,
 )
 from jobs.workers import models
+from shards.errors import UserError
 from shards.read.config import MIN_COMMON
 from shards.read.streams import StreamInput
 from shards.storage.manifest import Manifest
@@ -35,12 +38,14 @@ class PretrainStage(TrainingStage):
 
     @property
     def folder(self) -> Path:
-        """Shared by all methods of the label draw."""
-        return self.paths.pretrain(self.seed)
+        """Shared by all methods of the label draw, and by all label draws where `pretrain.shared`."""
+        return self.paths.pretrain(self.cfg.pretrain.owner(self.seed))
 
     @property
     def keys(self) -> Keys:
-        """The encoder with its start, and the section."""
+        """The encoder with its start, and the section; where it is skipped, the encoder alone."""
+        if not self.cfg.pretrains:
+            return Keys(("frame_encoder", "pretrain.skip"))
         return Keys(("frame_encoder", "pretrain", *READING), optim_keys("pretrain.train", NO_SCORER, FIRST_ROUND))
 
     @property
@@ -55,8 +60,14 @@ class PretrainStage(TrainingStage):
         return tags_of(self.kind, self.seed, None, None)
 
     def run(self) -> None:
-        """Train."""
+        """Train, or take f_A as it starts."""
         cfg = self.cfg.pretrain
+        if not self.cfg.pretrains:
+            start = models.gitdl(self.cfg, self.seed)
+            save_weights(self.folder / WEIGHTS, start.state_dict(), {"stage": self.name})
+            weights = self.cfg.frame_encoder.weights or "random"
+            self.run_of.reporter.say(f"{self.name}: skipped, f_A starts from {weights}")
+            return
         items = items_of(self.run_of, self.seed, "all" if cfg.with_labelled else "unlabelled", None)
         if note := slowed_note(self._lengths(items.keys), cfg.input.sampling.frames):
             self.run_of.reporter.say(f"{self.name}: {note}")
@@ -68,6 +79,18 @@ class PretrainStage(TrainingStage):
         """Count the frames of stored clips."""
         manifest = Manifest.open(self.paths.shards, self.cfg.reading.cache)
         return manifest.n_frames[manifest.positions(keys)]
+
+
+def check_unseen(run: Run, seed: int) -> None:
+    """Refuse a label draw whose test clips the shared pre-training, made for the first draw, has seen."""
+    first = run.cfg.seeds[0]
+    if run.cfg.pretrain.shared and seed != first:
+        seen = {key for role in ("labelled", "unlabelled") for key in run.split(first).keys(role)}
+        if leaked := sorted(seen.intersection(run.split(seed).keys("test"))):
+            raise UserError(
+                f"pretrain.shared = true: {len(leaked)} test clips of seed {seed} are trained on with seed {first}, "
+                f"first {leaked[0]}; set pretrain.shared=false"
+            )
 
 
 def slowed_note(lengths: npt.NDArray[np.int32], frames: int) -> str | None:

@@ -15,6 +15,7 @@ from jobs.pipeline.plan import COMMANDS, make_plan
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.stages.frame_encoder import FrameEncoderStage
 from jobs.progress import Reporter
 from shards.errors import UserError
 
@@ -121,12 +122,12 @@ def test_the_second_run_does_nothing(make, monkeypatch):
         (
             "frame_stage.train.optim.scorer_lr_factor=2",
             {"seed-0/round-00/frame_encoder"},
-            {"seed-0/round-00/action_encoder", "seed-0/pretrain"},
+            {"seed-0/round-00/action_encoder", "pretrain"},
         ),
         ("frame_stage.train.steps=25", {"seed-0/round-00/frame_encoder"}, {"seed-0/round-00/action_encoder"}),
         ("evaluate.views=3", {"seed-1/finepseudo/evaluation", "report"}, {"seed-0/finepseudo/round-01"}),
         ("embed.gallery_per_class=2", {"seed-0/round-00/scores"}, {"seed-0/round-00/embeddings"}),
-        ("shards.short_side=96", {"data", "seed-0/pretrain"}, set()),
+        ("shards.short_side=96", {"data", "pretrain"}, set()),
     ],
 )
 def test_a_changed_key_undoes_what_depends_on_it(make, monkeypatch, override, undone, kept):
@@ -186,15 +187,29 @@ def test_a_stop_between_stages_is_obeyed_and_the_next_run_goes_on(make, monkeypa
 
 
 def test_a_single_command_runs_its_kind_or_says_what_it_needs(make, monkeypatch):
-    with pytest.raises(
-        UserError, match=r"seed-0/pretrain: needs .*DONE.json, which is not there; run the stage before"
-    ):
+    with pytest.raises(UserError, match=r"pretrain: needs .*DONE.json, which is not there; run the stage before"):
         run(make, monkeypatch, kinds=COMMANDS["pretrain"])
     assert run(make, monkeypatch, kinds=COMMANDS["write-shards"]) == ["data"]
     assert run(make, monkeypatch, kinds=COMMANDS["split"]) == ["split of seed-0", "split of seed-1"]
     ready = [f"seed-{seed}/{name}/action_encoder" for seed in (0, 1) for name in ("round-00", "supervised/round-01")]
     assert run(make, monkeypatch, kinds=COMMANDS["train"]) == ready, "f_E waits for no pre-training of f_A"
-    assert run(make, monkeypatch, kinds=COMMANDS["pretrain"]) == ["seed-0/pretrain", "seed-1/pretrain"]
+    assert run(make, monkeypatch, kinds=COMMANDS["pretrain"]) == ["pretrain"]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_one_pre_training_serves_all_label_draws_unless_each_has_its_own(make, monkeypatch, shared):
+    made = run(make, monkeypatch, f"pretrain.shared={shared}")
+    own = ["seed-0/pretrain", "seed-1/pretrain"]
+    assert [name for name in made if name.endswith("pretrain")] == (["pretrain"] if shared else own)
+    _, plan = make(f"pretrain.shared={shared}")
+    starts = {s.seed: s.before for s in itertools.chain(*plan) if isinstance(s, FrameEncoderStage) and not s.method}
+    assert len(set(starts.values())) == (1 if shared else 2)
+
+
+def test_a_skipped_pre_training_reads_nothing_of_its_section(make, monkeypatch):
+    run(make, monkeypatch, "pretrain.skip=true")
+    assert run(make, monkeypatch, "pretrain.skip=true", "pretrain.loss.tau=0.2", "pretrain.train.steps=3") == []
+    assert "pretrain" in run(make, monkeypatch, "pretrain.skip=false")
 
 
 def test_a_started_stage_forgets_its_old_curve_only_when_it_starts_over(make, monkeypatch):
