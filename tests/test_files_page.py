@@ -50,6 +50,7 @@ OUTSIDE_STAGES = {
     *(f"data/shards/shard-*.{ending}" for ending in ("tar", "idx", "json")),
     f"data/shards/{STORE}",
     "data/videos",
+    "features",
 }
 """What is made by the commands themselves, not as the output of a stage."""
 

@@ -22,7 +22,10 @@ from finepseudo.encoders.weights import WeightsRecord
 
 
 class FrameEncoder(nn.Module):
-    """f_A with the projection head g of its pre-training. Embeddings are unit vectors, taken before g."""
+    """f_A with the projection head g of its pre-training. Embeddings are unit vectors, taken before g.
+
+    features: D, those of a frame that the image encoder gives.
+    """
 
     weights_record: WeightsRecord | None = None
     places: Tensor
@@ -34,6 +37,7 @@ class FrameEncoder(nn.Module):
         self.image_frozen = False
         self.image = build_backbone(cfg)
         features, width = cast(Network, self.image).width, cfg.size("width")
+        self.features = features
         embedding, projection = cfg.size("embedding"), cfg.size("projection")
         self.dense = _dense(features, cfg.size("hidden"), width, cfg.dropout)
         self.register_buffer("places", positions(cfg.train_length, width, cfg.train_length), persistent=False)
@@ -64,16 +68,27 @@ class FrameEncoder(nn.Module):
         return self
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Embed frames [B, T, C, H, W] as unit vectors [B, T, F]."""
+        """Embed frames [B, T, C, H, W], or the `frame_features` of them [B, T, D], as unit vectors [B, T, F]."""
         return self.in_time(self.described(frames))
 
     def described(self, frames: Tensor) -> Tensor:
-        """Describe each frame of [B, T, C, H, W] by itself: [B, T, width], without place or context."""
+        """Describe each frame of [B, T, C, H, W] by itself: [B, T, width], without place or context.
+
+        In place of frames it takes what `frame_features` gave of them, [B, T, D].
+        """
+        features = frames if frames.dim() == 3 else self.frame_features(frames)
         with computed_in(self.cfg.precision, frames.device):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.image_frozen):
-                features = self._image_features(channels_last(frames.flatten(0, 1)))
-            described: Tensor = self.dense(features).unflatten(0, frames.shape[:2])
+            described: Tensor = self.dense(features.flatten(0, 1)).unflatten(0, frames.shape[:2])
         return described
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """Map frames [B, T, C, H, W] to features of the image encoder [B, T, D]; no gradient where it is frozen."""
+        with (
+            computed_in(self.cfg.precision, frames.device),
+            torch.set_grad_enabled(torch.is_grad_enabled() and not self.image_frozen),
+        ):
+            features: Tensor = self._image_features(channels_last(frames.flatten(0, 1)))
+        return features.view(*frames.shape[:2], -1)
 
     def in_time(self, x: Tensor, order: Tensor | None = None) -> Tensor:
         """Embed what `described` gives [B, T, width] as unit vectors [B, T, F].

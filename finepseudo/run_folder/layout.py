@@ -65,6 +65,11 @@ class RunPaths:
         return self.data / "shards"
 
     @property
+    def features(self) -> Path:
+        """Frame features of f_A's image encoder, while it is frozen."""
+        return self.root / "features"
+
+    @property
     def metrics(self) -> Path:
         """Every curve, one JSON object a line."""
         return self.root / LOG

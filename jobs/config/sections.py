@@ -93,6 +93,20 @@ def _a_round() -> TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FeaturesConfig(Settings):
+    """Frame features of f_A's image encoder, kept on disk while that is frozen: each clip is decoded once a view."""
+
+    views: int = setting(
+        4,
+        "augmented views of a clip that metric learning chooses from, kept beside the one for embedding; 0 = keep "
+        "nothing, and draw anew each time",
+        source="this project: 30 passes over each frame without",
+        at_least=0,
+    )
+    cache: CacheConfig = section(CacheConfig, "where they are kept; an empty folder = `features` in the run folder")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FrameStageConfig(Settings):
     """Alignability metric learning of f_A and f_S."""
 
@@ -110,6 +124,12 @@ class FrameStageConfig(Settings):
     freeze_image: bool = setting(
         True, "whether only the temporal part of f_A is trained", source="paper, sec 4.2: it is"
     )
+    features: FeaturesConfig = section(FeaturesConfig, "kept frame features, where the image encoder is frozen")
+
+    @property
+    def kept_views(self) -> int:
+        """Count the augmented views whose frame features are kept."""
+        return self.features.views if self.freeze_image else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

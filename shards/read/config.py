@@ -304,6 +304,11 @@ class ReaderConfig(Settings):
         at_most=1,
     )
     cache: CacheConfig = section(CacheConfig, "copies of remote shards on this node")
+    fixed_views: int = setting(
+        0,
+        "draws of frames and augmentation that a clip has in all, of which it shows one each time; 0 = always new ones",
+        at_least=0,
+    )
 
     def check(self) -> None:
         """Refuse a list without a view, with one name twice, or that refers to a view which is not in it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -53,6 +53,7 @@ class FrameEncoderStage(TrainingStage):
     def keys(self) -> Keys:
         """The network without its start, which is among the inputs, and what it is trained with."""
         own = ["loss", "scorer", "freeze_image", "order", "self_train" if self.request.number else "train"]
+        own += ["features"] if self.cfg.frame_stage.kept_views else []
         sections = ["frame_encoder", *(f"frame_stage.{name}" for name in own), "frame_input", *READING]
         unread = "frame_encoder.weights"
         if self.request.number:
@@ -77,9 +78,11 @@ class FrameEncoderStage(TrainingStage):
         labels = labels_table(self.run_of, self.seed, self.method, request.labels)
         items = items_of(self.run_of, self.seed, "labelled", labels)
         train = slowed(stage.self_train) if request.number else stage.train
+        reader = replace(cfg.reader(cfg.frame_input.view(), order=stage.order), fixed_views=stage.kept_views)
         self.fit(
             Schedule(train=train, part=request.part, parts=request.parts),
-            {LABELLED: StreamInput(items=items, reader=cfg.reader(cfg.frame_input.view(), order=stage.order))},
+            {LABELLED: StreamInput(items=items, reader=reader)},
             partial(models.alignability, cfg, self.seed, (self.before / WEIGHTS).resolve()),
             cfg.frame_encoder.precision,
+            features=stage.kept_views > 0,
         )

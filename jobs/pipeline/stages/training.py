@@ -77,8 +77,13 @@ class TrainingStage(Stage):
         streams: Mapping[str, StreamInput],
         objective: Callable[[], Objective],
         precision: Precision,
+        *,
+        features: bool = False,
     ) -> None:
-        """Train with the workers of the cluster, an encoder of this precision; curves go to the run's log."""
+        """Train with the workers of the cluster, an encoder of this precision; curves go to the run's log.
+
+        features: on kept frame features.
+        """
         run, cfg = self.run_of, self.cfg
         schedule = schedule.over(next(iter(streams.values())))
         loop = LoopJob(
@@ -100,6 +105,7 @@ class TrainingStage(Stage):
             threads=cfg.resources.threads,
             deterministic=cfg.deterministic,
             precision=precision,
+            features=cfg if features else None,
         )
         with run.reporter.follow(loop.stage, self.folder / LOG):
             fit(job, cfg.resources)
