@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
+# what starts a Ray, a Slurm, a browser or takes longer than some seconds: one at a time
+LONG := slow or ray or slurm or browser or gpu
 export RAY_USAGE_STATS_ENABLED := 0
 export PYTHONUNBUFFERED := 1
 
@@ -30,14 +32,14 @@ lint: env
 types: env
 	$(VENV)/bin/mypy
 
-quick: env
-	$(PY) -m pytest -q -m "not slow and not ray and not slurm and not browser and not gpu"
+quick: env  ## on all cores
+	$(PY) -m pytest -q -n logical --maxprocesses=8 -m "not ($(LONG))"
 
 system: ## what the Slurm and browser tests need from Debian, where it can be installed
 	@bash tests/install_system.sh
 
-test: env system lint types  ## the whole suite, real two-node Slurm included
-	$(PY) -m pytest -q --durations=15
+test: env system lint types quick  ## the whole suite, real two-node Slurm included
+	$(PY) -m pytest -q -m "$(LONG)" --durations=15
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

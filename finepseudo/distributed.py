@@ -8,11 +8,18 @@ is the identity on its argument.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
 from finepseudo.batch_norm import BatchNormAcrossRanks as _BatchNormAcrossRanks
 from finepseudo.batch_norm import Running
@@ -31,6 +38,14 @@ def rank() -> int:
 def widened(x: Tensor) -> Tensor:
     """Return x in float32, or in float64 if it came so: what sums and losses are computed in."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def gathered(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a state that is cut over the ranks whole on each; all of them call it together."""
+    whole: dict[str, Any] = tree_map(
+        lambda value: value.full_tensor() if isinstance(value, DTensor) else value, dict(state)
+    )
+    return whole
 
 
 class _SumAcrossRanks(torch.autograd.Function):
@@ -89,6 +104,19 @@ def global_mean(values: Tensor, counted: Tensor) -> Tensor:
     return total / count.clamp(min=1)
 
 
+_resting = ContextVar("_resting", default=False)
+
+
+@contextmanager
+def statistics_rest() -> Iterator[None]:
+    """Leave running statistics where they are: what is computed a second time has moved them the first."""
+    before = _resting.set(True)
+    try:
+        yield
+    finally:
+        _resting.reset(before)
+
+
 class SyncBatchNorm(nn.Module):
     """Batch normalisation of [N, C, ...] whose statistics cover every rank's rows; runs on gloo as on NCCL.
 
@@ -118,15 +146,17 @@ class SyncBatchNorm(nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # its collectives end a graph
     def _across_ranks(self, x: Tensor) -> Tensor:
-        self.num_batches_tracked += 1
-        running = Running(self.running_mean, self.running_var, self.momentum)
+        running = None
+        if not _resting.get():
+            self.num_batches_tracked += 1
+            running = Running(self.running_mean, self.running_var, self.momentum)
         y, _ = _BatchNormAcrossRanks.apply(x, self.weight, self.bias, self.eps, running)  # type: ignore[no-untyped-call]
         return y  # type: ignore[no-any-return]
 
     def _local(self, x: Tensor) -> Tensor:
-        self.num_batches_tracked += 1
+        moves = not _resting.get()
+        self.num_batches_tracked += moves
         if x.numel() == x.shape[1]:  # one value a channel has no variance; torch refuses it
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
-        )
+        momentum = self.momentum if moves else 0.0
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, True, momentum, self.eps)

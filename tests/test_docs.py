@@ -12,6 +12,7 @@ import pytest
 from jobs.cli.parser import parser
 from jobs.config.recipes import load
 from tests.shards.make_clips import need_data, write_numbered
+from tests.small_run import write_small_run
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -66,7 +67,8 @@ def desk(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "line", [line for line in commands("finepseudo") if not re.search(r" (bench|check|keys|schema)\b| dives", line)]
+    "line",
+    [cmd for cmd in commands("finepseudo") if not re.search(r" (bench|check|keys|schema|compare runs)\b| dives", cmd)],
 )
 def test_run_and_tune_plan_what_the_readme_says(line, desk):
     """Those for a folder `dives` stand in docs/own-data.md too; tests/test_own_data.py runs them."""
@@ -79,6 +81,15 @@ def test_keys_and_schema_print_what_is_declared(line, tmp_path):
     done = finepseudo(line, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "margin m of the triplet loss" in done.stdout
+
+
+@pytest.mark.parametrize("line", [line for line in commands("finepseudo") if " compare runs" in line])
+def test_finished_runs_are_compared(line, tmp_path):
+    for folder in re.findall(r"runs/\S+", line):
+        write_small_run(tmp_path / folder)
+    done = finepseudo(line, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "both.csv").is_file()
 
 
 @pytest.mark.slow

@@ -45,6 +45,7 @@ OUTSIDE_STAGES = {
     LOCK,
     "submitit",
     "tune",
+    *(f"compare.{ending}" for ending in ("csv", "md", "tex", "html")),
     done.DONE,
     done.STARTED,
     *(f"data/shards/shard-*.{ending}" for ending in ("tar", "idx", "json")),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from finepseudo.consistency.fusion_head import FusionHead
 from finepseudo.consistency.perturb import picked
 from finepseudo.encoders.action_encoder import ActionEncoder
+from finepseudo.encoders.mc_dropout import DropoutLogits
 from shards.read.groups import group_sizes, group_slots
 
 
@@ -33,11 +34,11 @@ class GroupedEncoder(nn.Module):
         return self.head.classify(self.features(frames))
 
     @torch.no_grad()
+    def dropout_logits(self, frames: Tensor, seed: int = 0) -> DropoutLogits:
+        """Classify frames in order of time [B, T, C, H, W] without dropout and under masks of the head."""
+        passes, drop = self.encoder.cfg.mc_passes, self.head.dropout.p
+        return DropoutLogits.of(self.features(frames), self.head.classifier, passes=passes, dropout=drop, seed=seed)
+
     def predict(self, frames: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Return class probabilities [B, C] and the spread [B] of the largest over dropout masks drawn from `seed`."""
-        fused, drop, passes = self.features(frames), self.head.dropout.p, self.encoder.cfg.mc_passes
-        generator = torch.Generator().manual_seed(seed)
-        kept = (torch.rand(passes, fused.shape[1], generator=generator) >= drop) / (1 - drop)
-        probabilities: Tensor = self.head.classifier(fused).softmax(-1)
-        found = torch.stack([self.head.classifier(fused * mask).softmax(-1) for mask in kept.to(fused)])
-        return probabilities, found.std(0).gather(1, probabilities.argmax(-1)[:, None])[:, 0]
+        return self.dropout_logits(frames, seed).prediction()

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from finepseudo.consistency import targets
 from finepseudo.consistency.mixers import mix, partners, token_mask
@@ -24,7 +23,7 @@ from finepseudo.consistency.teacher import MeanTeacher, momentum_of
 from finepseudo.consistency.weighters import Weighter
 from finepseudo.distributed import global_mean, widened
 from finepseudo.training.config import CrossEntropyConfig
-from finepseudo.training.objectives import Batches, Objective, StepOutput
+from finepseudo.training.objectives import Batches, Objective, StepOutput, supervised
 from shards.types import ClipBatch
 
 Perturb = Callable[[Tensor, Slots, np.random.Generator], Tensor]
@@ -55,6 +54,7 @@ class Parts:
     teacher's probabilities -> what is taught [N, C]; distance: logits, target -> loss [N]. passes: K of the teacher's
     head. half_life: of the teacher, in optimiser steps, 0 = it is the student itself; until `warm_up` it copies the
     student. early: while fewer steps are behind it, it averages them all (Mean Teacher: min(1 - 1 / (t + 1), m)).
+    student: name of the view that it sees; the teacher sees `weak`.
     slots: frames T -> the groups that clips are read in, views `weak.0`, `weak.1`, ..; None = a view holds all frames.
     """
 
@@ -66,6 +66,7 @@ class Parts:
     target: Callable[[Tensor], Tensor] = targets.hard
     distance: Callable[[Tensor, Tensor], Tensor] = targets.soft_cross_entropy
     passes: int = 1
+    student: str = STRONG
     slots: Callable[[int], Slots] | None = None
     perturb: Perturb | None = None
     channel_drop: float = 0.0
@@ -116,7 +117,7 @@ class ConsistencyObjective(Objective):
         self.done = step
 
     def forward(self, batches: Batches) -> StepOutput:
-        """Compute the loss of a labelled batch (first) and of the unlabelled one with views `weak` and `strong`."""
+        """Compute the loss of a labelled batch (first) and of the unlabelled one with the views of both models."""
         labelled, unlabelled = (batch.sound() for batch in batches.values())
         ramp, rng = self.parts.ramp(self.done), np.random.default_rng((self.seed, self.done))
         seen = [self._frames(labelled, next(iter(labelled.views)).partition(".")[0])]
@@ -129,10 +130,10 @@ class ConsistencyObjective(Objective):
                 share = float(rng.beta(self.parts.mixing.beta, self.parts.mixing.beta))
                 seen.append(mix(own, _rows(pool.strong, pool.partner), self._mask(pool.strong, share, rng)))
         logits = torch.split(widened(self.encoder(torch.cat(seen))), [len(part) for part in seen])
-        supervised = self._supervised(logits[0], labelled.labels)
+        labelled_loss = supervised(logits[0], labelled.labels, self.cfg)
         agreement, mixed = self._unlabelled(logits, pool, share)
-        loss = supervised + ramp * (agreement + mixed)
-        metrics = {"train/loss": loss, "train/supervised": supervised, "train/agreement": agreement}
+        loss = labelled_loss + ramp * (agreement + mixed)
+        metrics = {"train/loss": loss, "train/supervised": labelled_loss, "train/agreement": agreement}
         metrics |= {"train/mixed": mixed} if self.parts.mixing is not None else {}
         metrics |= {"train/ramp": torch.full_like(loss, ramp), **_told(pool, loss)}
         return StepOutput(loss, {name: value.detach() for name, value in metrics.items()})
@@ -151,7 +152,7 @@ class ConsistencyObjective(Objective):
     def _pool(self, batch: ClipBatch, partner: Sequence[int], rng: np.random.Generator) -> _Pool:
         mean, std = taught(self.teacher.model, self._frames(batch, WEAK), self.parts.passes)  # type: ignore[arg-type]
         weight = self.weighter(mean, std, mean.argmax(dim=1))
-        strong = self._frames(batch, STRONG)
+        strong = self._frames(batch, self.parts.student)
         if self.parts.perturb is not None:
             strong = self.parts.perturb(strong, self._slots(strong), rng)
         return _Pool(mean, std, weight, strong, partner)
@@ -164,12 +165,6 @@ class ConsistencyObjective(Objective):
         for group in self._slots(frames):
             masks[list(group), 0] = token_mask(height, width, share, generator)
         return masks
-
-    def _supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
-        losses = F.cross_entropy(
-            logits, labels.clamp(min=0), reduction="none", label_smoothing=self.cfg.label_smoothing
-        )
-        return global_mean(losses, labels >= 0)
 
     def _unlabelled(self, logits: Sequence[Tensor], pool: _Pool | None, share: float) -> tuple[Tensor, Tensor]:
         """Return the loss of the strong views and that of the mixed ones."""

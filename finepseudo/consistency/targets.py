@@ -24,13 +24,13 @@ def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
     return powers.softmax(dim=1)
 
 
-def negatives(mean: Tensor, std: Tensor, theta: float, kappa: float) -> Tensor:
+def negatives(mean: Tensor, std: Tensor, label: Tensor, theta: float, kappa: float) -> Tensor:
     """UPS: classes [N, C] that a clip surely is not: tempered probability below theta, its deviation below kappa.
 
-    The most likely class is never among them.
+    Its label [N], the most likely class, is never among them.
     """
     surely_not = (mean < theta) & (std < kappa)
-    return surely_not & ~hard(mean).bool()
+    return surely_not & ~F.one_hot(label, mean.shape[1]).bool()
 
 
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

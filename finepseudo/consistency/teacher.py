@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import nn
 
+from finepseudo.distributed import gathered
+
 
 def momentum_of(half_life: float) -> float:
     """Return the momentum with which a weight's share halves in `half_life` optimiser steps.
@@ -41,7 +43,7 @@ class MeanTeacher(nn.Module):
 
         momentum 0 copies. What is not a floating-point number (counters) is copied.
         """
-        theirs = student.state_dict()
+        theirs = gathered(student.state_dict())
         pairs = [(own, theirs[name]) for name, own in self.model.state_dict().items()]
         for own, new in pairs:
             if not own.is_floating_point():

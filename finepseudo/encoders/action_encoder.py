@@ -11,6 +11,7 @@ from finepseudo.compute.networks import channels_last, compiled, computed_in
 from finepseudo.distributed import widened
 from finepseudo.encoders.building import Network, build_backbone, fill, freeze_trunk
 from finepseudo.encoders.config import ActionEncoderConfig
+from finepseudo.encoders.mc_dropout import DropoutLogits
 from finepseudo.encoders.weights import WeightsRecord
 
 
@@ -44,26 +45,14 @@ class ActionEncoder(nn.Module):
         return logits
 
     @torch.no_grad()
+    def dropout_logits(self, frames: Tensor, seed: int = 0) -> DropoutLogits:
+        """Classify frames [B, T, C, H, W] without dropout and under cfg.mc_passes masks. Call in evaluation mode."""
+        cfg = self.cfg
+        return DropoutLogits.of(self.features(frames), self.fc, passes=cfg.mc_passes, dropout=cfg.dropout, seed=seed)
+
     def predict(self, frames: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Return p_E [B, C] = softmax of the logits, and the uncertainty [B] of its argmax by MC-dropout.
-
-        Uncertainty is the standard deviation of the predicted class's probability over cfg.mc_passes dropout masks
-        (UPS, Rizve et al., ICLR 2021). The masks are drawn once from `seed` and shared by all clips, so a clip's value
-        depends neither on its batch nor on its place in it. Call in evaluation mode.
-        """
-        features = self.features(frames)
-        probabilities = self.fc(features).softmax(-1)
-        masks = self._masks(seed).to(features)
-        passes = torch.stack([self.fc(features * mask).softmax(-1) for mask in masks])
-        predicted = probabilities.argmax(-1)
-        spread = passes.std(0).gather(1, predicted[:, None]).squeeze(1)
-        return probabilities, spread
-
-    def _masks(self, seed: int) -> Tensor:
-        """Draw dropout masks [passes, D], scaled as in training."""
-        generator = torch.Generator().manual_seed(seed)
-        kept = torch.rand(self.cfg.mc_passes, self.width, generator=generator) >= self.cfg.dropout
-        return kept / (1 - self.cfg.dropout)
+        """Return p_E [B, C] = softmax of the logits, and the uncertainty [B] of its argmax: see `DropoutLogits`."""
+        return self.dropout_logits(frames, seed).prediction()
 
 
 def build_action_encoder(cfg: ActionEncoderConfig, n_classes: int, *, start: bool = True) -> ActionEncoder:

@@ -235,3 +235,6 @@ class ActionEncoderConfig(_Encoder):
         below=1,
     )
     mc_passes: int = setting(10, "passes of MC-dropout for `ups`; 2 or more have a spread", source="UPS", at_least=2)
+    mc_temperature: float = setting(
+        2.0, "temperature of the passes by which `ups` rules out classes", source="UPS's code: 2", above=0
+    )

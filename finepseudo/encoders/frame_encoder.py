@@ -88,7 +88,7 @@ class FrameEncoder(nn.Module):
             torch.set_grad_enabled(torch.is_grad_enabled() and not self.image_frozen),
         ):
             features: Tensor = self._image_features(channels_last(frames.flatten(0, 1)))
-        return features.view(*frames.shape[:2], -1)
+        return features.view(*frames.shape[:2], features.shape[-1])
 
     def in_time(self, x: Tensor, order: Tensor | None = None) -> Tensor:
         """Embed what `described` gives [B, T, width] as unit vectors [B, T, F].

@@ -6,12 +6,13 @@ a pool, how it votes. It starts from round 0, the training on the labels alone, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from shards.settings import Settings
+from finepseudo.training.config import OptimiserConfig
+from shards.settings import Settings, setting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,16 +27,25 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Bools = npt.NDArray[np.bool_]
 
-Role = Literal["labelled", "unlabelled", "all"]
+Role = Literal["labelled", "unlabelled", "all", "ruled_out"]
 Hue = Literal["grey", "orange", "sky", "green", "blue", "purple", "red"]
 
 LABELLED = "labelled"
 """Name of the stream of labelled clips."""
+OPTIM = "optim"
+"""The key of every method that names its optimiser."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MethodConfig(Settings):
-    """Keys of a method, `method.<name>.<key>` in a recipe; a method without keys takes this as it is."""
+    """Keys of a method, `method.<name>.<key>` in a recipe; a method without keys of its own takes this as it is."""
+
+    optim: OptimiserConfig | None = setting(
+        None,
+        "optimiser of its trainings of f_E after round 0, a section; null = that of action_stage.self_train at its "
+        "fraction of the rate",
+        source="this project: one for all methods",
+    )
 
 
 C = TypeVar("C", bound=MethodConfig)
@@ -46,8 +56,9 @@ class Stream:
     """Clips that a training reads at every step; the batch of a step is `{name: ClipBatch}`, the first stream leads.
 
     role: whose clips. `labelled` carries true labels and the accepted pseudo-labels that the training names;
-    `unlabelled` (the pool) and `all` carry no label. share: clips for each clip of the labelled batch (mu). views: what
-    is seen of a clip, axis V of the batch's frames. The leading stream counts the epochs; the others never run out.
+    `unlabelled` (the pool) and `all` carry no label, and neither does `ruled_out`, the clips of the pool that got no
+    pseudo-label but of which the vote rules out classes. share: clips for each clip of the labelled batch (mu). views:
+    what is seen of a clip, axis V of the batch's frames. The leading stream counts the epochs, the others never end.
     """
 
     name: str
@@ -63,7 +74,8 @@ class TrainAction:
     number: the round, which names the folder; name: the folder in it, another one for a second network (a teacher).
     start: round whose f_E it goes on from, None for the encoder's own start. labels: round whose accepted pseudo-labels
     are trained on beside the true ones. plain: cross-entropy on labelled clips in place of the method's own streams and
-    objective. times: it takes the optimiser steps of so many rounds. part of parts: where it lies in the schedule of
+    objective. times: it takes the optimiser steps of so many rounds; epochs: so many passes over its leading stream
+    instead (an objective that counts steps cannot ask for them). part of parts: where it lies in the schedule of
     the learning rate. reads: (round, name) of earlier trainings of this method whose weights the objective wants.
     """
 
@@ -73,6 +85,7 @@ class TrainAction:
     labels: int | None = None
     plain: bool = False
     times: int = 1
+    epochs: int | None = None
     part: int = 0
     parts: int = 1
     reads: tuple[tuple[int, str], ...] = ()
@@ -90,10 +103,14 @@ class TrainFrame:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Embed:
-    """Ask for p_E, its spread and, where `frames`, the embeddings by f_A of labelled and unlabelled clips."""
+    """Ask for p_E, its spread and, where `frames`, the embeddings by f_A of labelled and unlabelled clips.
+
+    passes: and for what each pass of MC-dropout says, see `Passes`.
+    """
 
     number: int
     frames: bool
+    passes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,36 +154,67 @@ class Setting:
     weights: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passes:
+    """Class probabilities over the passes of MC-dropout, each [N, C]: their mean and their standard deviation.
+
+    tempered_mean and tempered_std: those of softmax(logits / action_encoder.mc_temperature).
+    """
+
+    mean: Floats
+    std: Floats
+    tempered_mean: Floats
+    tempered_std: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Pool:
     """The numbers of an unlabelled pool in key order; rows of unusable clips are zero.
 
     usable: bool [N]; score: mean alignability S with each class [N, C], None where no scores are made; p_e: class
-    probabilities of f_E [N, C]; spread: their standard deviation over MC-dropout at the argmax [N].
+    probabilities of f_E [N, C]; spread: their standard deviation over MC-dropout at the argmax [N]; passes: more of
+    MC-dropout, where the method votes on it.
     """
 
     usable: Bools
     score: Floats | None
     p_e: Floats
     spread: Floats
+    passes: Passes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Votes:
     """p [N, C]: what is voted with (its argmax is the label, its maximum the confidence); accepted: bool [N].
 
-    p_a: class probabilities by alignment [N, C] where the method makes them, for the record.
+    p_a: class probabilities by alignment [N, C] where the method makes them, for the record; spread: the uncertainty
+    [N] that was voted with, None = that of the pool; negative: bool [N, C], classes that a clip surely is not.
     """
 
     p: Floats
     accepted: Bools
     p_a: Floats | None = None
+    spread: Floats | None = None
+    negative: Bools | None = None
 
     @property
     def confidence(self) -> npt.NDArray[np.float32]:
         """The largest entry of each row [N]."""
         found: npt.NDArray[np.float32] = self.p.max(axis=1, initial=float("-inf")).astype("float32")
         return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labels:
+    """The labels of a whole pool in key order, each [N]: class (-1 = unusable), uncertainty, whether it is accepted.
+
+    classes: how many there are.
+    """
+
+    classes: int
+    label: npt.NDArray[np.integer]
+    spread: Floats
+    accepted: Bools
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,10 +226,13 @@ class Method(Generic[C]):
     the end. streams(cfg, request, view): what a training of f_E reads, None for the labelled clips as `view` shows
     them. objective(cfg, setting): what it minimises, None for cross-entropy. network(cfg, encoder, classes): what it
     trains and tests in place of f_E, around it. vote(cfg, pool): the labels of a round; by_row: it looks at each clip
-    by itself, so that a large pool is labelled piece by piece.
+    by itself, so that a large pool is labelled piece by piece; keep(cfg, number, labels): which labels of the whole
+    pool stay accepted in round `number`; passes: it votes on `Pool.passes`.
     pool: it is of no use without unlabelled clips. aligns: it needs f_A and f_S. tested: the weights that are tested
     and that label the pool, `teacher` for the objective's `MeanTeacher` of that name. training_keys: keys of the config
-    that trainings read; the others are read by the vote (a method without a vote needs not list them). threshold: the
+    that trainings read beside `optim`; the others are read by the vote (a method without a vote needs not list them).
+    presets: name -> keys below `method.<name>`, dotted, with values that together are a setting of the paper or of its
+    code; what a recipe says itself wins. threshold: the
     key that the confidence of its labels is compared with. needs: what else the user has to give, in words.
     """
 
@@ -196,17 +247,20 @@ class Method(Generic[C]):
     network: Callable[[C, ActionEncoder, int], Network] | None = None
     vote: Callable[[C, Pool], Votes] | None = None
     by_row: bool = False
+    keep: Callable[[C, int, Labels], Bools] | None = None
+    passes: bool = False
     pool: bool = True
     aligns: bool = False
     tested: Literal["student", "teacher"] = "student"
     training_keys: tuple[str, ...] = ()
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     threshold: str | None = None
     needs: str = ""
 
     def keys_of(self, stage: Literal["training", "vote"]) -> tuple[str, ...]:
         """Dotted configuration keys of the method that a kind of stage reads."""
-        names = [field.name for field in fields(self.config)]
-        trained = names if self.vote is None else list(self.training_keys)
+        names = [key.name for key in fields(self.config)]
+        trained = names if self.vote is None else [OPTIM, *self.training_keys]
         chosen = trained if stage == "training" else [name for name in names if name not in trained]
         return tuple(f"method.{self.name}.{name}" for name in chosen)
 

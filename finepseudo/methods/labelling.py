@@ -6,14 +6,18 @@ Shapes: N unlabelled clips, C classes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from finepseudo.methods.base import AnyMethod, MethodConfig, Pool, Votes
+from finepseudo.methods.base import AnyMethod, MethodConfig, Passes, Pool, Votes
 from shards.errors import UserError
 from shards.types import NO_LABEL
 
@@ -35,6 +39,7 @@ PSEUDO_LABEL_SCHEMA = pa.schema(
         ("p_E", pa.list_(pa.float32())),
         ("p", pa.list_(pa.float32())),
         ("uncertainty", pa.float32()),
+        ("negative", pa.list_(pa.bool_())),
         ("valid", pa.bool_()),
     ]
 )
@@ -51,14 +56,16 @@ def label_pool(  # noqa: PLR0917
     p_E: npt.ArrayLike,
     uncertainty: npt.ArrayLike,
     valid: npt.ArrayLike,
+    passes: Passes | None = None,
 ) -> pa.Table:
     """Label a pool by a method's vote and keep every number behind each decision, one row a clip, sorted by key.
 
-    scores [N, C] = mean S a class (None where the method needs none), p_E [N, C], uncertainty [N], valid bool [N].
-    Rows that are not valid are kept, unaccepted, with label -1. Warns when nothing is accepted. Raises UserError for
-    repeated keys, tables of different length, or a method without the numbers it needs.
+    scores [N, C] = mean S a class (None where the method needs none), p_E [N, C], uncertainty [N], valid bool [N];
+    passes: see `Passes`, where the method votes on them. Rows that are not valid are kept, unaccepted, with label -1.
+    Warns when nothing is accepted. Raises UserError for repeated keys, tables of different length, or a method without
+    the numbers it needs.
     """
-    table = label_rows(method, cfg, keys, scores, p_E, uncertainty, valid)
+    table = label_rows(method, cfg, keys, scores, p_E, uncertainty, valid, passes)
     warn_of_none(method, table)
     return table
 
@@ -71,6 +78,7 @@ def label_rows(  # noqa: PLR0917
     p_E: npt.ArrayLike,
     uncertainty: npt.ArrayLike,
     valid: npt.ArrayLike,
+    passes: Passes | None = None,
 ) -> pa.Table:
     """Label a pool, or a piece of one where the method votes `by_row`, as `label_pool` does, without its warning."""
     usable, p_e = np.asarray(valid, dtype=bool), np.asarray(p_E, dtype=np.float64)
@@ -78,17 +86,22 @@ def label_rows(  # noqa: PLR0917
     score = None if scores is None else np.asarray(scores, dtype=np.float64)
     _check_shapes(keys, score, p_e, spread, usable)
     order = np.argsort(np.asarray(keys, dtype=str), kind="stable")
+
+    def ordered(values: npt.ArrayLike) -> Floats:
+        return np.where(usable[:, None], np.asarray(values, dtype=np.float64), 0.0)[order]
+
     pool = Pool(
         usable[order],
-        None if score is None else np.where(usable[:, None], score, 0.0)[order],
-        np.where(usable[:, None], p_e, 0.0)[order],
+        None if score is None else ordered(score),
+        ordered(p_e),
         spread[order],
+        None if passes is None else Passes(**{f.name: ordered(getattr(passes, f.name)) for f in fields(passes)}),
     )
-    ordered = [keys[i] for i in order]
-    _check_values(method, ordered, pool)
+    names = [keys[i] for i in order]
+    _check_values(method, names, pool)
     if method.vote is None:
         raise ValueError(f"{method.name} labels no pool")
-    return _table(ordered, pool, method.vote(cfg, pool))
+    return _table(names, pool, method.vote(cfg, pool))
 
 
 def warn_of_none(method: AnyMethod, table: pa.Table) -> None:
@@ -111,10 +124,16 @@ def _check_values(method: AnyMethod, keys: Sequence[str], pool: Pool) -> None:
         )
     if pool.score is None and method.aligns:
         raise UserError(f"pseudo-labels: {method.name} needs alignability scores; run the score stage first")
+    if method.passes and (pool.passes is None or not np.isfinite([*_columns_of(pool.passes)]).all()):
+        raise UserError(f"pseudo-labels: {method.name} needs the passes of MC-dropout for every valid clip")
     if not (np.isfinite(pool.p_e).all() and (pool.score is None or np.isfinite(pool.score).all())):
         raise UserError(
             "pseudo-labels: NaN or infinity in the scores of valid clips; an encoder diverged, lower its lr"
         )
+
+
+def _columns_of(passes: Passes) -> Iterator[Floats]:
+    return (getattr(passes, field.name) for field in fields(passes))
 
 
 def _table(keys: Sequence[str], pool: Pool, votes: Votes) -> pa.Table:
@@ -135,7 +154,8 @@ def _table(keys: Sequence[str], pool: Pool, votes: Votes) -> pa.Table:
         "p_A": _lists(shown[:, : 0 if p_a is None else None]),
         "p_E": _lists(pool.p_e),
         "p": _lists(np.where(pool.usable[:, None], votes.p, 0.0)),
-        "uncertainty": _floats(pool.spread),
+        "uncertainty": _floats(pool.spread if votes.spread is None else votes.spread),
+        "negative": _rows(np.zeros((len(keys), 0), bool) if votes.negative is None else votes.negative),
         "valid": pa.array(pool.usable),
     }
     return pa.table(columns, schema=PSEUDO_LABEL_SCHEMA)
@@ -150,9 +170,21 @@ def _floats(values: npt.NDArray[np.floating]) -> pa.Array:
 
 
 def _lists(values: Floats) -> pa.Array:
-    flat = pa.array(values.astype(np.float32).ravel())
+    return _rows(values.astype(np.float32))
+
+
+def _rows(values: npt.NDArray[Any]) -> pa.Array:
     offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
-    return pa.ListArray.from_arrays(offsets, flat)
+    return pa.ListArray.from_arrays(offsets, pa.array(values.ravel()))
+
+
+def ruled_out(path: Path) -> tuple[list[str], Bools]:
+    """Read the clips that got no pseudo-label but of which the vote rules out classes: keys, and which [M, C]."""
+    table = pq.read_table(path, columns=["key", "accepted", "negative"])
+    chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in table["negative"].chunks]
+    negative = np.concatenate([*chunks, np.zeros(0, bool)]).reshape(table.num_rows, -1 if table.num_rows else 0)
+    wanted = negative.any(axis=1) & ~table["accepted"].to_numpy()
+    return table["key"].filter(pa.array(wanted)).to_pylist(), negative[wanted]
 
 
 def acceptance_alarm(method: AnyMethod, table: pa.Table) -> str | None:

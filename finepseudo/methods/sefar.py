@@ -19,6 +19,7 @@ from finepseudo.methods.side_by_side import (
     StrongConfig,
     objective_of,
     pool_views,
+    sgd_in_steps,
 )
 from shards.read.groups import group_sizes, group_slots, group_views
 from shards.settings import BadSetting, section, setting
@@ -192,7 +193,7 @@ def perturbation(kind: Operation) -> Perturb:
     return flip_fine_channels if kind == "channel_flip" else perturb_time(kind)
 
 
-def _row(name: str, title: str, config: type[SefarConfig], about: str) -> Method[SefarConfig]:
+def _row(name: str, title: str, config: type[SefarConfig], about: str, preset: str = "paper") -> Method[SefarConfig]:
     return Method(
         name=name,
         title=title,
@@ -203,9 +204,12 @@ def _row(name: str, title: str, config: type[SefarConfig], about: str) -> Method
         streams=partial(streams, name=name),
         objective=objective,
         network=network,
+        presets={preset: sgd_in_steps(weight_decay=1e-3)},
     )
 
 
 SEFAR = _row("sefar", "SeFAR", SefarConfig, "as the paper has it")
-SEFAR_AS_RELEASED = _row("sefar_as_released", "SeFAR as released", AsReleasedConfig, "as the published code does it")
+SEFAR_AS_RELEASED = _row(
+    "sefar_as_released", "SeFAR as released", AsReleasedConfig, "as the published code does it", "as_released"
+)
 SEFAR_STABLE = _row("sefar_stable", "SeFAR, stable", StableConfig, "our choices where it leaves some")

@@ -39,8 +39,8 @@ class StrongConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConsistencyConfig(MethodConfig):
-    """Keys of every consistency method."""
+class SideBySideConfig(MethodConfig):
+    """Keys of every method that reads labelled and unlabelled clips side by side."""
 
     mu: float = setting(5.0, "unlabelled clips of a step for each labelled one", source="SVFormer: 5", above=0)
     weight: float = setting(1.0, "weight of the unlabelled loss", source="FixMatch: 1", at_least=0)
@@ -69,6 +69,12 @@ class ConsistencyConfig(MethodConfig):
     weak_flip: float | None = setting(
         None, "probability of a left-right flip in the weak view; null = as f_E usually sees", at_least=0, at_most=1
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsistencyConfig(SideBySideConfig):
+    """Keys of every method that compares a weak view of a clip with a strong one."""
+
     same_frames: bool = setting(
         True, "whether the weak and the strong view show the same frames", source="FixMatch: of one image"
     )
@@ -91,29 +97,39 @@ class SelfTaughtConfig(ConsistencyConfig):
 def streams(cfg: ConsistencyConfig, request: TrainAction, view: ViewConfig) -> tuple[Stream, ...]:
     """Read the labelled clips as ever, and mu times as many of the pool in a weak and a strong view."""
     del request
-    weak, strong = pool_views(cfg, view)
+    return labelled_and_pool(cfg, view, *pool_views(cfg, view))
+
+
+def labelled_and_pool(cfg: SideBySideConfig, view: ViewConfig, *seen: ViewConfig) -> tuple[Stream, ...]:
+    """Read the labelled clips as ever and beside them those of the pool in the views `seen`."""
     return (
         Stream(name=LABELLED, role="labelled", views=(view,)),
-        Stream(name=UNLABELLED, role="unlabelled", views=(weak, strong), share=cfg.mu),
+        Stream(name=UNLABELLED, role="unlabelled", views=seen, share=cfg.mu),
     )
+
+
+def weak_view(cfg: SideBySideConfig, view: ViewConfig) -> ViewConfig:
+    """Make the weak view of an unlabelled clip from what f_E usually sees."""
+    flip = view.augment.flip if cfg.weak_flip is None else cfg.weak_flip
+    return replace(view, name=WEAK, augment=replace(view.augment, flip=flip))
 
 
 def pool_views(cfg: ConsistencyConfig, view: ViewConfig) -> tuple[ViewConfig, ViewConfig]:
     """Make the weak and the strong view of an unlabelled clip from what f_E usually sees."""
-    look, flip = view.augment, view.augment.flip if cfg.weak_flip is None else cfg.weak_flip
     strong = {name: getattr(cfg.strong, name) for name in ("jitter", "gray", "blur", "erase")}
+    look = replace(view.augment, **strong)
     return (
-        replace(view, name=WEAK, augment=replace(look, flip=flip)),
-        replace(view, name=STRONG, augment=replace(look, **strong), frames_as=WEAK if cfg.same_frames else ""),
+        weak_view(cfg, view),
+        replace(view, name=STRONG, augment=look, frames_as=WEAK if cfg.same_frames else ""),
     )
 
 
-def warm_steps(cfg: ConsistencyConfig, steps: int) -> int:
+def warm_steps(cfg: SideBySideConfig, steps: int) -> int:
     """Count the steps that read labels alone."""
     return round(cfg.warmup * steps)
 
 
-def ramp_of(cfg: ConsistencyConfig, steps: int) -> Callable[[int], float]:
+def ramp_of(cfg: SideBySideConfig, steps: int) -> Callable[[int], float]:
     """Give the weight of the unlabelled loss by optimiser steps done."""
     warm = warm_steps(cfg, steps)
 
@@ -129,12 +145,24 @@ def ramp_of(cfg: ConsistencyConfig, steps: int) -> Callable[[int], float]:
     return weight
 
 
-def half_life_of(cfg: ConsistencyConfig, steps: int) -> float:
+def half_life_of(cfg: SideBySideConfig, steps: int) -> float:
     """Give the half-life of the teacher in optimiser steps."""
     return max(SHORTEST, (steps - warm_steps(cfg, steps)) / 10) if cfg.half_life is None else cfg.half_life
 
 
-def objective_of(cfg: ConsistencyConfig, setting: Setting, network: Network | None = None, **parts: Any) -> Objective:  # noqa: ANN401
+def sgd_in_steps(weight_decay: float) -> dict[str, Any]:
+    """Give the optimiser of SVFormer and SeFAR as keys of a preset: lr is for 64 labelled clips a step."""
+    return {
+        "optim.name": "sgd",
+        "optim.lr": 0.005,
+        "optim.weight_decay": weight_decay,
+        "optim.warmup_epochs": 0.0,
+        "optim.clip_norm": None,
+        "optim.drops": [25 / 30, 28 / 30],
+    }
+
+
+def objective_of(cfg: SideBySideConfig, setting: Setting, network: Network | None = None, **parts: Any) -> Objective:  # noqa: ANN401
     """Build the shared objective with the ramp and the teacher of the keys; `parts`: the others that a method chooses.
 
     network: what is trained in place of f_E.

@@ -12,6 +12,7 @@ from finepseudo.methods.side_by_side import (
     ConsistencyConfig,
     StrongConfig,
     objective_of,
+    sgd_in_steps,
     streams,
 )
 from shards.settings import section, setting
@@ -79,4 +80,5 @@ SVFORMER = Method(
     plan=train_once,
     streams=streams,
     objective=objective,
+    presets={"paper": sgd_in_steps(weight_decay=1e-4)},
 )

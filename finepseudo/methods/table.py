@@ -12,6 +12,7 @@ from finepseudo.methods.fixmatch import FIXMATCH
 from finepseudo.methods.freematch import FREEMATCH
 from finepseudo.methods.mean_teacher import MEAN_TEACHER
 from finepseudo.methods.pseudo_label import PSEUDO_LABEL
+from finepseudo.methods.pseudo_label_online import PSEUDO_LABEL_ONLINE
 from finepseudo.methods.sefar import SEFAR, SEFAR_AS_RELEASED, SEFAR_STABLE
 from finepseudo.methods.softmatch import SOFTMATCH
 from finepseudo.methods.supervised import SUPERVISED
@@ -26,6 +27,7 @@ METHODS: dict[str, AnyMethod] = {
     for method in (
         SUPERVISED,
         PSEUDO_LABEL,
+        PSEUDO_LABEL_ONLINE,
         UPS,
         MEAN_TEACHER,
         FIXMATCH,

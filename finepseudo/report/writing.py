@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from finepseudo.report import classes, confidence, provenance, results
+from finepseudo.report import classes, comparison_page, confidence, provenance, results
 from finepseudo.report.alarms import alarms
 from finepseudo.report.blocks import Page
 from finepseudo.report.reading import RunFolder, read_run
@@ -21,6 +21,13 @@ def write_report(run_dir: Path) -> Path:
     give the same bytes. UserError when the folder is no run or cannot be written.
     """
     run = read_run(Path(run_dir))
+    path = run.root / "report.html"
+    write_text(path, render_page(build_page(run)))
+    return path
+
+
+def render_page(page: Page) -> str:
+    """Write a page as one self-contained HTML text."""
     template = Environment(
         loader=PackageLoader("finepseudo"),
         autoescape=True,
@@ -28,9 +35,7 @@ def write_report(run_dir: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("report.html.j2")
-    path = run.root / "report.html"
-    write_text(path, template.render(page=build_page(run)))
-    return path
+    return template.render(page=page)
 
 
 def build_page(run: RunFolder) -> Page:
@@ -38,6 +43,7 @@ def build_page(run: RunFolder) -> Page:
     rows = summary_table(run)
     parts = [
         results.headline(rows, run.main_method()),
+        comparison_page.section(run),
         results.pseudo_labels(run, rows),
         confidence.scores(run),
         classes.classes(run),

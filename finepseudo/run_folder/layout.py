@@ -74,6 +74,11 @@ class RunPaths:
         """Every curve, one JSON object a line."""
         return self.root / LOG
 
+    @property
+    def comparison(self) -> Path:
+        """What the names of the files of `finepseudo compare` begin with."""
+        return self.root / "compare"
+
     def seeds(self) -> list[tuple[int, Path]]:
         """List the label draws that are there, by number."""
         return numbered(self.root, "seed")

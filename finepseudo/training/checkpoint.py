@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from shards.errors import UserError
 from shards.files import atomic
@@ -46,6 +48,35 @@ def save_state(folder: Path, step: int, state: Mapping[str, Any], *, keep: int =
     for old in checkpoint_steps(folder)[:-keep]:
         (folder / f"step-{old:09d}.pt").unlink(missing_ok=True)
     return path
+
+
+class StateWriter:
+    """Writes states beside the training: a step waits for the copy of its state, not for the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write into `folder`, one state at a time."""
+        self._folder = folder
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._written: Future[Path] | None = None
+
+    def write(self, step: int, state: Mapping[str, Any]) -> None:
+        """Copy `state` to memory of its own and begin to write it, once the one before is on disk."""
+        self.wait()
+        copied = tree_map(lambda x: x.detach().to("cpu", copy=True) if isinstance(x, Tensor) else x, dict(state))
+        self._written = self._thread.submit(save_state, self._folder, step, copied)
+
+    def wait(self) -> None:
+        """Return when all that was given is on disk; raise what went wrong with it."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
+
+    def close(self) -> None:
+        """Wait, then end the thread."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
 
 
 def drop_damaged(folder: Path) -> list[Path]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from shards.settings import Settings, setting
+from shards.settings import BadSetting, Settings, setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OptimConfig(Settings):
-    """Adam and its schedule within one stage."""
+class OptimiserConfig(Settings):
+    """An optimiser and its schedule within one stage."""
 
+    name: Literal["adam", "sgd"] = setting(
+        "adam", "Adam, or stochastic gradient descent", source="open in the paper; Adam as CARL, TCC and TimeBalance"
+    )
     lr: float = setting(
         1e-4,
         "learning rate after warm-up; sweep 3e-5 .. 1e-3",
@@ -18,7 +22,11 @@ class OptimConfig(Settings):
         above=0,
     )
     weight_decay: float = setting(1e-5, "weight decay", source="open in the paper; CARL's", at_least=0)
-    clip_norm: float = setting(10.0, "bound on the gradient norm", source="open in the paper; CARL's", above=0)
+    momentum: float = setting(0.9, "momentum of sgd", source="SeFAR, SVFormer: .9", at_least=0, below=1)
+    nesterov: bool = setting(True, "whether the momentum of sgd is Nesterov's", source="UPS, SeFAR: it is")
+    clip_norm: float | None = setting(
+        10.0, "bound on the gradient norm; null = none", source="open in the paper; CARL's", above=0
+    )
     warmup_epochs: float = setting(
         5.0,
         "linear warm-up, in epochs of the stage, at most half of it; Adam starts anew in each self-training round, and "
@@ -26,6 +34,26 @@ class OptimConfig(Settings):
         source="paper, sec 4.2: 5",
         at_least=0,
     )
+    drops: tuple[float, ...] = setting(
+        (),
+        "shares of the steps after the warm-up at which the rate falls to a tenth; none = half a cosine down to 0",
+        source="open in the paper; SeFAR, SVFormer: at epochs 25 and 28 of 30",
+        above=0,
+        below=1,
+    )
+
+    def check(self) -> None:
+        """Refuse Nesterov's momentum without momentum."""
+        if self.name == "sgd" and self.nesterov and not self.momentum:
+            raise BadSetting(
+                "momentum", self.momentum, "must be above 0 with nesterov; raise it, or set nesterov false"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig(OptimiserConfig):
+    """The optimiser of a stage."""
+
     scorer_lr_factor: float = setting(
         5.0,
         "multiple of lr for f_S: a handful of weights behind a standardised input learns this much faster",
@@ -42,3 +70,19 @@ class CrossEntropyConfig(Settings):
     """Constants of eq. (6)."""
 
     label_smoothing: float = setting(0.0, "label smoothing", source="paper, eq. (6): none", at_least=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryConfig(Settings):
+    """What a training does without, for networks and batches that do not fit. Slower; the step stays the same."""
+
+    recompute: bool = setting(False, "compute the activations of every block again in the backward pass")
+    micro_batch: int | None = setting(
+        None,
+        "clips of a worker that the encoder takes at a time; pairs are still mined over the global batch, batch "
+        "statistics are those of a piece; null: all at once",
+        at_least=1,
+    )
+    shard: bool = setting(
+        False, "cut weights, gradients and Adam's state over the workers (FSDP2) in place of a copy on each (DDP)"
+    )

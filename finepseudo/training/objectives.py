@@ -161,6 +161,12 @@ def _mean(values: Tensor, where: Tensor) -> Tensor:
     return torch.where(where, values, torch.zeros_like(values)).sum() / where.sum().clamp(min=1)
 
 
+def supervised(logits: Tensor, labels: Tensor, cfg: CrossEntropyConfig) -> Tensor:
+    """L_CE (eq. 6) of logits [B, C], the mean over the clips of all ranks whose label [B] is not negative."""
+    losses = F.cross_entropy(logits, labels.clamp(min=0), reduction="none", label_smoothing=cfg.label_smoothing)
+    return global_mean(losses, labels >= 0)
+
+
 class CrossEntropyObjective(Objective):
     """Training of f_E by cross-entropy (eq. 6) on true and pseudo-labels alike."""
 
@@ -173,13 +179,12 @@ class CrossEntropyObjective(Objective):
     def forward(self, batches: Batches) -> StepOutput:
         """Compute L_CE of view 0, the mean over all valid labelled clips of every rank."""
         batch = single(batches).sound()
-        counted, labels = batch.labels >= 0, batch.labels.clamp(min=0)
+        counted = batch.labels >= 0
         logits = widened(self.encoder(batch.frames[:, 0]))
-        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.cfg.label_smoothing)
-        loss = global_mean(losses, counted)
+        loss = supervised(logits, batch.labels, self.cfg)
         metrics = {
             "train/loss": loss.detach(),
-            "train/accuracy": global_mean((logits.argmax(-1) == labels).float(), counted).detach(),
+            "train/accuracy": global_mean((logits.argmax(-1) == batch.labels).float(), counted).detach(),
             "train/clips": sum_across_ranks(counted.sum().float()),
         }
         return StepOutput(loss, metrics)

@@ -1,39 +1,56 @@
-"""Adam, linear warm-up, cosine. The learning rate is a pure function of the step, so resuming is exact."""
+"""Adam or SGD, linear warm-up, cosine or steps. The rate is a pure function of the step, so resuming is exact."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from finepseudo.alignment.scorer import AlignabilityScorer
-from finepseudo.training.config import OptimConfig
+from finepseudo.training.config import OptimConfig, OptimiserConfig
 
 
-def rate_factor(step: int, total_steps: int, warmup_steps: int, part: int = 0, parts: int = 1) -> float:
-    """Fraction of the base rate at `step` (from 0) of a training that is part `part` of `parts` of one schedule.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where a training lies in a schedule that spans several: it runs from `number` to `number + 1` of `count`."""
 
-    Half a cosine runs down to near 0 over all parts, each of which takes an equal share of it whatever its length.
-    In the first steps of each, where Adam's averages are young, it is multiplied by (step + 1) / warmup_steps.
+    number: int = 0
+    count: int = 1
+
+
+def rate_factor(
+    step: int, total_steps: int, warmup_steps: int, drops: Sequence[float] = (), part: Part | None = None
+) -> float:
+    """Fraction of the base rate at `step` (from 0) of a training of `total_steps`.
+
+    Half a cosine runs down to near 0 over all parts, each of which takes an equal share of it whatever its length. In
+    the first steps of each, where Adam's averages are young, it is multiplied by (step + 1) / warmup_steps. With
+    `drops`, shares of all after the warm-up, it stays 1 and falls to a tenth at each of them.
     """
+    part = part or Part()
     ramp = min((step + 1) / warmup_steps, 1.0) if warmup_steps else 1.0
-    done = max(step - warmup_steps, 0) / max(total_steps - warmup_steps, 1)
-    return ramp * 0.5 * (1 + math.cos(math.pi * (part + min(done, 1.0)) / parts))
+    own = max(step - warmup_steps, 0) / max(total_steps - warmup_steps, 1)
+    done = (part.number + min(own, 1.0)) / part.count
+    if drops:
+        return ramp * float(0.1 ** sum(done >= share for share in drops))
+    return ramp * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def learning_rate(
-    cfg: OptimConfig, step: int, total_steps: int, steps_per_epoch: int, *, part: int = 0, parts: int = 1
+    cfg: OptimiserConfig, step: int, total_steps: int, steps_per_epoch: int, part: Part | None = None
 ) -> float:
     """Learning rate at `step` of a stage of total_steps; warm-up takes at most half of the stage."""
     warmup = min(round(cfg.warmup_epochs * steps_per_epoch), total_steps // 2)
-    return cfg.lr * rate_factor(step, total_steps, warmup, part, parts)
+    return cfg.lr * rate_factor(step, total_steps, warmup, cfg.drops, part)
 
 
-def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Adam:
-    """Adam over the trainable parameters; each group holds `factor`, its multiple of the learning rate.
+def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Optimizer:
+    """Make Adam or SGD over the trainable parameters; each group holds `factor`, its multiple of the learning rate.
 
     f_S has no weight decay: a slope that decays makes every score the same.
     """
@@ -48,6 +65,15 @@ def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Adam:
     groups = [{"params": plain, "factor": 1.0}]
     if own := [parameter for parameter in trained if id(parameter) in scorer]:
         groups.append({"params": own, "factor": cfg.scorer_lr_factor, "weight_decay": 0.0})
+    if cfg.name == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=cfg.lr,
+            weight_decay=cfg.weight_decay,
+            momentum=cfg.momentum,
+            nesterov=cfg.nesterov,
+            fused=True,
+        )
     return torch.optim.Adam(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
 
 
@@ -65,7 +91,7 @@ class FiniteGuard:
     does for torch's GradScaler. The host asks `broken` when it suits.
     """
 
-    def __init__(self, optimizer: torch.optim.Adam, device: torch.device) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
         """Guard every step that is taken through `step`; the optimiser must be fused."""
         self._optimizer = optimizer
         self._found = torch.zeros((), device=device)
@@ -93,6 +119,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["factor"]
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], cfg: OptimConfig) -> Tensor:
-    """Scale the gradients to a norm of at most cfg.clip_norm; return the norm before."""
-    return torch.nn.utils.clip_grad_norm_(parameters, cfg.clip_norm)
+def clip_gradients(parameters: Iterable[nn.Parameter], cfg: OptimiserConfig) -> Tensor:
+    """Scale the gradients to a norm of at most cfg.clip_norm, where it is given; return the norm before."""
+    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if cfg.clip_norm is None else cfg.clip_norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -11,10 +11,18 @@ def bench(what: str, options: Sequence[str], overrides: Sequence[str]) -> int:
         from jobs.bench import method
 
         return method.main(options, overrides)
+    if what == "methods":
+        from jobs.bench import methods
+
+        return methods.main(options)
     if what == "data":
         from jobs.bench import data
 
         return data.main(options)
+    if what == "train":
+        from jobs.bench import train
+
+        return train.main(options)
     if what == "gpu":
         from jobs.bench.gpu import __main__ as gpu
 

@@ -21,6 +21,10 @@ WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "eva
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
     """Run one parsed command; return its exit code. `main` is the command line, which the jobs of a launch call."""
+    if arguments.command == "compare" and arguments.runs:
+        from jobs.cli.compare import compare_folders
+
+        return compare_folders(arguments)
     if arguments.command in _WITHOUT_A_RUN:
         return _WITHOUT_A_RUN[arguments.command](arguments)
     cfg = configure(arguments)
@@ -95,6 +99,10 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             code = launch(cfg, arguments, main)
         case "write-shards" if arguments.part or arguments.verify or arguments.repair:
             code = _shards(cfg, arguments)
+        case "compare":
+            from jobs.cli.compare import compare
+
+            code = compare(cfg, arguments)
         case "tune":
             from jobs.tune.tune import tune
 
@@ -139,6 +147,7 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
         extra.update(data_section(arguments.data))
     if arguments.name:
         extra["name"] = arguments.name
+    extra |= {key: value for key in ("methods", "seeds") if (value := getattr(arguments, key, None))}
     recipe = arguments.recipe or getattr(arguments, "target", None)
     if arguments.command in WORKS_IN_A_RUN and not getattr(arguments, "all", False):
         said = bool(recipe or arguments.data)

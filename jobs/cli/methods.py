@@ -9,12 +9,13 @@ from finepseudo.methods.table import METHODS
 from jobs.config.build import nearest
 from jobs.config.keys import all_keys
 from shards.errors import UserError
+from shards.settings import shown
 
 _WIDTH = 120
 
 
 def described(name: str = "") -> str:
-    """Write the methods one a paragraph, with their keys where one is named.
+    """Write the methods one a paragraph: their keys with defaults or, where one is named, all that is known of these.
 
     UserError: there is no such method.
     """
@@ -35,16 +36,22 @@ def needs(method: AnyMethod) -> str:
     return ", ".join(text for text in found if text) or "nothing but labelled clips"
 
 
+def _preset(name: str, method: AnyMethod) -> str:
+    said = ", ".join(f"{key} {shown(value)}" for key, value in method.presets[name].items())
+    text = f"preset {name}: {said}"
+    return textwrap.fill(text, _WIDTH, initial_indent="    ", subsequent_indent="      ")
+
+
 def _paragraph(method: AnyMethod, *, keys: bool) -> str:
     lines = [f"{method.name}: {method.title}", f"    {method.paper}", f"    needs: {needs(method)}"]
+    lines += [_preset(name, method) for name in method.presets]
     default = method.config()
     for key in all_keys(default, default, f"method.{method.name}"):
         if keys and not key.is_section:
             facts = f"{key.name} = {key.declaration.text}; {key.facts()}"
             lines.append(textwrap.fill(facts, _WIDTH, initial_indent="    ", subsequent_indent="      "))
     if not keys:
-        names = ", ".join(key.name.split(".", 2)[2] for key in all_keys(default, default, f"method.{method.name}"))
-        lines.append(
-            textwrap.fill(f"keys: {names or 'none'}", _WIDTH, initial_indent="    ", subsequent_indent="      ")
-        )
+        own = [key for key in all_keys(default, default, f"method.{method.name}") if not key.is_section]
+        names = ", ".join(f"{key.name.split('.', 2)[2]} {shown(key.default)}" for key in own)
+        lines.append(textwrap.fill(f"keys: {names}", _WIDTH, initial_indent="    ", subsequent_indent="      "))
     return "\n".join(lines) + "\n"

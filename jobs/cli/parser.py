@@ -16,7 +16,7 @@ STAGES = {
     "evaluate": "test the action encoder of the last round",
     "report": "write report.html of a run and print its table",
 }
-MAKES_A_RUN = frozenset({"run", "write-shards"})
+MAKES_A_RUN = frozenset({"run", "write-shards", "compare"})
 """Commands that may begin a run, and write its config.yaml."""
 
 
@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="hash all that is there first, not only what has another size or time",
     )
+    _compare(commands.add_parser("compare", help="run methods on the same seeds, or take finished runs: one table"))
     launch = commands.add_parser("launch", help="submit a run to Slurm: shards, one job a label draw, report")
     launch.add_argument(
         "--cluster", choices=("slurm", "local", "dry-run"), default="slurm", help="where (default: slurm)"
@@ -58,8 +59,10 @@ def parser() -> argparse.ArgumentParser:
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     _common(tune)
-    bench = commands.add_parser("bench", help="measure: method (does it work), alignment, data and gpu (how fast)")
-    bench.add_argument("what", choices=("method", "alignment", "data", "gpu"))
+    bench = commands.add_parser(
+        "bench", help="measure: method (does it work), methods, alignment, data, train, gpu (how fast)"
+    )
+    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "train", "gpu"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
     status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
     status.add_argument("--all", action="store_true", help="a line for each run below out=")
@@ -76,6 +79,31 @@ def parser() -> argparse.ArgumentParser:
     methods.add_argument("method", nargs="?", default="", help="only this one, its keys with defaults and sources")
     commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
     return main_parser
+
+
+def _compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="compare these run folders; nothing is run")
+    command.add_argument("--methods", type=_names, metavar="a,b,..", help="rows of the table (default: the recipe's)")
+    command.add_argument("--seeds", type=_seeds, metavar="0,1,..", help="label draws (default: the recipe's)")
+    command.add_argument(
+        "--out", type=Path, metavar="PREFIX", help="write PREFIX.csv, .md, .tex, .html (default: compare in the run)"
+    )
+    command.add_argument(
+        "--part", metavar="i/n", help="run every n-th method and seed, from i on; who ends last makes the table"
+    )
+    _common(command)
+
+
+def _names(text: str) -> list[str]:
+    """Read names with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _seeds(text: str) -> list[int]:
+    """Read seeds with commas between them."""
+    if not all(name.isdecimal() for name in _names(text)):
+        raise argparse.ArgumentTypeError(f"{text!r}: write whole numbers with commas between them, such as 0,1,2")
+    return [int(name) for name in _names(text)]
 
 
 def _init(command: argparse.ArgumentParser) -> None:

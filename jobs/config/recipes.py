@@ -14,6 +14,7 @@ import yaml
 from jobs.config.build import build, merge, nearest, plain, set_dotted
 from jobs.config.expected_input import fill_inputs
 from jobs.config.old_words import refuse_old_words
+from jobs.config.presets import fill_presets
 from jobs.config.run import RunConfig
 from shards.errors import UserError
 
@@ -70,6 +71,7 @@ def load(recipe: str, overrides: Sequence[str] = (), extra: Mapping[str, Any] | 
     for text in overrides:
         set_dotted(values, *parse_override(text))
     refuse_old_words(values)
+    fill_presets(values)
     fill_inputs(values)
     return build(RunConfig, values)
 

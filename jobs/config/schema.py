@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from finepseudo.methods.table import METHODS
 from jobs.config.build import plain
 from jobs.config.keys import default_of
+from jobs.config.presets import PRESET
 from jobs.config.run import RunConfig
 from shards.settings import Range, Settings, declared
 
@@ -29,6 +31,10 @@ def recipe_schema() -> dict[str, Any]:
     made = schema | _section(RunConfig, None)
     base = {"type": "string", "description": "recipe that this one differs from: a name, or a path beside this file"}
     made["properties"] = {"base": base, **made["properties"]}
+    for name, method in METHODS.items():
+        if method.presets:
+            said = {"enum": [*method.presets, None], "description": "lays a setting of the paper under these keys"}
+            made["properties"]["method"]["properties"][name]["properties"][PRESET] = said
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from finepseudo.training.config import OptimConfig
+from finepseudo.training.config import MemoryConfig, OptimConfig
 from shards.settings import BadSetting, Settings, section, setting, shown
 
 
@@ -24,7 +24,8 @@ class TrainConfig(Settings):
     clips: int | None = setting(
         None, "clips that the steps read, those of other streams than the labelled one uncounted", at_least=1
     )
-    optim: OptimConfig = section(OptimConfig, "Adam and its schedule")
+    optim: OptimConfig = section(OptimConfig, "the optimiser and its schedule")
+    memory: MemoryConfig = section(MemoryConfig, "what is done without where memory is short")
     checkpoint_every: int = setting(100, "steps between checkpoints", at_least=1)
     log_every: int = setting(10, "steps between lines of the log", at_least=1)
 

@@ -82,7 +82,8 @@ def _round_zero(run: Run, seed: int) -> Iterator[list[Stage]]:
         first.append(TrainFrame(number=0))
     groups: list[list[Request]] = [first]
     if any(method.vote is not None for method in methods):
-        groups.append([Embed(number=0, frames=aligns)])
+        # with passes, whoever votes: a method that comes later leaves what the others were labelled by
+        groups.append([Embed(number=0, frames=aligns, passes=True)])
     if aligns:
         groups.append([Score(number=0)])
     for group in groups:

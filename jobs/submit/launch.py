@@ -177,16 +177,17 @@ def prepare(steps: Sequence[Step], *, force: bool) -> None:
     for step in (step for step in steps if step.name.startswith("seed-")):
         refuse_other_data(step.cfg, force=force)
         (step.cfg.folder / step.name).mkdir(parents=True, exist_ok=True)
-        _link(step.cfg.folder / "data", Path("..") / main.name / "data")
-        _link(main.folder / step.name, Path("..") / step.cfg.name / step.name)
+        link(step.cfg.folder / "data", Path("..") / main.name / "data")
+        link(main.folder / step.name, Path("..") / step.cfg.name / step.name)
 
 
-def _link(path: Path, target: Path) -> None:
+def link(path: Path, target: Path) -> None:
+    """Make a link to a folder or file; one that is there must be this one."""
     if path.is_symlink() and path.readlink() == target:
         return
     if path.exists() or path.is_symlink():
         raise UserError(
-            f"{path} is there and not from a launch; use another --name, or `finepseudo run` to go on with it"
+            f"{path} is there and not from such jobs; use another --name, or `finepseudo run` to go on with it"
         )
     path.symlink_to(target, target_is_directory=True)
 

@@ -21,6 +21,7 @@ from jobs.config.run import RunConfig
 from jobs.config.sections import InputConfig
 from jobs.progress import Count
 from jobs.workers.features import FeatureStore, clip_features, store_of
+from jobs.workers.labelling import PASSES
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_action_encoder, trained_frame_encoder
 from jobs.workers.part_files import chunks, write_part
@@ -41,6 +42,7 @@ SCHEMA = pa.schema(
         ("F", pa.int32()),
         ("p_E", pa.list_(pa.float32())),
         ("uncertainty", pa.float32()),
+        *((name, pa.list_(pa.float32())) for name in PASSES),
         ("valid", pa.bool_()),
     ]
 )
@@ -48,7 +50,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbedJob:
-    """What every actor is told. `frame_weights` None leaves f_A out; `method`: whose f_E it is, None for round 0."""
+    """What every actor is told.
+
+    frame_weights: None leaves f_A out; method: whose f_E it is, None for round 0; passes: whether what MC-dropout says
+    is wanted whole.
+    """
 
     cfg: RunConfig
     run: Path
@@ -59,6 +65,7 @@ class EmbedJob:
     action_weights: Path
     method: str | None = None
     frame_weights: Path | None
+    passes: bool = False
 
 
 def evaluation_reader(
@@ -122,13 +129,16 @@ class Embedder:
             if self.frame is not None:
                 shown = self._features(batch, kept) if self.store else self._frame_view(batch)
                 embedded.append(self.frame(shown.to(self.device)).float().cpu())
-        p_e, uncertainty, valid = (torch.cat(column) for column in zip(*votes, strict=True))
-        return to_table(keys, torch.cat(embedded) if embedded else None, p_e, uncertainty, valid)
+        p_e, uncertainty, valid, *passes = (torch.cat(column) for column in zip(*votes, strict=True))
+        return to_table(keys, torch.cat(embedded) if embedded else None, p_e, uncertainty, valid, passes)
 
-    def _vote(self, batch: ClipBatch) -> tuple[Tensor, Tensor, Tensor]:
+    def _vote(self, batch: ClipBatch) -> tuple[Tensor, ...]:
         frames = batch.views[ACTION].frames[:, 0].to(self.device)
-        p_e, spread = self.action.predict(frames, seed_of(self.job.seed, "dropout masks"))
-        return p_e.float().cpu(), spread.float().cpu(), batch.valid.cpu()
+        said = self.action.dropout_logits(frames, seed_of(self.job.seed, "dropout masks"))
+        temperatures = (1.0, self.job.cfg.action_encoder.mc_temperature) if self.job.passes else ()
+        passes = [x.float().cpu() for t in temperatures for x in said.statistics(t)]
+        p_e, spread = (x.float().cpu() for x in said.prediction())
+        return p_e, spread, batch.valid.cpu(), *passes
 
     def _features(self, batch: ClipBatch, kept: Mapping[str, Tensor | None]) -> Tensor:
         """Give the frame features of a batch [B, T, D], those that are not kept from its frames."""
@@ -152,15 +162,24 @@ class Embedder:
         return recode(batch.views[ACTION].frames[:, 0], cfg.action_input.augment, cfg.frame_input.augment)
 
 
-def to_table(
-    keys: Sequence[str], embeddings: Tensor | None, p_e: Tensor, uncertainty: Tensor, valid: Tensor
+def to_table(  # noqa: PLR0917
+    keys: Sequence[str],
+    embeddings: Tensor | None,
+    p_e: Tensor,
+    uncertainty: Tensor,
+    valid: Tensor,
+    passes: Sequence[Tensor] = (),
 ) -> pa.Table:
-    """Lay out one part: embeddings [N, T, F] or None, p_e [N, C], uncertainty [N], valid bool [N]."""
+    """Lay out one part: embeddings [N, T, F] or None, p_e [N, C], uncertainty [N], valid bool [N].
+
+    passes: the four of `Passes` [N, C], or none.
+    """
     n = len(keys)
     t, f = (embeddings.shape[1], embeddings.shape[2]) if embeddings is not None else (0, 0)
     flat = [row.flatten().numpy() for row in embeddings] if embeddings is not None else [[]] * n
     p_e = torch.where(valid[:, None], p_e, torch.zeros_like(p_e))
-    columns = [list(keys), flat, [t] * n, [f] * n, [row.numpy() for row in p_e], uncertainty.numpy(), valid.numpy()]
+    said = [list(values.numpy()) for values in passes] or [[[]] * n] * len(PASSES)
+    columns = [list(keys), flat, [t] * n, [f] * n, list(p_e.numpy()), uncertainty.numpy(), *said, valid.numpy()]
     return pa.table([pa.array(c, type=field.type) for c, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 

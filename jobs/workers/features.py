@@ -123,6 +123,10 @@ class FeatureReader:
         """Count the clips that PyAV read so far because DALI could not."""
         return self._reader.fallbacks
 
+    def seen(self, step: int) -> int:
+        """Count the clips of the global batches before `step`, over all epochs."""
+        return self._reader.seen(step)
+
     def batches(self, step: int) -> Generator[dict[str, ClipBatch], None, None]:
         """Yield this rank's part of the batches of `step` and of all later ones; closing it ends its threads."""
         cfg: ReaderConfig = self._reader.cfg

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finepseudo.evaluation.metrics import pseudo_label_metrics
-from finepseudo.methods.base import AnyMethod, MethodConfig
-from finepseudo.methods.labelling import label_rows, warn_of_none
+from finepseudo.methods.base import AnyMethod, Labels, MethodConfig, Passes
+from finepseudo.methods.labelling import label_rows, ruled_out, warn_of_none
 from finepseudo.methods.table import METHODS, REFERENCE
 from finepseudo.run_folder.files import write_json
 from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
@@ -29,8 +29,11 @@ from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
 ROW_GROUP = 1 << 12
-SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E"]
-"""What the metrics and the warning read of the table."""
+SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E", "uncertainty"]
+"""What the metrics, the warning and the choice among a whole pool read of the table."""
+READ = ["key", "p_E", "uncertainty", "valid"]
+PASSES = [field.name for field in fields(Passes)]
+"""Columns of the embeddings that every vote reads, and those of MC-dropout."""
 
 
 def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
@@ -79,30 +82,45 @@ def label_pool_of(
     cfg: MethodConfig,
     folder: Path,
     *,
+    number: int,
     embeddings: Path,
     scores: Path | None,
     pool: frozenset[str],
     truth: Mapping[str, int],
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """Write pseudo_labels.parquet and pseudo_metrics.json of one method; return the metrics.
+    """Write pseudo_labels.parquet and pseudo_metrics.json of one method in round `number`; return the metrics.
 
     Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
     gigabytes, those of a part some hundred kilobytes. Parts are in key order, and so is the table.
     """
-    wanted, found, small = pa.array(sorted(pool), pa.string()), parts(embeddings), []
-    with _table_writer(folder / PSEUDO_LABELS) as write:
-        for paths in [[path] for path in found] if method.by_row else [found]:
-            table = read_parts(paths, ["key", "p_E", "uncertainty", "valid"])
+    wanted, found = pa.array(sorted(pool), pa.string()), parts(embeddings)
+    groups = [[path] for path in found] if method.by_row else [found]
+
+    def labelled() -> Iterator[pa.Table]:
+        for paths in groups:
+            table = read_parts(paths, [*READ, *(PASSES if method.passes else ())])
             table = table.filter(pc.is_in(table["key"], wanted))
-            keys = table["key"].to_pylist()
-            if not keys:
+            if not table.num_rows:
                 continue
+            keys, passes = table["key"].to_pylist(), _passes_of(table) if method.passes else None
             given = None if scores is None else _scores_of([scores / path.name for path in paths], keys, len(classes))
             numbers = (matrix(table["p_E"]), table["uncertainty"].to_numpy(), table["valid"].to_numpy())
-            labelled = label_rows(method, cfg, keys, given, *numbers)
-            write(labelled)
-            small.append(labelled.select(SMALL))
+            yield label_rows(method, cfg, keys, given, *numbers, passes)
+
+    summary = _summary(table.select(SMALL) for table in labelled()) if method.keep else None
+    kept = (
+        None
+        if method.keep is None or summary is None
+        else pa.array(method.keep(cfg, number, _labels_of(summary, len(classes))))
+    )
+    small: list[pa.Table] = []
+    with _table_writer(folder / PSEUDO_LABELS) as write:
+        for table in labelled():
+            done = sum(piece.num_rows for piece in small)
+            chosen = table if kept is None else _accepting(table, kept.slice(done, table.num_rows))
+            write(chosen)
+            small.append(chosen.select(SMALL))
         if not small:
             raise UserError(f"{embeddings}: holds no clip of the pool; was the split changed by hand?")
     summary = pa.concat_tables(small)
@@ -110,6 +128,24 @@ def label_pool_of(
     metrics = pseudo_label_metrics(summary, truth, classes)
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
+
+
+def _summary(pieces: Iterable[pa.Table]) -> pa.Table | None:
+    found = list(pieces)
+    return pa.concat_tables(found) if found else None
+
+
+def _labels_of(table: pa.Table, classes: int) -> Labels:
+    label, spread, accepted = (table[name].to_numpy() for name in ("label", "uncertainty", "accepted"))
+    return Labels(classes=classes, label=label, spread=spread, accepted=accepted)
+
+
+def _accepting(table: pa.Table, accepted: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index("accepted"), "accepted", accepted)
+
+
+def _passes_of(table: pa.Table) -> Passes:
+    return Passes(**{name: matrix(table[name]).astype(np.float64) for name in PASSES})
 
 
 @contextmanager
@@ -161,3 +197,8 @@ def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:
         labels=np.concatenate([labelled.labels, table["label"].to_numpy().astype(np.int32)]),
         pseudo=np.concatenate([labelled.pseudo, np.ones(table.num_rows, np.bool_)]),
     )
+
+
+def ruled_out_items(path: Path) -> ItemTable:
+    """List the clips that got no pseudo-label but of which the vote rules out classes."""
+    return ItemTable.unlabelled(ruled_out(path)[0])

@@ -73,7 +73,7 @@ def train_rank(job: TrainJob, rank: int, world: int, device: torch.device, share
     try:
         objective, place = job.objective(), Place(rank=rank, world=world, device=device, sharers=sharers)
         features = job.features
-        reader = open_features(job, place, features, objective) if features else open_streams(job, place)
+        reader: Reader = open_features(job, place, features, objective) if features else open_streams(job, place)
         loop = (objective, reader)
     except UserError as error:
         problem = str(error)

@@ -26,12 +26,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.compute.networks import placed
+from finepseudo.distributed import gathered
 from finepseudo.run_folder.files import json_lines, write_text
 from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, WEIGHTS
-from finepseudo.training.checkpoint import checkpoint_steps, load_state, save_state, save_weights
+from finepseudo.training.checkpoint import StateWriter, checkpoint_steps, load_state, save_weights
+from finepseudo.training.memory import cut_like, cut_optimizer_state, save_memory, shard
 from finepseudo.training.objectives import Objective
 from finepseudo.training.optim import (
     FiniteGuard,
+    Part,
     build_optimizer,
     clip_gradients,
     learning_rate,
@@ -63,6 +66,10 @@ class Reader(Protocol):
     @property
     def batches_per_epoch(self) -> int:
         """Global batches in one pass of the leading stream."""
+        ...
+
+    def seen(self, step: int) -> int:
+        """Clips of all streams in the global batches before step `step`."""
         ...
 
     def batches(self, step: int) -> Generator[dict[str, ClipBatch], None, None]:
@@ -147,6 +154,10 @@ class Loop:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.objective = placed(objective, device)
+        save_memory(self.objective, job.train.memory)
+        self.sharded = self.world > 1 and job.train.memory.shard
+        if self.sharded:
+            shard(self.objective, device)
         self.optimiser = build_optimizer(self.objective, job.train.optim)
         self.guard = FiniteGuard(self.optimiser, device)
         self.ahead: deque[torch.cuda.Event] = deque()
@@ -154,19 +165,23 @@ class Loop:
             raise ValueError("the loop counts in steps: TrainConfig.in_steps gives them")
         self.total = job.train.steps
         self.window, self.rate = _Window(), 0.0
+        self.writer = StateWriter(job.folder / CHECKPOINTS)
         self.step = self._load()
         self.model: nn.Module = self.objective
-        if self.world > 1:  # find_unused_parameters also keeps DDP from regrouping its buckets after the first step
+        if self.world > 1 and not self.sharded:
+            # find_unused_parameters also keeps DDP from regrouping its buckets after the first step
             self.model = DistributedDataParallel(self.objective, broadcast_buffers=False, find_unused_parameters=True)
 
     def run(self) -> Outcome:
         """Train to the end, to a stop request or to a failure all ranks agree on."""
         self.objective.train()
         self._trim_log()
-        with closing(self.reader.batches(self.step)) as batches:
+        with closing(self.writer), closing(self.reader.batches(self.step)) as batches:
             outcome = self._steps(batches)
-        if outcome == "done" and self.rank == 0:
-            save_weights(self.job.folder / WEIGHTS, self.objective.state_dict(), {"stage": self.job.stage})
+        if outcome == "done":
+            weights = gathered(self.objective.state_dict())
+            if self.rank == 0:
+                save_weights(self.job.folder / WEIGHTS, weights, {"stage": self.job.stage})
         if self.world > 1:
             dist.barrier()
             # DDP's reducer must not outlive the group: its end would wait, holding the interpreter, for a thread that
@@ -205,7 +220,7 @@ class Loop:
         cfg, job = self.job.train.optim, self.job
         torch.manual_seed(seed_of(job.seed, self.step, self.rank))
         epoch = job.epoch_steps or self.reader.batches_per_epoch
-        self.rate = learning_rate(cfg, self.step, self.total, epoch, part=job.part, parts=job.parts)
+        self.rate = learning_rate(cfg, self.step, self.total, epoch, Part(job.part, job.parts))
         set_learning_rate(self.optimiser, self.rate)
         self.optimiser.zero_grad(set_to_none=True)
         try:
@@ -283,6 +298,7 @@ class Loop:
         line["data/wait_fraction"] = min(1.0, window.waited / elapsed)
         line["data/clips_per_s"] = window.clips / elapsed
         line["data/bad_clips"], line["data/pyav_clips"] = map(float, bad.tolist())
+        line["data/clips"] = float(self.reader.seen(self.step))
         self._append(line)
 
     def _append(self, scalars: Mapping[str, float]) -> None:
@@ -299,10 +315,11 @@ class Loop:
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def _save(self) -> None:
+        state = {"step": self.step, "model": self.objective.state_dict(), "optimiser": self.optimiser.state_dict()}
+        state = gathered(state)
         if self.rank == 0:
-            state = {"step": self.step, "model": self.objective.state_dict(), "optimiser": self.optimiser.state_dict()}
             state["window"] = {"steps": self.window.steps, "names": self.window.names, "sums": self.window.sums}
-            save_state(self.job.folder / CHECKPOINTS, self.step, state)
+            self.writer.write(self.step, state)
 
     def _load(self) -> int:
         """Load the newest checkpoint that rank 0 sees; return the step to go on from."""
@@ -313,8 +330,8 @@ class Loop:
         step = int(newest.item())
         if step:
             state = load_state(folder, step, self.device)
-            self.objective.load_state_dict(state["model"])
-            load_optimizer(self.optimiser, state["optimiser"])
+            self.objective.load_state_dict(cut_like(state["model"], self.objective.state_dict()))
+            load_optimizer(self.optimiser, cut_optimizer_state(state["optimiser"], self.optimiser))
             for name, value in state["window"].items():
                 setattr(self.window, name, value)
         return step

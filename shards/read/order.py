@@ -95,6 +95,14 @@ class BatchOrder:
         step = epoch * self.length + index
         return self._balanced(step) if self.cfg.sampler == "balanced" else self._shuffled(step)
 
+    def clips(self, steps: int) -> int:
+        """Count the clips of the first `steps` batches, over all epochs; the last batch of a pass may be short."""
+        size = self.cfg.batch_size
+        if self.cfg.sampler == "balanced":
+            return steps * (size // self.cfg.instances_per_class) * self.cfg.instances_per_class
+        laps, index = divmod(steps, self._natural)
+        return laps * self._count + index * size
+
     def _shuffled(self, step: int) -> Positions:
         """Cut the permutation of the current pass; a pass holds every item once, and epochs follow each other in it."""
         lap, index = divmod(step, self._natural)

@@ -87,6 +87,10 @@ class ClipReader:
         """Count the clips that PyAV read so far because DALI could not."""
         return len(self._loader.by_pyav.keys() - self._loader.failures.keys())
 
+    def seen(self, step: int) -> int:
+        """Count the clips of the global batches before `step`, over all epochs."""
+        return self._order.clips(step)
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[ClipBatch]:
         """Yield this rank's part of global batches `start`.. of the epoch: views [B / world, V, T, C, H, W].
 

@@ -101,6 +101,10 @@ class StreamReader:
         """Count the clips that PyAV read so far because DALI could not, over all streams."""
         return sum(stream.fallbacks for stream in self._streams.values())
 
+    def seen(self, step: int) -> int:
+        """Count the clips of all streams in the global batches before `step`, on all ranks; empty slots are none."""
+        return sum(stream.seen(step) for stream in self._streams.values())
+
     def batches(self, step: int = 0) -> Generator[dict[str, ClipBatch], None, None]:
         """Yield the batches of `step` and of all later steps, by stream in the order of the streams.
 
@@ -135,6 +139,11 @@ class _EmptyStream:
         self._slots = rank_slots(cfg.order.batch_size, world)
         self._loader = ClipLoader(manifest, cfg, threads=1, chunk=self._slots, total=0, device=device)
         self.bad: Counter[str] = Counter()
+
+    def seen(self, step: int) -> int:
+        """Count no clip."""
+        del step
+        return 0
 
     def plan(self, step: int, pool: ThreadPoolExecutor) -> Callable[[], Loaded]:
         """Plan a batch of empty slots."""

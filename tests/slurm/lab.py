@@ -141,13 +141,15 @@ class Lab:
     def broken(self, node: str, program: Path) -> Iterator[None]:
         """Make a program fail on one node, by a mount that only that node sees."""
         (slurmd,) = [pid for on, pid, line in self._running() if on == node and line.startswith("slurmd")]
-        inside = ("nsenter", f"--target={slurmd}", "--mount")
+        # umount reads /proc/self, which the node's /proc only has for processes of the node's own namespace
+        inside = ("nsenter", f"--target={slurmd}", "--mount", "--pid")
         done = quiet(*inside, "mount", "--bind", shutil.which("false") or "/bin/false", program)
         assert done.returncode == 0, done.stderr
         try:
             yield
         finally:
-            quiet(*inside, "umount", program)
+            done = quiet(*inside, "umount", program)
+            assert done.returncode == 0, done.stderr  # else every later test finds the node broken
 
     def assert_clean(self, job: str) -> None:
         """Nothing of a job that has ended may stay on the nodes."""

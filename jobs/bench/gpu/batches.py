@@ -60,6 +60,10 @@ class FixedReader:
     bad: Mapping[str, int] = field(default_factory=dict)
     fallbacks: int = 0
 
+    def seen(self, step: int) -> int:
+        """Count the clips before a step."""
+        return step * len(self.batch.keys)
+
     def batches(self, step: int) -> Generator[dict[str, ClipBatch], None, None]:
         """Give the batch for each step from `step` on."""
         del step

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
-from finepseudo.methods.base import AnyMethod, TrainAction
+from finepseudo.methods.base import OPTIM, AnyMethod, TrainAction
+from finepseudo.methods.table import settings
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.training.config import OptimConfig, OptimiserConfig
 from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
-from jobs.pipeline.stages.budget import accounts, equal_steps
+from jobs.pipeline.stages.budget import accounts, counted_of_others, equal_steps
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
     NO_SCORER,
@@ -64,8 +66,15 @@ class ActionEncoderStage(TrainingStage):
         order = "action_stage.self_order" if later else "action_stage.order"
         read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
         read += ["rounds", "action_stage.assumed_acceptance"] if later else []
-        read += self.method.keys_of("training") if self.method and not self.request.plain else []
-        unread = ["action_encoder.mc_passes", *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND]))]
+        if self.method is not None:
+            keys = self.method.keys_of("training")
+            read += [key for key in keys if key.endswith(f".{OPTIM}") or not self.request.plain]
+        unread = [
+            "action_encoder.mc_passes",
+            "action_encoder.mc_temperature",
+            *([f"{train}.optim"] if self._own_optim is not None else ()),
+            *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND])),
+        ]
         return Keys(read, [*unread, *((START,) if self.request.start is not None else ())])
 
     @property
@@ -88,15 +97,25 @@ class ActionEncoderStage(TrainingStage):
     @property
     def accounted(self) -> bool:
         """Whether it takes the steps that other methods' rounds took."""
-        request = self.request
-        return request.number > 0 and request.labels is None and self.cfg.action_stage.self_train.epochs is not None
+        return bool(self.request.number) and counted_of_others(self.cfg, self.request)
+
+    @property
+    def _own_optim(self) -> OptimiserConfig | None:
+        """The optimiser that the method asks for."""
+        return None if self.method is None else settings(self.cfg.method, self.method.name).optim
 
     @property
     def schedule(self) -> Schedule:
         """How long and at which rate; over epochs of what, the clips say."""
         cfg, request = self.cfg.action_stage, self.request
-        train = slowed(cfg.self_train) if request.number else cfg.train
-        if request.number and train.epochs is not None:
+        train = cfg.self_train if request.number else cfg.train
+        if (own := self._own_optim) is not None:
+            train = replace(train, optim=OptimConfig(**{key.name: getattr(own, key.name) for key in fields(own)}))
+        elif request.number and request.start is not None:  # one that begins anew learns at the full rate
+            train = slowed(train)
+        if request.epochs is not None:
+            train = replace(train, steps=None, clips=None, epochs=request.epochs)
+        elif request.number and train.epochs is not None:
             train = replace(train, epochs=train.epochs * request.times)
         elif request.number:
             train = train.in_steps(0, cfg.self_order.batch_size, request.times)

@@ -29,8 +29,12 @@ def rounds_of(cfg: RunConfig, method: AnyMethod) -> list[TrainAction]:
 
 def is_accounted(cfg: RunConfig, method: AnyMethod) -> bool:
     """Say whether a method trains for steps that are counted of others: it must come after them."""
-    in_epochs = cfg.action_stage.self_train.epochs is not None
-    return in_epochs and any(request.labels is None for request in rounds_of(cfg, method))
+    return any(counted_of_others(cfg, request) for request in rounds_of(cfg, method))
+
+
+def counted_of_others(cfg: RunConfig, request: TrainAction) -> bool:
+    """Say whether a training after round 0 has no epochs of its own, where these are the budget."""
+    return cfg.action_stage.self_train.epochs is not None and request.labels is None and request.epochs is None
 
 
 def _counted(cfg: RunConfig) -> Iterator[tuple[AnyMethod, list[TrainAction]]]:

@@ -48,8 +48,9 @@ class EmbeddingsStage(Stage):
         frame: tuple[str, ...] = ("frame_encoder", "frame_input") if self.request.frames else ()
         if frame and self.cfg.frame_stage.kept_views:
             frame = (*frame, "frame_stage.features", "frame_stage.freeze_image")
-        starts = ("frame_encoder.weights", "action_encoder.weights")
-        return Keys(("action_encoder", "action_input", *frame, "embed.chunk", "embed.batch", *READING), starts)
+        unread = ["frame_encoder.weights", "action_encoder.weights"]
+        unread += [] if self.request.passes else ["action_encoder.mc_temperature"]
+        return Keys(("action_encoder", "action_input", *frame, "embed.chunk", "embed.batch", *READING), unread)
 
     @property
     def inputs(self) -> Mapping[str, Path]:
@@ -81,6 +82,7 @@ class EmbeddingsStage(Stage):
             action_weights=(self.action / WEIGHTS).resolve(),
             method=name_of(self.method),
             frame_weights=(self.frame / WEIGHTS).resolve() if self.frame else None,
+            passes=self.request.passes,
         )
         keys = [*split.keys("labelled"), *split.keys("unlabelled")]
         with self.run_of.reporter.counting(self.name) as count:

@@ -48,7 +48,9 @@ class EvaluationStage(Stage):
         frame = ("frame_encoder", "frame_input", "frame_stage.loss.gamma", "frame_stage.scorer")
         read = ("action_encoder", "action_input", "evaluate", *READING, *(frame if self.frame is not None else ()))
         starts = ("frame_encoder.weights", "action_encoder.weights")
-        return Keys(read, (*starts, "action_encoder.mc_passes", "frame_stage.scorer.momentum"))
+        return Keys(
+            read, (*starts, "action_encoder.mc_passes", "action_encoder.mc_temperature", "frame_stage.scorer.momentum")
+        )
 
     @property
     def inputs(self) -> Mapping[str, Path]:

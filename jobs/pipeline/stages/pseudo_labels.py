@@ -71,6 +71,7 @@ class PseudoLabelsStage(Stage):
             self.method,
             settings(self.cfg.method, self.method.name),
             self.folder,
+            number=self.request.number,
             embeddings=self.embeddings,
             scores=self.scores,
             pool=frozenset(self.run_of.split(self.seed).keys("unlabelled")),

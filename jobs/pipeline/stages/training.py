@@ -15,7 +15,7 @@ from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, PSEUDO_LABEL
 from finepseudo.training.objectives import Objective
 from jobs.config.training import TrainConfig
 from jobs.pipeline.stages.base import Run, Stage, name_of
-from jobs.workers.labelling import pseudo_items
+from jobs.workers.labelling import pseudo_items, ruled_out_items
 from jobs.workers.train import TrainJob, fit
 from jobs.workers.train_loop import LoopJob, seed_of
 from shards.read.order import batches_per_epoch
@@ -133,6 +133,10 @@ def items_of(run: Run, seed: int, role: Role, labels: Path | None) -> ItemTable:
     if role == "labelled":
         labelled = split.items("labelled")
         return labelled if labels is None else pseudo_items(labelled, labels)
+    if role == "ruled_out":
+        if labels is None:
+            raise ValueError("clips are ruled out by a table of pseudo-labels; its request must say labels=..")
+        return ruled_out_items(labels)
     roles = ("unlabelled",) if role == "unlabelled" else ("labelled", "unlabelled")
     return ItemTable.unlabelled(sorted(key for name in roles for key in split.keys(name)))
 

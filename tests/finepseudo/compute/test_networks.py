@@ -90,6 +90,8 @@ def test_channels_last_changes_the_layout_of_every_convolution_and_no_number(
 ) -> None:
     frames = torch.randn(3, 8, 3, 24, 24)
     results, seen = [], []
+    if torch.get_num_threads() == 1:
+        pytest.skip("on one thread torch's CPU takes another convolution, which answers in the plain layout")
     for fast in (False, True):
         monkeypatch.setattr(networks, "fast_layout", lambda device, fast=fast: fast)
         torch.manual_seed(0)

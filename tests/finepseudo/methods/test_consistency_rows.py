@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 
@@ -10,9 +12,10 @@ from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.methods.base import Setting, TrainAction
 from finepseudo.methods.table import METHODS
 from finepseudo.training.config import CrossEntropyConfig
+from shards.read.config import ViewConfig
 from shards.types import ClipBatch, View
 
-ROWS = ("mean_teacher", "fixmatch", "uda", "softmatch", "freematch", "svformer")
+ROWS = ("pseudo_label_online", "mean_teacher", "fixmatch", "uda", "softmatch", "freematch", "svformer")
 
 
 def objective(name, **values):
@@ -48,14 +51,15 @@ def clips(n, names, label):
 
 def step(made):
     made.train()
-    out = made({"labelled": clips(2, ("only",), 1), "unlabelled": clips(4, ("weak", "strong"), -1)})
+    names = ("weak",) if made.parts.student == "weak" else ("weak", "strong")
+    out = made({"labelled": clips(2, ("only",), 1), "unlabelled": clips(4, names, -1)})
     out.loss.backward()
     return out.metrics
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_step_of_every_row_learns_from_the_pool(name):
-    low = {"tau": 0.0} if name in {"fixmatch", "uda", "svformer"} else {}
+    low = {"tau": 0.0} if "tau" in {field.name for field in fields(METHODS[name].config)} else {}
     made = objective(name, **low)
     told = step(made)
     assert told["train/agreement"] > 0 and 0 < told["train/weight"] <= 1
@@ -64,7 +68,7 @@ def test_a_step_of_every_row_learns_from_the_pool(name):
 
 
 def test_thresholds_that_nothing_reaches_leave_the_labels_alone():
-    for name in ("fixmatch", "uda", "svformer"):
+    for name in ("pseudo_label_online", "fixmatch", "uda", "svformer"):
         told = step(objective(name, tau=1.0))
         assert told["train/weight"] == told["train/agreement"] == 0
 
@@ -92,6 +96,29 @@ def test_svformer_warps_the_student_and_mixes_it():
         shown.add(len({frame.sum().item() for frame in strong[0]}))
     assert shown == {2, 4, 8}, "a quarter, a half or all of the frames"
     assert len(seen[-1]) == 2 + 4 + 4
+
+
+def test_online_pseudo_labels_are_learnt_from_the_frames_they_were_made_of():
+    """The ramp is 0 at first, so that a step is the labels alone; then the argmax of f_E itself is taught."""
+    made = objective("pseudo_label_online", tau=0.0)
+    made.after_step(0, 10)
+    assert step(made)["train/agreement"] == 0
+    made.after_step(2, 10)
+    weak, seen = clips(4, ("weak",), -1).frames[:, 0], []
+    label = made.encoder.eval()(weak).argmax(1)
+    made.encoder.register_forward_hook(lambda _, inputs, logits: seen.append((inputs[0], logits.detach())))
+    told = step(made)
+    ((frames, logits),) = seen
+    torch.testing.assert_close(frames[2:], weak)
+    torch.testing.assert_close(told["train/ramp"], torch.tensor(0.5))
+    torch.testing.assert_close(told["train/agreement"], torch.nn.functional.cross_entropy(logits[2:], label))
+
+
+def test_the_pool_of_online_pseudo_labels_has_one_view():
+    method = METHODS["pseudo_label_online"]
+    _, pool = method.streams(method.config(mu=2.0, weak_flip=0.0), TrainAction(number=1, start=0), ViewConfig())
+    assert [view.name for view in pool.views] == ["weak"] and pool.share == 2.0
+    assert pool.views[0].augment.flip == 0.0
 
 
 def test_uda_sharpens_what_it_teaches():

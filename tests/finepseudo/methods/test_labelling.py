@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from finepseudo.methods.base import Passes
 from finepseudo.methods.finepseudo import FINEPSEUDO, FinePseudoConfig
 from finepseudo.methods.labelling import acceptance_alarm, label_pool
 from finepseudo.methods.table import METHODS
@@ -20,7 +21,13 @@ def label(name="finepseudo", scores=None, p_e=None, spread=None, valid=None, **o
     spread = np.zeros(n) if spread is None else spread
     valid = np.ones(n, bool) if valid is None else valid
     keys = [f"k{i}" for i in range(n)]
-    return label_pool(method, method.config(**options), keys, scores, p_e, spread, valid).to_pylist()
+    return label_pool(method, method.config(**options), keys, scores, p_e, spread, valid, said(p_e, spread)).to_pylist()
+
+
+def said(p_e, spread):
+    """Passes of MC-dropout that all say p_e and deviate by `spread`."""
+    std = np.broadcast_to(spread[:, None], p_e.shape)
+    return Passes(mean=p_e, std=std, tempered_mean=p_e, tempered_std=std)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +140,7 @@ def test_refusals():
     with pytest.raises(UserError, match="NaN"):
         label_pool(FINEPSEUDO, cfg, keys, scores * np.nan, p_e, zero, ones)
     with pytest.raises(UserError, match="MC-dropout"):
-        label_pool(METHODS["ups"], METHODS["ups"].config(), keys, scores, p_e, zero * np.nan, ones)
+        label_pool(METHODS["ups"], METHODS["ups"].config(), keys, scores, p_e, zero, ones, said(p_e, zero * np.nan))
     with pytest.raises(ValueError, match="theta = 1"):
         FinePseudoConfig(theta=1.0)
     assert FinePseudoConfig(theta=1.2, fuse="sum").theta == 1.2

@@ -27,6 +27,7 @@ def test_a_method_says_who_it_is(name):
 def test_every_key_is_read_by_one_kind_of_stage(name):
     method = METHODS[name]
     training, vote = method.keys_of("training"), method.keys_of("vote")
+    assert f"method.{name}.optim" in training
     assert sorted([*training, *vote]) == sorted(f"method.{name}.{field.name}" for field in fields(method.config))
     assert vote == () if method.vote is None else True
 

@@ -283,7 +283,7 @@ EXPECTED = {
 
 def test_every_number_in_every_table_comes_from_the_files(folder):
     page = page_of(folder)
-    assert set(page.tables) == set(EXPECTED) | {"wall-time", "stages", "environment"}
+    assert set(page.tables) == set(EXPECTED) | {"wall-time", "stages", "environment", "compare-methods"}
     for name, rows in EXPECTED.items():
         assert page.tables[name][1:] == list(rows(folder)), name
     check_times(folder, page.tables)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finepseudo.training.checkpoint import (
+    StateWriter,
     checkpoint_steps,
     drop_damaged,
     load_state,
@@ -101,3 +102,20 @@ def test_a_full_disk_is_one_line_and_leaves_the_older_files(small_disk, kilobyte
         )
     assert [path.name for path in folder.iterdir()] == ["step-000000001.pt"]
     assert load_state(folder, 1)["step"] == 0
+
+
+def test_a_state_is_what_it_was_when_it_was_given_and_what_goes_wrong_is_told(tmp_path):
+    writer = StateWriter(tmp_path / "states")
+    weights = torch.zeros(1000)
+    for step in (1, 2, 3):
+        weights += 1
+        writer.write(step, {"model": {"w": weights}})
+    weights += 1
+    writer.close()
+    assert checkpoint_steps(tmp_path / "states") == [2, 3]
+    assert torch.equal(load_state(tmp_path / "states", 3)["model"]["w"], torch.full((1000,), 3.0))
+    (tmp_path / "file").write_text("no folder")
+    writer = StateWriter(tmp_path / "file")
+    writer.write(1, {"model": {}})
+    with pytest.raises(OSError, match="file"):
+        writer.close()

@@ -11,6 +11,7 @@ from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.training.config import OptimConfig
 from finepseudo.training.optim import (
     FiniteGuard,
+    Part,
     build_optimizer,
     clip_gradients,
     learning_rate,
@@ -28,6 +29,15 @@ def test_warm_up_then_cosine():
     assert all(a >= b for a, b in pairwise(rates[10:])) and 0 < rates[-1] < 0.01
 
 
+def test_the_rate_may_fall_in_steps():
+    """SeFAR: a tenth from epoch 25 of 30 on, a hundredth from 28."""
+    cfg = OptimConfig(lr=0.005, warmup_epochs=0, drops=(25 / 30, 28 / 30))
+    rates = [learning_rate(cfg, step, 600, 20) for step in range(600)]
+    assert rates[:500] == [0.005] * 500
+    assert rates[500:560] == pytest.approx([0.0005] * 60)
+    assert rates[560:] == pytest.approx([0.00005] * 40)
+
+
 def test_warm_up_leaves_half_of_a_short_stage():
     cfg = OptimConfig(lr=1.0)
     assert learning_rate(cfg, 3, 8, 100) == 1.0
@@ -38,7 +48,7 @@ def test_warm_up_leaves_half_of_a_short_stage():
 def test_a_round_has_its_share_of_the_schedule_however_many_steps_it_takes(part):
     """How many labels were accepted moves neither warm-up nor cosine: both go by the share of the round."""
     cfg = OptimConfig(lr=1.0, warmup_epochs=0.5)
-    few, many = ([learning_rate(cfg, s, 5 * n, n, part=part, parts=4) for s in range(5 * n)] for n in (20, 200))
+    few, many = ([learning_rate(cfg, s, 5 * n, n, Part(part, 4)) for s in range(5 * n)] for n in (20, 200))
     assert few[9::10] == pytest.approx(many[99::100], abs=0.01)
     assert many[0] < 0.02 and max(many) == pytest.approx(0.5 * (1 + math.cos(math.pi * part / 4)))
     assert many.index(max(many)) in (99, 100)
@@ -46,7 +56,7 @@ def test_a_round_has_its_share_of_the_schedule_however_many_steps_it_takes(part)
 
 def test_rounds_join_but_for_their_warm_up():
     cfg = OptimConfig(lr=1.0, warmup_epochs=0)
-    rates = [learning_rate(cfg, s, n, n, part=part, parts=3) for part, n in enumerate((50, 10, 100)) for s in range(n)]
+    rates = [learning_rate(cfg, s, n, n, Part(part, 3)) for part, n in enumerate((50, 10, 100)) for s in range(n)]
     assert rates[0] == 1.0 and all(a >= b for a, b in pairwise(rates)) and rates[50] == pytest.approx(0.75)
 
 
@@ -85,16 +95,23 @@ def test_clipping():
     parameter.grad = torch.full((4,), 50.0)
     assert clip_gradients([parameter], OptimConfig()) == 100
     assert parameter.grad.norm() == pytest.approx(10, rel=1e-5)
+    parameter.grad = torch.full((4,), 50.0)
+    assert clip_gradients([parameter], OptimConfig(clip_norm=None)) == 100
+    assert torch.equal(parameter.grad, torch.full((4,), 50.0))
 
 
 def test_constants_are_checked():
     with pytest.raises(ValueError, match="lr"):
         OptimConfig(lr=0.0)
+    with pytest.raises(ValueError, match=r"momentum = .* must be above 0 with nesterov"):
+        OptimConfig(name="sgd", momentum=0.0)
+    assert OptimConfig(name="sgd", momentum=0.0, nesterov=False).momentum == 0
 
 
-def test_from_the_first_step_that_is_not_finite_on_nothing_moves():
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_from_the_first_step_that_is_not_finite_on_nothing_moves(name):
     weight = torch.nn.Parameter(torch.ones(3))
-    optimizer = build_optimizer(torch.nn.ParameterList([weight]), OptimConfig(lr=0.1))
+    optimizer = build_optimizer(torch.nn.ParameterList([weight]), OptimConfig(lr=0.1, name=name))
     guard = FiniteGuard(optimizer, torch.device("cpu"))
     kept = {}
     for number, loss, gradient in [(1, 0.5, 1.0), (2, float("inf"), 1.0), (3, 0.5, float("nan")), (4, 0.5, 1.0)]:
@@ -103,9 +120,30 @@ def test_from_the_first_step_that_is_not_finite_on_nothing_moves():
         state = {"weight": weight.detach().clone(), **{k: v.clone() for k, v in optimizer.state[weight].items()}}
         kept[number] = state
         assert guard.broken() == (None if number == 1 else (2, float("inf"), pytest.approx(3**0.5)))
-    assert (kept[1]["weight"] < 1).all() and kept[1]["step"] == 1
+    assert (kept[1]["weight"] < 1).all() and kept[1].get("step", 1) == 1
     for number in (2, 3, 4):
         assert all(torch.equal(kept[1][name], kept[number][name]) for name in kept[1])
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_sgd_is_that_of_the_books_and_goes_on_from_its_state(nesterov):
+    """v = m v + (g + d w); w -= lr (g + d w + m v) by Nesterov, w -= lr v without (torch's form)."""
+    cfg = OptimConfig(name="sgd", lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.01)
+    weight = torch.nn.Parameter(torch.linspace(-1, 1, 5))
+    optimizer = build_optimizer(torch.nn.ParameterList([weight]), cfg)
+    w, v = weight.detach().clone(), torch.zeros(5)
+    for step in range(6):
+        gradient = torch.sin(torch.arange(5.0) + step)
+        weight.grad = gradient.clone()
+        optimizer.step()
+        full = gradient + 0.01 * w
+        v = 0.9 * v + full
+        w = w - 0.1 * (full + 0.9 * v if nesterov else v)
+        torch.testing.assert_close(weight.detach(), w)
+        if step == 2:
+            state = copy.deepcopy(optimizer.state_dict())
+            optimizer = build_optimizer(torch.nn.ParameterList([weight]), cfg)
+            load_optimizer(optimizer, state)
 
 
 def test_adam_is_torchs_and_takes_states_of_before_it_was_fused():

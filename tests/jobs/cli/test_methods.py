@@ -14,7 +14,7 @@ def test_every_method_is_listed_with_where_it_comes_from_and_its_keys(capsys):
     said = capsys.readouterr().out
     for name, method in METHODS.items():
         assert f"{name}: {method.title}\n    {method.paper}\n    needs: " in said
-    assert "keys: tau, theta, fuse" in said
+    assert "keys: optim null, tau 0.1, theta 0.6, fuse mean" in said
     assert "nothing but labelled clips" in said and "the alignability encoder" in said
 
 
@@ -25,6 +25,11 @@ def test_one_method_is_told_with_defaults_and_sources(capsys):
     assert "default 0.95; source: FixMatch" in said
     assert "method.fixmatch.strong.jitter" in said
     assert "finepseudo:" not in said
+
+
+def test_presets_are_told_with_what_they_set(capsys):
+    assert main(["methods", "svformer"]) == 0
+    assert "preset paper: optim.name sgd, optim.lr 0.005, optim.weight_decay 0.0001" in capsys.readouterr().out
 
 
 def test_an_unknown_method_is_one_clear_line(capsys):

@@ -16,6 +16,7 @@ FLAGS = {
     "evaluate": COMMON,
     "report": COMMON,
     "launch": [*COMMON, "--cluster", "--parts", "--sbatch"],
+    "compare": ["runs", *COMMON, "--methods", "--out", "--part", "--seeds"],
     "check": ["target", *COMMON, "--decode"],
     "tune": ["space", *COMMON],
     "bench": ["what", "options"],

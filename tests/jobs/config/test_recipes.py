@@ -8,6 +8,8 @@ from shards.errors import UserError
 BASES = ("base", "fine_grained")
 """What other recipes inherit from: they name no data set."""
 WHOLE = sorted(path.stem for path in RECIPES.glob("*.yaml") if path.stem not in BASES)
+RENDERED = {"demo", "demo_consistency", "smoke", "bench_method", "compare_dives"}
+"""Recipes of synthetic dives, whose encoders start from no published weights."""
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -25,9 +27,7 @@ def test_a_base_needs_nothing_but_data(name):
     assert (cfg.name, cfg.rounds, cfg.frame_stage.order.batch_size) == (name, 10, 96)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in WHOLE if name not in ("demo", "demo_consistency", "smoke", "bench_method")]
-)
+@pytest.mark.parametrize("name", [name for name in WHOLE if name not in RENDERED])
 def test_f_e_sees_what_the_weights_of_its_data_set_expect(name):
     for kind, channels in (("kinetics_sup", "rgb"), ("tclr", "bgr")):
         augment = load(name, [f"action_encoder.weights={kind}:/some/file.pt"]).action_input.augment

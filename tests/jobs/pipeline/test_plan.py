@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from finepseudo.methods.rounds import train_once
 from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.done import DONE, begin, finish, is_done
 from finepseudo.run_folder.files import write_json
@@ -91,6 +90,24 @@ def test_every_method_trains_the_action_encoder_the_same_number_of_steps(make):
     assert steps == dict.fromkeys(made.cfg.methods, 3 * made.cfg.action_stage.self_train.steps)
 
 
+def test_a_training_may_take_epochs_and_one_that_begins_anew_the_full_rate(make):
+    made, plan = make(
+        "methods=[supervised, ups]",
+        "rounds=3",
+        "seeds=[0]",
+        "method.supervised.epochs=5",
+        "method.ups.reinitialise=true",
+        "action_stage.self_train.optim.self_training_factor=0.5",
+    )
+    found = [s for s in itertools.chain(*plan) if isinstance(s, ActionEncoderStage) and s.method]
+    (alone,) = [s.schedule.train for s in found if s.method.name == "supervised"]
+    assert (alone.steps, alone.epochs) == (None, 15)
+    full = made.cfg.action_stage.self_train
+    for stage in [s for s in found if s.method.name == "ups"]:
+        assert (stage.schedule.part, stage.schedule.parts) == (0, 1) and stage.schedule.train == full
+        assert "weights" not in stage.inputs and "pseudo_labels" in stage.inputs
+
+
 def test_rounds_join_to_one_schedule(make):
     """Part i of n of each method, at the rate of self-training; round 0 at its own."""
     made, plan = make(ALL, "rounds=3", "seeds=[0]", "action_stage.self_train.optim.self_training_factor=0.5")
@@ -103,7 +120,7 @@ def test_rounds_join_to_one_schedule(make):
     full = made.cfg.action_stage.train.optim.lr
     half = made.cfg.action_stage.self_train.optim.lr / 2
     assert parts.pop(None) == [(0, 1, full)]
-    for name in [name for name, method in METHODS.items() if method.plan is train_once]:
+    for name in [name for name, method in METHODS.items() if method.vote is None]:
         assert parts.pop(name) == [(0, 1, half)]
     assert set(map(str, parts.values())) == {str([(i, 3, half) for i in range(3)])}
 
@@ -167,7 +184,9 @@ def test_a_third_seed_leaves_the_others_done(make, monkeypatch):
 
 def test_a_method_that_comes_or_goes_leaves_the_others_done(make, monkeypatch):
     run(make, monkeypatch, "methods=[supervised]")
-    assert "seed-0/supervised/evaluation" not in run(make, monkeypatch, "methods=[supervised, finepseudo]")
+    assert "seed-0/supervised/evaluation" not in run(make, monkeypatch, "methods=[supervised, pseudo_label]")
+    ran = run(make, monkeypatch, "methods=[supervised, pseudo_label, ups]")
+    assert ran and all("/ups/" in name or name == "report" for name in ran)
     assert run(make, monkeypatch, "methods=[supervised]") == ["report"]
 
 

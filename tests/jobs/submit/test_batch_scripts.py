@@ -17,6 +17,7 @@ RUNS = [
     ("run_diving48.sh", ["--recipe", "smoke", "rounds=2"]),
     ("run_kinetics400.sh", ["data.root=/data/k 400"]),
     ("sweep.sh", []),
+    ("compare.sh", ["--methods", "supervised,sefar", "--seeds", "0,1"]),
     ("write_shards.sh", []),
 ]
 

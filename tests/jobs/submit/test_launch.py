@@ -89,7 +89,7 @@ def test_a_step_whose_follower_still_waits_is_not_submitted_again(cfg, tmp_path,
 
 def test_a_run_folder_with_results_of_its_own_is_not_linked_over(cfg, tmp_path, slurm):
     (tmp_path / "r" / "seed-0").mkdir(parents=True)
-    with pytest.raises(UserError, match="not from a launch"):
+    with pytest.raises(UserError, match="not from such jobs"):
         launch.launch(cfg, arguments(tmp_path), main)
     assert slurm.lines == []
 

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from finepseudo.methods.base import Pool
+from finepseudo.methods.base import Passes, Pool
 from finepseudo.methods.table import METHODS
 from jobs.workers.embed import to_table
-from jobs.workers.labelling import label_pool_of
+from jobs.workers.labelling import PASSES, label_pool_of, ruled_out_items
 from jobs.workers.part_files import chunks, write_part
 from jobs.workers.score import SCHEMA
 from shards.errors import UserError
@@ -44,7 +44,9 @@ def write_pool(folder, n, n_classes, size):
         p = torch.from_numpy(rng.dirichlet(np.full(n_classes, 0.1), count).astype(np.float32))
         valid = torch.from_numpy(np.arange(count) % 7 != 3)
         spread = torch.from_numpy(rng.random(count, np.float32) / 10)
-        write_part(folder / "embeddings" / row["part"], to_table(keys, torch.randn(count, 2, 2), p, spread, valid))
+        passes = [p, spread[:, None].expand(p.shape), p, spread[:, None].expand(p.shape) / 10]
+        part = to_table(keys, torch.randn(count, 2, 2), p, spread, valid, passes)
+        write_part(folder / "embeddings" / row["part"], part)
         kept = [key for key, good in zip(keys, valid.tolist(), strict=True) if good]
         scores = list(rng.random((len(kept), n_classes), np.float32))
         columns = [pa.array(kept, pa.string()), pa.array(scores, SCHEMA.field("scores").type)]
@@ -52,17 +54,22 @@ def write_pool(folder, n, n_classes, size):
     return {f"clip-{number:06d}": number % n_classes for number in range(n)}
 
 
-def label(method, folder, truth, classes=CLASSES, pool=None):
+def label(method, folder, truth, classes=CLASSES, pool=None, number=0):
     return label_pool_of(
         method,
         method.config(),
         folder,
+        number=number,
         embeddings=folder / "embeddings",
         scores=folder / "scores" if method.aligns else None,
         pool=frozenset(truth) if pool is None else pool,
         truth=truth,
         classes=classes,
     )
+
+
+def as_passes(columns):
+    return Passes(**dict(zip(PASSES, columns, strict=True)))
 
 
 @pytest.mark.parametrize("method", BY_ROW, ids=lambda method: method.name)
@@ -83,12 +90,37 @@ def test_a_vote_by_row_looks_at_no_other_row(method):
     rng = np.random.default_rng(1)
     p, score = rng.dirichlet(np.full(5, 0.2), 40), rng.random((40, 5))
     usable, spread = rng.random(40) > 0.1, rng.random(40) / 10
-    whole = method.vote(method.config(), Pool(usable, score, p, spread))
+    std = np.tile(spread[:, None], p.shape[1])
+    passes = [p, std, p, std / 10]
+    whole = method.vote(method.config(), Pool(usable, score, p, spread, as_passes(passes)))
     for at in range(0, 40, 7):
         cut = slice(at, at + 7)
-        piece = method.vote(method.config(), Pool(usable[cut], score[cut], p[cut], spread[cut]))
+        some = as_passes([x[cut] for x in passes])
+        piece = method.vote(method.config(), Pool(usable[cut], score[cut], p[cut], spread[cut], some))
+        if whole.negative is not None:
+            np.testing.assert_array_equal(piece.negative, whole.negative[cut])
         np.testing.assert_array_equal(piece.accepted, whole.accepted[cut])
         np.testing.assert_array_equal(piece.p, whole.p[cut])
+
+
+def test_labels_of_a_whole_pool_are_balanced_before_they_are_written(tmp_path):
+    """UPS in its first rounds: of every class as many as the floor allows, the surest; later rounds keep all."""
+    truth = write_pool(tmp_path, 400, len(CLASSES), 64)
+    ups = METHODS["ups"]
+    rows = {}
+    for number in (0, 1):
+        method = replace(ups, config=lambda: ups.config(class_floor=3, balanced_rounds=1))
+        label(method, tmp_path, truth, number=number)
+        rows[number] = pq.read_table(tmp_path / "pseudo_labels.parquet").to_pylist()
+    sure, kept = ([[r for r in rows[n] if r["accepted"] and r["label"] == c] for c in range(5)] for n in (1, 0))
+    cap = min(map(len, sure))
+    assert 3 < cap < max(map(len, sure))
+    for mine, found in zip(kept, sure, strict=True):
+        surest = sorted(found, key=lambda r: r["uncertainty"])[:cap]
+        assert [r["key"] for r in mine] == sorted(r["key"] for r in surest)
+    out = set(ruled_out_items(tmp_path / "pseudo_labels.parquet").keys)
+    assert out == {row["key"] for row in rows[1] if any(row["negative"]) and not row["accepted"]}
+    assert out
 
 
 def test_a_pool_that_is_in_no_part_is_refused(tmp_path):

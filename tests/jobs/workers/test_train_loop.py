@@ -87,6 +87,9 @@ class Streams:
     def fallbacks(self):
         return sum(reader.fallbacks for reader in self.readers.values())
 
+    def seen(self, step):
+        return step * BATCH * len(self.readers)
+
     def batches(self, step):
         while True:
             places = {name: divmod(step, reader.batches_per_epoch) for name, reader in self.readers.items()}
@@ -265,6 +268,7 @@ def test_the_log_names_what_the_report_reads(tmp_path):
         0
     ].keys()
     assert all(0 <= line["data/wait_fraction"] <= 1 for line in lines)
+    assert [line["data/clips"] for line in lines] == [BATCH * step for step in (3, 6, 9, 10)]
 
 
 def test_parts_of_a_schedule_join(tmp_path):

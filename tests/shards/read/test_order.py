@@ -395,3 +395,17 @@ def test_max_repeats_of_a_rare_class(cap: float | None, least: float, most: floa
     cfg = OrderConfig(batch_size=32, sampler="balanced", max_repeats=cap)
     read = np.concatenate([b for epoch in range(40) for b in epoch_of(items, cfg, 1, epoch)])
     assert least <= np.bincount(read[read >= 470] - 470).mean() / 40 <= most
+
+
+@settings(deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=1, max_size=30),
+    size=st.sampled_from([2, 4, 6]),
+    balanced=st.booleans(),
+    steps=st.integers(0, 40),
+)
+def test_the_clips_of_some_steps_are_those_of_their_batches(labels, size, balanced, steps) -> None:
+    items, cfg = table(labels), OrderConfig(batch_size=size, sampler="balanced" if balanced else "shuffle")
+    order = BatchOrder(items, cfg, 3)
+    places = [divmod(step, order.length) for step in range(steps)]
+    assert order.clips(steps) == sum(int((order.batch(*place) != PADDING).sum()) for place in places)

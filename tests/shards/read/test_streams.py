@@ -123,6 +123,15 @@ def test_the_leading_stream_is_what_one_reader_reads_and_the_others_change_nothi
     assert list(more[0]) == ["labelled", "again", "unlabelled"]
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_the_clips_that_were_seen_are_those_of_the_batches_of_all_ranks(manifest: Manifest, world: int) -> None:
+    streams = {"labelled": labelled(5, 2), "unlabelled": pool(10, 4), "empty": pool(0, 2)}
+    ranks = [read(manifest, streams, 0, 7, rank=rank, world=world) for rank in range(world)]
+    valid = [sum(int(part.valid.sum()) for rank in ranks for part in rank[step].values()) for step in range(7)]
+    reader = StreamReader(manifest, streams, seed=4, rank=0, world=world)
+    assert [reader.seen(step) for step in range(8)] == [sum(valid[:step]) for step in range(8)]
+
+
 def test_a_sampler_of_its_own_and_a_single_class(manifest: Manifest) -> None:
     streams = {"labelled": labelled(4, 6, "balanced", classes=1), "unlabelled": pool(7, 2)}
     for batch in read(manifest, streams, 0, 5):

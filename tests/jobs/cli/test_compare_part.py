@@ -1,0 +1,145 @@
+"""A comparison in parts: who makes what, how the folders are put together, and that it ends as one command does."""
+
+import csv
+import json
+import os
+import signal
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+
+from finepseudo.run_folder.layout import RunPaths
+from jobs.cli import compare_part
+from jobs.cli.main import main
+from jobs.cluster import preempt
+from jobs.cluster.preempt import Preempted
+from jobs.config.recipes import load
+from jobs.pipeline.plan import make_plan
+from jobs.pipeline.run_folder import opened_lock
+from jobs.pipeline.stages.base import Run
+from jobs.progress import Reporter
+from shards.errors import UserError
+
+METHODS = ["supervised", "pseudo_label", "finepseudo"]
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    return load("smoke", [f"out={tmp_path}"], {"name": "c", "methods": METHODS, "seeds": [0, 1]})
+
+
+@pytest.fixture
+def asked(cfg, monkeypatch):
+    """What each part is asked to run, without running it."""
+    pairs = []
+    monkeypatch.setattr(compare_part, "run_pair", lambda _cfg, method, seed, force: pairs.append((method, seed)))
+    monkeypatch.setattr(compare_part, "ray_session", nullcontext)
+    return pairs
+
+
+@pytest.mark.parametrize("parts", [1, 4, 6, 9])
+def test_every_method_and_seed_is_of_exactly_one_part(cfg, asked, parts):
+    for index in range(parts):
+        assert compare_part.run_part(cfg, f"{index}/{parts}") is False, "nothing was run, so nothing is tested"
+    assert sorted(asked) == sorted((method, seed) for method in METHODS for seed in (0, 1))
+
+
+def test_the_first_parts_take_a_seed_each(cfg, asked):
+    for index in range(2):
+        compare_part.run_part(cfg, f"{index}/6")
+    assert asked == [("supervised", 0), ("supervised", 1)]
+
+
+def test_a_part_that_is_none_is_refused(cfg):
+    with pytest.raises(UserError, match="write i/n, with i from 0 to n - 1"):
+        compare_part.run_part(cfg, "6/6")
+
+
+def test_the_folders_of_all_parts_are_one_run(cfg, monkeypatch):
+    """Every stage of the whole run is made once, in the folder of its draw or of its method."""
+    made = []
+
+    def make(part, wanted, *, before=lambda: None, **_):
+        before()
+        with Reporter(part.folder, tensorboard=False) as reporter:
+            for stage in (stage for group in make_plan(Run(part, reporter)) for stage in group):
+                if wanted(stage) and not stage.identity.record.exists():
+                    stage.folder.mkdir(parents=True, exist_ok=True)
+                    stage.identity.record.write_text(json.dumps({"stage": stage.kind}))
+                    made.append((part.name, stage.name))
+
+    monkeypatch.setattr(compare_part, "make", make)
+    for method in METHODS:
+        for seed in (0, 1):
+            compare_part.run_pair(cfg, method, seed, force=False)
+    whole = [s for group in make_plan(Run(cfg, Reporter(cfg.folder, tensorboard=False))) for s in group]
+    assert [s.name for s in whole if not s.identity.record.exists()] == ["report"]
+    names = [name for _, name in made]
+    assert sorted(names) == sorted(s.name for s in whole if s.kind != "report")
+    assert {name for part, name in made if part == "c-seed1-finepseudo"} == {
+        s.name for s in whole if s.name.startswith("seed-1/finepseudo/")
+    }
+    one = replace(cfg, name="c-seed1-finepseudo", seeds=(1,))
+    seen = [s for group in make_plan(Run(one, Reporter(one.folder, tensorboard=False))) for s in group]
+    others = [s.name for s in seen if compare_part.owner(s) in ("supervised", "pseudo_label")]
+    assert [s.name for s in seen if not s.identity.record.exists()] == [*others, "report"], "what is shared is there"
+    assert ("c", "data") in made and ("c-seed1", "seed-1/pretrain") in made
+    assert RunPaths(cfg.folder).methods(0) == sorted(METHODS)
+
+
+def test_the_log_of_the_run_is_that_of_all_parts_each_line_once(cfg):
+    for name, line in (("c-seed0", {"a": 1}), ("c-seed1-finepseudo", {"b": 2}), ("other-seed0", {"c": 3})):
+        folder = RunPaths(cfg.folder.parent / name)
+        folder.root.mkdir()
+        folder.metrics.write_text(json.dumps(line) + "\n")
+    cfg.folder.mkdir()
+    for _ in range(2):
+        compare_part.collect_logs(cfg)
+        lines = [json.loads(line) for line in RunPaths(cfg.folder).metrics.read_text().splitlines()]
+        assert lines == [{"a": 1}, {"b": 2}]
+
+
+@pytest.fixture
+def signals():
+    before = {number: signal.getsignal(number) for number in preempt.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_task_that_waits_for_another_stops_when_it_is_asked_to(cfg, signals, monkeypatch):
+    """It is asked while it waits; what it waits for is left alone."""
+    task = cfg.folder.parent / "c-seed0-supervised"
+    monkeypatch.setattr(compare_part.time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGUSR1))
+    with opened_lock(cfg.folder) as lock:
+        assert lock.take()
+        with pytest.raises(Preempted):
+            compare_part.make(cfg, lambda stage: stage.kind == "data", stop=task)
+    assert preempt.requested(task) and not preempt.requested(cfg.folder)
+
+
+def test_a_task_that_finds_all_done_starts_nothing(cfg, signals):
+    compare_part.make(cfg, lambda _: False, stop=cfg.folder.parent / "c-seed0-supervised")
+    assert not RunPaths(cfg.folder).config.exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_two_parts_end_as_one_command_does(ray_cluster, tmp_path, capsys):
+    small = ["--recipe", "smoke", "--methods", "supervised,pseudo_label", "--seeds", "0", "--name", "c"]
+    small += ["data.synthetic.train_per_class=6", "data.synthetic.test_per_class=2", "evaluate.views=1"]
+    assert main(["compare", *small, f"out={tmp_path / 'one'}"]) == 0
+    for part in ("1/2", "0/2"):
+        assert not (tmp_path / "two" / "c" / "compare.csv").exists()
+        assert main(["compare", *small, f"out={tmp_path / 'two'}", "--part", part]) == 0
+    tables = []
+    for name in ("one", "two"):
+        with (tmp_path / name / "c" / "compare.csv").open() as stream:
+            tables.append([{k: v for k, v in row.items() if "hours" not in k} for row in csv.DictReader(stream)])
+    assert tables[0] == tables[1]
+    for name in ("seed-0/split.parquet", "seed-0/pseudo_label/round-01/action_encoder/weights.safetensors"):
+        assert (tmp_path / "one" / "c" / name).read_bytes() == (tmp_path / "two" / "c" / name).read_bytes(), name
+    capsys.readouterr()
+    assert main(["compare", *small, f"out={tmp_path / 'two'}"]) == 0
+    assert "nothing to do" in capsys.readouterr().out, "the parts are one run for whoever comes later"
