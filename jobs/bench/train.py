@@ -199,7 +199,7 @@ def _kept_bytes(objective: AlignabilityObjective, batch: ClipBatch) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         loss = objective({"labelled": batch}).loss
     found = sum(storages.values())
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     return found
 
 
