@@ -2,43 +2,53 @@
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
+# PyPI has torch for CUDA 13 (Linux) and for the CPU (macOS); torch for older drivers lies at PyTorch's own index
+TORCH_INDEX := $(if $(filter 12,$(CUDA)),--extra-index-url https://download.pytorch.org/whl/cu126)
 # what starts a Ray, a Slurm, a browser or takes longer than some seconds: one at a time
 LONG := slow or ray or slurm or browser or gpu
 export RAY_USAGE_STATS_ENABLED := 0
 export PYTHONUNBUFFERED := 1
 
-.PHONY: env demo check lint types quick test system bench-method clean
+.PHONY: env dev demo check lint types quick test system bench-method clean
 
-env: $(VENV)/.made  ## the pinned environment
+env: $(VENV)/.made$(CUDA)  ## the pinned environment; CUDA=12 or CUDA=13 with DALI and Triton, for GPUs of such drivers
 
-$(VENV)/.made: requirements.lock pyproject.toml
+$(VENV)/.made$(CUDA): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip setuptools wheel
-	$(PY) -m pip install --quiet -r requirements.lock
+	$(PY) -m pip install --quiet $(TORCH_INDEX) -r requirements.lock
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(if $(CUDA),$(PY) -m pip install --quiet $(TORCH_INDEX) --constraint requirements.lock --no-build-isolation --editable '.[cuda$(CUDA)]')
+	@touch $@
+
+dev: $(VENV)/.dev  ## and what tests, linters and types need
+
+$(VENV)/.dev: $(VENV)/.made$(CUDA) requirements-dev.lock
+	$(PY) -m pip install --quiet -r requirements-dev.lock
 	@touch $@
 
 demo: env  ## render synthetic dives, run every stage on two workers, write report.html
+	@echo "demo: some eight minutes on two cores, once the environment stands; every stage says when it is done"
 	$(VENV)/bin/finepseudo run --recipe demo
 
 check: lint types quick  ## the inner loop, under three minutes
 
-lint: env
+lint: dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 
-types: env
+types: dev
 	$(VENV)/bin/mypy
 
-quick: env  ## on all cores
+quick: dev  ## on all cores
 	$(PY) -m pytest -q -n logical --maxprocesses=8 -m "not ($(LONG))"
 
 system: ## what the Slurm and browser tests need from Debian, where it can be installed
 	@bash tests/install_system.sh
 
-test: env system lint types quick  ## the whole suite, real two-node Slurm included
+test: dev system lint types quick  ## the whole suite, real two-node Slurm included
 	$(PY) -m pytest -q -m "$(LONG)" --durations=15
 
 clean:

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from finepseudo.run_folder.files import json_lines, write_text
+from jobs.tracking import make_tracker
 from shards.errors import UserError
 from shards.files import append_line
 
@@ -36,9 +37,10 @@ Count = Callable[[int, int], None]
 class Reporter:
     """The only writer of the run's metrics.jsonl, of its TensorBoard files and of the terminal."""
 
-    def __init__(self, run: Path, *, tensorboard: bool = True) -> None:
-        """Report on the run in folder `run`."""
+    def __init__(self, run: Path, *, tensorboard: bool = True, tracker: str = "") -> None:
+        """Report on the run in folder `run`; tracker: where else the numbers go. UserError when that is not here."""
         self.run = run
+        self._tracker = make_tracker(tracker, run)
         self.console = Console(highlight=False, soft_wrap=True, file=sys.stdout)
         self._lock = threading.Lock()
         self._file = run / "metrics.jsonl"
@@ -69,6 +71,8 @@ class Reporter:
             self._progress.stop()
         for writer in self._writers.values():
             writer.close()
+        if self._tracker:
+            self._tracker.close()
 
     def say(self, text: str) -> None:
         """Print one plain line."""
@@ -87,6 +91,8 @@ class Reporter:
             self._seen.add(_identity(line))
             if self._tensorboard:
                 self._to_tensorboard(line)
+            if self._tracker and (values := numbers_of(line)):
+                self._tracker.log(curve_name(line), values, int(line.get("step", 0)))
             return True
 
     def forget(self, tags: Mapping[str, Any]) -> None:
@@ -104,9 +110,8 @@ class Reporter:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writers[name] = SummaryWriter(str(self.run / "tensorboard" / name))
-        for key, value in line.items():
-            if "/" in key and isinstance(value, (int, float)):
-                self._writers[name].add_scalar(key, value, line.get("step", 0))
+        for key, value in numbers_of(line).items():
+            self._writers[name].add_scalar(key, value, line.get("step", 0))
         self._writers[name].flush()
 
     @contextmanager
@@ -180,7 +185,12 @@ class Reporter:
         return task
 
 
-_SHOWN = ("train/loss", "train/lr", "tune/average_precision")
+_SHOWN = ("train/loss", "train/lr", "tune/objective")
+
+
+def numbers_of(line: Mapping[str, Any]) -> dict[str, float]:
+    """Give the numbers of a line, without its tags."""
+    return {key: value for key, value in line.items() if "/" in key and isinstance(value, (int, float))}
 
 
 def curve_name(line: Mapping[str, Any]) -> str:

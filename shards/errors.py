@@ -1,6 +1,16 @@
-"""What a user's input and a clip can be refused with."""
+"""What a user's input and a clip can be refused with, and the words of a count."""
 
 from __future__ import annotations
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Write a count with its noun: `1 problem`, `1,234 problems`; `many` where that is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def visible(text: str) -> str:
+    """Write what a terminal would obey or break lines at (control characters in names from files) as escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class UserError(Exception):

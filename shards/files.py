@@ -21,6 +21,7 @@ _DISK_ERRORS = {
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "permission is denied; choose a folder you may write to",
     errno.EPERM: "permission is denied; choose a folder you may write to",
+    errno.ENOENT: "it is not there and cannot be made; choose another folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
     errno.EEXIST: "a part of the path is a file, not a folder; choose another folder",
     errno.EISDIR: "it is a folder; move it away or choose another one",

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from shards.errors import UserError
+from shards.errors import UserError, visible
 
 T = TypeVar("T")
 _METADATA = "setting"
@@ -170,4 +170,4 @@ def shown(value: object) -> str:
         return f"[{', '.join(map(shown, value))}]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
-    return str(value) or "''"
+    return visible(str(value)) or "''"

@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # tables and plans speak these words too, and need no torch
 NO_LABEL = -1
 """Label of a clip whose class training code must not know (unlabelled) or that has none."""
 
-ROLES = ("labelled", "unlabelled", "test")
+ROLES = ("labelled", "unlabelled", "test", "held_out")
+"""`held_out`: labelled clips that nothing trains on, for choices (a bar, a vote) that test clips must not make."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,22 +48,41 @@ class ItemTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a view comes from, on the host: frame_ids int64 [B, V, T], edges float32 [B, V, 4].
+
+    edges: its left, top, right and bottom edge as shares of the clip's frame; mirrored, its left edge is the larger.
+    """
+
+    frame_ids: Tensor
+    edges: Tensor
+
+    def rows(self, rows: Sequence[int]) -> Origin:
+        """Pick clips."""
+        return Origin(rows_of(self.frame_ids, rows), rows_of(self.edges, rows))
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """One view of the clips of a batch; T, H and W are its own.
 
-    frames: float32 [B, V, T, C, H, W], normalised; frame_ids: int64 [B, V, T], indices into the clip.
+    frames: float32 [B, V, T, C, H, W], normalised; frame_ids: int64 [B, V, T], indices into the clip; origin: where the
+    view comes from, where a reader says so.
     """
 
     frames: Tensor
     frame_ids: Tensor
+    origin: Origin | None = None
 
     def to(self, device: torch.device | str, *, ahead: bool) -> View:
-        """Move both; ahead: without waiting for it."""
-        return View(self.frames.to(device, non_blocking=ahead), self.frame_ids.to(device, non_blocking=ahead))
+        """Move frames and their indices; ahead: without waiting for it. The origin stays on the host."""
+        frames, ids = (x.to(device, non_blocking=ahead) for x in (self.frames, self.frame_ids))
+        return View(frames, ids, self.origin)
 
     def rows(self, rows: Sequence[int]) -> View:
         """Pick clips."""
-        return View(_rows(self.frames, rows), _rows(self.frame_ids, rows))
+        origin = None if self.origin is None else self.origin.rows(rows)
+        return View(rows_of(self.frames, rows), rows_of(self.frame_ids, rows), origin)
 
 
 def only_view(frames: Tensor, frame_ids: Tensor) -> dict[str, View]:
@@ -120,12 +140,12 @@ class ClipBatch:
             self,
             keys=tuple(self.keys[row] for row in rows),
             views={name: view.rows(rows) for name, view in self.views.items()},
-            **{name: _rows(getattr(self, name), rows) for name in ("n_frames", "labels", "pseudo", "valid")},
+            **{name: rows_of(getattr(self, name), rows) for name in ("n_frames", "labels", "pseudo", "valid")},
         )
 
 
-def _rows(x: Tensor, rows: Sequence[int]) -> Tensor:
-    """Pick rows by numbers of the host; a mask or an index tensor would have to cross to the device."""
+def rows_of(x: Tensor, rows: Sequence[int]) -> Tensor:
+    """Pick rows of a tensor by numbers of the host; a mask or an index tensor would have to cross to the device."""
     import torch
 
     return torch.stack([x[row] for row in rows]) if rows else x[:0]

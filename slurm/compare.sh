@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Purpose        compare methods over seeds with a Slurm array, one task a method and seed; who ends last writes the table.
 #                What the methods of a seed share is made once, by the task of that seed that starts first.
-# Prerequisites  `make env` in this repository on a file system that all nodes share; the data of the recipe; shards
+# Prerequisites  `make env CUDA=13` in this repository on a file system that all nodes share; the data of the recipe; shards
 #                written before by slurm/write_shards.sh save GPU hours.
 # Usage          sbatch slurm/compare.sh [recipe, methods, seeds and overrides]
 #                sbatch --array=0-11 slurm/compare.sh --recipe diving48 --methods supervised,fixmatch,sefar,finepseudo --seeds 0,1,2

@@ -1,13 +1,16 @@
 # shellcheck shell=bash
 # Purpose        what every batch script here does: Ray on the nodes of the allocation, one `python -m jobs ...` on top.
-# Prerequisites  a file system that all nodes share; Slurm's srun and scontrol on the nodes; `make env` done once.
+# Prerequisites  a file system that all nodes share; Slurm's srun and scontrol on the nodes; `make env CUDA=13` done once.
 # Usage          sourced by the batch scripts, which set `here` to this folder:
+#                run_job RECIPE [ARGUMENT]...                    `finepseudo run`, of that recipe where none is named; as
+#                                                                task i of an array the i-th label draw of `seeds`
 #                ray_job [--dashboard] COMMAND [ARGUMENT]...     python -m jobs COMMAND ARGUMENT...
 #                plain_job COMMAND [ARGUMENT]...                 the same without Ray
 #                ray_run [--dashboard] PROGRAM [ARGUMENT]...     any program on Ray
 #                With --dry-run among the arguments the jobs start nothing: they print the directives, the command of
 #                the job and what the command itself says to --dry-run. Then they need no Slurm.
-# Overrides      CLUSTER_DIR       shared folder for the cluster's small files (runs/.cluster)
+# Overrides      site.sh beside this file: what is particular to a site, see site.example.sh
+#                CLUSTER_DIR       shared folder for the cluster's small files (runs/.cluster)
 #                CLUSTER_DEADLINE  seconds until all nodes must have joined (180)
 #                OBJECT_STORE_MB   Ray's object store on a node (30 % of the granted memory)
 #
@@ -20,6 +23,24 @@ root=$(cd "${here:?set by the script that sources this file}/.." && pwd)
 python=$root/.venv/bin/python
 [ -x "$python" ] || python=python
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+if [ -f "$here/site.sh" ]; then
+  set +eu  # `module` and its like stop at neither
+  # shellcheck source=slurm/site.example.sh
+  . "$here/site.sh"
+  set -eu
+fi
+
+run_job() {
+  with_recipe "$@"
+  [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || words+=(--draw "$SLURM_ARRAY_TASK_ID")
+  ray_job run "${words[@]}"
+}
+
+with_recipe() {  # into `words`: the arguments, the recipe where none is named, the site's folder of runs where it has one
+  words=("${@:2}")
+  [[ " ${words[*]} " == *" --recipe"* ]] || words=(--recipe "$1" "${words[@]}")
+  if [ -n "${RUNS_DIR:-}" ] && [[ " ${words[*]} " != *" out="* ]]; then words+=("out=$RUNS_DIR"); fi
+}
 
 ray_job() {
   if [ "$1" = --dashboard ]; then shift; compose --dashboard "$python" -m jobs "$@"; else compose "$python" -m jobs "$@"; fi
@@ -75,7 +96,7 @@ start() {
 }
 
 compose() {  # the one job step, in `launch`
-  local options=(--folder "${CLUSTER_DIR:-$PWD/runs/.cluster}" --deadline "${CLUSTER_DEADLINE:-180}")
+  local options=(--folder "${CLUSTER_DIR:-${RUNS_DIR:-$PWD/runs}/.cluster}" --deadline "${CLUSTER_DEADLINE:-180}")
   [ -z "${OBJECT_STORE_MB:-}" ] || options+=(--object-store-mb "$OBJECT_STORE_MB")
   if [ "$1" = --dashboard ]; then options+=(--dashboard); shift; fi
   # srun ends no task: the first one notices a lost node by itself, and srun's TERM would look like a request to stop

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Purpose        FinePseudo on Diving48, from the videos to the report: one Ray over all nodes, every stage.
-# Prerequisites  `make env` in this repository on a file system that all nodes share; Diving48 V2 (annotation files and
+# Prerequisites  `make env CUDA=13` in this repository on a file system that all nodes share; Diving48 V2 (annotation files and
 #                the rgb folder of videos): `finepseudo check diving48 data.root=DIR` says what is missing.
 # Usage          sbatch slurm/run_diving48.sh [recipe and overrides]
 #                sbatch slurm/run_diving48.sh data.root=/data/diving48 split.ratio=0.05
-#                sbatch --nodes=1 --gpus-per-node=8 --partition=gpu slurm/run_diving48.sh --recipe finegym99 resources.workers=4
+#                sbatch --nodes=1 --gpus-per-node=8 --partition=gpu slurm/run_diving48.sh resources.workers=4
+#                sbatch --array=0-2 slurm/run_diving48.sh data.root=/data/diving48     (a job for each label draw; the
+#                last one to end writes the report, with mean and std over the draws)
 #                bash slurm/run_diving48.sh --dry-run      (the plan, nothing is started)
 # Overrides      before the script: every directive below. Behind it: everything that `finepseudo run` takes; without
 #                --recipe it is diving48. Environment: see slurm/ray_job.sh.
@@ -29,5 +31,4 @@ here=$(dirname "$0")  # Slurm runs a copy of this file from its own folder: then
 # shellcheck source=slurm/ray_job.sh
 . "$here/ray_job.sh"
 
-[[ " $* " == *" --recipe"* ]] || set -- --recipe diving48 "$@"
-ray_job run "$@"
+run_job diving48 "$@"

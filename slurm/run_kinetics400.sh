@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Purpose        FinePseudo on Kinetics-400: the same stages as run_diving48.sh, sized for 240,000 videos.
-# Prerequisites  `make env` in this repository on a file system that all nodes share; the videos and the annotation
+# Prerequisites  `make env CUDA=13` in this repository on a file system that all nodes share; the videos and the annotation
 #                lists; shards written before by slurm/write_shards.sh save GPU hours.
 # Usage          bash slurm/run_kinetics400.sh --dry-run      (stages, resources, batch script; checks what it can)
 #                sbatch slurm/run_kinetics400.sh data.root=/data/kinetics400
@@ -28,5 +28,4 @@ here=$(dirname "$0")  # Slurm runs a copy of this file from its own folder: then
 # shellcheck source=slurm/ray_job.sh
 . "$here/ray_job.sh"
 
-[[ " $* " == *" --recipe"* ]] || set -- --recipe kinetics400 "$@"
-ray_job run "$@"
+run_job kinetics400 "$@"

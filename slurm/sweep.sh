@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Purpose        a Ray Tune sweep over all nodes: each trial is a Ray Train run, ASHA stops the weak ones.
-# Prerequisites  `make env` in this repository on a file system that all nodes share; the data of the recipe.
+# Prerequisites  `make env CUDA=13` in this repository on a file system that all nodes share; the data of the recipe.
 # Usage          sbatch slurm/sweep.sh [SPACE.yaml recipe and overrides]
 #                sbatch slurm/sweep.sh tune_spaces/alignability.yaml --recipe diving48
 #                bash slurm/sweep.sh tune_spaces/alignability.yaml --recipe smoke --dry-run
@@ -27,5 +27,5 @@ here=$(dirname "$0")  # Slurm runs a copy of this file from its own folder: then
 . "$here/ray_job.sh"
 
 if [ "$#" = 0 ] || [ "$*" = --dry-run ]; then set -- tune_spaces/alignability.yaml "$@"; fi
-case " $* " in *" --recipe"*) ;; *) set -- "$1" --recipe diving48 "${@:2}" ;; esac
-ray_job --dashboard tune "$@"
+with_recipe diving48 "${@:2}"
+ray_job --dashboard tune "$1" "${words[@]}"

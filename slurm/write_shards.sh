@@ -2,7 +2,7 @@
 # Purpose        write the shards of a data set with a Slurm array, without Ray and without GPUs: task i of n decodes
 #                and writes shards i, i + n, ... Worth it from some ten thousand videos on; smaller sets are written by
 #                the run itself.
-# Prerequisites  `make env` in this repository on a file system that all nodes share; annotations and videos.
+# Prerequisites  `make env CUDA=13` in this repository on a file system that all nodes share; annotations and videos.
 # Usage          sbatch slurm/write_shards.sh [recipe and overrides]
 #                sbatch --array=0-63 slurm/write_shards.sh --recipe kinetics400 data.root=/data/kinetics400
 #                bash slurm/write_shards.sh --recipe kinetics400 data.root=/data/kinetics400 --dry-run
@@ -30,6 +30,6 @@ here=$(dirname "$0")  # Slurm runs a copy of this file from its own folder: then
 # shellcheck source=slurm/ray_job.sh
 . "$here/ray_job.sh"
 
-[[ " $* " == *" --recipe"* ]] || set -- --recipe kinetics400 "$@"
+with_recipe kinetics400 "$@"
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-4}
-plain_job write-shards --part "${SLURM_ARRAY_TASK_ID:-0}/${SLURM_ARRAY_TASK_COUNT:-1}" "$@"
+plain_job write-shards --part "${SLURM_ARRAY_TASK_ID:-0}/${SLURM_ARRAY_TASK_COUNT:-1}" "${words[@]}"

@@ -1,9 +1,11 @@
-"""What tests of several packages need: a small disk, an S3-compatible server and a plain web server."""
+"""What tests of several packages need: a browser, a small disk, an S3-compatible server and a plain web server."""
 
 from __future__ import annotations
 
 import functools
 import http.server
+import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,6 +17,41 @@ from hypothesis import settings
 
 settings.register_profile("shared machines", deadline=None)  # a test that is slow today is not wrong
 settings.load_profile("shared machines")
+
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        reason = "Chromium and chromedriver are not installed (Debian: apt-get install chromium chromium-driver)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = webdriver.Chrome(options=options, service=Service(driver))
+    yield started
+    started.quit()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cli.main import main
 from jobs.cli.parser import parser
 from jobs.config.recipes import load
 from tests.shards.make_clips import need_data, write_numbered
@@ -19,6 +20,10 @@ README = (REPOSITORY / "README.md").read_text()
 PAGES = ("README.md", "CHANGELOG.md", *(f"docs/{name}.md" for name in ("own-data", "python", "files", "extend")))
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
+
+
+OTHERWISE = r" (bench|check|clean|export|review|keys|schema|compare runs)\b| dives"
+"""Commands that are run by tests of their own."""
 
 
 def commands(program):
@@ -35,7 +40,7 @@ def finepseudo(line, cwd, *more):
 
 
 def test_every_command_is_covered():
-    known = {"make", ".", "finepseudo", "sbatch", "bash"}
+    known = {"make", ".", "finepseudo", "sbatch", "bash", "tensorboard"}
     assert {shlex.split(line)[0] for line in COMMANDS} == known
 
 
@@ -49,6 +54,13 @@ def test_make_target_exists(line):
 def test_the_environment_that_is_activated_is_the_one_that_make_builds(line):
     built = run("make", "--dry-run", "--always-make", "env").stdout
     assert f"-m venv {Path(shlex.split(line)[1]).parents[1]}\n" in built
+
+
+@pytest.mark.parametrize("line", commands("tensorboard"))
+def test_tensorboard_is_shown_the_folder_that_a_run_writes(line):
+    program, option, folder = shlex.split(line)
+    assert Path(sys.executable).with_name(program).exists()
+    assert (option, Path(folder).name) == ("--logdir", "tensorboard")
 
 
 @pytest.fixture
@@ -66,14 +78,25 @@ def desk(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "line",
-    [cmd for cmd in commands("finepseudo") if not re.search(r" (bench|check|keys|schema|compare runs)\b| dives", cmd)],
-)
+@pytest.mark.parametrize("line", [line for line in commands("finepseudo") if not re.search(OTHERWISE, line)])
 def test_run_and_tune_plan_what_the_readme_says(line, desk):
     """Those for a folder `dives` stand in docs/own-data.md too; tests/test_own_data.py runs them."""
     done = finepseudo(line, desk, "--dry-run")
     assert done.returncode == 0, done.stderr + done.stdout
+
+
+@pytest.mark.slow
+def test_exports_and_review_run_as_the_readme_says(tmp_path, monkeypatch):
+    """In order, in a folder with a small finished run."""
+    monkeypatch.chdir(tmp_path)
+    write_small_run(tmp_path / "runs" / "demo")
+    write_numbered(tmp_path / "dive.mp4", 20)
+    (tmp_path / "more.csv").write_text("dive.mp4\n")
+    lines = [line for line in commands("finepseudo") if re.match("finepseudo (export|review)", line)]
+    assert [main(shlex.split(line)[1:]) for line in lines] == [0] * len(lines)
+    assert (tmp_path / "runs/demo/export/load.py").is_file()
+    assert (tmp_path / "features.safetensors").is_file()
+    assert (tmp_path / "runs/demo/review.html").is_file()
 
 
 @pytest.mark.parametrize("line", [line for line in commands("finepseudo") if re.search(r" (keys|schema)\b", line)])

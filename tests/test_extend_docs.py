@@ -81,7 +81,7 @@ def test_a_method(example):
     requests = flat(method.plan(cfg, 3, True))
     assert sum(r.times for r in requests if isinstance(r, TrainAction)) == 3
     assert method.keys_of("vote") == ("method.margin.theta",)
-    assert method.keys_of("training") == ()
+    assert method.keys_of("training") == ("method.margin.optim",)
     with pytest.raises(BadSetting, match="theta"):
         method.config(theta=1.0)
 

@@ -13,10 +13,12 @@ from finepseudo.run_folder import done, layout
 from finepseudo.run_folder.layout import RunPaths
 from jobs.config.recipes import load
 from jobs.pipeline.plan import make_plan
+from jobs.pipeline.predict.tables import PREDICTED_SCHEMA
 from jobs.pipeline.run_folder import LOCK
+from jobs.pipeline.stages import votes
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
-from jobs.workers import embed, evaluate, score
+from jobs.workers import embed, evaluate, labelling, score, similarity
 from shards.annotations.base import CLIP_SCHEMA
 from shards.splits.label_split import SPLIT_SCHEMA
 from shards.storage.manifest import MANIFEST_SCHEMA, STORE
@@ -32,8 +34,12 @@ SCHEMAS = {
     "split.parquet": SPLIT_SCHEMA,
     "embeddings/part-*.parquet": embed.SCHEMA,
     "scores/part-*.parquet": score.SCHEMA,
+    "similarity/part-*.parquet": similarity.SCHEMA,
     "pseudo_labels.parquet": PSEUDO_LABEL_SCHEMA,
+    "accepted.parquet": labelling.ACCEPTED_SCHEMA,
     "predictions.parquet": evaluate.PREDICTION_SCHEMA,
+    "predict --out x.parquet": PREDICTED_SCHEMA,
+    "votes.parquet": votes.SCHEMA,
 }
 OUTSIDE_STAGES = {
     "config.yaml",
@@ -41,10 +47,14 @@ OUTSIDE_STAGES = {
     "forced.json",
     "metrics.jsonl",
     "tensorboard",
+    "wandb",
+    "mlflow.db",
     "STOP",
     LOCK,
     "submitit",
     "tune",
+    "export",
+    layout.REVIEW,
     *(f"compare.{ending}" for ending in ("csv", "md", "tex", "html")),
     done.DONE,
     done.STARTED,
@@ -52,8 +62,9 @@ OUTSIDE_STAGES = {
     f"data/shards/{STORE}",
     "data/videos",
     "features",
+    f"seed-<seed>/<method>/round-<nn>/{layout.PSEUDO_LABELS_CSV}",
 }
-"""What is made by the commands themselves, not as the output of a stage."""
+"""What is no output of a stage: made by the commands themselves, or the user's to edit."""
 
 
 def rows(text: str) -> list[list[str]]:
@@ -62,6 +73,8 @@ def rows(text: str) -> list[list[str]]:
 
 
 def word(kind: pa.DataType) -> str:
+    if pa.types.is_struct(kind):
+        return f"({', '.join(f'{field.name} {word(field.type)}' for field in kind)})"
     if pa.types.is_list(kind):
         return f"list of {word(kind.value_type)}"
     return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
@@ -88,7 +101,7 @@ def undescribed(folder: Path) -> list[str]:
     hidden = [re.sub(r"part-\*\.parquet$", ".part-*.parquet.sha256", name) for name in names if "part-" in name]
     found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     stray = [path for path in found if not path.endswith((done.DONE, layout.LOG))]
-    folders = [f"{name}/" for name in ("tensorboard", "submitit", "tune", "data/videos")]
+    folders = [f"{name}/" for name in ("tensorboard", "wandb", "submitit", "tune", "export", "data/videos")]
     known = [re.compile(re.escape(general(name)).replace(r"\*", "[^/]*")) for name in [*names, *hidden]]
     left = [path for path in stray if not path.startswith(tuple(folders))]
     return [path for path in left if not any(pattern.fullmatch(general(path)) for pattern in known)]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import finepseudo
+from jobs.cli.main import main
 from tests.shards.make_clips import write_numbered
 from tests.small_run import write_small_run
 
@@ -14,6 +15,8 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_small_run(tmp_path / "runs" / "demo")
     write_numbered(tmp_path / "dive.mp4", 24)
+    for ending in ("safetensors", "parquet"):
+        assert main(["export", "features", "runs/demo", "dive.mp4", "--out", f"features.{ending}"]) == 0
     session: dict[str, object] = {}
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)):
         exec(compile(block, f"docs/python.md, block {number}", "exec"), session)

@@ -36,6 +36,9 @@ def prepare_torch(threads: int, deterministic: bool, precision: Precision = "fp3
 @contextmanager
 def computed_in(precision: Precision, device: torch.device) -> Iterator[None]:
     """Compute products and convolutions inside in this precision; whether gradients are TF32 is for `prepare_torch`."""
+    if torch.compiler.is_exporting():  # exported programs are float32; a region of autocast cannot be read back
+        yield
+        return
     before = torch.backends.cuda.matmul.allow_tf32
     _allow_tf32(precision == "tf32")
     try:

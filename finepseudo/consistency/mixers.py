@@ -23,6 +23,12 @@ def partners(valid: Tensor) -> Tensor:
     return torch.where(valid & valid[other], other, place)
 
 
+def partner_rows(valid: Tensor) -> list[int]:
+    """Give the partner of each valid clip as a place among the valid ones; valid [B] lies on the host."""
+    place = {row: number for number, row in enumerate(torch.nonzero(valid)[:, 0].tolist())}
+    return [place[int(other)] for row, other in enumerate(partners(valid).tolist()) if row in place]
+
+
 def token_mask(height: int, width: int, share: float, generator: torch.Generator | None = None) -> Tensor:
     """Draw which pixels stay a clip's own, bool [H, W]: int(share x tokens) of the PATCH x PATCH blocks.
 

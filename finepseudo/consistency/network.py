@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from finepseudo.consistency.grouped import GroupedEncoder
 from finepseudo.consistency.passes import dropout_passes, dropping
@@ -19,6 +22,24 @@ def classify(network: Network, features: Tensor) -> Tensor:
         return network.head.classify(features)
     logits: Tensor = network.fc(network.dropout(features))
     return logits
+
+
+@contextmanager
+def at_rest(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and back into the mode it was in."""
+    before = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(before)
+
+
+@torch.no_grad()
+def own_labels(network: Network, frames: Tensor) -> Tensor:
+    """Return class probabilities [B, C] of frames by a student as it is, in evaluation mode: its own teacher."""
+    with at_rest(network):
+        return taught(network, frames, 1)[0]
 
 
 @torch.no_grad()

@@ -15,16 +15,17 @@ import torch
 from torch import Tensor
 
 from finepseudo.consistency import targets
-from finepseudo.consistency.mixers import mix, partners, token_mask
+from finepseudo.consistency.mixers import mix, partner_rows, token_mask
 from finepseudo.consistency.names import STRONG, WEAK
 from finepseudo.consistency.network import Network, taught
 from finepseudo.consistency.perturb import Slots, drop_channels, picked
+from finepseudo.consistency.stepped import Stepped
 from finepseudo.consistency.teacher import MeanTeacher, momentum_of
 from finepseudo.consistency.weighters import Weighter
 from finepseudo.distributed import global_mean, widened
 from finepseudo.training.config import CrossEntropyConfig
-from finepseudo.training.objectives import Batches, Objective, StepOutput, supervised
-from shards.types import ClipBatch
+from finepseudo.training.objectives import Batches, StepOutput, supervised
+from shards.types import ClipBatch, rows_of
 
 Perturb = Callable[[Tensor, Slots, np.random.Generator], Tensor]
 """Strong frames in order of time [B, T, C, H, W] and the slots of their groups -> the same shape."""
@@ -54,6 +55,7 @@ class Parts:
     teacher's probabilities -> what is taught [N, C]; distance: logits, target -> loss [N]. passes: K of the teacher's
     head. half_life: of the teacher, in optimiser steps, 0 = it is the student itself; until `warm_up` it copies the
     student. early: while fewer steps are behind it, it averages them all (Mean Teacher: min(1 - 1 / (t + 1), m)).
+    vote: keys, teacher's probabilities -> what the label and what the weight is taken from, where another voter joins.
     student: name of the view that it sees; the teacher sees `weak`.
     slots: frames T -> the groups that clips are read in, views `weak.0`, `weak.1`, ..; None = a view holds all frames.
     """
@@ -66,6 +68,7 @@ class Parts:
     target: Callable[[Tensor], Tensor] = targets.hard
     distance: Callable[[Tensor, Tensor], Tensor] = targets.soft_cross_entropy
     passes: int = 1
+    vote: Callable[[Sequence[str], Tensor], tuple[Tensor, Tensor]] | None = None
     student: str = STRONG
     slots: Callable[[int], Slots] | None = None
     perturb: Perturb | None = None
@@ -87,34 +90,24 @@ class _Pool:
     partner: Sequence[int]
 
 
-class ConsistencyObjective(Objective):
+class ConsistencyObjective(Stepped):
     """Trains `encoder` on labels and on its agreement with `teacher`."""
 
     def __init__(self, encoder: Network, cfg: CrossEntropyConfig, parts: Parts, seed: int) -> None:
         """Start the teacher as a copy. What a step draws for all ranks alike comes from `seed` and its number."""
-        super().__init__()
-        self.encoder, self.cfg, self.parts, self.seed = encoder, cfg, parts, seed
+        super().__init__(seed)
+        self.encoder, self.cfg, self.parts = encoder, cfg, parts
         self.teacher = MeanTeacher(encoder)
         self.weighter = parts.weighter  # registered where it has running statistics
-        self.done = 0
-
-    def get_extra_state(self) -> Tensor:
-        """Save how many steps are done, on the host: asking a buffer on a GPU would wait for it."""
-        return torch.tensor(self.done)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Go on behind the steps that were done."""
-        self.done = int(state)
 
     def after_step(self, step: int, total: int) -> None:
         """Move the teacher, once an optimiser step: a function of the student's weights alone."""
-        del total
+        super().after_step(step, total)
         behind = step - self.parts.warm_up
         momentum = momentum_of(self.parts.half_life) if behind > 0 and self.parts.half_life > 0 else 0.0
         if self.parts.early:
             momentum = min(momentum, 1 - 1 / (max(behind, 0) + 1))
         self.teacher.follow(self.encoder, momentum)
-        self.done = step
 
     def forward(self, batches: Batches) -> StepOutput:
         """Compute the loss of a labelled batch (first) and of the unlabelled one with the views of both models."""
@@ -123,12 +116,12 @@ class ConsistencyObjective(Objective):
         seen = [self._frames(labelled, next(iter(labelled.views)).partition(".")[0])]
         pool, share = None, 1.0
         if ramp > 0:
-            pool = self._pool(unlabelled, _compressed(list(batches.values())[1].valid), rng)
+            pool = self._pool(unlabelled, partner_rows(list(batches.values())[1].valid), rng)
             own = drop_channels(pool.strong, self.parts.channel_drop) if self.parts.channel_drop else pool.strong
             seen.append(own)
             if self.parts.mixing is not None:
                 share = float(rng.beta(self.parts.mixing.beta, self.parts.mixing.beta))
-                seen.append(mix(own, _rows(pool.strong, pool.partner), self._mask(pool.strong, share, rng)))
+                seen.append(mix(own, rows_of(pool.strong, pool.partner), self._mask(pool.strong, share, rng)))
         logits = torch.split(widened(self.encoder(torch.cat(seen))), [len(part) for part in seen])
         labelled_loss = supervised(logits[0], labelled.labels, self.cfg)
         agreement, mixed = self._unlabelled(logits, pool, share)
@@ -151,7 +144,8 @@ class ConsistencyObjective(Objective):
 
     def _pool(self, batch: ClipBatch, partner: Sequence[int], rng: np.random.Generator) -> _Pool:
         mean, std = taught(self.teacher.model, self._frames(batch, WEAK), self.parts.passes)  # type: ignore[arg-type]
-        weight = self.weighter(mean, std, mean.argmax(dim=1))
+        mean, weighed = (mean, mean) if self.parts.vote is None else self.parts.vote(batch.keys, mean)
+        weight = self.weighter(weighed, std, mean.argmax(dim=1))
         strong = self._frames(batch, self.parts.student)
         if self.parts.perturb is not None:
             strong = self.parts.perturb(strong, self._slots(strong), rng)
@@ -177,7 +171,7 @@ class ConsistencyObjective(Objective):
         if mixing is None:
             return agreement, zero
         target, weight = (
-            share * x + (1 - share) * _rows(x, pool.partner) for x in (mixing.target(pool.mean), pool.weight)
+            share * x + (1 - share) * rows_of(x, pool.partner) for x in (mixing.target(pool.mean), pool.weight)
         )
         answer = logits[2] if mixing.logits else logits[2].softmax(dim=1)
         apart = (answer - target).square().mean(dim=1)
@@ -187,16 +181,6 @@ class ConsistencyObjective(Objective):
 def squared_distance(logits: Tensor, target: Tensor) -> Tensor:
     """Mean Teacher: mean_c (softmax(logits) - target)^2, [N, C] -> [N]."""
     return (logits.softmax(dim=1) - target).square().mean(dim=1)
-
-
-def _compressed(valid: Tensor) -> list[int]:
-    """Give the partner of each valid clip as a place among the valid ones."""
-    place = {row: number for number, row in enumerate(torch.nonzero(valid)[:, 0].tolist())}
-    return [place[int(other)] for row, other in enumerate(partners(valid).tolist()) if row in place]
-
-
-def _rows(x: Tensor, rows: Sequence[int]) -> Tensor:
-    return torch.stack([x[row] for row in rows]) if rows else x[:0]
 
 
 def _told(pool: _Pool | None, like: Tensor) -> dict[str, Tensor]:

@@ -30,15 +30,6 @@ def perturbed(groups: Slots, kind: Perturbation, rng: np.random.Generator) -> li
     return [[order[slot] for slot in group] for group in groups]
 
 
-def gather_index(groups: Slots, shown: Slots) -> Tensor:
-    """Return where each place of the groups, one after the other, finds the frame it shows: int64 [N].
-
-    `frames[:, index]` perturbs frames [B, N, ...] that lie group after group.
-    """
-    place = {slot: position for position, slot in enumerate(slot for group in groups for slot in group)}
-    return torch.tensor([place[slot] for group in shown for slot in group])
-
-
 def _reversed(group: list[int], rng: np.random.Generator) -> list[int]:
     """Turn time round inside a fine group: its element plays backwards, the action as a whole does not."""
     del rng

@@ -33,10 +33,11 @@ class ActionEncoder(nn.Module):
             self.weights_record = fill(self, self.backbone, cfg)
         freeze_trunk(self.backbone, cfg)
 
-    def features(self, frames: Tensor) -> Tensor:
-        """Map frames [B, T, C, H, W] to features [B, D]."""
+    def features(self, frames: Tensor, group: int | None = None) -> Tensor:
+        """Map frames [B, T, C, H, W] to features [B, D]; group: which time code they have, where there are several."""
+        told = () if group is None else (group,)
         with computed_in(self.cfg.precision, frames.device):
-            features = self._video_features(channels_last(frames.transpose(1, 2)))
+            features = self._video_features(channels_last(frames.transpose(1, 2)), *told)
         return widened(features)
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from finepseudo.encoders.vit import Block, PatchEmbed, QuickGELU, depth_rates, start_as_vit
+from finepseudo.encoders.vit import Block, PatchEmbed, QuickGELU, depth_rates, quarters, start_as_vit
 
 CLIP_EPS = 1e-5
 MLP_SCALE = 0.5
@@ -49,10 +50,10 @@ class AdaptedBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens [B, T, L, D] to the same."""
-        clips, frames = x.shape[:2]
+        clips, frames, places, width = x.shape  # named: a rank may hold no clip at all
         times = self.norm1(x).transpose(1, 2).flatten(0, 1)  # [B L, T, D]
         moved: Tensor = self.t_adapter(self.attn(times))
-        x = x + self.drop_path(moved.view(clips, -1, frames, x.shape[-1]).transpose(1, 2))
+        x = x + self.drop_path(moved.view(clips, places, frames, width).transpose(1, 2))
         seen: Tensor = self.s_adapter(self.attn(self.norm1(x).flatten(0, 1)))
         x = x + seen.view(x.shape)
         y = self.norm2(x)
@@ -77,7 +78,7 @@ class Aim(nn.Module):
     ) -> None:
         """Make the network for `frames` frames of `size` pixels; OpenAI's CLIP has quick_gelu, LAION's gelu."""
         super().__init__()
-        self.width = width
+        self.width = self.stage_width = width
         kind = {"quick_gelu": QuickGELU, "gelu": nn.GELU}[activation]
         self.patch_embed = PatchEmbed(nn.Conv2d(3, width, patch, patch, bias=False))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -112,3 +113,12 @@ class Aim(nn.Module):
             x = block(x)
         features: Tensor = self.norm(x[:, :, 0]).mean(1)
         return features
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        """Name the last block of each quarter."""
+        return quarters(list(self.blocks))
+
+    def over_time(self, output: Tensor) -> Tensor:
+        """Map tokens [B, T, L, D] to their mean over places [B, T, D]."""
+        return output.mean(2)

@@ -37,8 +37,9 @@ def build_from(builder: str, options: Mapping[str, Any], what: str) -> nn.Module
     try:
         inspect.signature(make).bind(**options)
         network = make(**options)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{what}: options {dict(options)}: {error}") from error
+    except Exception as error:  # the class may be a user's: making it may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{what}: cannot be built with options {dict(options)}: {reason}") from error
     if not isinstance(network, nn.Module) or not isinstance(getattr(network, "width", None), int):
         raise UserError(f"{what}: {builder} must make a torch module with `width`, the number of its features")
     return network

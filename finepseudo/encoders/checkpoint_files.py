@@ -6,6 +6,7 @@ scaler, paths, NumPy scalars) is named in `HARMLESS` and replaced by an empty st
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -118,7 +119,8 @@ def _content(file: Path) -> object:
     if is_torchscript(file):
         return read_torchscript(file)
     allowed: list[Any] = [(stand_in, name) for name, stand_in in HARMLESS.items()]
-    with torch.serialization.safe_globals(allowed):
+    with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected pickle protocol")  # it was saved so; it reads well
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
@@ -127,6 +129,8 @@ def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     if "GLOBAL " in text:
         return f"it names {text.split('GLOBAL ', 1)[1].split()[0]}, which is code"
+    if "Unsupported operand" in text:
+        return "it is no checkpoint of torch, or was saved with another pickle protocol than torch's"
     return text.splitlines()[0].split(". This error", maxsplit=1)[0][:160]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from finepseudo.compute.config import COMPILE_HELP, PRECISION_HELP, Precision
-from finepseudo.encoders.contract import Backbone, Expected, Kind, Layout, Published
+from finepseudo.encoders.contract import Backbone, Expected, Kind, Layout, Published, modules_of
 from finepseudo.encoders.table import ACTION, FRAME, backbone
 from finepseudo.run_folder.layout import WEIGHTS, RunPaths
 from shards.settings import BadSetting, Settings, section, setting
@@ -75,6 +76,20 @@ class _Encoder(Settings):
     def row(self) -> Backbone:
         """The backbone's row."""
         return backbone(self.variant, self.KIND)
+
+    @property
+    def is_own(self) -> bool:
+        """Tell a user's `module:Class` or `module:ROW` from a row of the table."""
+        return ":" in self.variant
+
+    @property
+    def code(self) -> dict[str, Path]:
+        """Give the source files behind a user's own variant by a name each; what they import is not followed."""
+        layouts = self.start.published.layouts if self.start.published else ()
+        paths = [self.variant, self.row.builder, *(layout.convert for layout in layouts if layout.convert)]
+        modules = {name for path in paths for name in modules_of(path)} if self.is_own else set()
+        files = {name: getattr(sys.modules[name], "__file__", None) for name in sorted(modules)}
+        return {f"code of {name}": Path(file) for name, file in files.items() if file}
 
     @property
     def start(self) -> Start:
@@ -238,3 +253,10 @@ class ActionEncoderConfig(_Encoder):
     mc_temperature: float = setting(
         2.0, "temperature of the passes by which `ups` rules out classes", source="UPS's code: 2", above=0
     )
+
+    @property
+    def unwatched(self) -> str | None:
+        """Say why no loss can look at the stages of this encoder; None where one can."""
+        if not self.row.staged:
+            return f"variant {self.variant} has no stages to look at"
+        return "a compiled encoder (action_encoder.compile) shows no stages" if self.compile else None

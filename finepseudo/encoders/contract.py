@@ -5,6 +5,7 @@ Nothing here imports torch, so that the command line knows every row without it;
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -91,6 +92,10 @@ class Backbone:
     # frames of a random start
     expects: Expected | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    # f_E: has the outputs of four stages to show (see `finepseudo.encoders.stages`)
+    staged: bool = False
+    # f_E: takes groups of frames, each with a time code of its own (see `finepseudo.consistency.grouped`)
+    grouped: bool = False
     # f_A: sizes of what stands on the image encoder
     sizes: Mapping[str, int] = field(default_factory=dict)
 
@@ -105,3 +110,13 @@ def imported(path: str) -> Any:  # noqa: ANN401
     except Exception as error:  # the module is the user's: importing it may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be imported ({reason})") from error
+
+
+def modules_of(path: str) -> set[str]:
+    """Name the modules that `module:name` comes from: that one, and the one that defines what it only hands on.
+
+    This project's own are left out: they are no code of the user.
+    """
+    found = imported(path)
+    modules = {path.partition(":")[0], getattr(found, "__module__", None) or ""}
+    return {name for name in modules if name in sys.modules and name.partition(".")[0] != "finepseudo"}

@@ -1,4 +1,4 @@
-"""`finepseudo weights FILE`: what a checkpoint is, which encoders it fits, and what is missing where it does not."""
+"""What a checkpoint is and which encoders it fits (`finepseudo weights FILE`); whether an encoder can start at all."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from finepseudo.encoders.action_encoder import ActionEncoder
+from finepseudo.encoders.building import Config
 from finepseudo.encoders.checkpoint_files import read_checkpoint
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.encoders.contract import Kind, Published
 from finepseudo.encoders.frame_encoder import FrameEncoder
 from finepseudo.encoders.table import BACKBONES
-from finepseudo.encoders.weights import Fit, fit, known_to
+from finepseudo.encoders.weights import Fit, fit, fitted, known_to
 from shards.errors import UserError
 
 SHOWN = 3
@@ -83,9 +84,34 @@ def _match(tensors: Mapping[str, Tensor], key: str, published: Published, build:
 
 
 def _network(side: Kind, variant: str, weights: str, whole: bool) -> nn.Module:
-    """Build an encoder without memory: only names and shapes are looked at."""
-    with torch.device("meta"):
-        if side == "action":
-            return ActionEncoder(ActionEncoderConfig(variant=variant, weights=weights), 1, start=False).backbone
-        encoder = FrameEncoder(FrameEncoderConfig(variant=variant, weights=weights), start=False)
+    cfg = ActionEncoderConfig if side == "action" else FrameEncoderConfig
+    return _empty(cfg(variant=variant, weights=weights), whole=whole)
+
+
+def _empty(cfg: Config, *, whole: bool) -> nn.Module:
+    """Build an encoder, or its backbone alone, without memory: only names and shapes are looked at.
+
+    A user's class is built as it is: what it does may not be possible without numbers.
+    """
+    with torch.device("cpu" if cfg.is_own else "meta"):
+        if isinstance(cfg, ActionEncoderConfig):
+            return ActionEncoder(cfg, 1, start=False).backbone
+        encoder = FrameEncoder(cfg, start=False)
     return encoder if whole else encoder.image
+
+
+def start_problem(cfg: Config) -> str | None:
+    """Say in one line why an encoder cannot be built, or cannot start from its weights; None where it can.
+
+    A row of the table as it is, started at random, needs no look. A file is read whole, and nothing is kept of it.
+    """
+    start = cfg.start
+    if not (cfg.is_own or cfg.options or start.file):
+        return None
+    try:
+        network = _empty(cfg, whole=start.published is not None and start.published.whole)
+        if start.file is not None and start.kind is not None and start.published is not None:
+            fitted(network, start.file, start.kind, start.published)
+    except UserError as error:
+        return str(error)
+    return None

@@ -14,3 +14,8 @@ def bin_means(x: Tensor, bins: int, dim: int) -> Tensor:
     n = x.shape[dim]
     ranges = [(i * n // bins, -(-(i + 1) * n // bins)) for i in range(bins)]
     return torch.stack([x.narrow(dim, first, last - first).mean(dim) for first, last in ranges], dim)
+
+
+def mean_over_places(maps: Tensor) -> Tensor:
+    """Average maps [B, C, T, H, W] of a convolution over places: [B, T, C]."""
+    return maps.mean((3, 4)).transpose(1, 2)

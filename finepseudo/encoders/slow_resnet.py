@@ -5,10 +5,14 @@ torchvision and timm have no such network. Names are those of torchvision's ResN
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from finepseudo.distributed import SyncBatchNorm
+from finepseudo.encoders.conv3d import Conv3d
+from finepseudo.encoders.pooling import mean_over_places
 
 
 class _Bottleneck(nn.Module):
@@ -17,15 +21,15 @@ class _Bottleneck(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int, temporal: int) -> None:
         super().__init__()
         outputs, steps = 4 * width, (1, stride, stride)
-        self.conv1 = nn.Conv3d(inputs, width, (temporal, 1, 1), 1, (temporal // 2, 0, 0), bias=False)
+        self.conv1 = Conv3d(inputs, width, (temporal, 1, 1), 1, (temporal // 2, 0, 0), bias=False)
         self.bn1 = SyncBatchNorm(width)
-        self.conv2 = nn.Conv3d(width, width, (1, 3, 3), steps, (0, 1, 1), bias=False)
+        self.conv2 = Conv3d(width, width, (1, 3, 3), steps, (0, 1, 1), bias=False)
         self.bn2 = SyncBatchNorm(width)
-        self.conv3 = nn.Conv3d(width, outputs, 1, bias=False)
+        self.conv3 = Conv3d(width, outputs, 1, bias=False)
         self.bn3 = SyncBatchNorm(outputs)
         self.downsample: nn.Module | None = None
         if stride != 1 or inputs != outputs:
-            shortcut = nn.Conv3d(inputs, outputs, 1, steps, bias=False)
+            shortcut = Conv3d(inputs, outputs, 1, steps, bias=False)
             self.downsample = nn.Sequential(shortcut, SyncBatchNorm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,26 +42,35 @@ class _Bottleneck(nn.Module):
 class SlowR50(nn.Module):
     """Slow pathway: every frame is kept; convolutions look at neighbouring frames in layer3 and layer4 only."""
 
-    width = 2048
-
-    def __init__(self, blocks: tuple[int, int, int, int] = (3, 4, 6, 3)) -> None:
-        """Make the network; with 400 classes it has pytorchvideo's 32,454,096 parameters."""
+    def __init__(self, blocks: tuple[int, int, int, int] = (3, 4, 6, 3), channels: int = 64) -> None:
+        """Make the network; with 400 classes it has pytorchvideo's 32,454,096 parameters. channels: of the stem."""
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv3d(3, 64, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False), SyncBatchNorm(64))
-        self.layer1 = _stage(64, 64, blocks[0], 1, 1)
-        self.layer2 = _stage(256, 128, blocks[1], 2, 1)
-        self.layer3 = _stage(512, 256, blocks[2], 2, 3)
-        self.layer4 = _stage(1024, 512, blocks[3], 2, 3)
+        n = channels
+        self.width = self.stage_width = 32 * n
+        self.stem = nn.Sequential(Conv3d(3, n, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False), SyncBatchNorm(n))
+        self.layer1 = _stage(n, n, blocks[0], 1, 1)
+        self.layer2 = _stage(4 * n, 2 * n, blocks[1], 2, 1)
+        self.layer3 = _stage(8 * n, 4 * n, blocks[2], 2, 3)
+        self.layer4 = _stage(16 * n, 8 * n, blocks[3], 2, 3)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, video: Tensor) -> Tensor:
-        """Map video [B, 3, T, H, W] to features [B, 2048]."""
+        """Map video [B, 3, T, H, W] to features [B, width], 2048 of 64 channels."""
         x = F.max_pool3d(F.relu(self.stem(video)), (1, 3, 3), (1, 2, 2), (0, 1, 1))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         pooled: Tensor = x.mean((2, 3, 4))
         return pooled
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        """Name the modules that end its four stages."""
+        return (self.layer1, self.layer2, self.layer3, self.layer4)
+
+    def over_time(self, output: Tensor) -> Tensor:
+        """Map the output of a stage [B, C, T, H, W] to [B, T, C]."""
+        return mean_over_places(output)
 
 
 def _stage(inputs: int, width: int, blocks: int, stride: int, temporal: int) -> nn.Sequential:

@@ -85,6 +85,7 @@ _TIMESFORMER_OWN = Published(
 ACTION: Mapping[str, Backbone] = {
     "r2plus1d_18": Backbone(  # paper, sec 4.1: the fine-grained sets, the open world, every ablation
         kind="action",
+        staged=True,
         builder="finepseudo.encoders.video_resnet:VideoResNet18",
         options={"kind": "2plus1d"},
         expects=_KINETICS_18,
@@ -92,6 +93,7 @@ ACTION: Mapping[str, Backbone] = {
     ),
     "r3d_18": Backbone(  # paper, Table 3
         kind="action",
+        staged=True,
         builder="finepseudo.encoders.video_resnet:VideoResNet18",
         options={"kind": "3d"},
         expects=_KINETICS_18,
@@ -99,6 +101,7 @@ ACTION: Mapping[str, Backbone] = {
     ),
     "slow_r50": Backbone(  # paper, Table 3
         kind="action",
+        staged=True,
         builder="finepseudo.encoders.slow_resnet:SlowR50",
         expects=_SLOWFAST,
         published={
@@ -116,6 +119,8 @@ ACTION: Mapping[str, Backbone] = {
     ),
     "timesformer_s": Backbone(  # SeFAR-S
         kind="action",
+        staged=True,
+        grouped=True,
         builder="finepseudo.encoders.timesformer:TimeSformer",
         options={"width": 384, "heads": 6, "frames": 8, "size": 224},
         expects=_TIMESFORMER,
@@ -123,6 +128,8 @@ ACTION: Mapping[str, Backbone] = {
     ),
     "timesformer_b": Backbone(  # paper, Table 10; SeFAR-B
         kind="action",
+        staged=True,
+        grouped=True,
         builder="finepseudo.encoders.timesformer:TimeSformer",
         options={"width": 768, "heads": 12, "frames": 8, "size": 224},
         expects=_TIMESFORMER,
@@ -135,6 +142,7 @@ ACTION: Mapping[str, Backbone] = {
     ),
     "aim_b16": Backbone(  # paper, Table 2
         kind="action",
+        staged=True,
         builder="finepseudo.encoders.aim:Aim",
         options={"frames": 32, "size": 224},
         expects=_AIM,
@@ -151,6 +159,7 @@ ACTION: Mapping[str, Backbone] = {
     ),
     "videomae_b": Backbone(
         kind="action",
+        staged=True,
         builder="finepseudo.encoders.videomae:VideoMae",
         options={"frames": 16, "size": 224},
         expects=_VIDEOMAE,
@@ -171,7 +180,7 @@ ACTION: Mapping[str, Backbone] = {
             ),
         },
     ),
-    "tiny": Backbone(kind="action", builder="finepseudo.encoders.tiny:TinyR2Plus1D"),  # stand-in for a CPU
+    "tiny": Backbone(kind="action", staged=True, builder="finepseudo.encoders.tiny:TinyR2Plus1D"),  # stand-in for a CPU
 }
 """f_E."""
 
@@ -232,7 +241,7 @@ def _own(path: str, kind: Kind) -> Backbone:
     if not isinstance(found, Backbone):
         if not callable(found):
             raise BadSetting("variant", path, "is no class; write module:Class, or module:ROW of a Backbone")
-        about = f"weights of {path} in its own names"
+        about = f"{path} in its own names"
         published = {"file": Published(about=about, layouts=(layouts.AS_IT_IS,), expects=None)}
         return Backbone(kind=kind, builder=path, published=published, sizes=VTN if kind == "frame" else {})
     if found.kind != kind:

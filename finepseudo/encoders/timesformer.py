@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from finepseudo.encoders.vit import EPS, Attention, Block, PatchEmbed, depth_rates, start_as_vit
+from finepseudo.encoders.vit import EPS, Attention, Block, PatchEmbed, depth_rates, quarters, start_as_vit
 
 
 class DividedBlock(Block):
@@ -27,7 +27,8 @@ class DividedBlock(Block):
         """Map tokens [B, 1 + S T, D] of `frames` T to the same."""
         clips = len(x)
         token, patches = x[:, :1], x[:, 1:]
-        times = patches.reshape(-1, frames, x.shape[-1])  # [B S, T, D]
+        places = patches.shape[1] // frames  # named: a rank may hold no clip at all
+        times = patches.reshape(clips * places, frames, x.shape[-1])  # [B S, T, D]
         moved = self.drop_path(self.temporal_attn(self.temporal_norm1(times)))
         patches = patches + self.temporal_fc(moved.reshape(patches.shape))
         images = patches.unflatten(1, (-1, frames)).transpose(1, 2)  # [B, T, S, D]
@@ -41,7 +42,7 @@ class DividedBlock(Block):
 
 
 class TimeSformer(nn.Module):
-    """Video ViT with one time code a group of frames (SeFAR: [2, 2, 4]); one group of 8 is TimeSformer itself."""
+    """Video ViT; its clip may be shared out to groups of frames, each with a time code of its own (SeFAR)."""
 
     def __init__(
         self,
@@ -52,21 +53,18 @@ class TimeSformer(nn.Module):
         patch: int = 16,
         size: int = 224,
         frames: int = 8,
-        groups: Sequence[int] | None = None,
         drop_path: float = 0.1,
     ) -> None:
-        """Make the network for frames of `size` pixels; `groups`, where given, must add up to `frames`."""
+        """Make the network for `frames` frames of `size` pixels."""
         super().__init__()
-        self.groups = tuple(groups or (frames,))
-        if sum(self.groups) != frames:
-            raise ValueError(f"groups {list(self.groups)} must add up to frames {frames}")
         if size % patch:
             raise ValueError(f"size {size} must be a multiple of the patch, {patch}")
-        self.width = width
+        self.width = self.stage_width = width
         self.patch_embed = PatchEmbed(nn.Conv2d(3, width, patch, patch))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, width))
-        self.time_embeds = nn.ParameterList(torch.zeros(1, length, width) for length in self.groups)
+        self.frames = frames
+        self.time_embeds = nn.ParameterList([torch.zeros(1, frames, width)])
         self.blocks = nn.ModuleList(DividedBlock(width, heads, rate) for rate in depth_rates(drop_path, depth))
         self.norm = nn.LayerNorm(width, EPS)
         start_as_vit(self)
@@ -76,17 +74,33 @@ class TimeSformer(nn.Module):
             if isinstance(module, DividedBlock):
                 nn.init.zeros_(module.temporal_fc.weight)
 
+    def share_out(self, slots: Sequence[Sequence[int]]) -> None:
+        """Give each group of frames a time code of its own: that of the whole clip at its slots, zero at the start."""
+        (whole,) = self.time_embeds
+        self.time_embeds = nn.ParameterList([whole.detach()[:, list(own)].clone() for own in slots])
+
     def forward(self, video: Tensor, group: int = 0) -> Tensor:
         """Map video [B, 3, T, H, W] of a group's T frames to features [B, D], those of the class token."""
         clips, frames = len(video), video.shape[2]
-        if frames != self.groups[group]:
-            raise ValueError(f"{frames} frames do not fit group {group} of {list(self.groups)}")
+        code = self.time_embeds[group]
+        if frames != code.shape[1]:
+            raise ValueError(f"{frames} frames do not fit the {code.shape[1]} of time code {group}")
         images = self.patch_embed(video.transpose(1, 2).flatten(0, 1))
         patches = (images + self.pos_embed[:, 1:]).unflatten(0, (clips, frames))  # [B, T, S, D]
-        patches = patches + self.time_embeds[group][:, :, None]
+        patches = patches + code[:, :, None]
         token = (self.cls_token + self.pos_embed[:, :1]).expand(clips, -1, -1)
         x = torch.cat([token, patches.transpose(1, 2).flatten(1, 2)], 1)
         for block in self.blocks:
             x = block(x, frames)
         features: Tensor = self.norm(x[:, 0])
         return features
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        """Name the last block of each quarter."""
+        return quarters(list(self.blocks))
+
+    def over_time(self, output: Tensor) -> Tensor:
+        """Map tokens [B, 1 + S T, D] to their mean over places [B, T, D]."""
+        clips, places = len(output), self.pos_embed.shape[1] - 1
+        return output[:, 1:].reshape(clips, places, (output.shape[1] - 1) // places, output.shape[2]).mean(1)

@@ -7,13 +7,14 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from finepseudo.distributed import SyncBatchNorm
-from finepseudo.encoders.pooling import bin_means
+from finepseudo.encoders.conv3d import Conv3d
+from finepseudo.encoders.pooling import bin_means, mean_over_places
 
 
 class TinyR2Plus1D(nn.Module):
     """Four (2+1)D stages 16-32-64-64, each halving the image, pooled to three temporal bins."""
 
-    width = 3 * 64
+    width, stage_width = 3 * 64, 64
 
     def __init__(self) -> None:
         """Make the network; frames of 32 to 64 pixels suit it."""
@@ -25,13 +26,17 @@ class TinyR2Plus1D(nn.Module):
         frames: Tensor = self.stages(video).mean((3, 4))
         return bin_means(frames, 3, 2).flatten(1)
 
+    def over_time(self, output: Tensor) -> Tensor:
+        """Map the output of a stage [B, C, T, H, W] to [B, T, C]."""
+        return mean_over_places(output)
+
 
 def _video_stage(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv3d(inputs, outputs, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False),
+        Conv3d(inputs, outputs, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False),
         SyncBatchNorm(outputs),
         nn.ReLU(inplace=True),
-        nn.Conv3d(outputs, outputs, (3, 1, 1), 1, (1, 0, 0), bias=False),
+        Conv3d(outputs, outputs, (3, 1, 1), 1, (1, 0, 0), bias=False),
         SyncBatchNorm(outputs),
         nn.ReLU(inplace=True),
     )

@@ -5,12 +5,15 @@ Own code, not torchvision's: batch statistics cover every rank, and the stage la
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from finepseudo.distributed import SyncBatchNorm
+from finepseudo.encoders.conv3d import Conv3d
+from finepseudo.encoders.pooling import mean_over_places
 
 Layer4 = Literal["torchvision", "tclr"]
 Convolution = Literal["2plus1d", "3d"]
@@ -19,12 +22,12 @@ Convolution = Literal["2plus1d", "3d"]
 def _convolution(kind: Convolution, inputs: int, outputs: int, middle: int, stride: int) -> nn.Module:
     """Make a 1x3x3 convolution, BN, ReLU and a 3x1x1 convolution, or one 3x3x3 convolution."""
     if kind == "3d":
-        return nn.Conv3d(inputs, outputs, 3, stride, 1, bias=False)
+        return Conv3d(inputs, outputs, 3, stride, 1, bias=False)
     return nn.Sequential(
-        nn.Conv3d(inputs, middle, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
+        Conv3d(inputs, middle, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False),
         SyncBatchNorm(middle),
         nn.ReLU(inplace=True),
-        nn.Conv3d(middle, outputs, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False),
+        Conv3d(middle, outputs, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False),
     )
 
 
@@ -38,12 +41,12 @@ class _Block(nn.Module):
         steps: int | tuple[int, int, int] = stride
         if undivided:  # TCLR's layer4: keeps the frame rate, looks two frames away
             steps = (1, 2, 2)
-            first = nn.Conv3d(inputs, outputs, 3, steps, (2, 1, 1), (2, 1, 1), bias=False)
+            first = Conv3d(inputs, outputs, 3, steps, (2, 1, 1), (2, 1, 1), bias=False)
         self.conv1 = nn.Sequential(first, SyncBatchNorm(outputs), nn.ReLU(inplace=True))
         self.conv2 = nn.Sequential(_convolution(kind, outputs, outputs, middle, 1), SyncBatchNorm(outputs))
         self.downsample: nn.Module | None = None
         if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv3d(inputs, outputs, 1, steps, bias=False), SyncBatchNorm(outputs))
+            self.downsample = nn.Sequential(Conv3d(inputs, outputs, 1, steps, bias=False), SyncBatchNorm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv2(self.conv1(x))
@@ -52,13 +55,13 @@ class _Block(nn.Module):
 
 def _stem(kind: Convolution) -> nn.Sequential:
     if kind == "3d":
-        first = nn.Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
+        first = Conv3d(3, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
         return nn.Sequential(first, SyncBatchNorm(64), nn.ReLU(inplace=True))
     return nn.Sequential(
-        nn.Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
+        Conv3d(3, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
         SyncBatchNorm(45),
         nn.ReLU(inplace=True),
-        nn.Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False),
+        Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False),
         SyncBatchNorm(64),
         nn.ReLU(inplace=True),
     )
@@ -67,7 +70,7 @@ def _stem(kind: Convolution) -> nn.Sequential:
 class VideoResNet18(nn.Module):
     """Stem, four stages of two blocks, average pool."""
 
-    width = 512
+    width = stage_width = 512
 
     def __init__(self, kind: Convolution = "2plus1d", layer4: Layer4 = "torchvision") -> None:
         """Make the network; with 400 classes it has torchvision's 31,505,325 (2plus1d), 33,371,472 (3d) parameters."""
@@ -86,3 +89,12 @@ class VideoResNet18(nn.Module):
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(video)))))
         pooled: Tensor = x.mean((2, 3, 4))
         return pooled
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        """Name the modules that end its four stages."""
+        return (self.layer1, self.layer2, self.layer3, self.layer4)
+
+    def over_time(self, output: Tensor) -> Tensor:
+        """Map the output of a stage [B, C, T, H, W] to [B, T, C]."""
+        return mean_over_places(output)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from finepseudo.encoders.vit import EPS, Block, PatchEmbed, depth_rates, start_as_vit
+from finepseudo.encoders.vit import EPS, Block, PatchEmbed, depth_rates, quarters, start_as_vit
 
 TUBE = 2
 """Frames of a token."""
@@ -31,7 +33,8 @@ class VideoMae(nn.Module):
         super().__init__()
         if frames % TUBE or size % patch:
             raise ValueError(f"frames {frames} must be even and size {size} a multiple of the patch, {patch}")
-        self.width, self.frames = width, frames
+        self.width = self.stage_width = width
+        self.frames = frames
         self.patch_embed = PatchEmbed(nn.Conv3d(3, width, (TUBE, patch, patch), (TUBE, patch, patch)))
         tokens = frames // TUBE * (size // patch) ** 2
         self.register_buffer("positions", sine_codes(tokens, width), persistent=False)
@@ -49,6 +52,16 @@ class VideoMae(nn.Module):
             x = block(x)
         features: Tensor = self.fc_norm(x.mean(1))
         return features
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        """Name the last block of each quarter."""
+        return quarters(list(self.blocks))
+
+    def over_time(self, output: Tensor) -> Tensor:
+        """Map tokens [B, T S, D] to their mean over places [B, T, D], T tubes."""
+        clips, times = len(output), self.frames // TUBE
+        return output.reshape(clips, times, output.shape[1] // times, output.shape[2]).mean(2)
 
 
 def sine_codes(count: int, width: int) -> Tensor:

@@ -5,6 +5,8 @@ timm's own blocks cannot take their place: they attend over one axis, and their 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -113,6 +115,11 @@ def start_as_vit(network: nn.Module) -> None:
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def quarters(blocks: Sequence[nn.Module]) -> list[nn.Module]:
+    """Name the last block of each quarter of a trunk: what stands for four stages."""
+    return [blocks[max((quarter + 1) * len(blocks) // 4 - 1, 0)] for quarter in range(4)]
 
 
 def depth_rates(rate: float, depth: int) -> list[float]:

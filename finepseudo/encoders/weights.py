@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from finepseudo.encoders.checkpoint_files import read_checkpoint
 from finepseudo.encoders.contract import Layout, Published, imported
-from shards.errors import UserError
+from shards.errors import UserError, counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +60,7 @@ def known_to(tensors: Mapping[str, Tensor], published: Published) -> bool:
 
 def _fit(tensors: Mapping[str, Tensor], network: nn.Module, published: Published, layout: Layout) -> Fit | None:
     wanted = network.state_dict()
-    anchor = layout.anchor or next(iter(wanted))
-    prefix = _prefix(tensors, anchor, layout.prefers)
+    prefix = _prefix(tensors, _anchor(layout, wanted), layout.prefers)
     if prefix is None:
         return None
     own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -74,6 +73,11 @@ def _fit(tensors: Mapping[str, Tensor], network: nn.Module, published: Published
     fresh = tuple(name for name in missing if _matches(name, published.fresh))
     problems = (*_mismatches(kept, wanted), *(f"{name} is missing" for name in missing if name not in fresh))
     return Fit(layout=layout, prefix=prefix, given=kept, fresh=fresh, left_out=left_out, problems=problems)
+
+
+def _anchor(layout: Layout, wanted: Mapping[str, Tensor]) -> str:
+    """Give the tensor that tells a layout: its own, or the network's first where names are those of the network."""
+    return layout.anchor or next(iter(wanted))
 
 
 def _prefix(tensors: Mapping[str, Tensor], anchor: str, prefers: Sequence[str]) -> str | None:
@@ -110,8 +114,11 @@ def _mismatches(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> It
             yield f"{name} holds {value.dtype} instead of {wanted[name].dtype}"
 
 
-def load_into(network: nn.Module, path: str | Path, kind: str, published: Published) -> WeightsRecord:
-    """Load a checkpoint file of one kind into a network of its options. Raises UserError unless every tensor fits."""
+def fitted(network: nn.Module, path: str | Path, kind: str, published: Published) -> tuple[Fit, str]:
+    """Lay a checkpoint file of one kind over a network of its options, loading nothing; give the file's SHA-256 too.
+
+    Raises UserError, in one line, unless every tensor fits.
+    """
     tensors, sha256 = read_checkpoint(path)
     name = type(network).__name__
     try:
@@ -119,14 +126,23 @@ def load_into(network: nn.Module, path: str | Path, kind: str, published: Publis
     except ValueError as error:
         raise UserError(f"weights {kind}:{path}: {error}") from error
     if found is None:
-        anchors = " or ".join(f"*.{layout.anchor}" for layout in published.layouts)
+        anchors = " or ".join(f"*.{_anchor(layout, network.state_dict())}" for layout in published.layouts)
         raise UserError(
             f"weights {kind}:{path}: no tensor {anchors}, as {published.about} has; first name is "
             f"{next(iter(tensors))}: see `finepseudo weights {path}`"
         )
     if found.problems:
         shown = ", ".join(found.problems[:3]) + (", .." if len(found.problems) > 3 else "")
-        raise UserError(f"weights {kind}:{path}: {len(found.problems)} tensors do not fit {name}: {shown}")
+        raise UserError(
+            f"weights {kind}:{path}: {counted(len(found.problems), 'tensor does', 'tensors do')} not fit {name}: "
+            f"{shown}; see `finepseudo weights {path}`"
+        )
+    return found, sha256
+
+
+def load_into(network: nn.Module, path: str | Path, kind: str, published: Published) -> WeightsRecord:
+    """Load a checkpoint file of one kind into a network of its options. Raises UserError unless every tensor fits."""
+    found, sha256 = fitted(network, path, kind, published)
     network.load_state_dict(dict(found.given), strict=False)
     return WeightsRecord(
         path=str(path),

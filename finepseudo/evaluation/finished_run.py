@@ -1,24 +1,27 @@
 """A finished run in Python: its config and classes as plain values, its labels and predictions as arrow tables.
 
-Nothing is written, no network is loaded, and no shard is opened. docs/files.md describes every column.
+Nothing is written; no network is loaded and no shard opened but by `predict`. docs/files.md describes every column.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from finepseudo.methods.table import in_order
 from finepseudo.run_folder.files import json_lines, read_json
 from finepseudo.run_folder.layout import METRICS, PREDICTIONS, PSEUDO_LABELS, PSEUDO_METRICS, RunPaths
+from finepseudo.run_folder.yaml_text import NoYaml, read_yaml
 from shards.errors import UserError
+
+PARTS = "part-*.parquet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +77,34 @@ class FinishedRun:
         """Precision and coverage of the pseudo-labels of a round (None: the last one) against the true labels."""
         return _json(self.paths.round(seed, method, self._labelled(seed, method, number)) / PSEUDO_METRICS)
 
+    def embeddings(self, seed: int, method: str, number: int | None = None) -> pa.Table:
+        """Embeddings by f_A and class probabilities by f_E of labelled and unlabelled clips (None: the last round)."""
+        there = [n for n, folder in self._rounds(seed, method) if any(folder.glob(PARTS))]
+        if not there or number not in (None, *there):
+            raise UserError(f"{self.paths.method(seed, method)}: no embeddings; this method made none, or not yet")
+        folder = self.paths.embeddings(seed, method, there[-1] if number is None else number)
+        return pa.concat_tables([_table(path) for path in sorted(folder.glob(PARTS))])
+
+    def predict(
+        self,
+        paths: Sequence[str | Path],
+        top: int = 5,
+        matches: int = 3,
+        seed: int | str | None = None,
+        method: str | None = None,
+    ) -> pa.Table:
+        """Predict videos with the trained encoders, as `finepseudo predict` does: one row each, in the order given.
+
+        paths: files, folders of them, lists, URLs, folders of frames. seed: a label draw, or "all" for their mean
+        (None: the first); method: whose encoders (None: those that the report shows in detail). A video that cannot be
+        read has its reason in its row.
+        """
+        # reading videos is the business of the floor above, which no module here may import
+        videos = import_module("jobs.pipeline.predict.videos")
+        asked = videos.Asked(top=top, matches=matches, seed=seed, method=method)
+        table: pa.Table = videos.predict_paths(self.folder, paths, asked)
+        return table
+
     def predictions(self, seed: int, method: str) -> pa.Table:
         """Test clips with true label, prediction and class probabilities."""
         return _table(self.paths.evaluation(seed, method) / PREDICTIONS)
@@ -82,10 +113,19 @@ class FinishedRun:
         """Test metrics of one method: top1, top5, mean_class, per_class, confusion."""
         return _json(self.paths.evaluation(seed, method) / METRICS)
 
+    def votes(self, seed: int, method: str) -> dict[str, Any]:
+        """Metrics of f_E, of f_A alone and of their mean, and which answer was chosen; of methods that align."""
+        return _json(self.paths.votes(seed, method) / METRICS)
+
     def curves(self) -> list[dict[str, Any]]:
         """Every line of metrics.jsonl: tags, step, and numbers such as train/loss; lines that are cut are left out."""
         path = self.paths.metrics
         return json_lines(path.read_bytes())[0] if path.is_file() else []
+
+    def _rounds(self, seed: int, method: str) -> list[tuple[int, Path]]:
+        """List the rounds of a method, shared round 0 included, with the folder of their embeddings."""
+        numbers = sorted({0, *(n for n, _ in self.paths.rounds(seed, method))})
+        return [(n, self.paths.embeddings(seed, method, n)) for n in numbers]
 
     def _labelled(self, seed: int, method: str, number: int | None) -> int:
         rounds = self.labelled_rounds(seed, method)
@@ -98,10 +138,9 @@ def load_run(folder: str | Path) -> FinishedRun:
     """Open a run folder. UserError when it is none, or when its data stage has not run."""
     paths = RunPaths(Path(folder))
     try:
-        config = yaml.safe_load(paths.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{paths.config}: cannot be read ({reason}); give the folder of a run") from error
+        config = read_yaml(paths.config)
+    except NoYaml as error:
+        raise UserError(f"{paths.config}: cannot be read ({error}); give the folder of a run") from error
     about = json.loads((_schema(paths.clips).metadata or {}).get(b"finepseudo", b"{}"))
     classes = about.get("classes", [])[: about.get("known")]
     return FinishedRun(folder=paths.root, config=config, classes=tuple(classes), dataset=str(about.get("dataset", "")))

@@ -68,7 +68,7 @@ def pseudo_label_metrics(table: pa.Table, truth: Mapping[str, int], classes: Seq
     precision is that of the accepted labels, precision_A and precision_E those of either encoder's own vote on them;
     None where nothing was accepted or no clip has a true label. Clips whose truth is unknown (-1) count in coverage
     only; `judged` counts the accepted ones whose truth is known. A truth beyond `classes` is a novel class of an open
-    world: a label accepted for it is wrong, and
+    world: a label accepted for it is wrong, and agreement is the share of all clips that both encoders label alike, and
     novel_acceptance is the share of such clips that were accepted (None without any).
     Raises UserError for a key without an entry in `truth`.
     """
@@ -99,9 +99,16 @@ def pseudo_label_metrics(table: pa.Table, truth: Mapping[str, int], classes: Seq
         ],
         "precision_A": _precision(votes["label_A"], true, judged),
         "precision_E": _precision(votes["label_E"], true, judged),
+        "agreement": _agreement(votes["label_A"], votes["label_E"]),
         "novel": int(novel.sum()),
         "novel_acceptance": _fraction((accepted & novel).sum(), novel.sum()),
     }
+
+
+def _agreement(by_frame: npt.NDArray[Any], by_action: npt.NDArray[Any]) -> float | None:
+    """Share of the readable clips that both encoders label alike; None without f_A."""
+    there = (by_frame != NO_LABEL) & (by_action != NO_LABEL)
+    return _fraction((by_frame[there] == by_action[there]).sum(), there.sum())
 
 
 def _precision(votes: npt.NDArray[Any], true: npt.NDArray[np.int64], judged: npt.NDArray[np.bool_]) -> float | None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from finepseudo.consistency.network import Network
+    from finepseudo.consistency.side import ByKey
     from finepseudo.encoders.action_encoder import ActionEncoder
+    from finepseudo.encoders.config import ActionEncoderConfig
     from finepseudo.training.config import CrossEntropyConfig
     from finepseudo.training.objectives import Objective
     from shards.read.config import ViewConfig
@@ -32,6 +34,8 @@ Hue = Literal["grey", "orange", "sky", "green", "blue", "purple", "red"]
 
 LABELLED = "labelled"
 """Name of the stream of labelled clips."""
+MAIN = "action_encoder"
+"""Name of the training of f_E whose result is tested; others of a round have names of their own."""
 OPTIM = "optim"
 """The key of every method that names its optimiser."""
 
@@ -72,16 +76,20 @@ class TrainAction:
     """Ask for a training of f_E.
 
     number: the round, which names the folder; name: the folder in it, another one for a second network (a teacher).
-    start: round whose f_E it goes on from, None for the encoder's own start. labels: round whose accepted pseudo-labels
-    are trained on beside the true ones. plain: cross-entropy on labelled clips in place of the method's own streams and
-    objective. times: it takes the optimiser steps of so many rounds; epochs: so many passes over its leading stream
-    instead (an objective that counts steps cannot ask for them). part of parts: where it lies in the schedule of
-    the learning rate. reads: (round, name) of earlier trainings of this method whose weights the objective wants.
+    start: round whose f_E it goes on from, None for the encoder's own start; start_of: the name of that training.
+    labels: round whose accepted pseudo-labels are trained on beside the true ones. plain: cross-entropy on labelled
+    clips in place of the method's own streams and objective. times: it takes the optimiser steps of so many rounds;
+    epochs: so many passes over its leading stream instead (an objective that counts steps cannot ask for them). part of
+    parts: where it lies in the schedule of the learning rate. reads: (round, name) of earlier trainings of this method
+    whose weights the objective wants. side: earlier requests whose numbers of single clips it wants. as_first: it is
+    trained as round 0 is (steps, optimiser, order of the clips), such as a teacher. keys: those of the method that its
+    objective reads, None = all `training_keys`.
     """
 
     number: int
-    name: str = "action_encoder"
+    name: str = MAIN
     start: int | None
+    start_of: str = MAIN
     labels: int | None = None
     plain: bool = False
     times: int = 1
@@ -89,6 +97,14 @@ class TrainAction:
     part: int = 0
     parts: int = 1
     reads: tuple[tuple[int, str], ...] = ()
+    side: tuple[Score | Similarity, ...] = ()
+    as_first: bool = False
+    keys: tuple[str, ...] | None = None
+
+    @property
+    def begins(self) -> bool:
+        """Tell whether it is trained as round 0 is."""
+        return self.number == 0 or self.as_first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +137,14 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Similarity:
+    """Ask how alike the parts of a video look to the f_E of the training `of`, for labelled and unlabelled clips."""
+
+    number: int
+    of: str = MAIN
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Label:
     """Ask for pseudo-labels by the method's vote; `scores`: it wants class-wise alignability too."""
 
@@ -128,7 +152,7 @@ class Label:
     scores: bool
 
 
-Request = TrainAction | TrainFrame | Embed | Score | Label
+Request = TrainAction | TrainFrame | Embed | Score | Similarity | Label
 """A stage that a method asks for. Its settings, inputs and folder are the pipeline's business."""
 Plan = list[list[Request]]
 """Groups in order; requests of one group do not depend on each other."""
@@ -140,7 +164,8 @@ class Setting:
 
     encoder: f_E as this training starts with it; fresh: makes another f_E of the same kind, from the encoder's own
     start (a second student, a teacher whose weights follow). steps: optimiser steps of this training. labels: the
-    table of pseudo-labels it is trained on; weights: files of the trainings that the request `reads`.
+    table of pseudo-labels it is trained on; weights: files of the trainings that the request `reads`; side: what the
+    requests of its `side` made: S [N, C] of the pool (Score), the similarity [N, 1] (Similarity).
     """
 
     request: TrainAction
@@ -152,6 +177,7 @@ class Setting:
     seed: int
     labels: Path | None = None
     weights: tuple[Path, ...] = ()
+    side: tuple[ByKey, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,7 +199,8 @@ class Pool:
 
     usable: bool [N]; score: mean alignability S with each class [N, C], None where no scores are made; p_e: class
     probabilities of f_E [N, C]; spread: their standard deviation over MC-dropout at the argmax [N]; passes: more of
-    MC-dropout, where the method votes on it.
+    MC-dropout, where the method votes on it; bar: what the confidence of each class has to exceed [C] where it was
+    measured, None for the method's own constant.
     """
 
     usable: Bools
@@ -181,6 +208,7 @@ class Pool:
     p_e: Floats
     spread: Floats
     passes: Passes | None = None
+    bar: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +253,12 @@ class Method(Generic[C]):
     plan(cfg, rounds, last): requests of rounds 1.., and labels of round 0; `last`: the pool is labelled once more at
     the end. streams(cfg, request, view): what a training of f_E reads, None for the labelled clips as `view` shows
     them. objective(cfg, setting): what it minimises, None for cross-entropy. network(cfg, encoder, classes): what it
-    trains and tests in place of f_E, around it. vote(cfg, pool): the labels of a round; by_row: it looks at each clip
+    trains and tests in place of f_E, around it. fits(cfg, encoder): refuses what the encoder cannot do, by BadSetting
+    of its own key, before anything runs. vote(cfg, pool): the labels of a round; by_row: it looks at each clip
     by itself, so that a large pool is labelled piece by piece; keep(cfg, number, labels): which labels of the whole
     pool stay accepted in round `number`; passes: it votes on `Pool.passes`.
+    files(cfg): files from outside that trainings read, by the key that names each, None where it is not given;
+    ready(cfg, pool): refuses, by UserError, unlabelled clips of which they say nothing.
     pool: it is of no use without unlabelled clips. aligns: it needs f_A and f_S. tested: the weights that are tested
     and that label the pool, `teacher` for the objective's `MeanTeacher` of that name. training_keys: keys of the config
     that trainings read beside `optim`; the others are read by the vote (a method without a vote needs not list them).
@@ -245,6 +276,9 @@ class Method(Generic[C]):
     streams: Callable[[C, TrainAction, ViewConfig], tuple[Stream, ...]] | None = None
     objective: Callable[[C, Setting], Objective] | None = None
     network: Callable[[C, ActionEncoder, int], Network] | None = None
+    files: Callable[[C], Mapping[str, Path | None]] | None = None
+    ready: Callable[[C, Sequence[str]], None] | None = None
+    fits: Callable[[C, ActionEncoderConfig], None] | None = None
     vote: Callable[[C, Pool], Votes] | None = None
     by_row: bool = False
     keep: Callable[[C, int, Labels], Bools] | None = None
@@ -263,6 +297,14 @@ class Method(Generic[C]):
         trained = names if self.vote is None else [OPTIM, *self.training_keys]
         chosen = trained if stage == "training" else [name for name in names if name not in trained]
         return tuple(f"method.{self.name}.{name}" for name in chosen)
+
+    def keys_of_training(self, request: TrainAction) -> tuple[str, ...]:
+        """Dotted configuration keys of the method that one training reads: its objective's, and the optimiser."""
+        optimiser = f"method.{self.name}.{OPTIM}"
+        chosen = tuple(key for key in self.keys_of("training") if key != optimiser and not request.plain)
+        if request.keys is not None:
+            chosen = tuple(f"method.{self.name}.{key}" for key in request.keys)
+        return chosen if request.begins else (*chosen, optimiser)
 
     def trained_streams(self, cfg: C, request: TrainAction, view: ViewConfig) -> tuple[Stream, ...]:
         """Say what a training of f_E reads; `view` is what the run shows f_E."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from finepseudo.methods.base import Method, MethodConfig, Pool, Votes
+from finepseudo.methods.bars import BarConfig, exceeds
+from finepseudo.methods.base import Method, Pool, Votes
 from finepseudo.methods.rounds import align_and_train
 from finepseudo.methods.voting import class_probabilities, scores_of
 from shards.settings import BadSetting, setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FinePseudoConfig(MethodConfig):
+class FinePseudoConfig(BarConfig):
     """Keys of `finepseudo`."""
 
     tau: float = setting(0.1, "temperature of the non-parametric classifier", source="paper, sec 4.2", above=0)
@@ -26,16 +27,17 @@ class FinePseudoConfig(MethodConfig):
     )
 
     def check(self) -> None:
-        """Refuse a threshold that no mean exceeds."""
+        """Refuse a threshold that no mean exceeds, and what the bar would ignore."""
+        BarConfig.check(self)
         if self.fuse == "mean" and self.theta >= 1:
             raise BadSetting("theta", self.theta, "must be in [0, 1) with fuse mean; lower it, or set fuse sum")
 
 
 def vote(cfg: FinePseudoConfig, pool: Pool) -> Votes:
-    """Keep what both encoders together are surer of than theta."""
+    """Keep what both encoders together are surer of than the bar."""
     p_a = class_probabilities(scores_of(pool), cfg.tau)
     votes = Votes((p_a + pool.p_e) / (2 if cfg.fuse == "mean" else 1), pool.usable)
-    return Votes(votes.p, pool.usable & (votes.confidence > cfg.theta), p_a)
+    return Votes(votes.p, pool.usable & exceeds(votes, cfg.theta, pool), p_a)
 
 
 FINEPSEUDO = Method(

@@ -6,8 +6,8 @@ Shapes: N unlabelled clips, C classes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from finepseudo.methods.base import AnyMethod, MethodConfig, Passes, Pool, Votes
@@ -79,8 +80,49 @@ def label_rows(  # noqa: PLR0917
     uncertainty: npt.ArrayLike,
     valid: npt.ArrayLike,
     passes: Passes | None = None,
+    bar: Floats | None = None,
 ) -> pa.Table:
-    """Label a pool, or a piece of one where the method votes `by_row`, as `label_pool` does, without its warning."""
+    """Label a pool, or a piece of one where the method votes `by_row`, as `label_pool` does, without its warning.
+
+    bar: what was measured for this round [C], None for the method's own constant.
+    """
+    ordered, pool = _pool(method, keys, scores, p_E, uncertainty, valid, passes)
+    return _table(ordered, pool, vote_of(method, cfg, replace(pool, bar=bar)))
+
+
+def votes_on(  # noqa: PLR0917
+    method: AnyMethod,
+    cfg: MethodConfig,
+    keys: Sequence[str],
+    scores: npt.ArrayLike | None,
+    p_E: npt.ArrayLike,
+    uncertainty: npt.ArrayLike,
+    valid: npt.ArrayLike,
+    passes: Passes | None = None,
+) -> tuple[list[str], Floats]:
+    """Give the keys of the usable clips, sorted, and what is voted with for each [N, C]: a bar is measured on it."""
+    ordered, pool = _pool(method, keys, scores, p_E, uncertainty, valid, passes)
+    p = vote_of(method, cfg, pool).p[pool.usable]
+    return [key for key, usable in zip(ordered, pool.usable, strict=True) if usable], p
+
+
+def vote_of(method: AnyMethod, cfg: MethodConfig, pool: Pool) -> Votes:
+    """Ask the method for its vote."""
+    if method.vote is None:
+        raise ValueError(f"{method.name} labels no pool")
+    return method.vote(cfg, pool)
+
+
+def _pool(  # noqa: PLR0917
+    method: AnyMethod,
+    keys: Sequence[str],
+    scores: npt.ArrayLike | None,
+    p_E: npt.ArrayLike,
+    uncertainty: npt.ArrayLike,
+    valid: npt.ArrayLike,
+    passes: Passes | None,
+) -> tuple[list[str], Pool]:
+    """Sort the numbers of a pool by key and check them."""
     usable, p_e = np.asarray(valid, dtype=bool), np.asarray(p_E, dtype=np.float64)
     spread = np.asarray(uncertainty, dtype=np.float64)
     score = None if scores is None else np.asarray(scores, dtype=np.float64)
@@ -99,9 +141,7 @@ def label_rows(  # noqa: PLR0917
     )
     names = [keys[i] for i in order]
     _check_values(method, names, pool)
-    if method.vote is None:
-        raise ValueError(f"{method.name} labels no pool")
-    return _table(names, pool, method.vote(cfg, pool))
+    return names, pool
 
 
 def warn_of_none(method: AnyMethod, table: pa.Table) -> None:
@@ -159,6 +199,29 @@ def _table(keys: Sequence[str], pool: Pool, votes: Votes) -> pa.Table:
         "valid": pa.array(pool.usable),
     }
     return pa.table(columns, schema=PSEUDO_LABEL_SCHEMA)
+
+
+def plain_labels(table: pa.Table, paths: Mapping[str, str], classes: Sequence[str]) -> pa.Table:
+    """Write labels for other tools: path, class, confidence, accepted, and the class and confidence of either vote.
+
+    table: some columns of pseudo-labels; a class is empty where a clip could not be read or there is no such vote.
+    """
+
+    def names(column: str) -> pa.Array:
+        return pa.array(["" if i == NO_LABEL else classes[i] for i in table[column].to_pylist()], pa.string())
+
+    columns = {
+        "path": pa.array([paths.get(key, "") for key in table["key"].to_pylist()], pa.string()),
+        "class": names("label"),
+        "confidence": table["confidence"],
+        "accepted": table["accepted"],
+        "class_A": names("label_A"),
+        "confidence_A": pc.if_else(pc.is_nan(table["p_A_max"]), None, table["p_A_max"]),
+        "class_E": names("label_E"),
+        "confidence_E": table["p_E_max"],
+        "key": table["key"],
+    }
+    return pa.table(columns)
 
 
 def _labels(label: npt.NDArray[np.integer], usable: Bools) -> pa.Array:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finepseudo.methods.base import Method, MethodConfig, Pool, Votes
+from finepseudo.methods.bars import BarConfig, exceeds
+from finepseudo.methods.base import Method, Pool, Votes
 from finepseudo.methods.rounds import label_and_train
 from shards.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PseudoLabelConfig(MethodConfig):
+class PseudoLabelConfig(BarConfig):
     """Keys of `pseudo_label`."""
 
     theta: float = setting(
@@ -19,9 +20,9 @@ class PseudoLabelConfig(MethodConfig):
 
 
 def vote(cfg: PseudoLabelConfig, pool: Pool) -> Votes:
-    """Keep what f_E is surer of than theta."""
+    """Keep what f_E is surer of than the bar."""
     votes = Votes(pool.p_e, pool.usable)
-    return Votes(pool.p_e, pool.usable & (votes.confidence > cfg.theta))
+    return Votes(pool.p_e, pool.usable & exceeds(votes, cfg.theta, pool))
 
 
 PSEUDO_LABEL = Method(

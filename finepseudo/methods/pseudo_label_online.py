@@ -32,13 +32,6 @@ class PseudoLabelOnlineConfig(SideBySideConfig):
         "after the warm-up: full weight at once | linear over `ramp_share` of the steps left | a quarter of a sine",
         source="Lee, USB: linear",
     )
-    half_life: float | None = setting(
-        0.0,
-        "optimiser steps in which a weight's share in the teacher halves; 0 = the student teaches itself; null = a "
-        "tenth of the steps after the warm-up, at least 50",
-        source="Lee: the network itself",
-        at_least=0,
-    )
 
 
 def streams(cfg: PseudoLabelOnlineConfig, request: TrainAction, view: ViewConfig) -> tuple[Stream, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from finepseudo.methods.base import LABELLED, Method, Setting, Stream, TrainAction
 from finepseudo.methods.rounds import train_once
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from finepseudo.consistency.network import Network
     from finepseudo.consistency.objective import Perturb
     from finepseudo.encoders.action_encoder import ActionEncoder
+    from finepseudo.encoders.config import ActionEncoderConfig
     from finepseudo.training.objectives import Objective
     from shards.read.config import ViewConfig
 
@@ -155,6 +156,14 @@ def streams(cfg: SefarConfig, request: TrainAction, view: ViewConfig, name: str 
     )
 
 
+def fits(cfg: SefarConfig, encoder: ActionEncoderConfig) -> None:
+    """Refuse an encoder that cannot take a group of frames."""
+    expected = encoder.expects
+    if expected is not None and expected.fixed_frames and not encoder.row.grouped:
+        rule = f"go through f_E one by one, and variant {encoder.variant} takes {expected.frames} frames alone"
+        raise BadSetting("groups", cfg.groups, f"{rule}; take timesformer_s, timesformer_b or a convolutional variant")
+
+
 def network(cfg: SefarConfig, encoder: ActionEncoder, classes: int) -> Network:
     """Put the fusion head on f_E."""
     from finepseudo.consistency.grouped import GroupedEncoder
@@ -162,8 +171,11 @@ def network(cfg: SefarConfig, encoder: ActionEncoder, classes: int) -> Network:
     return GroupedEncoder(encoder, cfg.groups, classes, cfg.head_dropout)
 
 
-def objective(cfg: SefarConfig, setting: Setting) -> Objective:
-    """Cross-entropy on labels and, by adaptive regulation, on the teacher's argmax; squared distance of mixed clips."""
+def objective(cfg: SefarConfig, setting: Setting, **parts: Any) -> Objective:  # noqa: ANN401
+    """Cross-entropy on labels and, by adaptive regulation, on the teacher's argmax; squared distance of mixed clips.
+
+    parts: others of the shared objective, of a method that adds to SeFAR.
+    """
     from finepseudo.consistency.objective import Mixing
     from finepseudo.consistency.weighters import AdaptiveRegulation
 
@@ -183,6 +195,7 @@ def objective(cfg: SefarConfig, setting: Setting) -> Objective:
             weighted=True,
             logits=cfg.mix_space == "logits",
         ),
+        **parts,
     )
 
 
@@ -204,6 +217,7 @@ def _row(name: str, title: str, config: type[SefarConfig], about: str, preset: s
         streams=partial(streams, name=name),
         objective=objective,
         network=network,
+        fits=fits,
         presets={preset: sgd_in_steps(weight_decay=1e-3)},
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from finepseudo.consistency import ramps
@@ -14,7 +14,7 @@ from shards.settings import Settings, section, setting
 if TYPE_CHECKING:
     from finepseudo.consistency.network import Network
     from finepseudo.training.objectives import Objective
-    from shards.read.config import ViewConfig
+    from shards.read.config import AugmentConfig, ViewConfig
 
 UNLABELLED = "unlabelled"
 """Name of the stream of the pool."""
@@ -42,7 +42,9 @@ class StrongConfig(Settings):
 class SideBySideConfig(MethodConfig):
     """Keys of every method that reads labelled and unlabelled clips side by side."""
 
-    mu: float = setting(5.0, "unlabelled clips of a step for each labelled one", source="SVFormer: 5", above=0)
+    mu: float = setting(
+        5.0, "unlabelled clips of a step for each labelled one", source="SVFormer: 5", above=0, at_most=100
+    )
     weight: float = setting(1.0, "weight of the unlabelled loss", source="FixMatch: 1", at_least=0)
     warmup: float = setting(
         0.0,
@@ -59,6 +61,25 @@ class SideBySideConfig(MethodConfig):
     ramp_share: float = setting(
         0.4, "share of the steps after the warm-up that ramp linear takes", source="USB: .4", above=0, at_most=1
     )
+    weak_flip: float | None = setting(
+        None, "probability of a left-right flip in the weak view; null = as f_E usually sees", at_least=0, at_most=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TwoViewsConfig(SideBySideConfig):
+    """Keys of every method that shows a clip of the pool weakly and strongly changed."""
+
+    same_frames: bool = setting(
+        True, "whether the weak and the strong view show the same frames", source="FixMatch: of one image"
+    )
+    strong: StrongConfig = section(StrongConfig, "how the strong view differs")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsistencyConfig(TwoViewsConfig):
+    """Keys of every method whose student learns from the strong view what a teacher says of the weak one."""
+
     half_life: float | None = setting(
         None,
         "optimiser steps in which a weight's share in the teacher halves; 0 = the student teaches itself; null = a "
@@ -66,19 +87,6 @@ class SideBySideConfig(MethodConfig):
         source="this project: a decay per step, such as .999, is frozen in a short training",
         at_least=0,
     )
-    weak_flip: float | None = setting(
-        None, "probability of a left-right flip in the weak view; null = as f_E usually sees", at_least=0, at_most=1
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConsistencyConfig(SideBySideConfig):
-    """Keys of every method that compares a weak view of a clip with a strong one."""
-
-    same_frames: bool = setting(
-        True, "whether the weak and the strong view show the same frames", source="FixMatch: of one image"
-    )
-    strong: StrongConfig = section(StrongConfig, "how the strong view differs")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +102,7 @@ class SelfTaughtConfig(ConsistencyConfig):
     )
 
 
-def streams(cfg: ConsistencyConfig, request: TrainAction, view: ViewConfig) -> tuple[Stream, ...]:
+def streams(cfg: TwoViewsConfig, request: TrainAction, view: ViewConfig) -> tuple[Stream, ...]:
     """Read the labelled clips as ever, and mu times as many of the pool in a weak and a strong view."""
     del request
     return labelled_and_pool(cfg, view, *pool_views(cfg, view))
@@ -114,14 +122,18 @@ def weak_view(cfg: SideBySideConfig, view: ViewConfig) -> ViewConfig:
     return replace(view, name=WEAK, augment=replace(view.augment, flip=flip))
 
 
-def pool_views(cfg: ConsistencyConfig, view: ViewConfig) -> tuple[ViewConfig, ViewConfig]:
+def pool_views(cfg: TwoViewsConfig, view: ViewConfig) -> tuple[ViewConfig, ViewConfig]:
     """Make the weak and the strong view of an unlabelled clip from what f_E usually sees."""
-    strong = {name: getattr(cfg.strong, name) for name in ("jitter", "gray", "blur", "erase")}
-    look = replace(view.augment, **strong)
+    look = strong_look(view.augment, cfg.strong)
     return (
         weak_view(cfg, view),
         replace(view, name=STRONG, augment=look, frames_as=WEAK if cfg.same_frames else ""),
     )
+
+
+def strong_look(look: AugmentConfig, strong: StrongConfig) -> AugmentConfig:
+    """Make the augmentation of a strong view from the usual one."""
+    return replace(look, **{field.name: getattr(strong, field.name) for field in fields(strong)})
 
 
 def warm_steps(cfg: SideBySideConfig, steps: int) -> int:
@@ -145,7 +157,7 @@ def ramp_of(cfg: SideBySideConfig, steps: int) -> Callable[[int], float]:
     return weight
 
 
-def half_life_of(cfg: SideBySideConfig, steps: int) -> float:
+def half_life_of(cfg: ConsistencyConfig, steps: int) -> float:
     """Give the half-life of the teacher in optimiser steps."""
     return max(SHORTEST, (steps - warm_steps(cfg, steps)) / 10) if cfg.half_life is None else cfg.half_life
 
@@ -165,13 +177,13 @@ def sgd_in_steps(weight_decay: float) -> dict[str, Any]:
 def objective_of(cfg: SideBySideConfig, setting: Setting, network: Network | None = None, **parts: Any) -> Objective:  # noqa: ANN401
     """Build the shared objective with the ramp and the teacher of the keys; `parts`: the others that a method chooses.
 
-    network: what is trained in place of f_E.
+    network: what is trained in place of f_E. Without keys of a teacher the student teaches itself.
     """
     from finepseudo.consistency.objective import ConsistencyObjective, Parts
 
     chosen = Parts(
         ramp=ramp_of(cfg, setting.steps),
-        half_life=half_life_of(cfg, setting.steps),
+        half_life=half_life_of(cfg, setting.steps) if isinstance(cfg, ConsistencyConfig) else 0.0,
         warm_up=warm_steps(cfg, setting.steps),
         **parts,
     )

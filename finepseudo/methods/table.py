@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from dataclasses import make_dataclass
 from typing import TYPE_CHECKING, Any
 
+from finepseudo.methods.actor_cutmix import ACTOR_CUTMIX
 from finepseudo.methods.base import AnyMethod, MethodConfig
+from finepseudo.methods.cmpl import CMPL
 from finepseudo.methods.finepseudo import FINEPSEUDO
+from finepseudo.methods.finepseudo_sefar import FINEPSEUDO_SEFAR
 from finepseudo.methods.fixmatch import FIXMATCH
 from finepseudo.methods.freematch import FREEMATCH
 from finepseudo.methods.mean_teacher import MEAN_TEACHER
@@ -17,6 +20,8 @@ from finepseudo.methods.sefar import SEFAR, SEFAR_AS_RELEASED, SEFAR_STABLE
 from finepseudo.methods.softmatch import SOFTMATCH
 from finepseudo.methods.supervised import SUPERVISED
 from finepseudo.methods.svformer import SVFORMER
+from finepseudo.methods.tg_fixmatch import TG_FIXMATCH
+from finepseudo.methods.timebalance import TIMEBALANCE
 from finepseudo.methods.uda import UDA
 from finepseudo.methods.ups import UPS
 from finepseudo.methods.verification import VERIFICATION
@@ -34,11 +39,16 @@ METHODS: dict[str, AnyMethod] = {
         UDA,
         SOFTMATCH,
         FREEMATCH,
+        CMPL,
+        ACTOR_CUTMIX,
         SVFORMER,
         SEFAR,
         SEFAR_AS_RELEASED,
         SEFAR_STABLE,
+        TG_FIXMATCH,
+        TIMEBALANCE,
         VERIFICATION,
+        FINEPSEUDO_SEFAR,
         FINEPSEUDO,
     )
 }

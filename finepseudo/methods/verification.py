@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finepseudo.methods.base import Method, MethodConfig, Pool, Votes
+from finepseudo.methods.bars import BarConfig, exceeds
+from finepseudo.methods.base import Method, Pool, Votes
 from finepseudo.methods.rounds import align_and_train
 from finepseudo.methods.voting import class_probabilities, scores_of
 from shards.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VerificationConfig(MethodConfig):
+class VerificationConfig(BarConfig):
     """Keys of `verification`."""
 
     theta: float = setting(
@@ -40,7 +41,7 @@ def vote(cfg: VerificationConfig, pool: Pool) -> Votes:
     score = scores_of(pool)
     votes = Votes(pool.p_e, pool.usable)
     verified = score[np.arange(len(score)), pool.p_e.argmax(axis=1)] > cfg.score_theta
-    accepted = pool.usable & (votes.confidence > cfg.theta) & verified
+    accepted = pool.usable & exceeds(votes, cfg.theta, pool) & verified
     return Votes(pool.p_e, accepted, class_probabilities(score, cfg.tau))
 
 

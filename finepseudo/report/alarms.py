@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from finepseudo.methods.table import METHODS
 from finepseudo.methods.table import title as method_title
 from finepseudo.report.blocks import Alarm
-from finepseudo.report.reading import Json, RunFolder
+from finepseudo.report.health import Records, health
+from finepseudo.report.reading import RunFolder
 
 MAX_QUARANTINE = 0.01  # share of clips above which it is an alarm
 MAX_WAIT = 0.2  # mean data-wait fraction above which a stage starves
-PRECISION_DROP = 0.05  # from one round to the next: confirmation bias
-MIN_SCORE_GAP = 0.05  # mean S of same-class pairs minus that of different-class pairs
-Rounds = Sequence[tuple[int, int, Json]]  # seed, round, pseudo_metrics.json
 
 
 def alarms(run: RunFolder) -> list[Alarm]:
@@ -23,8 +20,7 @@ def alarms(run: RunFolder) -> list[Alarm]:
     found = [
         *(Alarm("alarm", text) for text in run.problems),
         *_random_start(run),
-        *_labels(run),
-        *_score_function(run),
+        *_health(run),
         *_quarantine(run),
         *_classes(run),
         *_evaluation(run),
@@ -57,69 +53,16 @@ def _random_start(run: RunFolder) -> Iterator[Alarm]:
         )
 
 
-def _labels(run: RunFolder) -> Iterator[Alarm]:
-    for name in run.methods():
-        title = method_title(name)
-        rounds = [(seed, r.round, r.metrics) for seed, s in run.runs(name) for r in s.rounds if r.metrics]
-        empty = [f"seed {seed} round {n}" for seed, n, m in rounds if not m.get("accepted")]
-        if empty:
-            method = METHODS.get(name)
-            cause = "; a score that is the same for every pair gives this too" if method and method.aligns else ""
-            key = f"method.{name}.{method.threshold}" if method and method.threshold else "its threshold"
-            yield Alarm(
-                "alarm",
-                f"{title}: no pseudo-label was accepted in {_list(empty)}. Lower {key} or train longer{cause}.",
-            )
-        yield from _class_coverage(run, title, rounds)
-        yield from _falling_precision(title, rounds)
-
-
-def _class_coverage(run: RunFolder, title: str, rounds: Rounds) -> Iterator[Alarm]:
-    """Argmax labels amplify a long tail: tell how many classes the last round reached."""
-    last = max((n for _, n, _ in rounds), default=0)
-    covered = [sum(1 for c in m.get("per_class", []) if c.get("accepted")) for _, n, m in rounds if n == last]
-    total = len(run.classes)
-    if covered and total and 0 < min(covered) < total:
-        count = f"{min(covered)}" if min(covered) == max(covered) else f"{min(covered)} to {max(covered)}"
-        yield Alarm("note", f"{title}: in round {last} only {count} of {total} classes have an accepted pseudo-label.")
-
-
-def _falling_precision(title: str, rounds: Rounds) -> Iterator[Alarm]:
-    known = {(seed, n): m["precision"] for seed, n, m in rounds if m.get("precision") is not None}
-    falls = [
-        f"from {100 * known[seed, n - 1]:.1f} to {100 * value:.1f} % (seed {seed}, round {n})"
-        for (seed, n), value in known.items()
-        if value < known.get((seed, n - 1), 0.0) - PRECISION_DROP
+def _health(run: RunFolder) -> list[Alarm]:
+    rounds = [
+        (seed, name, r.round, r.metrics)
+        for name in run.methods()
+        for seed, s in run.runs(name)
+        for r in s.rounds
+        if r.metrics is not None
     ]
-    if falls:
-        yield Alarm("note", f"{title}: precision fell {_list(falls)}; the rounds may be learning their own errors.")
-
-
-def _list(items: Sequence[str], limit: int = 4) -> str:
-    more = len(items) - limit
-    return ", ".join(items[:limit]) + (f" and {more} more" if more > 0 else "")
-
-
-def _score_function(run: RunFolder) -> Iterator[Alarm]:
-    """f_S must fall with the distance and tell pairs apart, else p_A is uniform or upside down.
-
-    metrics.jsonl carries `align/score_monotone` (1 yes, 0 no) and, from training, the mean S of same-class and of
-    different-class pairs as `train/same` and `train/different`.
-    """
-    rising, blind = {}, {}
-    for r in run.log:
-        title = [method_title(r["method"])] if r.get("method") else []
-        where = " ".join([*title, f"seed {r.get('seed')} round {r.get('round')}"])
-        if "align/score_monotone" in r:
-            rising[where] = not r["align/score_monotone"]
-        if "train/same" in r and "train/different" in r:
-            blind[where] = r["train/same"] - r["train/different"] < MIN_SCORE_GAP
-    if any(rising.values()):
-        places = _list([where for where, bad in rising.items() if bad])
-        yield Alarm("alarm", f"f_S does not fall over the observed distances ({places}); far pairs may look alignable.")
-    if any(blind.values()):
-        places = _list([where for where, bad in blind.items() if bad])
-        yield Alarm("alarm", f"f_S hardly tells pairs of one class from pairs of two ({places}); p_A is near uniform.")
+    smoothing = dict(leaves(run.config)).get("action_stage.loss.label_smoothing")
+    return health(Records(lines=run.log, labels=rounds, smoothing=float(smoothing or 0), classes=len(run.classes)))
 
 
 def _quarantine(run: RunFolder) -> Iterator[Alarm]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
 
 from finepseudo.report.reading import Floats
 from finepseudo.report.svg import png, svg, tag, text
@@ -15,6 +14,7 @@ from finepseudo.report.svg import png, svg, tag, text
 Frames = npt.NDArray[np.uint8]  # [T, h, w, 3]
 SIDE = 352  # pixels of the cost matrix
 THUMB = 44  # pixels of a frame in the strips
+RAMP = ((0, 32, 80), (62, 76, 108), (124, 123, 120), (188, 174, 108), (255, 232, 70))
 PIXELS = 96  # longest side of an embedded frame
 
 
@@ -50,9 +50,16 @@ def _path_cost(cost: Floats, path: Floats) -> float:
     return float((cost * path).sum() / max(float(path.sum()), 1e-9))
 
 
+def _coloured(share: Floats) -> Frames:
+    """Colour shares in [0, 1] from dark blue over grey to yellow: lightness rises evenly, for every kind of eye."""
+    places = np.linspace(0, 1, len(RAMP))
+    channels = [np.interp(share, places, column) for column in zip(*RAMP, strict=True)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
 def _heat(cost: Floats) -> str:
     lo, hi = float(cost.min()), float(cost.max())
-    return png(colormaps["cividis"]((cost - lo) / max(hi - lo, 1e-9), bytes=True)[..., :3].copy())
+    return png(_coloured((cost - lo) / max(hi - lo, 1e-9)))
 
 
 def _soft_path(path: Floats, left: float, top: float) -> list[str]:
@@ -95,7 +102,7 @@ def shrink(frame: npt.NDArray[np.uint8], limit: int = PIXELS) -> npt.NDArray[np.
 
 def _scale(cost: Floats, left: float, top: float) -> list[str]:
     """Explain the colours: a ramp from the lowest to the highest cost, and the dots."""
-    ramp = png(np.tile(colormaps["cividis"](np.linspace(0, 1, 64), bytes=True)[None, :, :3], (1, 1, 1)).copy())
+    ramp = png(_coloured(np.linspace(0, 1, 64)[None]))
     return [
         tag("image", href=ramp, x=left, y=top, width=110, height=10, preserveAspectRatio="none"),
         text(left, top + 24, f"{cost.min():.2f}", class_="tick"),

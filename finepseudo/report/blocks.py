@@ -82,7 +82,39 @@ class Columns:
     kind: ClassVar[str] = "columns"
 
 
-Block = Table | Figure | Grid | Note | Pre | Fold | Columns
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A clip: a strip of frames side by side as a data URI, empty for none; what is said of it; a way to its file."""
+
+    key: str
+    strip: str
+    words: str
+    truth: str = ""
+    href: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Clips under a title."""
+
+    title: str
+    pictures: Sequence[Picture]
+    kind: ClassVar[str] = "gallery"
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTable:
+    """Every clip, as JSON that the page's script lays out: sorted, filtered, a page at a time."""
+
+    data: str
+    kind: ClassVar[str] = "clips"
+
+    def markup(self) -> Markup:
+        """Hand the JSON to a script element: nothing in it can end the element."""
+        return Markup(self.data.replace("<", "\\u003c"))  # noqa: S704
+
+
+Block = Table | Figure | Grid | Note | Pre | Fold | Columns | Gallery | ClipTable
 
 
 @dataclass(frozen=True, slots=True)

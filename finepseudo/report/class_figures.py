@@ -168,7 +168,9 @@ def confusion_matrix(confusion: Ints, classes: Sequence[str], rest: int = -1) ->
             title = tag("title", escape(f"{said}: {count} of {int(totals[i])}"))
             at = {"x": left + j * cell + 0.5, "y": top + i * cell + 0.5, "width": cell - 1, "height": cell - 1}
             hue = "hue-shared" if i == j == rest else "hue-right" if i == j else "hue-wrong"
-            parts.append(tag("rect", title, class_=f"fill {hue}", fill_opacity=round(0.12 + 0.88 * share, 2), **at))
+            cell_of = {} if rest in (i, j) else {"data_truth": name, "data_said": classes[j]}
+            ink = round(0.12 + 0.88 * share, 2)
+            parts.append(tag("rect", title, class_=f"fill {hue}", fill_opacity=ink, **cell_of, **at))
             if cell >= 26:
                 dark = " on" if share > 0.55 else ""
                 parts.append(

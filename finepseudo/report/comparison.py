@@ -19,7 +19,7 @@ class Result:
     variant: what tells this row from others of the method, for readers. draw: the label draw, equal for equal data and
     labels. protocol: the settings that the reference is trained and tested with. steps: optimiser steps of f_E from
     its start on; other_steps: those of all other networks; clips: shown to f_E in these steps, labelled or not. hours:
-    of training, of all networks, one a GPU or CPU; device: which.
+    of training, of all networks, one a GPU or CPU; device: which. plain: its method's own keys have their defaults.
     """
 
     method: str
@@ -37,6 +37,7 @@ class Result:
     clips: float | None = None
     hours: float | None = None
     device: str = ""
+    plain: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,17 +81,17 @@ class ComparedRow:
 
 
 def compare(results: Sequence[Result], reference: str) -> list[ComparedRow]:
-    """Make the rows, in the order in which methods and variants come first."""
-    base = _base(results, reference)
+    """Make the rows, in the order in which methods and variants come first.
+
+    Of several variants of the reference the one with default keys counts; the others have gains themselves.
+    """
+    of_reference = [result for result in results if result.method == reference]
+    measure = [result for result in of_reference if result.plain] or of_reference
+    base = {(r.seed, r.draw, r.protocol): r.top1 for r in measure if r.top1 is not None}
     rows: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         rows.setdefault((result.method, result.variant), []).append(result)
-    return [_row(some, {} if method == reference else base) for (method, _), some in rows.items()]
-
-
-def _base(results: Sequence[Result], reference: str) -> dict[tuple[int, str, str], float]:
-    """Find the top-1 of the reference by seed, draw and protocol."""
-    return {(r.seed, r.draw, r.protocol): r.top1 for r in results if r.method == reference and r.top1 is not None}
+    return [_row(some, {} if some[0] in measure else base) for some in rows.values()]
 
 
 def _row(results: Sequence[Result], base: Mapping[tuple[int, str, str], float]) -> ComparedRow:

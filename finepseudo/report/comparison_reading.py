@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +82,13 @@ def _named(entries: Sequence[_Entry]) -> Iterator[Result]:
 
 def _words(entry: _Entry, differing: Sequence[str]) -> list[str]:
     own = f"method.{entry.method}."
-    words = [f"{key.removeprefix(own)}={_shown(entry.settings.get(key))}" for key in differing]
+    words = [f"{key.removeprefix(own)}={_shown(entry.settings, key)}" for key in differing]
     return words if len(words) <= NAMED else [*words[:NAMED], f"{len(words) - NAMED} more keys, {entry.folder}"]
 
 
-def _shown(value: object) -> str:
-    return "?" if value is None else value if isinstance(value, str) else json.dumps(value)
+def _shown(settings: Settings, key: str) -> str:
+    value = settings.get(key)
+    return "?" if key not in settings else value if isinstance(value, str) else json.dumps(value)
 
 
 def _text(value: object) -> str:
@@ -144,7 +145,17 @@ def _result(run: RunFolder, seed: int, one: MethodRun) -> Result:
         clips=clips,
         hours=hours,
         device=device,
+        plain=_is_plain(run, one.name),
     )
+
+
+def _is_plain(run: RunFolder, method: str) -> bool:
+    """Tell whether a method's own keys have their defaults; also where the run does not tell them."""
+    if method not in METHODS:
+        return True
+    section = f"method.{method}"
+    default = dict(_leaves(asdict(METHODS[method].config()), section))
+    return all(_text(value) == _text(default.get(key)) for key, value in _part(run, [section]).items())
 
 
 def _shared(method: str) -> tuple[str, ...]:
@@ -174,7 +185,8 @@ def _hours(run: RunFolder, seed: int, method: str) -> tuple[float | None, str]:
     """Add up the wall time of a method's trainings times the devices that each took; None where a record is missing."""
     paths, taken = run.paths, run.config.get("resources")
     folders = [paths.part_of_round(seed, None, 0, name) for name in _shared(method) if name != "pretrain"]
-    folders += [paths.pretrain(seed)] if "pretrain" in _shared(method) else []
+    if "pretrain" in _shared(method):  # of this label draw, or of all
+        folders.append(paths.pretrain(seed if paths.pretrain(seed).is_dir() else None))
     for _, folder in paths.rounds(seed, method):
         folders += [path.parent for path in folder.glob(f"*/{DONE}")]
     if not isinstance(taken, Mapping) or not run.environment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 
 import numpy as np
@@ -53,8 +54,8 @@ def data(run: RunFolder) -> Section:
     blocks: list[Block] = []
     splits = [s.split for s in run.seeds if s.split]
     if splits:
-        head = ["#Seed", "Method", "#Ratio", "#Labelled", "#Unlabelled", "#Test", "Split hash (sha256)"]
-        roles = ("labelled", "unlabelled", "test")
+        head = ["#Seed", "Method", "#Ratio", "#Labelled", "#Unlabelled", "#Test", "#Held out", "Split hash (sha256)"]
+        roles = ("labelled", "unlabelled", "test", "held_out")
         rows = [
             [str(s.seed), s.method, s.ratio, *(str(s.counts.get(r, 0)) for r in roles), s.sha256 or "–"] for s in splits
         ]
@@ -96,7 +97,7 @@ def wall_time(run: RunFolder) -> Section:
 def provenance(run: RunFolder) -> Section:
     """Versions, device, code version, seeds, config."""
     blocks: list[Block] = []
-    rows = [[key, _write(value)] for key, value in leaves(run.environment or {})]
+    rows = [[key, _typed(value) if key == "command" else _write(value)] for key, value in leaves(run.environment or {})]
     versions = sorted({d.code_version for d in run.done if d.code_version})
     about = [
         ["seeds", ", ".join(str(s.seed) for s in run.seeds) or "–"],
@@ -107,6 +108,11 @@ def provenance(run: RunFolder) -> Section:
         blocks.append(Note(NOT_YET + "environment.json."))
     blocks.append(Fold("config.yaml", [Pre(run.config_text)]) if run.config_text else Note(NOT_YET + "config.yaml."))
     return Section("provenance", "Provenance", blocks)
+
+
+def _typed(command: object) -> str:
+    """Write a command as it was typed."""
+    return shlex.join(map(str, command)) if isinstance(command, list) else _write(command)
 
 
 def _write(value: object) -> str:

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from finepseudo.methods.table import in_order
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, PSEUDO_LABELS, PSEUDO_METRICS, RunPaths
+from finepseudo.run_folder.yaml_text import parse_yaml
 from shards.errors import UserError
 
 Floats = npt.NDArray[np.float64]
@@ -48,6 +48,7 @@ class MethodRun:
     metrics: Json | None
     predictions: Path | None
     examples: Path | None
+    votes: Json | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,9 +193,9 @@ def _read_config(run: RunFolder) -> None:
         return
     try:
         run.config_text = path.read_text(encoding="utf-8")
-        value = yaml.safe_load(run.config_text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        run.problems.append(f"config.yaml cannot be read: {str(error).splitlines()[0]}")
+        value = parse_yaml(run.config_text)
+    except (OSError, ValueError) as error:
+        run.problems.append(f"config.yaml cannot be read: {error}")
         return
     run.config = value if isinstance(value, dict) else {}
 
@@ -254,7 +255,7 @@ def _read_method(name: str, seed: int, run: RunFolder) -> MethodRun:
     rounds = []
     for n, path in run.paths.rounds(seed, name):
         table, metrics = path / PSEUDO_LABELS, _json(path / PSEUDO_METRICS, run)
-        if (table.is_file() or metrics is not None) and run.asks_for(number=n):
+        if (table.is_file() or metrics is not None) and run.asks_for(number=n) and not _is_left_over(n, run):
             rounds.append(LabelRound(round=n, table=table if table.is_file() else None, metrics=metrics))
     evaluation = run.paths.evaluation(seed, name)
     files = [evaluation / PREDICTIONS, evaluation / EXAMPLES]
@@ -265,7 +266,15 @@ def _read_method(name: str, seed: int, run: RunFolder) -> MethodRun:
         metrics=_json(evaluation / METRICS, run),
         predictions=predictions,
         examples=examples,
+        votes=_json(run.paths.votes(seed, name) / METRICS, run),
     )
+
+
+def _is_left_over(number: int, run: RunFolder) -> bool:
+    """Tell whether labels of the last round are of a time when `embed.last_round` asked for them."""
+    embed = run.config.get("embed")
+    asked = embed.get("last_round", True) if isinstance(embed, dict) else True
+    return bool(number) and number == run.config.get("rounds") and not asked
 
 
 def _read_log(run: RunFolder) -> list[Json]:

@@ -11,7 +11,17 @@ from finepseudo.report.figures import hue, legend
 from finepseudo.report.reading import RunFolder
 from finepseudo.report.summary import RoundSummary, Stat, SummaryRow
 
+ROUNDS = (
+    "Percent, mean ± standard deviation over seeds. Expected: how many should be right, by held-out labelled clips or "
+    "else by the confidence."
+)
+VOTED = {"action": "f_E", "frame": "f_A", "mean": "the mean of f_E and f_A"}
 UNJUDGED = "The class of the pool clips is not known, so nobody can say how many of the labels are right."
+
+VOTES = (
+    "Top-1 is that of f_E, as in the papers. f_A answers alone by its gallery of labelled clips; the mean vote is the "
+    "mean of both. Pair AP: how well f_A tells test clips of one class from clips of two."
+)
 
 
 def tiles(run: RunFolder, rows: Sequence[SummaryRow], wall: str) -> list[Tile]:
@@ -37,8 +47,10 @@ def headline(rows: Sequence[SummaryRow], name: str | None) -> Section:
     lead = "Test accuracy in percent, mean ± standard deviation over seeds (label splits); gain is paired by seed."
     if not rows:
         return Section("results", "Results", [Note(NOT_YET + "no method has run.")], lead)
-    head = ["Method", "#Seeds", "#Top-1", "#Gain", "#Top-5", "#Mean class", "#Labels, last round", "#Precision"]
-    body = [[r.title, str(len(r.seeds)), *_results(r)] for r in rows]
+    aligned = any(r.chosen for r in rows)
+    votes = ["#f_A", "#Mean vote", "#Pair AP"] if aligned else []
+    head = ["Method", "#Seeds", "#Top-1", *votes, "#Gain", "#Top-5", "#Mean class", "#Labels, last round", "#Precision"]
+    body = [[r.title, str(len(r.seeds)), *_results(r, aligned=aligned)] for r in rows]
     main = next((i for i, r in enumerate(rows) if r.method == name), -1)
     blocks: list[Block] = [Table("headline", head, body, strong=main)]
     if any(r.top1.values for r in rows):
@@ -52,16 +64,23 @@ def headline(rows: Sequence[SummaryRow], name: str | None) -> Section:
             )
         )
         blocks.append(Note("Each ring is one seed, each bar the mean."))
+        blocks += [Note(VOTES)] if aligned else []
+        blocks += [
+            Note(f"{r.title}, seed {s}: the answer is that of {VOTED.get(v, v)}; {why}.")
+            for r in rows
+            for s, v, why in r.chosen
+        ]
     else:
         blocks.append(Note(NOT_YET + "no method has been evaluated."))
     return Section("results", "Results", blocks, lead)
 
 
-def _results(row: SummaryRow) -> list[str]:
+def _results(row: SummaryRow, *, aligned: bool) -> list[str]:
     last = row.rounds[-1] if row.rounds else None
     labels = [last.accepted.count(), last.precision.percent()] if last else ["–", "–"]
     gain = row.gain.percent(sign=True)
-    return [row.top1.percent(), gain, row.top5.percent(), row.mean_class.percent(), *labels]
+    votes = [row.frame.percent(), row.both.percent(), row.verification.percent()] if aligned else []
+    return [row.top1.percent(), *votes, gain, row.top5.percent(), row.mean_class.percent(), *labels]
 
 
 def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
@@ -70,7 +89,7 @@ def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
     lead = "Where the class of a pool clip is known it is looked up by key, for this report only."
     if not with_rounds:
         return Section("labels", "Pseudo-labels", [Note(NOT_YET + "no pseudo-labels have been made.")], lead)
-    head = ["Method", "#Round", "#Accepted", "#Coverage", "#Precision", "#Precision f_A", "#Precision f_E"]
+    head = ["Method", "#Round", "#Accepted", "#Coverage", "#Expected", "#Precision", "#Precision f_A", "#Precision f_E"]
     body = [[r.title, str(x.round), *_labels_row(x)] for r in with_rounds for x in r.rounds]
 
     def chart(title: str, value: Callable[[RoundSummary], Stat], unit: str, *, fraction: bool = True) -> Figure:
@@ -85,7 +104,7 @@ def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
     ]
     blocks: list[Block] = [
         Grid(charts, legend([r.method for r in with_rounds])),
-        Table("rounds", head, body, "Percent, mean ± standard deviation over seeds."),
+        Table("rounds", head, body, ROUNDS),
         *([] if judged else [Note(UNJUDGED)]),
         *_labels_per_class(run),
     ]
@@ -93,7 +112,7 @@ def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:
 
 
 def _labels_row(x: RoundSummary) -> list[str]:
-    stats = (x.coverage, x.precision, x.precision_a, x.precision_e)
+    stats = (x.coverage, x.expected, x.precision, x.precision_a, x.precision_e)
     return [x.accepted.count(), *(s.percent() for s in stats)]
 
 

@@ -52,7 +52,7 @@ class Stat:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundSummary:
-    """Pseudo-labels of one round over seeds: how many, what share of the pool, what share is right."""
+    """Pseudo-labels of one round over seeds: how many, what share of the pool, what share is right and should be."""
 
     round: int
     accepted: Stat
@@ -60,11 +60,16 @@ class RoundSummary:
     precision: Stat
     precision_a: Stat
     precision_e: Stat
+    expected: Stat = Stat(())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SummaryRow:
-    """One method. `gain` is top-1 minus the supervised row's top-1 of the same seed."""
+    """One method. `gain` is top-1 minus the supervised row's top-1 of the same seed.
+
+    top1 is that of f_E, as in the papers; frame: f_A alone by its gallery; both: the mean of f_E and f_A; verification:
+    average precision of telling pairs of test clips apart by f_A; chosen: (seed, answer, why).
+    """
 
     method: str
     title: str
@@ -74,6 +79,10 @@ class SummaryRow:
     mean_class: Stat
     gain: Stat
     rounds: tuple[RoundSummary, ...]
+    frame: Stat = Stat(())
+    both: Stat = Stat(())
+    verification: Stat = Stat(())
+    chosen: tuple[tuple[int, str, str], ...] = ()
 
 
 def summary_table(run_dir: Path | RunFolder) -> list[SummaryRow]:
@@ -91,6 +100,11 @@ def _row(run: RunFolder, name: str, base: dict[int, object]) -> SummaryRow:
         for seed, value in top1.items()
         if name != REFERENCE and isinstance(value, float | int) and isinstance(other := base.get(seed), float | int)
     ]
+    votes = {seed: s.votes for seed, s in run.runs(name) if s.votes}
+
+    def vote(name: str) -> Stat:
+        return Stat.of(v.get("test", {}).get(name, {}).get("top1") for v in votes.values())
+
     return SummaryRow(
         method=name,
         title=method_title(name),
@@ -100,6 +114,10 @@ def _row(run: RunFolder, name: str, base: dict[int, object]) -> SummaryRow:
         mean_class=Stat.of(m.get("mean_class") for m in measured.values()),
         gain=Stat.of(gains),
         rounds=tuple(_rounds(run, name)),
+        frame=vote("frame"),
+        both=vote("mean"),
+        verification=Stat.of(v.get("verification") for v in votes.values()),
+        chosen=tuple((seed, str(v.get("chosen")), str(v.get("because"))) for seed, v in votes.items()),
     )
 
 
@@ -118,6 +136,7 @@ def _rounds(run: RunFolder, name: str) -> Iterable[RoundSummary]:
             precision=stat("precision"),
             precision_a=stat("precision_A"),
             precision_e=stat("precision_E"),
+            expected=stat("expected_precision"),
         )
 
 
@@ -126,14 +145,23 @@ def render_text(rows: Sequence[SummaryRow]) -> str:
     if not rows:
         return "no method has run yet"
     n_rounds = max((r.round for row in rows for r in row.rounds), default=-1) + 1
+    aligned = any(r.chosen for r in rows)
     head = [
         "method",
         "seeds",
         "top-1 %",
+        *(["f_A %", "mean vote %", "pair AP %"] if aligned else []),
         "mean-class %",
         *(f"round {r}: labels (% right)" for r in range(n_rounds)),
     ]
-    body = [[r.title, str(len(r.seeds)), r.top1.percent(), r.mean_class.percent(), *_cells(r, n_rounds)] for r in rows]
+    body = [
+        [
+            *(r.title, str(len(r.seeds)), r.top1.percent()),
+            *([r.frame.percent(), r.both.percent(), r.verification.percent()] if aligned else []),
+            *(r.mean_class.percent(), *_cells(r, n_rounds)),
+        ]
+        for r in rows
+    ]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
     lines = [
         "  ".join(

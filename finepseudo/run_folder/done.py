@@ -22,10 +22,29 @@ from shards.files import sha256_file as hash_bytes
 
 DONE = "DONE.json"
 STARTED = "STARTED.json"
+FREED = "freed"
+"""In a DONE record: names of outputs that were given up (`run_folder.freed`)."""
 HASHERS = 8
 """Files that are hashed at the same time."""
 Change = tuple[str, Any, Any]
 """Dotted key, what it was, what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output of an earlier stage, of which the others are not read: its DONE record, and the name in it."""
+
+    record: Path
+    name: str
+
+
+Input = Path | Output
+"""What a stage reads: the DONE record of an earlier one for all its outputs, one `Output`, or a file from outside."""
+
+
+def record_of(made: Input) -> Path:
+    """Give the DONE record behind an input; a file from outside stands for itself."""
+    return made.record if isinstance(made, Output) else made
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,15 +52,14 @@ class Identity:
     """What decides whether a stage is done.
 
     kind: what it does (`embeddings`); folder: where it writes; config: what its results depend on of the
-    configuration, flat (dotted key -> plain value); inputs: DONE records of earlier stages, or files from outside;
-    outputs: patterns below `folder` of the files that are hashed into the record; scratch: patterns of what else it may
-    leave there (checkpoints, logs).
+    configuration, flat (dotted key -> plain value); inputs: what it reads; outputs: patterns below `folder` of the
+    files that are hashed into the record; scratch: patterns of what else it may leave there (checkpoints, logs).
     """
 
     kind: str
     folder: Path
     config: Mapping[str, Any]
-    inputs: Mapping[str, Path]
+    inputs: Mapping[str, Input]
     outputs: Sequence[str]
     scratch: Sequence[str] = ()
 
@@ -52,11 +70,7 @@ class Identity:
 
     def missing(self) -> list[Path]:
         """List the inputs that do not exist yet; a record that is cut is none."""
-        return [
-            path
-            for path in self.inputs.values()
-            if (_read_record(path) is None if path.name == DONE else not path.exists())
-        ]
+        return [record_of(made) for made in self.inputs.values() if not _is_there(made)]
 
     def key(self) -> dict[str, Any]:
         """Hash the configuration part and every input. All inputs must exist."""
@@ -64,8 +78,16 @@ class Identity:
         return {"stage": self.kind, "config_sha256": sha256_json(self.config), "inputs": inputs}
 
 
-def _input_hash(path: Path) -> str:
+def _is_there(made: Input) -> bool:
+    if isinstance(made, Output):
+        return made.name in (_read_record(made.record) or {"outputs": {}})["outputs"]
+    return made.exists() if made.name != DONE else _read_record(made) is not None
+
+
+def _input_hash(path: Input) -> str:
     """Hash what an earlier stage has written, not when it did so; a file by its bytes, a folder by the names in it."""
+    if isinstance(path, Output):
+        return str((_read_record(path.record) or {})["outputs"][path.name])
     if path.is_dir():
         return sha256_json(sorted(found.relative_to(path).as_posix() for found in path.rglob("*")))
     record = _read_record(path) if path.name == DONE else None
@@ -113,7 +135,12 @@ def hash_outputs(stage: Identity) -> dict[str, str]:
 def is_done(stage: Identity) -> bool:
     """Tell whether the DONE record exists and still matches configuration, inputs and outputs."""
     record = _record_of(stage)
-    return record is not None and set(record["outputs"]) == set(_output_files(stage)) and not _damaged(stage, record)
+    if record is None:
+        return False
+    gone = set(record.get(FREED, ()))
+    if not gone and not all(any(stage.folder.glob(pattern)) for pattern in stage.outputs):
+        return False
+    return set(record["outputs"]) - gone == set(_output_files(stage)) - gone and not _damaged(stage, record)
 
 
 def _record_of(stage: Identity) -> dict[str, Any] | None:

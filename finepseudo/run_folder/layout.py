@@ -10,15 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WEIGHTS = "weights.safetensors"
+BEST = "best.safetensors"
 CHECKPOINTS = "checkpoints"
 LOG = "metrics.jsonl"
 FAILURE = "failure.txt"
 PSEUDO_LABELS = "pseudo_labels.parquet"
+PSEUDO_LABELS_CSV = "pseudo_labels.csv"
 PSEUDO_METRICS = "pseudo_metrics.json"
+ACCEPTED = "accepted.parquet"
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.parquet"
 EXAMPLES = "examples.npz"
+VOTES_TABLE = "votes.parquet"
 REPORT = "report.html"
+REVIEW = "review.html"
 SHARED = re.compile(r"pretrain|round-\d+|\..*")
 """Folders of a label draw that are no method's."""
 
@@ -132,9 +137,17 @@ class RunPaths:
         """Part files of class-wise alignability."""
         return self.part_of_round(seed, method, number, "scores")
 
+    def similarity(self, seed: int, method: str | None, number: int) -> Path:
+        """Part files of how alike the parts of a video look."""
+        return self.part_of_round(seed, method, number, "similarity")
+
     def evaluation(self, seed: int, method: str) -> Path:
         """Test results of one method."""
         return self.method(seed, method) / "evaluation"
+
+    def votes(self, seed: int, method: str) -> Path:
+        """The other answers of one method, and which one was chosen."""
+        return self.method(seed, method) / "votes"
 
 
 def numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:

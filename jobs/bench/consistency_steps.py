@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -205,7 +204,7 @@ class BareFixMatch:
         for _ in range(steps):
             self.optimiser.zero_grad(set_to_none=True)
             self.loss().backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self.student.parameters(), OPTIM.clip_norm or math.inf)
+            clip_gradients(self.student.parameters(), OPTIM)
             self.optimiser.step()
             with torch.no_grad():
                 mine, theirs = (list(net.state_dict().values()) for net in (self.teacher, self.student))

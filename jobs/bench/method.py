@@ -37,7 +37,7 @@ def config(recipe: str, out: Path, seed: int, overrides: Sequence[str] = ()) -> 
 
 def run_seed(cfg: RunConfig, version: str) -> Numbers:
     """Run what is not done of one seed; a Ray session stands. Returns the numbers of the page."""
-    with locked(cfg.folder), Reporter(cfg.folder) as reporter:
+    with locked(cfg.folder), Reporter(cfg.folder, tracker=cfg.tracker) as reporter:
         refuse_other_data(cfg, force=False)
         run = Run(cfg, reporter)
         plan = make_plan(run)

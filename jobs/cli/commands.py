@@ -14,13 +14,18 @@ from jobs.config.keys import described, explained_yaml
 from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.config.schema import recipe_schema
+from shards.errors import UserError
 
-WORKS_IN_A_RUN = frozenset({"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict", "status"})
+WORKS_IN_A_RUN = frozenset(
+    {"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict", "status", "clean"}
+)
 """Commands that work in a run as it was made."""
+_DRY_BY_ITSELF = frozenset({"submit", "doctor", "clean", "plan"})
+"""Commands that know themselves what --dry-run means."""
 
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
-    """Run one parsed command; return its exit code. `main` is the command line, which the jobs of a launch call."""
+    """Run one parsed command; return its exit code. `main` is the command line, which the jobs of a submit call."""
     if arguments.command == "compare" and arguments.runs:
         from jobs.cli.compare import compare_folders
 
@@ -36,11 +41,20 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
         from jobs.tune import tune
 
         return tune.dry_run(cfg, Path(arguments.space))
-    if arguments.dry_run and arguments.command != "launch":
+    if arguments.dry_run and arguments.command not in _DRY_BY_ITSELF:
+        _say_at_once(cfg, arguments.command)
         from jobs.cli.dry_run import dry_run
 
         return dry_run(cfg, arguments.command, force=arguments.force)
+    _say_at_once(cfg, arguments.command)
     return _run_command(cfg, arguments, main)
+
+
+def _say_at_once(cfg: RunConfig, command: str) -> None:
+    """Tell who sits before a terminal what is begun: what is imported next takes seconds."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"finepseudo {command}: {cfg.folder}\n")
+        sys.stderr.flush()
 
 
 def _bench(arguments: argparse.Namespace) -> int:
@@ -73,12 +87,33 @@ def _methods(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from jobs.cli.export import export_command
+
+    return export_command(arguments)
+
+
+def _review(arguments: argparse.Namespace) -> int:
+    from jobs.cli.export import named_run
+    from jobs.pipeline.review import review
+    from jobs.pipeline.run_folder import read_config
+
+    run = named_run("review", arguments.run)
+    page = review(
+        read_config(run.root), run, arguments.out, count=arguments.count, seed=arguments.seed, name=arguments.method
+    )
+    sys.stdout.write(f"{page}: open it in a browser; then: finepseudo run .. split.reviewed=reviewed.csv\n")
+    return 0
+
+
 _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
     "schema": _schema,
     "init": _init,
     "weights": _weights,
     "methods": _methods,
+    "export": _export,
+    "review": _review,
 }
 """Commands that take no configuration of a run."""
 
@@ -86,17 +121,31 @@ _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
 def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
     match arguments.command:
         case "check":
-            from jobs.cli.dry_run import check
+            from jobs.cli.check import check
 
-            code = check(cfg, arguments.decode)
-        case "launch":
-            from jobs.cli.dry_run import to_come
-            from jobs.pipeline.plan import refuse_without_weights
-            from jobs.submit.launch import launch
+            code = check(cfg, arguments.decode, arguments.missing)
+        case "submit":
+            code = _submit(cfg, arguments, main)
+        case "run" if arguments.draw is not None:
+            from jobs.cli.draw import run_draw
 
-            if not arguments.dry_run and arguments.cluster != "dry-run":
-                refuse_without_weights(cfg, to_come(cfg, "run"))
-            code = launch(cfg, arguments, main)
+            code = run_draw(cfg, arguments.draw, force=arguments.force, verify_first=arguments.verify)
+        case "clean":
+            from jobs.cli.clean import clean
+
+            kept = arguments.keep_rounds or cfg.embed.keep_rounds or 1
+            code = clean(cfg, keep=kept, yes=arguments.yes and not arguments.dry_run)
+        case "plan":
+            from jobs.cli.plan import plan
+            from jobs.estimate.table import Cluster
+
+            cluster = Cluster(nodes=arguments.nodes, gpus=arguments.gpus, cores=arguments.cores)
+            code = plan(cfg, cluster, calibrate=arguments.calibrate and not arguments.dry_run)
+        case "doctor":
+            from jobs.cli.doctor import doctor
+
+            named = bool(arguments.recipe or arguments.target or arguments.data)
+            code = doctor(cfg, named=named, as_json=arguments.json, dry=arguments.dry_run)
         case "write-shards" if arguments.part or arguments.verify or arguments.repair:
             code = _shards(cfg, arguments)
         case "compare":
@@ -106,23 +155,37 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
         case "tune":
             from jobs.tune.tune import tune
 
-            code = tune(cfg, Path(arguments.space), force=arguments.force)
+            code = tune(cfg, Path(arguments.space), force=arguments.force, best=arguments.best)
         case "status":
             from jobs.cli.status import status
 
             code = status(cfg, every=arguments.all)
         case "predict":
-            from jobs.pipeline.predict import predict_video
+            from jobs.cli.predict import predict_command
 
-            prediction = predict_video(cfg.folder, arguments.video, cfg=cfg)
-            sys.stdout.write("\n".join(prediction.lines()) + "\n")
-            code = 0
+            code = predict_command(cfg, arguments)
         case _:
             from jobs.cli.run import run
 
             verify_first = getattr(arguments, "verify", False)
             code = run(cfg, arguments.command, force=arguments.force, verify_first=verify_first)
     return code
+
+
+def _submit(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
+    from jobs.cli.draw import report_of_all
+    from jobs.cli.dry_run import to_come
+    from jobs.pipeline.plan import refuse_without_weights
+    from jobs.submit.draws import lacks, open_draws
+    from jobs.submit.submit import submit
+
+    if not arguments.dry_run and arguments.cluster != "dry-run":
+        refuse_without_weights(cfg, to_come(cfg, "run"))
+        code = submit(cfg, arguments, main)
+        if not open_draws(cfg) and lacks(cfg, "report"):  # the last draw was killed before it came to that
+            report_of_all(cfg)
+        return code
+    return submit(cfg, arguments, main)
 
 
 def _shards(cfg: RunConfig, arguments: argparse.Namespace) -> int:
@@ -133,6 +196,12 @@ def _shards(cfg: RunConfig, arguments: argparse.Namespace) -> int:
     from jobs.cli.shard_check import repair, verify
 
     return repair(cfg, force=arguments.force) if arguments.repair else verify(cfg)
+
+
+def _named(run: str) -> dict[str, str]:
+    """Say a run by its name, or by its folder where there is more than a name to it."""
+    path = Path(run)
+    return {"name": path.name} if path.name == run else {"name": path.name, "out": str(path.parent)}
 
 
 def configure(arguments: argparse.Namespace) -> RunConfig:
@@ -147,8 +216,19 @@ def configure(arguments: argparse.Namespace) -> RunConfig:
         extra.update(data_section(arguments.data))
     if arguments.name:
         extra["name"] = arguments.name
+    if run := getattr(arguments, "run", None):
+        extra |= _named(run)
     extra |= {key: value for key in ("methods", "seeds") if (value := getattr(arguments, key, None))}
-    recipe = arguments.recipe or getattr(arguments, "target", None)
+    if arguments.command == "submit":
+        from jobs.submit.slurm import runs_of_site
+
+        arguments.overrides = [*runs_of_site(arguments.overrides), *arguments.overrides]
+    target = getattr(arguments, "target", None)
+    if target and arguments.recipe:
+        raise UserError(
+            f"{arguments.command}: {target} and --recipe {arguments.recipe} both name a recipe; give one of them"
+        )
+    recipe = arguments.recipe or target
     if arguments.command in WORKS_IN_A_RUN and not getattr(arguments, "all", False):
         said = bool(recipe or arguments.data)
         where = [text for text in arguments.overrides if text.startswith(("name=", "out="))]

@@ -1,7 +1,7 @@
 """One part of a comparison, beside others of a Slurm array: task i of n runs methods and seeds i, i + n, i + 2n, ...
 
 A method and seed has a run folder of its own, `<name>-seed<s>-<method>`, because one command works in a run folder at a
-time. What all methods of a seed share is made once, in `<name>-seed<s>` as `finepseudo launch` has it, by the task that
+time. What all methods of a seed share is made once, in `<name>-seed<s>` as `finepseudo submit` has it, by the task that
 comes first, while others of that seed wait; data and shards in `<name>`. Links make all of them one run: `<name>`, as
 if one command had made it. Who ends last makes its report and the table; so nothing is lost when a task is.
 """
@@ -29,7 +29,7 @@ from jobs.pipeline.run_folder import opened_lock, refuse_other_data, write_confi
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.progress import Reporter, Tail
-from jobs.submit.launch import link
+from jobs.submit.draws import link
 
 WAIT_S = 1.0
 """How often a task looks whether a folder that another one works in is free."""
@@ -91,7 +91,7 @@ def make(
             if preempt.requested(waits):
                 raise Preempted
             time.sleep(WAIT_S)
-        with Reporter(cfg.folder) as reporter:
+        with Reporter(cfg.folder, tracker=cfg.tracker) as reporter:
             refuse_other_data(cfg, force=force)
             before()
             run = Run(cfg, reporter)

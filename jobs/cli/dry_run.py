@@ -1,75 +1,62 @@
-"""`--dry-run` and `check`: what would run, on what, how large it is; and all that can be checked without running."""
+"""`--dry-run`: what is wrong as far as it can be seen without running; what would run, on what, how large it is."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import COMMANDS, make_plan, refuse_without_weights, unfinished, weight_problems
+from jobs.pipeline.folded import folded
+from jobs.pipeline.plan import COMMANDS, make_plan, refuse_without_weights, weight_problems
 from jobs.pipeline.run_folder import refuse_other_data
 from jobs.pipeline.stages.base import Run, Stage
-from jobs.pipeline.survey import loss_lines, survey
+from jobs.pipeline.survey import StageState, loss_lines, open_stages, survey
 from jobs.progress import Reporter
-from jobs.workers.labelling import check_pool
+from jobs.workers.labelling import check_pool, check_ready
 from shards.annotations import annotation_files
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations
-from shards.check.dataset import check_config
-from shards.errors import UserError
+from shards.errors import UserError, counted
 from shards.splits.label_split import draw_split
 from shards.storage.remote import is_url
 
 
-def check(cfg: RunConfig, decode: int | None) -> int:
-    """Check annotations and videos, decode some (None = all); 0 when nothing has to be fixed, else 2."""
-    if rendered(cfg):
-        _say(f"{cfg.data.name}: rendered when the shards are written; nothing to check")
-        return 0
-    found = check_config(
-        cfg.data,
-        missing_list=cfg.folder / "missing.txt",
-        look=partial(split_problems, cfg),
-        decode=decode,
-        max_bad_fraction=cfg.reading.max_bad_fraction,
-    )
-    _say(found.render())
-    if found.clips and not found.problems:
-        _say(measure(cfg, load_annotations(cfg.data)).lines(cfg)[0])
-    return 0 if found.ok else UserError.exit_code
-
-
 def dry_run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
-    """Print the plan of a command; 0 when nothing that could be checked is wrong, else 2."""
-    problems = [*weight_problems(cfg, to_come(cfg, command)), *folder_problems(cfg, force=force)]
+    """Print what is wrong, then the plan of a command; 0 when nothing that could be checked is wrong, else 2."""
+    states = states_of(cfg, command)
+    problems = [*weight_problems(cfg, open_stages(states)), *folder_problems(cfg, force=force)]
     found, note = read_annotations(cfg)
     if found is None and note.startswith("PROBLEM"):
         problems.append(note.removeprefix("PROBLEM "))
-        note = f"{cfg.data.name}: cannot be read, see below"
-    _say(f"run folder  {cfg.folder}")
-    _say(f"data        {note}")
-    if found is not None:
-        refused = list(split_problems(cfg, found))
-        problems += refused
-        if not refused:
-            _say("\n".join(measure(cfg, found).lines(cfg)))
-    _say("\n".join(resource_lines(cfg)))
-    _say("stages      (groups in order; those of one line may run side by side)")
-    for line in plan_lines(cfg, command):
-        _say(line)
-    for problem in problems:
-        _say(f"PROBLEM {problem}")
-    return UserError.exit_code if problems else 0
+        note = f"{cfg.data.name}: cannot be read, see above"
+    refused = list(split_problems(cfg, found)) if found else []
+    if found is None and cfg.split.lists and not Path(cfg.split.lists).expanduser().is_dir():
+        refused.append(f"split.lists: {cfg.split.lists} is not here; give the folder of the published lists")
+    lines = [
+        *(f"PROBLEM {problem}" for problem in [*problems, *refused]),
+        f"run folder  {cfg.folder}",
+        f"data        {note}",
+        *(measure(cfg, found).lines(cfg) if found and not refused else ()),
+        *resource_lines(cfg),
+        f"stages      {sum(map(len, states))} in order; f_E and f_A of a round may run side by side",
+        *plan_lines(states),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return UserError.exit_code if problems or refused else 0
+
+
+def states_of(cfg: RunConfig, command: str = "run") -> list[list[StageState]]:
+    """Survey the stages of a command; nothing is written."""
+    with Reporter(cfg.folder, tensorboard=False) as reporter:
+        return survey(make_plan(Run(cfg, reporter)), COMMANDS.get(command))
 
 
 def to_come(cfg: RunConfig, command: str) -> list[Stage]:
     """List the stages that a command will make; nothing is written."""
-    with Reporter(cfg.folder, tensorboard=False) as reporter:
-        return unfinished(make_plan(Run(cfg, reporter)), COMMANDS.get(command))
+    return open_stages(states_of(cfg, command))
 
 
 def refuse_early(cfg: RunConfig, command: str) -> None:
@@ -106,7 +93,9 @@ def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
     missing = sum(not Path(path).exists() for path in paths if not is_url(path))
     note = f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip()
     note += "".join(f"\n            note: {remark}" for remark in found.remarks)
-    return found, note + (f"; {missing:,} videos are not here (`finepseudo check` lists them)" if missing else "")
+    return found, note + (
+        f"; {counted(missing, 'video is', 'videos are')} not here (`finepseudo check` lists them)" if missing else ""
+    )
 
 
 def folder_problems(cfg: RunConfig, *, force: bool) -> Iterator[str]:
@@ -121,7 +110,9 @@ def split_problems(cfg: RunConfig, found: Annotations) -> Iterator[str]:
     """Say why the label split of a seed cannot be drawn: roles that do not fit, no labels of a class, no pool."""
     for seed in cfg.seeds:
         try:
-            check_pool(draw_split(found, cfg.split, seed), cfg.methods)
+            split = draw_split(found, cfg.split, seed)
+            check_pool(split, cfg.methods)
+            check_ready(split, cfg.methods, cfg.method)
         except UserError as error:
             yield str(error)
             return
@@ -170,28 +161,38 @@ def measure(cfg: RunConfig, found: Annotations) -> Size:
     )
 
 
+CLIP_BYTES = 300_000
+"""A clip of some seconds in a shard, of a short side of 256."""
+
+
+def bytes_written(cfg: RunConfig) -> int | None:
+    """Estimate what a run writes: shards, and embeddings of every round that makes them; None without its lists."""
+    if rendered(cfg):
+        made = cfg.data.synthetic
+        clips = len(made.class_names) * (made.train_per_class + made.test_per_class)
+    else:
+        found, _ = read_annotations(cfg)
+        if found is None:
+            return None
+        clips = found.clips.num_rows
+    with Reporter(cfg.folder, tensorboard=False) as reporter:
+        rounds = sum(stage.kind == "embeddings" for group in make_plan(Run(cfg, reporter)) for stage in group)
+    embedded = clips * rounds * cfg.frame_input.sampling.frames * cfg.frame_encoder.size("embedding") * 4
+    return clips * CLIP_BYTES + embedded
+
+
 def resource_lines(cfg: RunConfig) -> list[str]:
     """Write what each job takes."""
     taken = cfg.resources
     return [
-        f"training    {taken.workers} workers an encoder, {taken.cpus_per_worker:g} CPUs each, device {taken.device}, "
-        f"side by side: {taken.parallel_encoders}",
-        f"mapping     {taken.embed_actors} embedding and {taken.score_actors} alignment actors; "
-        f"{taken.write_tasks} shards written at a time",
+        f"training    {counted(taken.workers, 'worker')} an encoder, {taken.cpus_per_worker:g} CPUs each, "
+        f"device {taken.device}, side by side: {taken.parallel_encoders}",
+        f"mapping     {taken.embed_actors} embedding and {counted(taken.score_actors, 'alignment actor')}; "
+        f"{counted(taken.write_tasks, 'shard')} written at a time",
     ]
 
 
-def plan_lines(cfg: RunConfig, command: str) -> Iterator[str]:
-    """List the stages of a command with what will happen to them, and the finished work that is given up."""
-    with Reporter(cfg.folder, tensorboard=False) as reporter:
-        states = survey(make_plan(Run(cfg, reporter)), COMMANDS.get(command))
-    for group in states:
-        if all(state.state in ("done", "to do") for state in group) and group:
-            yield "  " + "   ".join(state.line() for state in group)
-        else:
-            yield from (f"  {state.line()}" for state in group)
+def plan_lines(states: Sequence[Sequence[StageState]]) -> Iterator[str]:
+    """List stages with what will happen to them, and the finished work that is given up."""
+    yield from (f"  {line}" for line in folded(state for group in states for state in group))
     yield from loss_lines(states)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.cli.own_recipe import Facts, own_recipe
+from jobs.cli.own_recipe import NO_POOL, Facts, own_recipe
 from shards.annotations import load
 from shards.annotations.base import Annotations, Clip, make_annotations
 from shards.annotations.config import DatasetConfig
@@ -23,6 +23,7 @@ from shards.annotations.exports import Item, file_name, read_export
 from shards.annotations.list_lines import is_video_name
 from shards.annotations.roles import role_word, source_of
 from shards.check.decode import Decoded, decode_clips, decode_lines
+from shards.check.hopeless import hopeless
 from shards.errors import SampleError, UserError
 from shards.files import write_bytes
 from shards.sources.presence import missing_paths
@@ -67,13 +68,19 @@ def init(folder: Path, given: Path | None, out: Path, *, test_share: float, gpu:
             "give the folder that the list is of"
         )
     decoded = decode_clips(found.clips, DatasetConfig(name="csv"))
+    facts = _facts(found, decoded)
     write_bytes(out, _list_text(found, out.absolute().parent).encode())
-    write_bytes(recipe, own_recipe(_facts(found, decoded), out, gpu=gpu).encode())
+    write_bytes(recipe, own_recipe(facts, out, gpu=gpu).encode())
     _say(found, [*decode_lines(decoded, found.clips.num_rows), *([f"missing: {len(missing):,}"] if missing else [])])
     sys.stdout.write(
         f"wrote {out} and {recipe}\nnext: finepseudo check --recipe {recipe} --decode all\n"
         f"then: finepseudo run --recipe {recipe}\n"
     )
+    if facts.alone:
+        sys.stdout.write(
+            f"{NO_POOL}: the recipe trains on the labels alone. For FinePseudo add videos without a class (role "
+            "unlabelled, or the folder unlabelled/) and make the list again\n"
+        )
     return 0
 
 
@@ -208,6 +215,7 @@ def _facts(found: Annotations, decoded: Sequence[Decoded]) -> Facts:
         classes=tuple(found.classes),
         labelled=roles["labelled"] or roles["train"],
         pool=roles["unlabelled"],
+        listed=bool(roles["labelled"]),
         frames=sorted(clip.frames for clip in good)[len(good) // 2],
         short_side=sorted(min(clip.width, clip.height) for clip in good)[len(good) // 2],
     )
@@ -217,5 +225,8 @@ def _say(found: Annotations, lines: Sequence[str]) -> None:
     roles = Counter(found.clips["role"].to_pylist())
     shown = ", ".join(f"{n:,} {role}" for role, n in sorted(roles.items()))
     sys.stdout.write(f"{found.clips.num_rows:,} clips of {len(found.classes)} classes: {shown}\n")
-    for line in (*(f"note: {remark}" for remark in found.remarks), *lines):
+    labels = [(row["role"], row["label"]) for row in found.clips.select(["role", "label"]).to_pylist()]
+    trained, tested = ([lb for r, lb in labels if r in of] for of in (("labelled", "train"), ("test",)))
+    warnings = (f"warning: {text}" for text in hopeless(trained, tested, found.classes))
+    for line in (*(f"note: {remark}" for remark in found.remarks), *lines, *warnings):
         sys.stdout.write(line + "\n")

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from jobs.cli.parser import parser
-from shards.errors import UserError
+from shards.errors import UserError, visible
 from shards.files import FULL_DISK
 
-NO_KEYS = ("init", "schema", "weights")
+NO_KEYS = ("export", "init", "review", "schema", "weights")
 """Commands that take no keys: `epoch=3.ckpt` is the name of a file there."""
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return dispatch(arguments, main)
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        lines = str(error).split("\n")
+        sys.stderr.write("error: " + "\n".join(map(visible, lines)) + "\n")
         return error.exit_code
     except BrokenPipeError:  # `| head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

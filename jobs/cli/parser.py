@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 STAGES = {
@@ -25,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(
         prog="finepseudo", description="Semi-supervised fine-grained action recognition.", allow_abbrev=False
     )
+    main_parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in STAGES.items():
         _common(commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False))
@@ -38,13 +40,20 @@ def parser() -> argparse.ArgumentParser:
         help="hash all that is there first, not only what has another size or time",
     )
     _compare(commands.add_parser("compare", help="run methods on the same seeds, or take finished runs: one table"))
-    launch = commands.add_parser("launch", help="submit a run to Slurm: shards, one job a label draw, report")
-    launch.add_argument(
+    commands.choices["run"].add_argument(
+        "--draw",
+        type=_count,
+        metavar="I",
+        help="only the I-th label draw of `seeds`, counted from 0, beside the others; the last one reports",
+    )
+    submit = commands.add_parser("submit", help="submit a run to Slurm: shards, then one job a label draw")
+    submit.add_argument("target", nargs="?", metavar="RECIPE", help="recipe to run, the same as --recipe")
+    submit.add_argument(
         "--cluster", choices=("slurm", "local", "dry-run"), default="slurm", help="where (default: slurm)"
     )
-    launch.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
-    launch.add_argument("--parts", type=_parts, help="array tasks that write shards (default: 16)")
-    _common(launch)
+    submit.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
+    submit.add_argument("--parts", type=_parts, help="array tasks that write shards (default: 16)")
+    _common(submit)
     _init(commands.add_parser("init", help="make a list and a recipe of a folder of videos"))
     check = commands.add_parser("check", help="check annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
@@ -55,23 +64,27 @@ def parser() -> argparse.ArgumentParser:
         metavar="N|all",
         help="open and decode so many videos, spread over the data set (default: 32; 0 = none)",
     )
+    check.add_argument("--missing", type=Path, metavar="FILE", help="write the paths that are missing to a file")
     _common(check)
+    _operating(commands)
     tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
+    tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
     bench = commands.add_parser(
-        "bench", help="measure: method (does it work), methods, alignment, data, train, gpu (how fast)"
+        "bench", help="measure: method (does it work); methods, alignment, data, train, predict, gpu (how fast)"
     )
-    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "train", "gpu"))
+    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "train", "predict", "gpu"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
     status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
+    status.add_argument("run", nargs="?", help="folder of the run, or its name below out=, the same as --name")
     status.add_argument("--all", action="store_true", help="a line for each run below out=")
     _common(status)
     weights = commands.add_parser("weights", help="say what a checkpoint is and which encoders it fits")
     weights.add_argument("files", nargs="+", metavar="FILE", help="a file of published weights")
-    predict = commands.add_parser("predict", help="classify one video with a trained run and show what it aligns with")
-    predict.add_argument("video", help="a video file")
-    _common(predict)
+    _predict(commands.add_parser("predict", help="classify videos with a trained run and show what they align with"))
+    _export(commands.add_parser("export", help="write the trained encoders, or features of videos, for other programs"))
+    _review(commands.add_parser("review", help="a page on which a person names the clips that help most next"))
     keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
     keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
     _common(keys)
@@ -79,6 +92,40 @@ def parser() -> argparse.ArgumentParser:
     methods.add_argument("method", nargs="?", default="", help="only this one, its keys with defaults and sources")
     commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
     return main_parser
+
+
+def _operating(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    clean = commands.add_parser("clean", help="list what of a run can go, with its bytes, and remove it with --yes")
+    clean.add_argument("run", nargs="?", metavar="RUN", help="folder of the run, or its name; the same as --name")
+    clean.add_argument("--yes", action="store_true", help="remove what is listed")
+    clean.add_argument(
+        "--keep-rounds",
+        type=_parts,
+        metavar="N",
+        help="newest rounds of each method whose embeddings and scores stay (default: embed.keep_rounds, else 1)",
+    )
+    _common(clean)
+    plan = commands.add_parser("plan", help="hours, bytes and memory of a run on a cluster, from measured rates")
+    plan.add_argument("target", nargs="?", metavar="RECIPE", help="recipe to plan, the same as --recipe")
+    plan.add_argument("--nodes", type=_parts, default=1, help="nodes of the cluster (default: 1)")
+    plan.add_argument("--gpus", type=_parts, default=1, help="GPUs of a node (default: 1)")
+    plan.add_argument("--cores", type=_parts, default=16, help="cores of a node (default: 16)")
+    plan.add_argument("--calibrate", action="store_true", help="measure the training steps here first, a minute or so")
+    _common(plan)
+    doctor = commands.add_parser("doctor", help="is this machine, cluster and folder fit for a run; one check a line")
+    doctor.add_argument("target", nargs="?", metavar="RECIPE", help="check its weights and videos too")
+    doctor.add_argument("--json", action="store_true", help="print a list of check, state, found, todo")
+    _common(doctor)
+
+
+class _Version(argparse.Action):
+    """Print version and hash of the code, which are read only when they are asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from jobs.pipeline.provenance import source_version
+
+        sys.stdout.write(f"finepseudo {source_version()}\n")
+        parser.exit()
 
 
 def _compare(command: argparse.ArgumentParser) -> None:
@@ -126,10 +173,74 @@ def _init(command: argparse.ArgumentParser) -> None:
     command.add_argument("--force", action="store_true", help="write over an older list and recipe")
 
 
-def _parts(text: str) -> int:
-    """Read a number of array tasks."""
+def _predict(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
+        help="video files, folders of them, lists (.csv, .tsv, .txt), URLs, folders of frames",
+    )
+    command.add_argument("--out", type=Path, help="table to write: .csv, .jsonl or .parquet (default: the terminal)")
+    command.add_argument("--method", help="method whose encoders answer (default: the one the report shows in detail)")
+    command.add_argument(
+        "--seed", type=_seed, help="label draw whose encoders answer, or `all` for their mean (default: the first)"
+    )
+    command.add_argument("--top", type=_positive, default=5, help="most likely classes to give (default: 5)")
+    command.add_argument("--matches", type=_clips, default=3, help="best-aligned labelled clips to give (default: 3)")
+    _common(command)
+
+
+def _export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("what", nargs="+", metavar="RUN", help="folder of a run; or: features RUN VIDEO...")
+    command.add_argument(
+        "--out",
+        type=Path,
+        help="folder to write (default: export in the run); of features a .parquet or .safetensors file",
+    )
+    command.add_argument("--method", help="method whose encoders (default: the one the report shows in detail)")
+    command.add_argument("--seed", type=_number, help="label draw whose encoders (default: the first)")
+
+
+def _review(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", metavar="RUN", help="folder of a run")
+    command.add_argument("--count", type=_positive, default=50, help="clips to ask for (default: 50)")
+    command.add_argument("--out", type=Path, help="page to write (default: review.html in the run)")
+    command.add_argument("--method", help="method whose labels (default: the one the report shows in detail)")
+    command.add_argument("--seed", type=_number, help="label draw whose labels (default: the first)")
+
+
+def _number(text: str) -> int:
+    """Read the number of a label draw."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a label draw")
+    return int(text)
+
+
+def _seed(text: str) -> int | str:
+    """Read the number of a label draw."""
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither the number of a label draw nor `all`")
+    return text if text == "all" else int(text)
+
+
+def _positive(text: str) -> int:
+    """Read a number of at least 1."""
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of tasks; at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
+
+
+def _parts(text: str) -> int:
+    """Read a number of array tasks, or of rounds."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    """Read a number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
     return int(text)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from finepseudo.report import render_text, summary_table
 from finepseudo.run_folder.done import set_aside_damaged
@@ -14,14 +14,15 @@ from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
 from jobs.cluster.session import ray_session
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import COMMANDS, Plan, make_plan, refuse_without_weights, unfinished
+from jobs.pipeline.freeing import bring_back_read
+from jobs.pipeline.plan import COMMANDS, Plan, make_plan, refuse_without_weights
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run, Stage
-from jobs.pipeline.survey import loss_lines, survey
+from jobs.pipeline.survey import loss_lines, open_stages, survey
 from jobs.progress import Reporter
-from shards.errors import UserError
+from shards.errors import UserError, counted
 
 NO_RAY = frozenset({"split", "report"})
 """Commands that start no Ray."""
@@ -31,34 +32,46 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
     """Run all stages (`run`) or those of one command, then print the table where there is a report."""
     if command not in MAKES_A_RUN and not cfg.folder.is_dir():
         raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
-    if command in MAKES_A_RUN and not RunPaths(cfg.folder).config.exists():
+    fresh = command in MAKES_A_RUN and not RunPaths(cfg.folder).config.exists()
+    if fresh:
         refuse_early(cfg, command)
-    with locked(cfg.folder), Reporter(cfg.folder) as reporter:
+    with locked(cfg.folder), Reporter(cfg.folder, tracker=cfg.tracker) as reporter:
         changes = refuse_other_data(cfg, force=force)
         context = Run(cfg, reporter)
         plan = make_plan(context)
         if verify_first:
             verify(plan, reporter)
+        for stage in bring_back_read(plan):
+            reporter.say(f"{stage.name}: was removed as an old round and is read again; it is made again")
+        kinds = COMMANDS.get(command)
+        states = survey(plan, kinds)
         ran = 0
-        if todo := unfinished(plan, COMMANDS.get(command)):
+        if todo := open_stages(states):
             for key, was, now in changes:
                 reporter.say(f"{key} was {was} and is {now}: what depends on it is made again")
-            refuse_without_weights(cfg, todo)
-            for line in loss_lines(survey(plan, COMMANDS.get(command))):
+            if not fresh:
+                refuse_without_weights(cfg, todo)
+            for line in loss_lines(states):
                 reporter.say(line)
             record_forced(cfg, changes)
             ran = _run_unfinished(context, command, plan, todo)
         if not ran:
-            reporter.say("nothing to do: every stage is done")
+            reporter.say(f"nothing to do: {_why_nothing(cfg, plan, kinds)}")
         if command == "report" and (old := [s for group in survey(plan) for s in group if s.lost]):
             reporter.say(
-                f"{len(old)} finished stages are of another configuration, first {old[0].stage.name}: their numbers "
-                "are shown until `finepseudo run` makes them again"
+                f"{counted(len(old), 'finished stage is', 'finished stages are')} of another configuration, first "
+                f"{old[0].stage.name}: their numbers are shown until `finepseudo run` makes them again"
             )
         if command in ("run", "report"):
             reporter.say(render_text(summary_table(cfg.folder)))
             reporter.say(f"report: {context.paths.root / REPORT}")
     return 0
+
+
+def _why_nothing(cfg: RunConfig, plan: Plan, kinds: Collection[str] | None) -> str:
+    if kinds is None or any(stage.kind in kinds for group in plan for stage in group):
+        return "every stage is done"
+    return f"no method of this run ({', '.join(cfg.methods)}) asks for such a stage"
 
 
 def verify(plan: Plan, reporter: Reporter) -> None:

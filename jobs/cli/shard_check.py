@@ -25,6 +25,10 @@ def verify(cfg: RunConfig) -> int:
 
 def repair(cfg: RunConfig, *, force: bool = False) -> int:
     """Write the damaged shards again, from the videos; what is whole stays, and so does what was made from it."""
+    if not cfg.folder.is_dir():
+        raise UserError(
+            f"write-shards: {cfg.folder}: no such run; name one with --name and out=, or leave --repair out"
+        )
     folder = RunPaths(cfg.folder).shards
     with locked(cfg.folder):
         damaged, count = damaged_files(folder)

@@ -12,11 +12,15 @@ from finepseudo.report.reading import read_run
 from finepseudo.run_folder.files import json_lines
 from finepseudo.run_folder.layout import RunPaths
 from jobs.config.run import RunConfig
+from jobs.pipeline.folded import folded
 from jobs.pipeline.plan import make_plan
 from jobs.pipeline.run_folder import read_config, works_in
 from jobs.pipeline.stages.base import Run
 from jobs.pipeline.survey import StageState, bytes_text, duration, loss_lines, size_of, survey
 from jobs.progress import Reporter
+from jobs.submit.draws import lacks
+from jobs.submit.states import chain_lines, job_states, parts_done
+from jobs.submit.submit import DAG
 from shards.errors import UserError
 
 TAIL_BYTES = 1 << 16
@@ -27,6 +31,9 @@ def status(cfg: RunConfig, *, every: bool) -> int:
     """Print where the run `cfg.folder` stands, or in a line each where every run below `cfg.out` does."""
     if not every:
         if not RunPaths(cfg.folder).config.is_file():
+            if chain := list(_chain(cfg)):  # submitted, and no job has begun
+                sys.stdout.write("\n".join([f"run         {cfg.folder}: submitted", *chain]) + "\n")
+                return 0
             raise UserError(f"status: {cfg.folder}: no run there; name one with --name and out=, or use --all")
         sys.stdout.write("\n".join(report(cfg)) + "\n")
         return 0
@@ -70,13 +77,21 @@ def report(cfg: RunConfig) -> Iterator[str]:
     counted = Counter(state.state for state in states if state.state != "done")
     if counted:
         yield f"open        {', '.join(f'{count} {name}' for name, count in counted.items())}"
-        yield from (f"  {state.line()}" for state in states if state.state != "done")
+        yield from (f"  {line}" for line in folded(state for state in states if state.state != "done"))
     yield from (f"            {line}" for line in loss_lines(groups))
     if last := last_line(folder, states):
         yield f"last line   {last}"
     yield from (f"{alarm.level:12}{alarm.text}" for alarm in alarms(read_run(folder)))
-    if counted and not works_in(folder):
+    chain = list(_chain(cfg))
+    yield from chain
+    if counted and not works_in(folder) and not chain:
         yield f"to go on    finepseudo run --name {cfg.name} out={cfg.out} --recipe {RunPaths(folder).config}"
+
+
+def _chain(cfg: RunConfig) -> Iterator[str]:
+    """Write what Slurm says of a run that was submitted to it."""
+    if (cfg.folder / DAG).exists():
+        yield from chain_lines(parts_done(cfg, lacks), job_states(cfg.folder))
 
 
 def last_line(folder: Path, states: list[StageState]) -> str:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jobs.cluster.last_word import last_word
 from jobs.cluster.ports import reserve
 from jobs.cluster.preempt import Lost
 from jobs.cluster.ray_node import answers
@@ -69,7 +70,7 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
         try:
             _attach(dashboard) if folder is None else _start(folder, dashboard, cpus)
             _quiet_data()
-            with _plain_refusals():
+            with nullcontext() if folder is None else last_word(), _plain_refusals():
                 yield
         finally:
             if "ray" in sys.modules:

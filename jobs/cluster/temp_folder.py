@@ -22,7 +22,7 @@ def private_folder(label: str = "") -> Iterator[Path]:
     Those that killed processes of this user left are removed first. What Ray makes for itself belongs below it, into
     `ray_folder`: the folder that Ray is given becomes open to everybody.
     """
-    _remove_left_overs()
+    remove_left_overs()
     with disk_errors(PLACE):
         made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}{label}", dir=PLACE))  # 0700
     with _held(made):
@@ -38,13 +38,22 @@ def ray_folder(folder: Path) -> Path:
     return folder / "r"
 
 
-def _remove_left_overs() -> None:
-    """Remove folders of this user that nobody holds."""
-    for folder in PLACE.glob(f"{PREFIX}*"):
+def left_overs() -> list[Path]:
+    """List folders of this user that nobody holds: their processes were killed."""
+    found = []
+    for folder in sorted(PLACE.glob(f"{PREFIX}*")):
         with suppress(OSError):  # held: in use; not there: another process was first
             if folder.lstat().st_uid == os.getuid():
                 with _held(folder):
-                    shutil.rmtree(folder, ignore_errors=True)
+                    found.append(folder)
+    return found
+
+
+def remove_left_overs() -> None:
+    """Remove what `left_overs` lists, each while it is held."""
+    for folder in left_overs():
+        with suppress(OSError), _held(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -36,10 +36,10 @@ def words(hint: Value) -> str:
     return _WORDS.get(hint, "a section")
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Say which known name was probably meant, or list them all."""
+def nearest(name: str, known: Sequence[str], where: str = "") -> str:
+    """Say which known name was probably meant, in full where it lies in a section, or list them all."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+    return f"did you mean {_join(where, close[0])}?" if close else f"known: {', '.join(sorted(known))}"
 
 
 def build(cls: type[T], values: Value, where: str = "") -> T:
@@ -52,7 +52,9 @@ def build(cls: type[T], values: Value, where: str = "") -> T:
         if old := getattr(cls, "OLD_KEYS", {}).get(name):
             raise UserError(f"{_join(where, str(name))} {old}")
         if name not in fields:
-            raise UserError(f"{_join(where, str(name))}: unknown key; {nearest(str(name), list(fields))}")
+            meant = " or ".join(_join(where, path) for path in paths_to(str(name), cls))
+            hint = f"did you mean {meant}?" if meant else nearest(str(name), list(fields), where)
+            raise UserError(f"{_join(where, str(name))}: unknown key; {hint}")
     made = {name: convert(types_of[name], value, _join(where, name)) for name, value in values.items()}
     for name, field in fields.items():
         if name not in made and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
@@ -61,6 +63,17 @@ def build(cls: type[T], values: Value, where: str = "") -> T:
         return cls(**made)
     except BadSetting as error:
         raise refusal(_join(where, error.key), error.value, error.rule) from error
+
+
+def paths_to(name: str, cls: Value) -> list[str]:
+    """List the keys of that name in the sections below a dataclass."""
+    found = []
+    for field, hint in get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            found += [f"{field}.{path}" for path in paths_to(name, hint)]
+        elif field == name:
+            found.append(field)
+    return found
 
 
 def refusal(key: str, value: Value, rule: str) -> UserError:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, get_type_hints
 
-import yaml
-
-from jobs.config.build import nearest, plain, words
+from finepseudo.run_folder.yaml_text import yaml_text
+from jobs.config.build import plain, words
 from jobs.config.run import RunConfig
 from shards.errors import UserError
 from shards.settings import Declaration, Settings, declared, shown
 
 _WIDTH = 120
+_SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +69,20 @@ def described(cfg: RunConfig, section: str = "") -> str:
     found = list(all_keys(cfg))
     wanted = [key for key in found if not section or f"{key.name}.".startswith(f"{section}.")]
     if not wanted:
-        raise UserError(f"keys: {section}: no such key or section; {nearest(section, [key.name for key in found])}")
+        raise UserError(f"keys: {section}: no such key or section; {_meant(section, [key.name for key in found])}")
     return "".join(_block(key) for key in wanted)
+
+
+def _meant(text: str, names: Sequence[str]) -> str:
+    """Say which keys hold a part of a name, or the one that is nearest in its last word; else the sections."""
+    if holding := [name for name in names if text in name]:
+        rest = f" and {len(holding) - _SHOWN} more" if len(holding) > _SHOWN else ""
+        return f"in {', '.join(holding[:_SHOWN])}{rest}"
+    last = {name.rpartition(".")[2]: name for name in reversed(names)}
+    for known in (names, list(last)):
+        if close := difflib.get_close_matches(text, known, n=1, cutoff=0.6):
+            return f"did you mean {last.get(close[0], close[0])}?"
+    return f"sections: {', '.join(name for name in names if '.' not in name)}"
 
 
 def _block(key: Key) -> str:
@@ -94,5 +107,4 @@ def explained_yaml(cfg: RunConfig) -> str:
 
 def _flow(value: object) -> str:
     """Write a value on one line of YAML."""
-    text: str = yaml.safe_dump(plain(value), default_flow_style=True, allow_unicode=True, width=10**6)
-    return text.removesuffix("\n").removesuffix("\n...")
+    return yaml_text(plain(value), flow=True, width=10**6).removesuffix("\n").removesuffix("\n...")

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from finepseudo.run_folder.yaml_text import NoYaml, parse_yaml, read_yaml, yaml_text
 from jobs.config.build import build, merge, nearest, plain, set_dotted
 from jobs.config.expected_input import fill_inputs
 from jobs.config.old_words import refuse_old_words
@@ -18,8 +17,6 @@ from jobs.config.presets import fill_presets
 from jobs.config.run import RunConfig
 from shards.errors import UserError
 
-NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
-"""What PyYAML raises of a text that is no YAML, not UTF-8, holds a date that does not exist, or is nested too deep."""
 RECIPES = Path(__file__).parents[2] / "finepseudo" / "recipes"
 
 
@@ -31,9 +28,9 @@ def read_recipe(name: str, *, chain: tuple[Path, ...] = (), beside: Path | None 
             f"recipe {path}: its `base:` comes back to itself: {' -> '.join(p.stem for p in (*chain, path))}"
         )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, *NO_YAML) as error:
-        raise UserError(f"recipe {path}: cannot be read: {' '.join(str(error).split())}") from error
+        values = read_yaml(path) or {}
+    except NoYaml as error:
+        raise UserError(f"recipe {path}: cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"recipe {path}: a mapping of keys is needed, got {type(values).__name__}")
     base = values.pop("base", None)
@@ -58,9 +55,9 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise UserError(f"override {text!r}: write it as section.key=value")
     try:
-        return key, yaml.safe_load(value) if value else None
-    except NO_YAML as error:
-        raise UserError(f"override {text!r}: the value is no YAML: {' '.join(str(error).split())}") from error
+        return key, parse_yaml(value) if value else None
+    except NoYaml as error:
+        raise UserError(f"override {text!r}: the value is no YAML: {error}") from error
 
 
 def load(recipe: str, overrides: Sequence[str] = (), extra: Mapping[str, Any] | None = None) -> RunConfig:
@@ -78,11 +75,14 @@ def load(recipe: str, overrides: Sequence[str] = (), extra: Mapping[str, Any] | 
 
 def to_yaml(cfg: RunConfig) -> str:
     """Write the resolved configuration: every key with its value."""
-    return yaml.safe_dump(plain(cfg), sort_keys=False, allow_unicode=True, width=120)
+    return yaml_text(plain(cfg))
 
 
 def from_yaml(path: Path) -> RunConfig:
-    """Read back the configuration of a run folder; the caller says which file it was in its error."""
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    """Read back the configuration of a run folder; the caller says which file it was in its error.
+
+    Raises NoYaml or UserError.
+    """
+    values = read_yaml(path)
     refuse_old_words(values)
     return build(RunConfig, values)

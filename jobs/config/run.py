@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.methods.base import LABELLED, AnyMethod, Stream, TrainAction, flat
@@ -22,11 +22,10 @@ from jobs.config.sections import (
     FrameStageConfig,
     InputConfig,
     PretrainConfig,
-    ReadingConfig,
     ResourcesConfig,
 )
 from shards.annotations.config import DatasetConfig
-from shards.read.config import OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
+from shards.read.config import OrderConfig, ReaderConfig, ReadingConfig, SamplingConfig, ViewConfig
 from shards.settings import BadSetting, Settings, needed, section, setting
 from shards.splits.config import SplitConfig
 from shards.write.config import ShardConfig
@@ -43,6 +42,10 @@ class RunConfig(Settings):
         ("supervised", "pseudo_label", "finepseudo"), "rows of the result table; `finepseudo keys method` lists them"
     )
     rounds: int = setting(10, "self-training rounds", source="paper, sec 4.2", at_least=0)
+    tracker: Literal["", "wandb", "mlflow"] = setting(
+        "",
+        "where the curves go beside TensorBoard; both write into the run folder unless their own environment says else",
+    )
     deterministic: bool = setting(False, "bit-for-bit repeatable runs on the same device")
     data: DatasetConfig = needed("the data set")
     split: SplitConfig = section(SplitConfig, "which clips have a label")
@@ -62,7 +65,7 @@ class RunConfig(Settings):
 
     def check(self) -> None:
         """Refuse what no single section can see."""
-        if self.name in ("", "..") or "\0" in self.name or Path(self.name).name != self.name:
+        if self.name in ("", "..") or not self.name.isprintable() or Path(self.name).name != self.name:
             raise BadSetting("name", self.name, "must be a plain folder name; the folder above it is `out`")
         for key in ("seeds", "methods"):
             values = getattr(self, key)
@@ -76,8 +79,31 @@ class RunConfig(Settings):
                 "leaves f_A's image encoder at random for good; set frame_stage.freeze_image=false, or give it weights"
             )
             raise BadSetting("pretrain.skip", self.pretrain.skip, rule)
+        self._check_held_out()
+        self._check_methods()
         self._check_workers()
+        self._check_streams()
         self._check_inputs()
+
+    def _check_held_out(self) -> None:
+        """Refuse what only held-out labelled clips can choose."""
+        if self.action_stage.keep == "best" and not self.split.held_out:
+            rule = "needs held-out labelled clips; set split.held_out, for example to 0.2"
+            raise BadSetting("action_stage.keep", "best", rule)
+        for name in self.methods:
+            bar = getattr(settings(self.method, name), "bar", "fixed")
+            if bar == "calibrated" and not self.split.held_out:
+                rule = "needs held-out labelled clips; set split.held_out, for example to 0.2"
+                raise BadSetting(f"method.{name}.bar", bar, rule)
+
+    def _check_methods(self) -> None:
+        """Refuse a method that does not fit the encoder."""
+        for method in (METHODS[name] for name in self.methods):
+            if method.fits is not None:
+                try:
+                    method.fits(settings(self.method, method.name), self.action_encoder)
+                except BadSetting as error:
+                    raise BadSetting(f"method.{method.name}.{error.key}", error.value, error.rule) from error
 
     def _check_inputs(self) -> None:
         """Refuse frames that no encoder looks at, and images that the weights were not trained on."""
@@ -98,6 +124,7 @@ class RunConfig(Settings):
                 check_frames(name, inputs, getattr(self, encoder))
 
     def _check_workers(self) -> None:
+        """Refuse batches that the workers cannot share equally."""
         orders = {
             "pretrain.order": self.pretrain.order,
             "frame_stage.order": self.frame_stage.order,
@@ -109,6 +136,9 @@ class RunConfig(Settings):
             if order.batch_size % workers:
                 rule = f"must be a multiple of resources.workers, {workers}; change one of them"
                 raise BadSetting(f"{name}.batch_size", order.batch_size, rule)
+
+    def _check_streams(self) -> None:
+        """Let readers refuse streams that the methods of the run cannot have."""
         for method in (METHODS[name] for name in self.methods):
             for request in flat(method.plan(settings(self.method, method.name), self.rounds, self.embed.last_round)):
                 if isinstance(request, TrainAction):
@@ -133,7 +163,7 @@ class RunConfig(Settings):
         streams: tuple[Stream, ...] = (Stream(name=LABELLED, role="labelled", views=(self.action_input.view(),)),)
         if method is not None:
             streams = method.trained_streams(settings(self.method, method.name), request, self.action_input.view())
-        order = self.action_stage.self_order if request.number else self.action_stage.order
+        order = self.action_stage.order if request.begins else self.action_stage.self_order
         return [(stream, self._stream_reader(stream, order)) for stream in streams]
 
     def _stream_reader(self, stream: Stream, order: OrderConfig) -> ReaderConfig:
@@ -146,15 +176,7 @@ class RunConfig(Settings):
 
     def reader(self, *views: ViewConfig, order: OrderConfig | None = None) -> ReaderConfig:
         """Put together what a clip reader needs to know."""
-        return ReaderConfig(
-            order=order or OrderConfig(),
-            views=views,
-            decode=self.reading.decode,
-            threads=self.reading.threads,
-            prefetch=self.reading.prefetch,
-            max_bad_fraction=self.reading.max_bad_fraction,
-            cache=self.reading.cache,
-        )
+        return self.reading.reader(order or OrderConfig(), views)
 
     def test_input(self) -> InputConfig:
         """The views of a test video, sampled as f_E was trained: evenly spread clips times spatial crops."""
@@ -168,8 +190,10 @@ class RunConfig(Settings):
 
 IDENTITY = ("data", "split", "shards")
 """Sections that a run folder is made for: another value needs another folder."""
+GROWS = ("split.reviewed",)
+"""Keys of them that a run may go on with: more of its clips have a label then."""
 
-SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every"}
+SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every", "keep_rounds"}
 """Keys that change no result: left out of every hash."""
 
 

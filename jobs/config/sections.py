@@ -9,14 +9,10 @@ from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig, ScorerC
 from finepseudo.training.config import CrossEntropyConfig, OptimConfig
 from jobs.config.training import TrainConfig
 from shards.read.config import (
-    AUTO_THREADS,
-    DECODE_HELP,
     ONLY,
     AugmentConfig,
-    Decode,
     OrderConfig,
     SamplingConfig,
-    Threads,
     ViewConfig,
 )
 from shards.settings import BadSetting, Settings, section, setting
@@ -33,19 +29,6 @@ class InputConfig(Settings):
     def view(self, name: str = ONLY) -> ViewConfig:
         """Make it a view of a stream."""
         return ViewConfig(name=name, sampling=self.sampling, augment=self.augment)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadingConfig(Settings):
-    """How clips are decoded; the same for every stage."""
-
-    decode: Decode = setting("auto", DECODE_HELP)
-    threads: Threads = setting("auto", f"decoding threads of a worker; {AUTO_THREADS}", at_least=1)
-    prefetch: int = setting(2, "batches decoded ahead; 0 = each when it is asked for", at_least=0)
-    max_bad_fraction: float = setting(
-        0.02, "share of unreadable clips above which a stage stops", at_least=0, at_most=1
-    )
-    cache: CacheConfig = section(CacheConfig, "copies of remote shards on each node")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,6 +141,13 @@ class ActionStageConfig(Settings):
         at_most=1,
     )
     loss: CrossEntropyConfig = section(CrossEntropyConfig, "cross-entropy", source="paper, eq. (6)")
+    keep: Literal["last", "best"] = setting(
+        "last",
+        "weights of f_E that a training by cross-entropy leaves: the last ones, or the best on held-out labelled clips "
+        "(split.held_out)",
+        source="paper: the last",
+    )
+    keep_every: int = setting(50, "keep best: steps between two looks at the held-out clips", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,12 +164,18 @@ class EmbedConfig(Settings):
     gallery_dtype: Literal["float32", "float16", "bfloat16"] = setting(
         "float32", "what embeddings are rounded to before they are aligned; distances of 16 bit err by up to .005"
     )
+    keep_rounds: int | None = setting(
+        None,
+        "rounds of each method whose embeddings and scores are kept, the newest ones; older parts are removed once "
+        "their round is labelled, and made again if a changed key asks for them; null = all",
+        at_least=1,
+    )
     last_round: bool = setting(True, "whether the encoders of the last round label the pool once more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig(Settings):
-    """The test: f_E alone."""
+    """The test: f_E alone, as in the papers, and beside it what f_A says."""
 
     views: int = setting(
         10,
@@ -194,6 +190,12 @@ class EvaluateConfig(Settings):
         "uniform, one frame of each segment of the video, every view at another place of the segments (no clips spread "
         "over the video as in the paper: for them action_input has to be dense)",
         at_least=1,
+    )
+    votes: Literal["action", "frame", "mean", "all"] = setting(
+        "all",
+        "which answers are tested beside that of f_E (action), and which one `predict` gives: f_A by its last gallery "
+        "(frame), the mean of both, or all, of which the best on held-out labelled clips (split.held_out) is given",
+        source="f_E: paper, sec 4.2; f_A alone: Tables 5 and 11",
     )
     chunk: int = setting(16, "videos of one part file", at_least=1)
     batch: int = setting(

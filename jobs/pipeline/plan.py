@@ -8,7 +8,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
-from finepseudo.methods.base import AnyMethod, Embed, Label, Request, Score, TrainAction, TrainFrame, flat
+from finepseudo.encoders.describe import start_problem
+from finepseudo.methods.base import (
+    MAIN,
+    AnyMethod,
+    Embed,
+    Label,
+    Request,
+    Score,
+    Similarity,
+    TrainAction,
+    TrainFrame,
+    flat,
+)
 from finepseudo.methods.table import METHODS, settings
 from finepseudo.run_folder.done import is_done
 from jobs.config.expected_input import weight_problem
@@ -24,7 +36,9 @@ from jobs.pipeline.stages.pretrain import PretrainStage
 from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
+from jobs.pipeline.stages.similarity import SimilarityStage
 from jobs.pipeline.stages.split import SplitStage
+from jobs.pipeline.stages.votes import VotesStage
 from shards.errors import UserError
 
 Plan = list[list[Stage]]
@@ -35,11 +49,14 @@ COMMANDS: dict[str, frozenset[str]] = {
     "pretrain": frozenset({"pretrain"}),
     "train": frozenset({"frame_encoder", "action_encoder"}),
     "embed": frozenset({"embeddings"}),
-    "score": frozenset({"scores", "pseudo_labels"}),
-    "evaluate": frozenset({"evaluation"}),
+    "score": frozenset({"scores", "similarity", "pseudo_labels"}),
+    "evaluate": frozenset({"evaluation", "votes"}),
     "report": frozenset({"report"}),
 }
 """Which kinds of stages a command runs; `run` runs all."""
+
+SHOWN = frozenset({"pseudo_labels", "evaluation", "votes"})
+"""Kinds of stages whose results the report shows."""
 
 STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
 """The kind of stage in which each encoder takes up its weights."""
@@ -48,7 +65,6 @@ STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
 def make_plan(run: Run) -> Plan:
     """List every stage of a run in an order in which each finds what it needs."""
     plan: Plan = [[DataStage(run_of=run)]]
-    tests: list[EvaluationStage] = []
     aligns = any(method.aligns for method in methods_of(run.cfg))
     for seed in run.cfg.seeds:
         plan.append([SplitStage(run_of=run, seed=seed)])
@@ -58,9 +74,9 @@ def make_plan(run: Run) -> Plan:
         for method in sorted(methods_of(run.cfg), key=partial(is_accounted, run.cfg)):
             requests = requests_of(run.cfg, method)
             plan += [[stage_for(run, seed, method, request) for request in group] for group in requests]
-            tests.append(_test(run, seed, method, flat(requests)))
-            plan.append([tests[-1]])
-    return [*plan, [ReportStage(run_of=run, tests=tuple(test.identity.record for test in tests))]]
+            plan += [[stage] for stage in _tests(run, seed, method, flat(requests))]
+    shown = (stage for group in plan for stage in group if stage.kind in SHOWN)
+    return [*plan, [ReportStage(run_of=run, shown=tuple(stage.identity.record for stage in shown))]]
 
 
 def methods_of(cfg: RunConfig) -> list[AnyMethod]:
@@ -81,7 +97,7 @@ def _round_zero(run: Run, seed: int) -> Iterator[list[Stage]]:
     if aligns:
         first.append(TrainFrame(number=0))
     groups: list[list[Request]] = [first]
-    if any(method.vote is not None for method in methods):
+    if aligns or any(method.vote is not None for method in methods):
         # with passes, whoever votes: a method that comes later leaves what the others were labelled by
         groups.append([Embed(number=0, frames=aligns, passes=True)])
     if aligns:
@@ -101,18 +117,24 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
             return EmbeddingsStage(run_of=run, seed=seed, method=method, request=request)
         case Score():
             return ScoresStage(run_of=run, seed=seed, method=method, request=request)
+        case Similarity():
+            return SimilarityStage(run_of=run, seed=seed, method=method, request=request)
         case Label():
             if method is None:
                 raise ValueError("round 0 is labelled by each method")
             return PseudoLabelsStage(run_of=run, seed=seed, method=method, request=request)
 
 
-def _test(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> EvaluationStage:
-    """Test the f_E of the last training; pairs are shown of the method's own f_A."""
-    main = TrainAction(number=0, start=None).name
-    action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == main), default=0)
+def _tests(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> list[Stage]:
+    """Test the f_E of the last training, then f_A by the last gallery; pairs are shown of the method's own f_A."""
+    action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == MAIN), default=0)
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
-    return EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=frame if method.aligns else None)
+    shown = frame if method.aligns else None
+    test = EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=shown)
+    if not method.aligns or run.cfg.evaluate.votes == "action":
+        return [test]
+    last = max((r.number for r in requests if isinstance(r, Score)), default=0)
+    return [test, VotesStage(run_of=run, test=test, frame=last)]
 
 
 def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:
@@ -121,12 +143,28 @@ def unfinished(plan: Plan, kinds: Collection[str] | None = None) -> list[Stage]:
     return [stage for stage in stages if not is_done(stage.identity)]
 
 
-def weight_problems(cfg: RunConfig, stages: Iterable[Stage]) -> Iterator[str]:
-    """Name the weights that stages to come start from and that are not given, or not there."""
-    kinds = {stage.kind for stage in stages}
+def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = False) -> Iterator[str]:
+    """Name what the stages cannot start from: weights and files not there or not theirs, a class that cannot be built.
+
+    given: weights that the recipe leaves out are not asked for.
+    """
+    made = list(stages)
+    kinds = {stage.kind for stage in made}
     for name, kind in STARTS.items():
-        if kind in kinds and (problem := weight_problem(name, getattr(cfg, name))):
+        if kind not in kinds:
+            continue
+        encoder = getattr(cfg, name)
+        absent, problem = encoder.without_weights, weight_problem(name, encoder)
+        if problem and not (given and absent):
             yield problem
+        if (absent or not problem) and (wrong := start_problem(encoder)):
+            yield f"{name}.{wrong}"
+    wanted = {key: file for stage in made if isinstance(stage, ActionEncoderStage) for key, file in stage.files.items()}
+    for key, file in wanted.items():
+        if file is None:
+            yield f"{key} = null: a file is needed; `finepseudo methods {key.split('.')[1]}` says what it holds"
+        elif not file.is_file():
+            yield f"{key}: {file} is not there; give the path of the file"
 
 
 def refuse_without_weights(cfg: RunConfig, stages: Iterable[Stage]) -> None:

@@ -18,8 +18,9 @@ from pathlib import Path
 from finepseudo.run_folder.done import DONE, STARTED, Change, differences
 from finepseudo.run_folder.files import read_json, write_json, write_text
 from finepseudo.run_folder.layout import RunPaths
-from jobs.config.recipes import NO_YAML, from_yaml, to_yaml
-from jobs.config.run import IDENTITY, RunConfig, flat_part
+from finepseudo.run_folder.yaml_text import NoYaml
+from jobs.config.recipes import from_yaml, to_yaml
+from jobs.config.run import GROWS, IDENTITY, RunConfig, flat_part
 from shards.errors import UserError
 from shards.files import disk_errors
 
@@ -61,9 +62,9 @@ class FolderLock:
 def opened_lock(folder: Path) -> Iterator[FolderLock]:
     """Make the run folder where it is missing and give its lock, which nobody holds yet; it is free at the end.
 
-    A folder that was made here, and in which nothing was begun, is removed again.
+    Folders that were made here, and in which nothing was begun, are removed again.
     """
-    fresh = not folder.exists()
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = _open_lock(folder)
@@ -71,10 +72,19 @@ def opened_lock(folder: Path) -> Iterator[FolderLock]:
     try:
         yield lock
     finally:
-        if fresh and [path.name for path in folder.iterdir()] == [LOCK] and lock.take():
+        if made and [path.name for path in folder.iterdir()] == [LOCK] and lock.take():
             (folder / LOCK).unlink()
-            folder.rmdir()
+            _remove_empty(made)
         os.close(descriptor)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, up to the first that something else was put into."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def _open_lock(folder: Path) -> int:
@@ -115,9 +125,21 @@ def write_config(cfg: RunConfig) -> None:
         write_text(path, text)
 
 
+class UnreadableConfig(UserError):  # noqa: N818 -- the name says what is wrong
+    """A config.yaml of another version, or a damaged one."""
+
+
 def refuse_other_data(cfg: RunConfig, *, force: bool) -> list[Change]:
-    """Refuse a run folder whose stages were made from another data set or split; return all keys that changed."""
-    changes = changed_keys(cfg)
+    """Refuse a run folder whose stages were made from another data set or split; return all keys that changed.
+
+    With `force` a configuration that cannot be read counts as another one: its stages are made again where they differ.
+    """
+    try:
+        changes = changed_keys(cfg)
+    except UnreadableConfig:
+        if not force:
+            raise
+        return [("data", "of a config.yaml that this version cannot read", cfg.data.name)]
     if not force and (refused := _of_data(changes)):
         key, was, now = refused[0]
         raise UserError(
@@ -140,11 +162,11 @@ def differing(one: RunConfig, other: RunConfig) -> list[Change]:
 
 def _sections(cfg: RunConfig) -> list[str]:
     """Name the sections that say what a run makes, not where and with how many machines."""
-    return [field.name for field in fields(cfg) if field.name not in ("resources", "out", "name")]
+    return [field.name for field in fields(cfg) if field.name not in ("resources", "out", "name", "tracker")]
 
 
 def _of_data(changes: Sequence[Change]) -> list[Change]:
-    return [change for change in changes if change[0].split(".")[0] in IDENTITY]
+    return [change for change in changes if change[0].split(".")[0] in IDENTITY and change[0] not in GROWS]
 
 
 def record_forced(cfg: RunConfig, changes: Sequence[Change]) -> None:
@@ -167,11 +189,13 @@ def read_config(folder: Path) -> RunConfig:
     path = RunPaths(folder).config
     try:
         return from_yaml(path)
-    except (OSError, *NO_YAML, UserError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be read by this version ({reason}); use another --name") from error
+    except (NoYaml, UserError) as error:
+        raise UnreadableConfig(
+            f"{path}: cannot be read by this version ({' '.join(str(error).split())}); use another --name, or "
+            "`finepseudo run --force` to start this one over"
+        ) from error
 
 
 def _has_begun(folder: Path) -> bool:
-    """Tell whether a stage has left its record; a launch links folders of stages."""
+    """Tell whether a stage has left its record; label draws that run side by side link them."""
     return any({DONE, STARTED} & set(names) for _, _, names in os.walk(folder, followlinks=True))

@@ -6,14 +6,21 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from finepseudo.report.blocks import Alarm
+from finepseudo.report.health import Labels, Records, health
 from finepseudo.run_folder.done import begin, finish, is_done
+from finepseudo.run_folder.files import read_json
+from finepseudo.run_folder.layout import PSEUDO_METRICS
 from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import uses_gpu
 from jobs.config.run import RunConfig
+from jobs.pipeline.freeing import free_old
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.run_folder import write_config
 from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.time_left import TimeLeft
+from jobs.progress import Tail
 from shards.errors import UserError
 
 
@@ -24,6 +31,7 @@ def run_plan(run: Run, plan: Plan, code_version: str, kinds: Collection[str] | N
     stages leaves out those whose inputs are not there yet, and refuses when that is all of them.
     """
     ran, ready, lacking = 0, 0, ""
+    left = TimeLeft(plan, kinds)
     for group in plan:
         wanted = [stage for stage in group if kinds is None or stage.kind in kinds]
         for stage in [stage for stage in wanted if stage.identity.missing()]:
@@ -38,20 +46,22 @@ def run_plan(run: Run, plan: Plan, code_version: str, kinds: Collection[str] | N
             raise Preempted
         if todo and write:
             write_config(run.cfg)
-        _run_group(run, todo, code_version)
+        _run_group(run, todo, code_version, left)
         ran += len(todo)
+        for stage in free_old(plan, run.cfg.embed.keep_rounds) if todo else ():
+            run.reporter.say(f"{stage.name}: parts of an old round are removed (embed.keep_rounds)")
     if not ready and lacking:
         raise UserError(lacking + "; run the stage before it first, or `finepseudo run` for all")
     return ran
 
 
-def _run_group(run: Run, stages: Sequence[Stage], code_version: str) -> None:
+def _run_group(run: Run, stages: Sequence[Stage], code_version: str, left: TimeLeft) -> None:
     if len(stages) < 2 or not side_by_side(run.cfg, len(stages)):
         for stage in stages:
-            _run_stage(run, stage, code_version)
+            _run_stage(run, stage, code_version, left)
         return
     with ThreadPoolExecutor(len(stages)) as pool:
-        futures = [pool.submit(_run_stage, run, stage, code_version) for stage in stages]
+        futures = [pool.submit(_run_stage, run, stage, code_version, left) for stage in stages]
     errors = [error for future in futures if (error := future.exception())]
     if errors:  # a stop request of one is one of all; anything else is the news
         raise next((error for error in errors if not isinstance(error, Preempted)), errors[0])
@@ -69,14 +79,29 @@ def side_by_side(cfg: RunConfig, count: int) -> bool:
     return gpus and count * cfg.resources.workers * cfg.resources.cpus_per_worker <= have.get("CPU", 0)
 
 
-def _run_stage(run: Run, stage: Stage, code_version: str) -> None:
+def _run_stage(run: Run, stage: Stage, code_version: str, left: TimeLeft) -> None:
     identity, say = stage.identity, run.reporter.say
     resuming = begin(identity)
     if not resuming and stage.tags:
         run.reporter.forget(stage.tags)
-    say(f"{stage.name}: {'goes on' if resuming else 'starts'} ({stage.kind})")
+    say(f"{stage.name}: {'goes on' if resuming else 'starts'} ({stage.kind}; {left.line(stage)})")
     started = time.perf_counter()
     stage.run()
     wall = time.perf_counter() - started
     finish(identity, wall_s=wall, code_version=code_version)
+    left.note(stage, wall)
     say(f"{stage.name}: done in {wall:.1f} s")
+    for alarm in alarms_of(run, stage):
+        say(f"{alarm.level}: {alarm.text}")
+
+
+def alarms_of(run: Run, stage: Stage) -> list[Alarm]:
+    """Say what a stage that has ended shows of the health of the run: hours before there is a report."""
+    if not stage.tags:
+        return []
+    lines = [line for line in Tail(run.paths.metrics).new() if all(line.get(n) == v for n, v in stage.tags.items())]
+    labels: list[Labels] = []
+    if PSEUDO_METRICS in stage.outputs:
+        of = (stage.tags[name] for name in ("seed", "method", "round"))
+        labels = [(*of, read_json(stage.folder / PSEUDO_METRICS))]
+    return health(Records(lines=lines, labels=labels, smoothing=run.cfg.action_stage.loss.label_smoothing))

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from finepseudo.run_folder.done import Identity, changed_keys, deleted_by, is_done, is_started, to_heal
+from finepseudo.run_folder.done import Identity, changed_keys, deleted_by, is_done, is_started, record_of, to_heal
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.stages.base import Stage
+from shards.errors import counted
 
 SHOWN = 4
 """Changed keys of a stage that are named; the others are counted."""
@@ -39,6 +40,11 @@ class StageState:
         """Tell whether finished work is given up."""
         return self.state in ("undone", "follows")
 
+    @property
+    def open(self) -> bool:
+        """Tell whether it is to be made whatever comes of the others."""
+        return self.state not in ("done", "follows")
+
     def line(self) -> str:
         """Write it for a terminal."""
         why = f"  ({'; '.join(self.because)})" if self.because else ""
@@ -60,9 +66,14 @@ def survey(plan: Plan, kinds: Collection[str] | None = None) -> list[list[StageS
     return found
 
 
+def open_stages(states: Sequence[Sequence[StageState]]) -> list[Stage]:
+    """List the stages of a survey that are not done."""
+    return [state.stage for group in states for state in group if state.open]
+
+
 def _state_of(stage: Stage, remade: Collection[Path], *, runs: bool) -> StageState | None:
     identity = stage.identity
-    after = [name for name, path in identity.inputs.items() if path in remade]
+    after = [name for name, made in identity.inputs.items() if record_of(made) in remade]
     record = _read(identity.record)
     if is_done(identity):
         if after:
@@ -74,7 +85,11 @@ def _state_of(stage: Stage, remade: Collection[Path], *, runs: bool) -> StageSta
     if record and changed is None:
         return _lost(stage, "undone", tuple(reasons(identity, record, after)), record)
     if changed is not None or is_started(identity):
-        said = (f"{len(changed)} files changed" if changed else "files are missing",) if changed is not None else ()
+        said = (
+            (f"{counted(len(changed), 'file')} changed" if changed else "files are missing",)
+            if changed is not None
+            else ()
+        )
         return StageState(stage=stage, state="goes on", because=said, removes=tuple(changed or ()))
     removes = tuple(deleted_by(identity))
     return StageState(stage=stage, state="to do", removes=removes, size=sum(map(size_of, removes)))
@@ -90,9 +105,9 @@ def reasons(identity: Identity, record: dict[str, Any], after: Sequence[str] = (
     """Say why a stage that left a record is not done any more."""
     changes = changed_keys(identity, record)
     said = [f"{key} was {was}, is {now}" for key, was, now in changes[:SHOWN]]
-    said += [f"and {len(changes) - SHOWN} more keys"] if len(changes) > SHOWN else []
-    missing = [name for name, path in identity.inputs.items() if not path.exists()]
-    if missing:
+    said += [f"and {counted(len(changes) - SHOWN, 'more key')}"] if len(changes) > SHOWN else []
+    lacking = set(identity.missing())
+    if missing := [name for name, made in identity.inputs.items() if record_of(made) in lacking]:
         return [*said, f"{', '.join(missing)} is missing"]
     key = identity.key()
     if not said and key["config_sha256"] != record.get("config_sha256"):
@@ -131,7 +146,7 @@ def loss_lines(states: Sequence[Sequence[StageState]]) -> list[str]:
     for word, some in (("undoes", undone), ("and, when results differ,", follows)):
         if some:
             time_text, size = duration(sum(s.wall_s for s in some)), bytes_text(sum(s.size for s in some))
-            lines.append(f"{word} {len(some)} finished stages that took {time_text}; removes {size}")
+            lines.append(f"{word} {counted(len(some), 'finished stage')} that took {time_text}; removes {size}")
     return lines
 
 

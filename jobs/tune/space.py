@@ -6,25 +6,44 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
-
+from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.files import sha256_json
+from finepseudo.run_folder.yaml_text import NoYaml, read_yaml
 from jobs.config.build import build, merge, plain, set_dotted
-from jobs.config.recipes import NO_YAML
 from jobs.config.run import RunConfig, flat_part
 from shards.errors import UserError
 from shards.settings import BadSetting, Settings, needed, setting
 
+PRETRAIN = "pretrain."
 SEARCHES = ("uniform", "loguniform", "quniform", "randint", "choice", "grid_search")
-ENCODER_KEYS = ("frame_stage.", "frame_encoder.dropout", "frame_input.")
+Trains = Literal["frame_encoder", "action_encoder", "votes"]
+KEYS: Mapping[Trains, tuple[str, ...]] = {
+    "frame_encoder": ("frame_stage.", "frame_encoder.dropout", "frame_input.", PRETRAIN),
+    "action_encoder": ("action_stage.", "action_encoder.dropout", "action_input."),
+    "votes": ("embed.gallery_per_class",),
+}
+"""What a trial trains -> beginnings of keys that may be searched; where a space names a method, its keys are added."""
+JUDGED: Mapping[Trains, str] = {"frame_encoder": "pair AP", "action_encoder": "top-1", "votes": "net right"}
+"""What a trial trains -> what it is judged by, on held-out labelled clips. net right: clips accepted with the right
+label less those with a wrong one, of all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpaceConfig(Settings):
     """One space file."""
 
+    trains: Trains = setting(
+        "frame_encoder",
+        "what a trial trains: f_A, f_E, or nothing but the votes of a method on f_A and f_E that are trained once",
+    )
+    method: str = setting("", "whose keys are searched, where f_E is trained or votes are cast; empty = plain f_E")
+    draws: int = setting(1, "label draws of a trial, the first of `seeds`; their mean is its objective", at_least=1)
+    scheduler: Literal["asha", "none"] = setting("asha", "asha: stop the weak trials early | none: let all end")
+    search: Literal["random", "optuna"] = setting(
+        "random", "random: draws and grids | optuna: TPE, needs finepseudo[search]"
+    )
     space: Mapping[str, Any] = needed("dotted key of the configuration -> {search: [arguments]}, or a value")
     samples: int = setting(8, "trials drawn from the space", at_least=1)
     seed: int = setting(0, "seed of the draw", at_least=0)
@@ -36,12 +55,40 @@ class SpaceConfig(Settings):
 
     def check(self) -> None:
         """Refuse spaces that cannot be searched."""
+        self._check_method()
         for key, value in self.space.items():
-            if not key.startswith(ENCODER_KEYS):
-                rule = f"is not searched here; keys begin with {' or '.join(ENCODER_KEYS)}"
+            if not key.startswith(self.keys):
+                rule = f"is not searched here; keys begin with {' or '.join(self.keys)}"
                 raise BadSetting(f"space.{key}", value, rule)
+            if self.search == "optuna" and _is_grid(value):
+                raise BadSetting(f"space.{key}", value, "is a grid, which optuna does not walk through; use choice")
             if isinstance(value, Mapping) and (len(value) != 1 or next(iter(value)) not in SEARCHES):
                 raise BadSetting(f"space.{key}", value, f"must be {{search: [..]}}, one of {', '.join(SEARCHES)}")
+
+    def _check_method(self) -> None:
+        known = {
+            "frame_encoder": [""],
+            "action_encoder": ["", *(name for name, method in METHODS.items() if method.vote is None)],
+            "votes": [name for name, method in METHODS.items() if method.vote is not None],
+        }[self.trains]
+        if self.method not in known:
+            names = ", ".join(name or "empty" for name in known)
+            raise BadSetting("method", self.method, f"goes not with trains: {self.trains}; one of {names}")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Beginnings of the keys that may be searched."""
+        return (*KEYS[self.trains], *((f"method.{self.method}.",) if self.method else ()))
+
+    @property
+    def pretrains(self) -> bool:
+        """Tell whether every trial pre-trains f_A anew."""
+        return any(key.startswith(PRETRAIN) for key in self.space)
+
+    @property
+    def length(self) -> int:
+        """Reports of a trial that ends: while its one draw trains, or one for each draw."""
+        return self.reports if self.draws == 1 and self.trains != "votes" else self.draws
 
     def trials(self) -> int:
         """Count the trials: `samples` draws, each of every value of a grid."""
@@ -56,9 +103,9 @@ def _is_grid(value: object) -> bool:
 def read_space(path: Path) -> SpaceConfig:
     """Read a space file."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, *NO_YAML) as error:
-        raise UserError(f"space {path}: cannot be read ({' '.join(str(error).split())})") from error
+        values = read_yaml(path)
+    except NoYaml as error:
+        raise UserError(f"space {path}: cannot be read ({error})") from error
     try:
         return build(SpaceConfig, values)
     except UserError as error:
@@ -67,7 +114,11 @@ def read_space(path: Path) -> SpaceConfig:
 
 def sweep_folder(cfg: RunConfig, path: Path, space: SpaceConfig) -> Path:
     """Name the folder of a sweep by what it searches and from where: another space is another sweep."""
-    parts = flat_part(cfg, ("data", "split", "frame_encoder", "frame_input", "pretrain", "frame_stage", "seeds"))
+    sections = ["data", "split", "frame_encoder", "frame_input", "pretrain", "frame_stage", "seeds"]
+    if space.trains != "frame_encoder":
+        sections += ["action_encoder", "action_input", "action_stage", "embed.gallery_per_class", "rounds"]
+        sections += [f"method.{space.method}"] if space.method else []
+    parts = flat_part(cfg, sections)
     searched = {name: value for name, value in plain(space).items() if name != "concurrent"}  # it changes speed alone
     return cfg.folder / "tune" / f"{path.stem}-{sha256_json([searched, parts])[:8]}"
 

@@ -1,4 +1,4 @@
-"""One trial of a sweep: f_A trained on a part of the labelled clips, judged on the rest.
+"""One trial of a sweep: encoders trained on a part of the labelled clips and judged on the rest.
 
 A trial's folder is named by its values, and how it ended is written there at once. So a sweep that was killed at any
 moment is begun again with the same draws and trains only what has not ended: what is there is reported again.
@@ -6,84 +6,29 @@ moment is begun again with the same draws and trains only what has not ended: wh
 
 from __future__ import annotations
 
-import math
+import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from finepseudo.methods.base import LABELLED
-from finepseudo.run_folder.files import read_json, sha256_json, write_json
-from finepseudo.run_folder.layout import CHECKPOINTS, LOG, WEIGHTS, RunPaths
+from finepseudo.methods.table import METHODS
+from finepseudo.run_folder.files import read_json, sha256_json, write_json, write_text
+from finepseudo.run_folder.layout import CHECKPOINTS, LOG, WEIGHTS
 from finepseudo.training.checkpoint import checkpoint_steps
 from jobs.config.run import RunConfig
 from jobs.pipeline.run_folder import opened_lock
 from jobs.progress import Tail
 from jobs.tune.space import SpaceConfig, with_values
-from jobs.workers import models
-from jobs.workers.pair_probe import PairProbe
-from jobs.workers.train import TrainJob, fit
-from jobs.workers.train_loop import LoopJob, seed_of
-from shards.errors import UserError
-from shards.read.order import batches_per_epoch
-from shards.read.streams import StreamInput
-from shards.splits.label_split import read_split
-from shards.types import ItemTable
+from jobs.tune.trainings import action_job, frame_job, pretrain_job
+from jobs.tune.votes import vote_value
+from jobs.workers.pair_probe import OBJECTIVE
+from jobs.workers.train import fit
 
-METRIC = "tune/average_precision"
+METRIC = OBJECTIVE
 ENDED = "ended.json"
 State = Literal["done", "stopped"]
 """`stopped`: by the scheduler, because others were better."""
-
-
-def hold_out(labelled: ItemTable, share: float, seed: int) -> tuple[ItemTable, list[str]]:
-    """Take ceil(share n) of each class's labelled clips out of training, never the last: (rest, keys held out)."""
-    rng = np.random.default_rng(seed_of(seed, "hold out") % 2**32)
-    held: list[int] = []
-    for label in np.unique(labelled.labels):
-        places = rng.permutation(np.flatnonzero(labelled.labels == label))
-        held += places[: min(math.ceil(share * len(places)), len(places) - 1)].tolist()
-    if not held:
-        raise UserError("tune: no class has two labelled clips, nothing can be held out; raise split.ratio")
-    rest = np.setdiff1d(np.arange(len(labelled)), held)
-    kept = ItemTable(keys=[labelled.keys[i] for i in rest], labels=labelled.labels[rest], pseudo=labelled.pseudo[rest])
-    return kept, sorted(labelled.keys[i] for i in held)
-
-
-def trial_job(cfg: RunConfig, space: SpaceConfig, folder: Path) -> TrainJob:
-    """Describe the training of one trial."""
-    paths, seed = RunPaths(cfg.folder), cfg.seeds[0]
-    labelled = read_split(paths.split(seed)).items("labelled")
-    items, held = hold_out(labelled, space.holdout, seed)
-    stage = cfg.frame_stage
-    train = stage.train.in_steps(batches_per_epoch(items, stage.order), stage.order.batch_size)
-    every = max(1, math.ceil((train.steps or 0) / space.reports))
-    probe = PairProbe(cfg=cfg, shards=paths.shards.resolve(), labelled=labelled, held=frozenset(held))
-    tags = {"seed": seed, "method": None, "round": 0, "stage": f"tune-{folder.name}"}
-    loop = LoopJob(
-        run=paths.root.resolve(),
-        folder=folder,
-        stage=f"tune/{folder.name}",
-        train=replace(train, checkpoint_every=every),
-        seed=seed_of(seed, "frame_encoder", 0),
-        tags=tags,
-        probe=probe,
-        probe_every=every,
-    )
-    weights = (paths.pretrain(cfg.pretrain.owner(seed)) / WEIGHTS).resolve()
-    return TrainJob(
-        loop=loop,
-        shards=paths.shards.resolve(),
-        streams={LABELLED: StreamInput(items=items, reader=cfg.reader(cfg.frame_input.view(), order=stage.order))},
-        objective=partial(models.alignability, cfg, seed, weights),
-        threads=cfg.resources.threads,
-        deterministic=cfg.deterministic,
-        precision=cfg.frame_encoder.precision,
-    )
 
 
 def trial_folder(folder: Path, values: Mapping[str, Any]) -> Path:
@@ -94,21 +39,77 @@ def trial_folder(folder: Path, values: Mapping[str, Any]) -> Path:
 def run_trial(values: dict[str, Any], *, cfg: RunConfig, space: SpaceConfig, folder: Path) -> None:
     """Run one trial: the function that Ray Tune calls. The same values drawn twice wait for each other."""
     import ray.tune
-    from ray.tune.integration.ray_train import TuneReportCallback
 
     chosen, trial = with_values(cfg, values), trial_folder(folder, values)
     with opened_lock(trial) as lock:
         lock.take(wait=True)
-        for line in reported(trial):
+        one_draw = space.length == space.reports and space.trains != "votes" and space.draws == 1
+        before = reported(trial) if one_draw else _lines(trial)
+        for line in before:
             ray.tune.report({METRIC: line[METRIC], "step": line["step"]})
-        if not has_ended(trial):
-            fit(trial_job(chosen, space, trial), chosen.resources, callbacks=[TuneReportCallback()])
-            end_trial(trial, "done")
+        if has_ended(trial):
+            return
+        if one_draw:
+            train_draw(chosen, space, trial, chosen.seeds[0], report=True)
+        else:
+            for place in range(len(before), space.draws):
+                value = draw_value(chosen, space, folder, trial, chosen.seeds[place])
+                ray.tune.report({METRIC: _append_mean(trial, place, value), "step": place})
+        end_trial(trial, "done")
+
+
+def train_draw(cfg: RunConfig, space: SpaceConfig, folder: Path, seed: int, *, report: bool) -> None:
+    """Train what is searched on one label draw; `report`: tell Ray Tune while it trains."""
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    callbacks = [TuneReportCallback()] if report else []
+    if space.trains == "action_encoder":
+        fit(action_job(cfg, space, folder, seed), cfg.resources, callbacks=callbacks)
+        return
+    if space.pretrains and not (folder / "pretrain" / WEIGHTS).exists():
+        fit(pretrain_job(cfg, space, folder, seed), cfg.resources)
+    fit(frame_job(cfg, space, folder, seed), cfg.resources, callbacks=callbacks)
+
+
+def draw_value(cfg: RunConfig, space: SpaceConfig, folder: Path, trial: Path, seed: int) -> float:
+    """Give the objective of one label draw."""
+    if space.trains == "votes":
+        return vote_value(cfg, space, trained_once(cfg, space, folder, seed), seed)
+    draw = trial / f"draw-{seed}"
+    if not (draw / WEIGHTS).exists():
+        train_draw(cfg, space, draw, seed, report=False)
+    return float([line for line in Tail(draw / LOG).new() if METRIC in line][-1][METRIC])
+
+
+def trained_once(cfg: RunConfig, space: SpaceConfig, folder: Path, seed: int) -> Path:
+    """Train f_A and f_E of a label draw on the rest, once for all trials of a sweep; say where they are."""
+    made = folder / "trained" / f"draw-{seed}"
+    with opened_lock(made) as lock:
+        lock.take(wait=True)
+        if METHODS[space.method].aligns and not (made / "frame" / WEIGHTS).exists():
+            fit(frame_job(cfg, space, made / "frame", seed), cfg.resources)
+        if not (made / "action" / WEIGHTS).exists():
+            fit(action_job(cfg, space, made / "action", seed), cfg.resources)
+    return made
+
+
+def _lines(trial: Path) -> list[dict[str, Any]]:
+    return sorted((line for line in Tail(trial / LOG).new() if METRIC in line), key=lambda line: int(line["step"]))
+
+
+def _append_mean(trial: Path, place: int, value: float) -> float:
+    """Note the objective of one more draw; return the mean so far."""
+    lines = _lines(trial)
+    values = [*(float(line["value"]) for line in lines), value]
+    mean = sum(values) / len(values)
+    lines.append({"step": place, "value": value, METRIC: mean})
+    write_text(trial / LOG, "".join(json.dumps(line) + "\n" for line in lines))
+    return mean
 
 
 def reported(trial: Path) -> list[dict[str, Any]]:
     """List what a trial has reported of the training that it need not do again."""
-    lines = sorted((line for line in Tail(trial / LOG).new() if METRIC in line), key=lambda line: int(line["step"]))
+    lines = _lines(trial)
     if has_ended(trial):
         return lines
     kept = max(checkpoint_steps(trial / CHECKPOINTS), default=0)

@@ -1,7 +1,7 @@
-"""`finepseudo tune SPACE`: a Ray Tune search over the keys of metric learning; each trial is a Ray Train run.
+"""`finepseudo tune SPACE`: a Ray Tune search over keys of a run; each trial is a Ray Train run.
 
 Data, split and pre-training come from one base run and are made once. A trial trains on a part of the labelled clips
-and is judged by pair verification on the rest. Resume is the same command: a trial that has ended is not run again.
+and is judged on the rest. Resume is the same command: a trial that has ended is not run again.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import uses_gpu
 from jobs.cluster.session import ray_session
+from jobs.config.recipes import to_yaml
 from jobs.config.run import RunConfig
 from jobs.pipeline.plan import Plan, make_plan, refuse_without_weights, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
@@ -36,21 +37,37 @@ from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
-from jobs.tune.space import SpaceConfig, first_value, read_space, sweep_folder, to_space, with_values
+from jobs.tune.page import page
+from jobs.tune.search import need_optuna, scheduler_of, search_of
+from jobs.tune.space import JUDGED, SpaceConfig, first_value, read_space, sweep_folder, to_space, with_values
 from jobs.tune.trials import METRIC, end_trial, result_of, run_trial, tidy, trial_folder
+from shards.errors import UserError
 
 if TYPE_CHECKING:
     from ray.tune import Callback
 
+ENDS = ("done", "stopped")
+"""States of a trial that has an objective: it ended, or the scheduler stopped it because others were better."""
+
 BASE_KINDS = frozenset({"data", "split", "pretrain"})
+
+
+def base_kinds(space: SpaceConfig) -> frozenset[str]:
+    """Name the kinds of stages that a sweep makes before its trials."""
+    own_start = space.pretrains or space.trains == "action_encoder"
+    return BASE_KINDS - {"pretrain"} if own_start else BASE_KINDS
 
 
 def read_sweep(cfg: RunConfig, path: Path) -> tuple[RunConfig, SpaceConfig]:
     """Read a space file for a run; `UserError` for keys and values that the run does not take."""
     space = read_space(path)
     with_values(cfg, {key: first_value(value) for key, value in space.space.items()})
+    if space.search == "optuna":
+        need_optuna()
+    if space.draws > len(cfg.seeds):
+        raise UserError(f"space {path}: draws = {space.draws}: seeds are {list(cfg.seeds)}; add seeds=[..]")
     aligning = tuple(name for name, method in METHODS.items() if method.aligns)[-1:]
-    return replace(cfg, seeds=cfg.seeds[:1], methods=aligning), space
+    return replace(cfg, seeds=cfg.seeds[: space.draws], methods=(space.method,) if space.method else aligning), space
 
 
 def dry_run(cfg: RunConfig, path: Path) -> int:
@@ -58,12 +75,14 @@ def dry_run(cfg: RunConfig, path: Path) -> int:
     cfg, space = read_sweep(cfg, path)
     folder = sweep_folder(cfg, path, space)
     with Reporter(cfg.folder, tensorboard=False) as reporter:
-        base = [stage.name for stage in unfinished(make_plan(Run(cfg, reporter)), BASE_KINDS)]
+        base = [stage.name for stage in unfinished(make_plan(Run(cfg, reporter)), base_kinds(space))]
     there = len(list((folder / "trials").glob("*/ended.json")))
     at_once = "as many at a time as the cluster holds" if space.concurrent is None else f"{space.concurrent} at a time"
     lines = [
         f"sweep       {folder}",
-        f"trials      {space.trials()}, {at_once}, {space.reports} reports each; {there} have ended already",
+        f"trials      {space.trials()}, {at_once}, {space.length} reports each; {there} have ended already",
+        f"judged by   {JUDGED[space.trains]} on held-out labelled clips, {space.draws} label draws a trial",
+        f"search      {space.search}, scheduler {space.scheduler}",
         f"workers     {cfg.resources.workers} a trial, {cfg.resources.cpus_per_worker:g} CPUs each",
         f"base run    {', '.join(base) if base else 'done'}",
         *(f"  {key}: {value}" for key, value in space.space.items()),
@@ -72,22 +91,28 @@ def dry_run(cfg: RunConfig, path: Path) -> int:
     return 0
 
 
-def tune(cfg: RunConfig, path: Path, *, force: bool = False) -> int:
-    """Search the space; prints the table and writes results.csv. Returns 0, or raises `Preempted` when unfinished."""
-    cfg, space = read_sweep(cfg, path)
-    with locked(cfg.folder), Reporter(cfg.folder) as reporter:
+def tune(cfg: RunConfig, path: Path, *, force: bool = False, best: Path | None = None) -> int:
+    """Search the space; print the table, write results.csv and results.html, and the `best` values as a recipe.
+
+    Returns 0, or raises `Preempted` when unfinished.
+    """
+    whole, (cfg, space) = cfg, read_sweep(cfg, path)
+    with locked(cfg.folder), Reporter(cfg.folder, tracker=cfg.tracker) as reporter:
         forced = refuse_other_data(cfg, force=force)
         run = Run(cfg, reporter)
         plan = make_plan(run)
-        todo = unfinished(plan, BASE_KINDS)
+        todo = unfinished(plan, base_kinds(space))
         refuse_without_weights(cfg, todo)
         base = plan if todo else []
         if base:
             record_forced(cfg, forced)
-        return _tune(run, base, sweep_folder(cfg, path, space), space)
+        code, rows = _tune(run, base, sweep_folder(cfg, path, space), space)
+        if best is not None and code == 0:
+            reporter.say(f"recipe of the best trial: {write_best(whole, rows, list(space.space), best)}")
+    return code
 
 
-def _tune(run: Run, base: Plan, folder: Path, space: SpaceConfig) -> int:
+def _tune(run: Run, base: Plan, folder: Path, space: SpaceConfig) -> tuple[int, list[dict[str, Any]]]:
     """Make what is missing of the base run, then search; a run that is there keeps its config.yaml."""
     cfg, reporter = run.cfg, run.reporter
     with ray_session(dashboard=True):
@@ -96,22 +121,30 @@ def _tune(run: Run, base: Plan, folder: Path, space: SpaceConfig) -> int:
         if base:
             version = source_version()
             write_environment(cfg, version)
-            run_plan(run, base, version, BASE_KINDS, write=not run.paths.config.exists())
+            run_plan(run, base, version, base_kinds(space), write=not run.paths.config.exists())
         reporter.say(f"sweep: {space.trials()} trials in {folder}")
         rows = _search(cfg, space, folder)
-        write_results(folder / "results.csv", rows, list(space.space))
-        reporter.say(render(rows, list(space.space)))
-        reporter.say(f"results: {folder / 'results.csv'}")
+        keys, judged = list(space.space), JUDGED[space.trains]
+        write_results(folder / "results.csv", rows, keys)
+        write_text(folder / "results.html", page(folder.name, judged, rows, keys))
+        reporter.say(render(rows, keys, judged))
+        reporter.say(f"results: {folder / 'results.csv'}, {folder / 'results.html'}")
         if preempt.requested(cfg.folder) or any(row["state"] == "unfinished" for row in rows):
             raise Preempted
-    return 0 if any(row["state"] in ("done", "stopped") for row in rows) else 1
+    return int(not any(row["state"] in ENDS for row in rows)), rows
+
+
+def write_best(cfg: RunConfig, rows: list[dict[str, Any]], keys: Sequence[str], path: Path) -> Path:
+    """Write a recipe with the values of the best trial that ended; rows are best first."""
+    row = next(row for row in rows if row["state"] in ENDS and row[METRIC] is not None)
+    made = with_values(replace(cfg, name=path.stem), {key: row[key] for key in keys})
+    write_text(path, f"# best of {len(rows)} trials: {row['trial']}, objective {row[METRIC]:.4g}\n{to_yaml(made)}")
+    return path
 
 
 def _search(cfg: RunConfig, space: SpaceConfig, folder: Path) -> list[dict[str, Any]]:
     """Run the sweep, or what is left of it; one row a trial."""
     from ray import tune as ray_tune
-    from ray.tune.schedulers import ASHAScheduler
-    from ray.tune.search.basic_variant import BasicVariantGenerator
 
     absolute, folder = replace(cfg, out=str(Path(cfg.out).resolve())), folder.resolve()
     at_once = space.concurrent or fitting_trials(cfg)
@@ -125,21 +158,15 @@ def _search(cfg: RunConfig, space: SpaceConfig, folder: Path) -> list[dict[str, 
             metric=METRIC,
             mode="max",
             num_samples=space.samples,
-            scheduler=ASHAScheduler(
-                time_attr="training_iteration",
-                max_t=space.reports,
-                grace_period=min(space.grace, space.reports),
-                reduction_factor=space.reduction,
-            ),
-            # the cap belongs here: TuneConfig's own does not reach a generator that is given
-            search_alg=BasicVariantGenerator(max_concurrent=at_once, random_state=space.seed),
+            scheduler=scheduler_of(space),
+            search_alg=search_of(space, at_once),
         ),
         run_config=ray_tune.RunConfig(
             name=scratch,
             storage_path=str(folder),
             verbose=0,
             failure_config=ray_tune.FailureConfig(max_failures=1),
-            callbacks=[_ends_to(folder, space.reports)],
+            callbacks=[_ends_to(folder, space.length)],
         ),
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -235,9 +262,9 @@ def write_results(path: Path, rows: list[dict[str, Any]], keys: Sequence[str]) -
     write_text(path, text.getvalue())
 
 
-def render(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
+def render(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], judged: str) -> str:
     """Lay the table out as plain text."""
-    head = ["trial", "state", "reports", "pair AP", *(key.removeprefix("frame_stage.") for key in keys)]
+    head = ["trial", "state", "reports", judged, *(key.removeprefix("frame_stage.") for key in keys)]
     body = [
         [str(r["trial"]), r["state"], str(r["reports"]), *(_show(r[name]) for name in (METRIC, *keys))] for r in rows
     ]

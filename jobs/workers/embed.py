@@ -20,8 +20,8 @@ from jobs.cluster import preempt
 from jobs.config.run import RunConfig
 from jobs.config.sections import InputConfig
 from jobs.progress import Count
+from jobs.workers.bars import PASSES
 from jobs.workers.features import FeatureStore, clip_features, store_of
-from jobs.workers.labelling import PASSES
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_action_encoder, trained_frame_encoder
 from jobs.workers.part_files import chunks, write_part

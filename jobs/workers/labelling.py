@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow.csv import write_csv
 
 from finepseudo.evaluation.metrics import pseudo_label_metrics
-from finepseudo.methods.base import AnyMethod, Labels, MethodConfig, Passes
-from finepseudo.methods.labelling import label_rows, ruled_out, warn_of_none
-from finepseudo.methods.table import METHODS, REFERENCE
-from finepseudo.run_folder.files import write_json
-from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
-from jobs.workers.part_files import matrix, parts, read_parts
+from finepseudo.methods.base import AnyMethod, Labels, MethodConfig
+from finepseudo.methods.labelling import label_rows, plain_labels, ruled_out, warn_of_none
+from finepseudo.methods.table import METHODS, REFERENCE, MethodsConfig, settings
+from finepseudo.run_folder.files import write_json, write_table
+from finepseudo.run_folder.layout import ACCEPTED, PSEUDO_LABELS, PSEUDO_LABELS_CSV, PSEUDO_METRICS
+from jobs.workers.bars import PoolNumbers, measured_bar
+from jobs.workers.part_files import matrix
 from shards.annotations.base import Annotations, read_clips
 from shards.errors import UserError
 from shards.files import atomic
@@ -29,11 +31,10 @@ from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
 ROW_GROUP = 1 << 12
-SMALL = ["key", "label", "accepted", "p_A_max", "p_E_max", "label_A", "label_E", "uncertainty"]
-"""What the metrics, the warning and the choice among a whole pool read of the table."""
-READ = ["key", "p_E", "uncertainty", "valid"]
-PASSES = [field.name for field in fields(Passes)]
-"""Columns of the embeddings that every vote reads, and those of MC-dropout."""
+ACCEPTED_SCHEMA = pa.schema([("key", pa.string()), ("label", pa.int32())])
+"""Columns of accepted.parquet: all that a plain training reads of the pseudo-labels."""
+SMALL = ["key", "label", "accepted", "confidence", "p_A_max", "p_E_max", "label_A", "label_E", "uncertainty"]
+"""What the metrics, the warning, the CSV and the choice among a whole pool read of the table."""
 
 
 def usable_split(found: Annotations, cfg: SplitConfig, seed: int, manifest: Manifest) -> LabelSplit:
@@ -67,6 +68,14 @@ def check_pool(split: LabelSplit, methods: Sequence[str]) -> None:
         )
 
 
+def check_ready(split: LabelSplit, methods: Sequence[str], sections: MethodsConfig) -> None:
+    """Raise UserError when a file that a method wants says nothing of some unlabelled clips; absent files pass."""
+    for method in (METHODS[name] for name in methods):
+        cfg = settings(sections, method.name)
+        if method.ready and method.files and all(path and path.is_file() for path in method.files(cfg).values()):
+            method.ready(cfg, split.keys("unlabelled"))
+
+
 def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
     """Read the true label of every clip, for metrics only, and the names of the classes that may be predicted.
 
@@ -75,6 +84,12 @@ def read_truth(clips: Path) -> tuple[dict[str, int], list[str]]:
     found = read_clips(clips)
     keys, labels = found.clips["key"].to_pylist(), found.clips["label"].to_pylist()
     return dict(zip(keys, labels, strict=True)), found.classes[: found.known]
+
+
+def read_files(clips: Path) -> dict[str, str]:
+    """Read the path of every clip."""
+    table = pq.read_table(clips, columns=["key", "path"])
+    return dict(zip(table["key"].to_pylist(), table["path"].to_pylist(), strict=True))
 
 
 def label_pool_of(
@@ -88,25 +103,24 @@ def label_pool_of(
     pool: frozenset[str],
     truth: Mapping[str, int],
     classes: Sequence[str],
+    files: Mapping[str, str],
+    held_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Write pseudo_labels.parquet and pseudo_metrics.json of one method in round `number`; return the metrics.
+    """Write pseudo_labels.parquet and .csv, accepted.parquet, pseudo_metrics.json of a round; return the metrics.
 
+    files: the path of every clip, for the CSV. held_out: key -> label of labelled clips that nothing trains on; a
+    calibrated bar is set by them.
     Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
     gigabytes, those of a part some hundred kilobytes. Parts are in key order, and so is the table.
     """
-    wanted, found = pa.array(sorted(pool), pa.string()), parts(embeddings)
-    groups = [[path] for path in found] if method.by_row else [found]
+    numbers = PoolNumbers(embeddings, scores, len(classes), by_part=method.by_row, passes=method.passes)
+    bar = measured_bar(method, cfg, numbers, pool, held_out or {})
+    small: list[pa.Table] = []
+    expected: list[np.ndarray[Any, Any]] = []
 
     def labelled() -> Iterator[pa.Table]:
-        for paths in groups:
-            table = read_parts(paths, [*READ, *(PASSES if method.passes else ())])
-            table = table.filter(pc.is_in(table["key"], wanted))
-            if not table.num_rows:
-                continue
-            keys, passes = table["key"].to_pylist(), _passes_of(table) if method.passes else None
-            given = None if scores is None else _scores_of([scores / path.name for path in paths], keys, len(classes))
-            numbers = (matrix(table["p_E"]), table["uncertainty"].to_numpy(), table["valid"].to_numpy())
-            yield label_rows(method, cfg, keys, given, *numbers, passes)
+        for piece in numbers.of(pool):
+            yield label_rows(method, cfg, *piece, bar=bar.values)
 
     summary = _summary(table.select(SMALL) for table in labelled()) if method.keep else None
     kept = (
@@ -114,18 +128,22 @@ def label_pool_of(
         if method.keep is None or summary is None
         else pa.array(method.keep(cfg, number, _labels_of(summary, len(classes))))
     )
-    small: list[pa.Table] = []
     with _table_writer(folder / PSEUDO_LABELS) as write:
         for table in labelled():
             done = sum(piece.num_rows for piece in small)
             chosen = table if kept is None else _accepting(table, kept.slice(done, table.num_rows))
             write(chosen)
             small.append(chosen.select(SMALL))
+            p = matrix(chosen["p"])[chosen["accepted"].to_numpy()]
+            expected.append(p.max(axis=1, initial=0) / p.sum(axis=1))
         if not small:
             raise UserError(f"{embeddings}: holds no clip of the pool; was the split changed by hand?")
     summary = pa.concat_tables(small)
     warn_of_none(method, summary)
-    metrics = pseudo_label_metrics(summary, truth, classes)
+    with atomic(folder / PSEUDO_LABELS_CSV) as temporary:
+        write_csv(plain_labels(summary, files, classes), temporary)
+    write_table(folder / ACCEPTED, summary.filter(summary["accepted"]).select(ACCEPTED_SCHEMA.names))
+    metrics = pseudo_label_metrics(summary, truth, classes) | bar.record(np.concatenate(expected))
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
 
@@ -142,10 +160,6 @@ def _labels_of(table: pa.Table, classes: int) -> Labels:
 
 def _accepting(table: pa.Table, accepted: pa.Array) -> pa.Table:
     return table.set_column(table.schema.get_field_index("accepted"), "accepted", accepted)
-
-
-def _passes_of(table: pa.Table) -> Passes:
-    return Passes(**{name: matrix(table[name]).astype(np.float64) for name in PASSES})
 
 
 @contextmanager
@@ -173,21 +187,9 @@ def _table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
         flush()
 
 
-def _scores_of(paths: Sequence[Path], keys: Sequence[str], n_classes: int) -> np.ndarray[Any, Any]:
-    """Look up the class scores [N, C] of `keys`; clips that could not be read have zeros (and are not valid)."""
-    table = read_parts(paths, ["key", "scores"])
-    places = pc.index_in(pa.array(keys, pa.string()), table["key"].combine_chunks()).to_numpy(zero_copy_only=False)
-    found = ~np.isnan(places.astype(float))
-    scores = np.zeros((len(keys), n_classes), np.float32)
-    if found.any():
-        scores[found] = matrix(table["scores"])[places[found].astype(np.int64)]
-    return scores
-
-
 def pseudo_items(labelled: ItemTable, path: Path) -> ItemTable:
-    """Put the accepted pseudo-labels behind the labelled clips; replaced each round, never accumulated."""
-    table = pq.read_table(path, columns=["key", "label", "accepted"])
-    table = table.filter(table["accepted"])
+    """Put the accepted pseudo-labels of a table behind the labelled clips; replaced each round, never accumulated."""
+    table = pq.read_table(path, columns=ACCEPTED_SCHEMA.names)
     known = frozenset(labelled.keys)
     both = [key for key in table["key"].to_pylist() if key in known]
     if both:

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.consistency.network import Network
+from finepseudo.consistency.side import ByKey
 from finepseudo.encoders.action_encoder import ActionEncoder, build_action_encoder
 from finepseudo.encoders.frame_encoder import FrameEncoder, build_frame_encoder
 from finepseudo.methods.base import Setting, TrainAction
@@ -21,6 +24,7 @@ from finepseudo.methods.table import METHODS, settings
 from finepseudo.training.checkpoint import load_weights
 from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective, Objective
 from jobs.config.run import RunConfig
+from jobs.workers.part_files import matrix, parts, read_parts
 from jobs.workers.train_loop import seed_of
 
 
@@ -56,6 +60,8 @@ class ActionTraining:
     start: Path | None
     labels: Path | None
     reads: tuple[Path, ...]
+    # folders of part files
+    side: tuple[Path, ...] = ()
 
 
 def action_objective(cfg: RunConfig, spec: ActionTraining) -> Objective:
@@ -75,9 +81,20 @@ def action_objective(cfg: RunConfig, spec: ActionTraining) -> Objective:
         seed=spec.seed,
         labels=spec.labels,
         weights=spec.reads,
+        side=tuple(map(read_side, spec.side)),
     )
     objective: Objective = method.objective(settings(cfg.method, method.name), setting)
     return objective
+
+
+def read_side(folder: Path) -> ByKey:
+    """Read the numbers of single clips that a stage left: its part files have `key` and one column of them."""
+    found = parts(folder)
+    (column,) = (name for name in pq.read_schema(found[0]).names if name != "key")
+    table = read_parts(found, ["key", column])
+    values = table[column]
+    numbers = matrix(values) if pa.types.is_list(values.type) else values.to_numpy()[:, None]
+    return ByKey(table["key"].to_pylist(), numbers)
 
 
 def _started_action_encoder(cfg: RunConfig, spec: ActionTraining) -> ActionEncoder:

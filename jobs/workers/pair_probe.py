@@ -16,7 +16,11 @@ from finepseudo.training.objectives import AlignabilityObjective
 from jobs.config.run import RunConfig
 from jobs.workers.embed import evaluation_reader
 from jobs.workers.score import Scorer
+from shards.files import atomic
 from shards.types import ItemTable
+
+OBJECTIVE = "tune/objective"
+"""What trials of a sweep are compared by: higher is better."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +31,8 @@ class PairProbe:
     shards: Path
     labelled: ItemTable
     held: frozenset[str]
+    # file that keeps the embeddings, for whoever judges votes on them
+    keep: Path | None = None
 
     def __call__(self, objective: nn.Module, step: int) -> dict[str, float]:
         """Measure on rank 0 and report to Ray Train on every rank, as its barrier wants."""
@@ -44,6 +50,9 @@ class PairProbe:
         keys, embeddings = self._embed(objective)
         truth = dict(zip(self.labelled.keys, self.labelled.labels.tolist(), strict=True))
         labels = np.array([truth[key] for key in keys])
+        if self.keep is not None:
+            with atomic(self.keep) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, keys=np.array(keys), embeddings=embeddings.cpu().numpy())
         held = np.array([key in self.held for key in keys])
         bank = AlignmentBank(embeddings)
         distances = soft_dtw_cdist(embeddings[torch.from_numpy(held)], bank, self.cfg.frame_stage.loss.gamma)
@@ -51,7 +60,7 @@ class PairProbe:
         wanted = np.ones_like(scores, dtype=bool)
         wanted[np.arange(int(held.sum())), np.flatnonzero(held)] = False  # a clip with itself is no pair
         same = labels[held][:, None] == labels[None, :]
-        return {"tune/average_precision": average_precision(scores[wanted], same[wanted])}
+        return {OBJECTIVE: average_precision(scores[wanted], same[wanted])}
 
     def _embed(self, objective: AlignabilityObjective) -> tuple[list[str], Tensor]:
         device = next(objective.parameters()).device

@@ -90,10 +90,11 @@ class Aligner:
         self.job, self.device = job, device_of(pool)
         self.scorer = trained_scorer(job.cfg, job.frame_weights).to(self.device)
         self.bank = read_gallery(job.folder / GALLERY, job.n_classes, job.cfg.embed.gallery_dtype, self.device)
-        self.pool_keys = pa.array(read_split(job.split).keys("unlabelled"), pa.string())
+        split = read_split(job.split)
+        self.pool_keys = pa.array([*split.keys("unlabelled"), *split.keys("held_out")], pa.string())
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Score the unlabelled clips of one part of the embeddings and write the part of the same name."""
+        """Score the unlabelled and held-out clips of one part of the embeddings and write the part of the same name."""
         answer = {"part": row["part"], "pairs": 0, "seconds": 0.0, "whole_s": 0.0, "stopped": False}
         if preempt.requested(self.job.run):
             return {**answer, "stopped": True}

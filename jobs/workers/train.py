@@ -20,7 +20,7 @@ import torch
 from finepseudo.compute.config import Precision
 from finepseudo.compute.networks import prepare_torch
 from finepseudo.encoders.frame_encoder import FrameEncoder
-from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, WEIGHTS
+from finepseudo.run_folder.layout import BEST, CHECKPOINTS, FAILURE, WEIGHTS
 from finepseudo.training.checkpoint import drop_damaged
 from finepseudo.training.objectives import Objective
 from jobs.cluster.preempt import Preempted
@@ -127,6 +127,7 @@ def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] =
         raise UserError(reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: {told}")
     for name in (CHECKPOINTS, "ray"):
         shutil.rmtree(job.loop.folder / name, ignore_errors=True)
+    (job.loop.folder / BEST).unlink(missing_ok=True)
 
 
 def _fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object]) -> str:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -28,7 +30,7 @@ from torch.nn.parallel import DistributedDataParallel
 from finepseudo.compute.networks import placed
 from finepseudo.distributed import gathered
 from finepseudo.run_folder.files import json_lines, write_text
-from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, WEIGHTS
+from finepseudo.run_folder.layout import BEST, CHECKPOINTS, FAILURE, LOG, WEIGHTS
 from finepseudo.training.checkpoint import StateWriter, checkpoint_steps, load_state, save_weights
 from finepseudo.training.memory import cut_like, cut_optimizer_state, save_memory, shard
 from finepseudo.training.objectives import Objective
@@ -44,7 +46,7 @@ from finepseudo.training.optim import (
 from jobs.cluster import preempt
 from jobs.config.training import TrainConfig
 from shards.errors import UserError
-from shards.files import append_line
+from shards.files import append_line, atomic
 from shards.types import ClipBatch
 
 Outcome = Literal["done", "preempted", "failed"]
@@ -96,6 +98,8 @@ class LoopJob:
     # called on every rank after every `probe_every` steps and at the end; its numbers go to the log
     probe: Callable[[nn.Module, int], Mapping[str, float]] | None = None
     probe_every: int = 0
+    # the number of the probe whose best weights are left in place of the last ones; of equal ones the later
+    keep: str = ""
 
 
 def seed_of(*parts: object) -> int:
@@ -166,6 +170,7 @@ class Loop:
         self.total = job.train.steps
         self.window, self.rate = _Window(), 0.0
         self.writer = StateWriter(job.folder / CHECKPOINTS)
+        self.best = -math.inf
         self.step = self._load()
         self.model: nn.Module = self.objective
         if self.world > 1 and not self.sharded:
@@ -179,15 +184,24 @@ class Loop:
         with closing(self.writer), closing(self.reader.batches(self.step)) as batches:
             outcome = self._steps(batches)
         if outcome == "done":
-            weights = gathered(self.objective.state_dict())
-            if self.rank == 0:
-                save_weights(self.job.folder / WEIGHTS, weights, {"stage": self.job.stage})
+            self._save_weights()
         if self.world > 1:
             dist.barrier()
             # DDP's reducer must not outlive the group: its end would wait, holding the interpreter, for a thread that
             # needs the interpreter
             self.model = self.objective
         return outcome
+
+    def _save_weights(self) -> None:
+        """Leave the best weights where some are kept, else the last ones; called on every rank."""
+        best, weights = self.job.folder / BEST, gathered(self.objective.state_dict())
+        if self.rank != 0:
+            return
+        if self.job.keep and best.exists():
+            with atomic(self.job.folder / WEIGHTS) as temporary:
+                shutil.copyfile(best, temporary)
+        else:
+            save_weights(self.job.folder / WEIGHTS, weights, {"stage": self.job.stage})
 
     def _steps(self, batches: Iterator[dict[str, ClipBatch]]) -> Outcome:
         while self.step < self.total:
@@ -281,8 +295,13 @@ class Loop:
         self.objective.eval()
         values = self.job.probe(self.objective, self.step) if self.job.probe else {}
         self.objective.train()
+        weights = gathered(self.objective.state_dict()) if self.job.keep else {}
         if self.rank == 0:
             self._append(dict(values))
+            value = values.get(self.job.keep)
+            if value is not None and value >= self.best:
+                self.best = value
+                save_weights(self.job.folder / BEST, weights, {"stage": self.job.stage})
 
     def _write_line(self) -> None:
         """Average the window over its steps and append one line to the stage's log."""
@@ -319,6 +338,7 @@ class Loop:
         state = gathered(state)
         if self.rank == 0:
             state["window"] = {"steps": self.window.steps, "names": self.window.names, "sums": self.window.sums}
+            state["best"] = self.best
             self.writer.write(self.step, state)
 
     def _load(self) -> int:
@@ -332,6 +352,7 @@ class Loop:
             state = load_state(folder, step, self.device)
             self.objective.load_state_dict(cut_like(state["model"], self.objective.state_dict()))
             load_optimizer(self.optimiser, cut_optimizer_state(state["optimiser"], self.optimiser))
+            self.best = state["best"]
             for name, value in state["window"].items():
                 setattr(self.window, name, value)
         return step

@@ -18,7 +18,7 @@ from shards.annotations.columns import Cells, read_columns
 from shards.annotations.config import DatasetConfig
 from shards.annotations.list_lines import read_list_file
 from shards.annotations.roles import LIST_ROLES, ROLE_RULE, VAL, role_word, source_of
-from shards.errors import UserError
+from shards.errors import UserError, counted
 from shards.sources.sources import plain_path
 from shards.types import NO_LABEL
 
@@ -58,6 +58,16 @@ def read(cfg: DatasetConfig) -> Annotations:
     clips = [_clip(row, label, root) for row, label in zip(rows, labels, strict=True)]
     made = make_annotations(clips, classes.names, cfg.name, "1")
     return replace(made, remarks=(*remarks, *classes.remarks))
+
+
+def read_clips_alone(path: Path) -> list[Clip]:
+    """Read a list for its clips: paths, relative to the list, and windows. Classes and roles are left aside.
+
+    Raises UserError as `read` does; a clip that is listed twice is one clip.
+    """
+    rows = _forward_slashes(_read_list(path, "unlabelled", []), [])
+    once = {(row.path, row.start, row.end): row for row in rows}
+    return [_clip(row, NO_LABEL, str(path.parent)) for row in once.values()]
 
 
 def files(cfg: DatasetConfig) -> list[Path]:
@@ -152,8 +162,8 @@ def _labels(rows: Sequence[_Row], classes: Classes) -> list[int]:
     if bad:
         shown = "; ".join(f"{row.where}: {row.token}" for row in bad[:_SHOWN])
         raise UserError(
-            f"{len(bad)} rows have a class that is neither a known name nor in 0..{len(classes.names) - 1}, first: "
-            f"{shown}; correct the rows or data.classes"
+            f"{counted(len(bad), 'row has', 'rows have')} a class that is neither a known name nor in "
+            f"0..{len(classes.names) - 1}, first: {shown}; correct the rows or data.classes"
         )
     return [NO_LABEL if label is None else label for label in labels]
 
@@ -166,7 +176,10 @@ def _refuse_doubles(rows: Sequence[_Row]) -> None:
         if other is not row:
             doubles.append(f"{row.path} at {other.where} ({other.role}) and {row.where} ({row.role})")
     if doubles:
-        raise UserError(f"{len(doubles)} clips are listed twice, first: {'; '.join(doubles[:_SHOWN])}; remove one row")
+        raise UserError(
+            f"{counted(len(doubles), 'clip is', 'clips are')} listed twice, first: {'; '.join(doubles[:_SHOWN])}; "
+            "remove one row"
+        )
 
 
 def _clip(row: _Row, label: int, root: str) -> Clip:

@@ -33,14 +33,22 @@ def read(cfg: DatasetConfig) -> Annotations:
     found = [(role, name, path) for role, place in by_role for name, path in _clips(place, role)]
     classes = sorted({name for _, name, _ in found if name})
     if not classes:
-        raise UserError(
-            f"{root}: no folder in it holds a video; put the videos of each class into a folder of its own and those "
-            "without a class into unlabelled/, or write a list (`finepseudo init` makes one)"
-        )
+        raise UserError(_no_class(root, sum(role == "unlabelled" for role, _, _ in found)))
     label = {name: index for index, name in enumerate(classes)}
     has_test = any(role == "test" for role, _, _ in found)
     clips = [_clip(root, path, label.get(name, NO_LABEL), role, has_test=has_test) for role, name, path in found]
     return replace(make_annotations(clips, classes, cfg.name, "1"), remarks=_remarks(root, found))
+
+
+def _no_class(root: Path, pool: int) -> str:
+    """Say what a folder without a class holds, and the two ways out."""
+    loose = sum(is_video_name(path.name) for path in root.iterdir())
+    seen = [f"{loose:,} videos beside no folder"] * bool(loose) + [f"{pool:,} in unlabelled/"] * bool(pool)
+    return (
+        f"{root}: no class is known: it holds {' and '.join(seen) or 'no video'}; either put the videos of each class "
+        "into a folder of its own, named by the class, and those without one into unlabelled/; or name the classes in "
+        "a list of lines path,class and give it: finepseudo init FOLDER --list LIST"
+    )
 
 
 def files(cfg: DatasetConfig) -> list[Path]:

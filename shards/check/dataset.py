@@ -16,8 +16,9 @@ from shards.annotations.base import Annotations
 from shards.annotations.config import DatasetConfig
 from shards.annotations.known_counts import KNOWN_COUNTS, KnownCounts
 from shards.check.decode import decode_clips, decode_lines
+from shards.check.hopeless import hopeless
 from shards.check.missing import in_common
-from shards.errors import UserError
+from shards.errors import UserError, counted
 from shards.files import write_bytes
 from shards.sources.presence import missing_paths
 from shards.splits.label_split import LabelSplit
@@ -35,7 +36,8 @@ class CheckReport:
     clips: role -> clips; present: role -> classes that occur; absent: classes without any clip; uncovered: class ->
     test clips, for classes that no labelled clip (without a split: no training clip) shows; missing: paths that are not
     there, None when nobody looked; per_class: class -> clips, without the test; remarks: what its reader and a look
-    into the videos found odd; decoded: what `decode_lines` says; problems: what has to be fixed before a run.
+    into the videos found odd; decoded: what `decode_lines` says; warnings: what a run will take and learn nothing from;
+    problems: what has to be fixed before a run.
     """
 
     dataset: str
@@ -52,6 +54,7 @@ class CheckReport:
     per_class: Mapping[str, int] = field(default_factory=dict)
     remarks: Sequence[str] = ()
     decoded: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     problems: Sequence[str] = ()
 
     @property
@@ -78,13 +81,17 @@ class CheckReport:
             shown = _some([f"{name} ({n})" for name, n in self.uncovered.items()])
             lines.append(f"  test classes (clips) that have no labelled clip: {shown}")
         if self.missing is not None:
-            lines.append(f"  files: {len(self.missing):,} paths missing" if self.missing else "  files: all there")
+            lines.append(
+                f"  files: {counted(len(self.missing), 'path')} missing" if self.missing else "  files: all there"
+            )
         if self.missing_list:
             lines.append(f"  list of missing paths: {self.missing_list}")
         lines += [f"  {line}" for line in self.decoded]
         lines += [f"  shared sources: {line}" for line in (self.leakage.lines() if self.leakage else ())]
+        lines += [f"WARNING {warning}" for warning in self.warnings]
         lines += [f"PROBLEM {problem}" for problem in self.problems]
-        return "\n".join([*lines, "ok" if self.ok else f"not ok: {len(self.problems)} problems"])
+        ok = f"ok, with {counted(len(self.warnings), 'warning')}" if self.warnings else "ok"
+        return "\n".join([*lines, ok if self.ok else f"not ok: {counted(len(self.problems), 'problem')}"])
 
 
 def _some(names: Sequence[str]) -> str:
@@ -181,8 +188,16 @@ def check_dataset(
         leakage=leakage,
         per_class=_per_class(rows, ann.classes),
         remarks=ann.remarks,
+        warnings=_warnings(rows, ann.classes),
         problems=problems,
     )
+
+
+def _warnings(rows: Sequence[_Row], classes: Sequence[str]) -> list[str]:
+    """Warn of labels that are too few; where labels are drawn, of the clips that they are drawn from."""
+    role = "labelled" if any(row.role == "labelled" for row in rows) else "train"
+    labels = {name: [row.label for row in rows if row.role == name] for name in (role, "test")}
+    return list(hopeless(labels[role], labels["test"], classes))
 
 
 def _present(rows: Sequence[_Row]) -> dict[str, int]:
@@ -193,7 +208,9 @@ def _present(rows: Sequence[_Row]) -> dict[str, int]:
 
 def _missing_problem(missing: Sequence[str]) -> str:
     common = in_common(missing)
-    return f"{len(missing):,} paths are missing: {_some(missing)}" + (f"; {common}" if common else "")
+    return f"{counted(len(missing), 'path is', 'paths are')} missing: {_some(missing)}" + (
+        f"; {common}" if common else ""
+    )
 
 
 def _per_class(rows: Sequence[_Row], classes: Sequence[str]) -> dict[str, int]:

@@ -67,6 +67,18 @@ def _decode(cfg: DatasetConfig, key: str, path: str, start: float | None, end: f
     return Decoded(path=path, frames=count, fps=rate, width=size[0], height=size[1], remarks=remarks)
 
 
+def _span(values: Sequence[float], form: str) -> str:
+    """Write sorted values as what they reach from and to, once where both read alike."""
+    low, high = format(values[0], form), format(values[-1], form)
+    return low if low == high else f"{low} to {high}"
+
+
+def _lengths(seconds: Sequence[float]) -> str:
+    """Write sorted lengths; the middle one where it says more."""
+    span, middle = _span(seconds, ".1f"), f"{seconds[len(seconds) // 2]:.1f}"
+    return f"{span} s, half of them over {middle} s" if middle not in span.split(" to ") else f"{span} s"
+
+
 def decode_lines(found: Sequence[Decoded], of: int) -> list[str]:
     """Say what was decoded, how long and how large the clips are, what cannot be used and what is odd."""
     good = [clip for clip in found if not clip.reason]
@@ -75,8 +87,7 @@ def decode_lines(found: Sequence[Decoded], of: int) -> list[str]:
         lengths, sides = sorted(clip.seconds for clip in good), sorted(min(clip.width, clip.height) for clip in good)
         rates = sorted(clip.fps for clip in good)
         lines.append(
-            f"clips: {lengths[0]:.1f} to {lengths[-1]:.1f} s, half of them over {lengths[len(lengths) // 2]:.1f} s; "
-            f"short side {sides[0]} to {sides[-1]} pixels; {rates[0]:.4g} to {rates[-1]:.4g} frames a second"
+            f"clips: {_lengths(lengths)}; short side {_span(sides, 'd')} pixels; {_span(rates, '.4g')} frames a second"
         )
     bad = Counter(clip.reason for clip in found if clip.reason)
     for reason, count in bad.most_common():

@@ -63,6 +63,12 @@ class AugmentParams:
         start = np.rint(slack * (self.y, self.x)).astype(np.int32)
         return start, start + extent
 
+    def edges(self, height: int, width: int) -> Array:
+        """Give left, top, right and bottom of the crop as shares of an image, left and right swapped where mirrored."""
+        start, end = self.window(height, width)
+        (top, left), (bottom, right) = start / (height, width), end / (height, width)
+        return np.array([right, top, left, bottom] if self.flip else [left, top, right, bottom], np.float32)
+
 
 def recode(frames: Tensor, have: AugmentConfig, want: AugmentConfig) -> Tensor:
     """Turn decoded frames [.., 3, H, W] from the channel order, mean and std of `have` into those of `want`."""

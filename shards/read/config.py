@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from shards.settings import BadSetting, Settings, section, setting
@@ -21,8 +21,6 @@ ONLY = "only"
 
 Decode = Literal["auto", "dali-gpu", "dali-cpu", "pyav"]
 Threads = int | Literal["auto"]
-AUTO_THREADS = "auto = this process's share of the cores of its node, less one"
-DECODE_HELP = "auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -289,21 +287,35 @@ class OrderConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReaderConfig(Settings):
+class ReadingConfig(Settings):
+    """How clips are decoded; the same for every stream of a run."""
+
+    decode: Decode = setting(
+        "auto", "auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV"
+    )
+    threads: Threads = setting(
+        "auto",
+        "decoding threads of a worker; auto = this process's share of the cores of its node, less one",
+        at_least=1,
+    )
+    prefetch: int = setting(2, "batches decoded ahead; 0 = each when it is asked for", at_least=0)
+    max_bad_fraction: float = setting(
+        0.02, "share of unreadable clips above which a stage stops", at_least=0, at_most=1
+    )
+    cache: CacheConfig = section(CacheConfig, "copies of remote shards on each node")
+
+    def reader(self, order: OrderConfig, views: tuple[ViewConfig, ...]) -> ReaderConfig:
+        """Make the settings of one stream of clips."""
+        mine = {field.name: getattr(self, field.name) for field in fields(ReadingConfig)}
+        return ReaderConfig(order=order, views=views, **mine)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReaderConfig(ReadingConfig):
     """Everything about reading one stream of clips."""
 
     order: OrderConfig = section(OrderConfig, "global batches: sampler, size, epoch length")
     views: tuple[ViewConfig, ...] = section(lambda: (ViewConfig(),), "what is seen of a clip, all from one decode")
-    decode: Decode = setting("auto", DECODE_HELP)
-    threads: Threads = setting(2, f"threads that decode and transform; {AUTO_THREADS}", at_least=1)
-    prefetch: int = setting(2, "batches prepared ahead in the background; 0 = each when it is asked for", at_least=0)
-    max_bad_fraction: float = setting(
-        0.02,
-        "share of failing clips among this reader's items over which it stops with the list",
-        at_least=0,
-        at_most=1,
-    )
-    cache: CacheConfig = section(CacheConfig, "copies of remote shards on this node")
     fixed_views: int = setting(
         0,
         "draws of frames and augmentation that a clip has in all, of which it shows one each time; 0 = always new ones",

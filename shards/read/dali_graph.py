@@ -7,9 +7,11 @@ DALI draws no random number: all of them are inputs.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -24,6 +26,7 @@ from shards.read.augment import AugmentParams
 from shards.read.config import AugmentConfig
 from shards.read.faults import judged
 
+_LOG = logging.getLogger(__name__)
 _Node = Any  # DALI has no type annotations
 _Pipeline = Any
 _Output = Any
@@ -181,11 +184,30 @@ def import_dali() -> ModuleType:
         from nvidia import dali
     except ImportError as error:
         raise UserError(
-            f"NVIDIA DALI cannot be imported ({error}); reading clips needs it: pip install 'finepseudo[dali-cu13]' "
-            "(or dali-cu12 for CUDA 12 drivers; on a machine without a GPU either works)"
+            f"NVIDIA DALI cannot be imported ({error}); reading clips onto a GPU needs it: pip install "
+            "'finepseudo[cuda13]' (or cuda12 for CUDA 12 drivers), in a clone: make env CUDA=13"
         ) from error
     module: ModuleType = dali
     return module
+
+
+@cache
+def has_dali() -> bool:
+    """Tell whether DALI is installed; once in a process, a line says what takes its place where it is not."""
+    try:
+        import_dali()
+    except UserError:
+        _LOG.warning("NVIDIA DALI is not installed: PyAV decodes and torch makes the views, on this CPU as good")
+        return False
+    return True
+
+
+def without_dali(requested: str, device: torch.device) -> bool:
+    """Tell whether clips are to be read without DALI: UserError where a GPU or the decoder asked for needs it."""
+    if device.type == "cuda" or requested.startswith("dali"):
+        import_dali()
+        return False
+    return not has_dali()
 
 
 def _remove_translations() -> None:

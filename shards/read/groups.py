@@ -47,6 +47,11 @@ def group_views(view: ViewConfig, *, share_augment: bool = False) -> tuple[ViewC
     )
 
 
+def long_view(view: ViewConfig, times: int) -> ViewConfig:
+    """Show `times` as many frames, spread over the whole clip, to be cut into parts of the length that `view` has."""
+    return replace(view, sampling=replace(view.sampling, policy="uniform", frames=times * view.sampling.frames))
+
+
 def group_sizes(groups: Sequence[int], frames: int) -> tuple[int, ...]:
     """Give the sizes of the groups of a clip of `frames`; none given = a quarter, a quarter and half, as [2, 2, 4]."""
     quarter = frames // 4

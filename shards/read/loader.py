@@ -14,13 +14,14 @@ from torch import Tensor
 
 from shards.errors import SampleError, UserError
 from shards.read.config import ReaderConfig, ViewConfig
-from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, at_places, import_dali
+from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, at_places, without_dali
 from shards.read.decode import CLOSED_GOP_PROFILES, choose_decoder, wanted_frames
 from shards.read.faults import DecodeError, judged
 from shards.read.resize import views_of
+from shards.read.torch_views import TorchViews
 from shards.read.views import DrawnView, draw_views
 from shards.storage.manifest import Manifest, ManifestRow
-from shards.types import NO_LABEL, ClipBatch, View
+from shards.types import NO_LABEL, ClipBatch, Origin, View
 
 MIN_BAD_CLIPS = 3
 """A run never stops for fewer failing clips than this, however small the data set."""
@@ -78,17 +79,17 @@ class ClipLoader:
 
         threads: those of one graph.
 
-        UserError when the decoder cannot work here or DALI is not installed.
+        UserError when the decoder cannot work here, or DALI is not installed and a GPU is to be used.
         """
-        import_dali()
+        self._by_torch = without_dali(cfg.decode, torch.device(device))
         self.manifest, self.cfg, self.chunk, self.total = manifest, cfg, chunk, total
         self.threads, self.device = threads, torch.device(device)
-        self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device)
+        self.decoder = choose_decoder("pyav" if self._by_torch else cfg.decode, manifest.codecs, self.device)
         self.failures: dict[str, SampleError] = {}
         self.by_pyav: dict[str, str] = {}
         self._takes = [view.augment for view in cfg.views for _ in range(view.takes)]
         self._closed = manifest.profile in CLOSED_GOP_PROFILES
-        self._idle: dict[tuple[bool, bool], list[ClipGraph]] = {}
+        self._idle: dict[tuple[bool, bool], list[ClipGraph | TorchViews]] = {}
         self._building = threading.Lock()
         self._local = threading.local()
 
@@ -128,6 +129,9 @@ class ClipLoader:
                 for view, drawn in zip(batch.views.values(), clip.views, strict=True):
                     crops = view.frame_ids.shape[1] // len(drawn.ids)
                     view.frame_ids[clip.request.slot] = torch.from_numpy(drawn.ids).repeat_interleave(crops, dim=0)
+                    if view.origin is not None:
+                        edges = [place.edges(clip.sample.height, clip.sample.width) for place in drawn.params]
+                        view.origin.edges[clip.request.slot] = torch.from_numpy(np.stack(edges))
 
     def _transform(self, clips: list[_Prepared], batch: ClipBatch) -> list[_Prepared]:
         """Run a graph into the clips' slots of every view; give the clips that could be read.
@@ -179,7 +183,7 @@ class ClipLoader:
         return Sample(data=data, ids=ids, orders=orders, params=params, height=row.height, width=row.width)
 
     @contextmanager
-    def _graph(self, *, random: bool, encoded: bool) -> Iterator[ClipGraph]:
+    def _graph(self, *, random: bool, encoded: bool) -> Iterator[ClipGraph | TorchViews]:
         """Lend an idle graph, or a new one when several loads run at once; each has decoders of its own."""
         spec = GraphSpec(
             batch_size=self.chunk,
@@ -191,7 +195,7 @@ class ClipLoader:
         )
         with self._building:
             idle = self._idle.setdefault((random, encoded), [])
-            graph = idle.pop() if idle else ClipGraph(spec)
+            graph = idle.pop() if idle else TorchViews(spec) if self._by_torch else ClipGraph(spec)
         try:
             yield graph
         finally:
@@ -217,7 +221,8 @@ class ClipLoader:
     def _empty_view(self, size: int, view: ViewConfig) -> View:
         side, shape = view.augment.size, (size, view.count, view.frames)
         ids = torch.zeros(shape, dtype=torch.int64, pin_memory=self.device.type == "cuda")
-        return View(torch.empty(*shape, 3, side, side, device=self.device), ids)
+        origin = Origin(ids, torch.zeros(*shape[:2], 4))
+        return View(torch.empty(*shape, 3, side, side, device=self.device), ids, origin)
 
     def _refuse_too_many(self) -> None:
         """Stop the run when more clips fail than the config allows."""

@@ -124,6 +124,22 @@ class ClipReader:
             groups = (keys[first : first + size] for first in range(0, len(keys), size))
             yield from ahead((self._asked(group, pool) for group in groups), self.cfg.prefetch, self._producers)
 
+    def turn_to(self, manifest: Manifest) -> bool:
+        """Be asked for the clips of other shards from here on, through the graphs that are built.
+
+        False, and nothing has changed, where those hold another profile or codec, which may take another decoder.
+        """
+        if (manifest.profile, manifest.codecs) != (self.manifest.profile, self.manifest.codecs):
+            return False
+        self.manifest = self._loader.manifest = manifest
+        self._loader.total += len(manifest)
+        return True
+
+    def why(self, key: str) -> tuple[str, str]:
+        """Say why a clip failed: reason (a slug) and what the library said."""
+        error = self._loader.failures[key]
+        return error.reason, error.detail
+
     def _asked(self, keys: Sequence[str], pool: ThreadPoolExecutor) -> Callable[[], Loaded]:
         """Plan a batch of these clips; what is returned reads it."""
         requests = [self._request(slot, key, self._places.get(key, PADDING), None) for slot, key in enumerate(keys)]

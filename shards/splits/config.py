@@ -50,6 +50,19 @@ class SplitConfig(Settings):
         at_least=0,
         at_most=0.5,
     )
+    reviewed: str = setting(
+        "",
+        "labels that a person gave to clips of the pool (`finepseudo review` writes them): CSV with key and class, an "
+        "empty class leaves the clip out; a run goes on with it",
+    )
+    held_out: float = setting(
+        0.0,
+        "share of the labelled clips of each class that nothing trains on (at least one where a class has two), never "
+        "from a source video that is trained on: they choose the vote, calibrate the bar of pseudo-labels and the "
+        "best weights, which test clips must not",
+        at_least=0,
+        at_most=0.5,
+    )
 
     def check(self) -> None:
         """Refuse settings that another method would ignore."""

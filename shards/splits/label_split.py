@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 
 from shards.annotations.base import Annotations, read_table, write_table
 from shards.annotations.published_lists import with_published_lists
-from shards.errors import UserError
+from shards.errors import UserError, counted
 from shards.splits.config import SplitConfig
-from shards.splits.own_roles import hold_out_test, labelled_by_list
+from shards.splits.own_roles import hold_out_labelled, hold_out_test, labelled_by_list
+from shards.splits.reviewed import with_reviewed
 from shards.splits.source_draw import choose_by_source
 from shards.types import NO_LABEL, ROLES, ItemTable
 
@@ -53,7 +54,7 @@ class LabelSplit:
     leakage: Leakage
 
     def keys(self, role: str) -> list[str]:
-        """List the keys of `labelled`, `unlabelled` or `test`, sorted."""
+        """List the keys of `labelled`, `unlabelled`, `test` or `held_out`, sorted."""
         keys: list[str] = self._rows(role).column("key").to_pylist()
         return keys
 
@@ -89,9 +90,16 @@ def draw_split(ann: Annotations, cfg: SplitConfig, seed: int) -> LabelSplit:
         pool = [(key, label, source) for key, label, source, role in rows if role == "train"]
         chosen = _choose(pool, cfg, seed)
         roles = [_drawn_role(key, role, chosen) for key, role in zip(keys, columns["role"], strict=True)]
+    if cfg.held_out:
+        rows = zip(keys, truth, columns["source"], roles, strict=True)
+        labelled = ((key, label, source) for key, label, source, role in rows if role == "labelled")
+        held = hold_out_labelled(labelled, cfg.held_out, seed)
+        roles = ["held_out" if key in held else role for key, role in zip(keys, roles, strict=True)]
     labels = [NO_LABEL if role == "unlabelled" else label for label, role in zip(truth, roles, strict=True)]
     _check_known(keys, roles, labels)
     table = pa.table({"key": keys, "role": roles, "label": labels}, schema=SPLIT_SCHEMA)
+    if cfg.reviewed:
+        table = _reviewed(table, Path(cfg.reviewed), classes)
     split = LabelSplit(
         table=table,
         classes=classes,
@@ -105,6 +113,14 @@ def draw_split(ann: Annotations, cfg: SplitConfig, seed: int) -> LabelSplit:
     if not cfg.allow_unseen:
         check_coverage(split, dict(zip(keys, truth, strict=True)))
     return split
+
+
+def _reviewed(table: pa.Table, path: Path, classes: Sequence[str]) -> pa.Table:
+    """Lay the labels of a person over a split."""
+    rows = {row["key"]: (row["role"], row["label"]) for row in table.to_pylist()}
+    laid = with_reviewed(path, rows, classes)
+    shown = [{"key": key, "role": role, "label": label} for key, (role, label) in laid.items()]
+    return pa.Table.from_pylist(shown, schema=SPLIT_SCHEMA)
 
 
 def settle(ann: Annotations, cfg: SplitConfig) -> tuple[Annotations, SplitConfig]:
@@ -233,8 +249,8 @@ def check_coverage(split: LabelSplit, truth: Mapping[str, int]) -> None:
     if unseen:
         names = ", ".join(f"{label} {split.classes[label]}" for label in unseen[:_SHOWN])
         raise UserError(
-            f"{len(unseen)} classes have clips but no labelled one: {names}; raise split.ratio or split.min_per_class, "
-            "add labelled clips, or set split.allow_unseen=true"
+            f"{counted(len(unseen), 'class has', 'classes have')} clips but no labelled one: {names}; raise "
+            "split.ratio or split.min_per_class, add labelled clips, or set split.allow_unseen=true"
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
@@ -51,7 +51,7 @@ def hold_out_test(ann: Annotations, share: float) -> Annotations:
     for key, role, label, source in zip(keys, roles, labels, sources, strict=True):
         if role in ("train", "labelled") and 0 <= label < (ann.known or len(ann.classes)):
             groups.setdefault(source or key, Counter())[label] += 1
-    taken = frozenset(_take(groups, share))
+    taken = frozenset(_take(groups, share, "test"))
     if not taken:
         raise UserError(
             "no clip is a test clip, and none can be held out: no class has two labelled clips of different source "
@@ -64,11 +64,30 @@ def hold_out_test(ann: Annotations, share: float) -> Annotations:
     return _with_roles(ann, tested)
 
 
-def _take(groups: Mapping[str, Counter[int]], share: float) -> Iterator[str]:
+def hold_out_labelled(rows: Iterable[tuple[str, int, str]], share: float, seed: int) -> frozenset[str]:
+    """Choose near `share` of the labelled clips (key, label, source) of each class: at least one, never the last.
+
+    A source video is never divided. UserError where no class has clips of two source videos.
+    """
+    groups: dict[str, Counter[int]] = {}
+    of: dict[str, str] = {}
+    for key, label, source in rows:
+        of[key] = source or key
+        groups.setdefault(of[key], Counter())[label] += 1
+    taken = frozenset(_take(groups, share, f"held out\t{seed}"))
+    if not taken:
+        raise UserError(
+            f"split.held_out = {share:g}: no class has two labelled clips of different source videos; label more clips "
+            "(split.ratio, split.per_class), or set split.held_out=0"
+        )
+    return frozenset(key for key, source in of.items() if source in taken)
+
+
+def _take(groups: Mapping[str, Counter[int]], share: float, salt: str) -> Iterator[str]:
     total = sum(groups.values(), Counter[int]())
     want = {label: max(1, round(share * n)) for label, n in total.items() if n > 1}
     have: Counter[int] = Counter()
-    ranked = sorted(groups, key=lambda source: hashlib.sha256(f"test\t{source}".encode()).digest())
+    ranked = sorted(groups, key=lambda source: hashlib.sha256(f"{salt}\t{source}".encode()).digest())
     left = []
     for source in ranked:
         if all(have[label] + n <= want.get(label, 0) for label, n in groups[source].items()):

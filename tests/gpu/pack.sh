@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$folder"
 rm -f "$folder"/site.tar.xz.* "$folder"/SHA256
 
-pinned() { grep -i "^$1==" requirements.lock; }
+pinned() { grep -ih "^$1==" requirements.lock requirements-dev.lock; }
 fetch() {
   python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
     --platform manylinux_2_34_x86_64 --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \

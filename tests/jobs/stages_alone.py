@@ -24,6 +24,7 @@ from jobs.workers.map_parts import Pool
 from jobs.workers.score import GALLERY, Aligner, ScoreJob, pack_gallery
 from jobs.workers.train import TrainJob, train_rank
 from jobs.workers.train_loop import LoopJob
+from jobs.workers.votes import FrameVoteJob, FrameVoter, verification
 from shards.annotations.base import Clip, make_annotations
 from shards.read.streams import StreamInput
 from shards.splits.config import SplitConfig
@@ -115,7 +116,27 @@ def _apply(cfg: RunConfig, folder: Path, device: torch.device) -> dict[str, Any]
         pool,
     )
     assert aligner({"part": row["part"]})["pairs"] == len(split.keys("unlabelled")) * len(labelled)
+    voter = FrameVoter(
+        FrameVoteJob(
+            **told,
+            folder=folder / "voted",
+            shards=folder / "shards",
+            frame_weights=frame / WEIGHTS,
+            gallery=folder / "scored" / GALLERY,
+        ),
+        pool,
+    )
+    assert voter({"part": row["part"], "keys": KEYS})["clips"] == len(KEYS)
     Tester(EvaluateJob(**told, **embed, folder=folder / "tested"), pool)({"part": row["part"], "keys": KEYS[:3]})
     prepare_torch(1, False)
     scores = pq.read_table(folder / "scored" / row["part"])["scores"].to_pylist()
-    return {"scores": torch.tensor(scores), "embedded": pq.read_table(folder / "embedded" / row["part"]).to_pylist()}
+    by_frame = pq.read_table(folder / "voted" / row["part"]).to_pylist()
+    voted = torch.tensor([r["scores"] for r in by_frame if r["key"] in set(split.keys("unlabelled"))])
+    found = verification(voter.job, [folder / "voted" / row["part"]], truth, seed=0)
+    assert found is not None
+    assert 0 <= found <= 1
+    return {
+        "scores": torch.tensor(scores),
+        "voted": voted,
+        "embedded": pq.read_table(folder / "embedded" / row["part"]).to_pylist(),
+    }

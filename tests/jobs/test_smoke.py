@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from finepseudo import load_run
 from finepseudo.run_folder.done import is_done
 from finepseudo.training.checkpoint import load_weights
 from jobs.cli.main import main
@@ -102,6 +103,23 @@ def test_the_same_command_again_does_nothing(whole, capsys):
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("DONE.json")} == before
 
 
+def test_another_number_of_dropout_passes_trains_nothing_again(whole, tmp_path, capsys):
+    """The spread stands in the record of the vote, and no vote of this run reads it; the survey says so afterwards."""
+    copy = tmp_path / "smoke"
+    shutil.copytree(whole, copy)
+    line = ["--recipe", "smoke", f"out={tmp_path}", "action_encoder.mc_passes=7"]
+    assert main(["run", *line]) == 0
+    said = capsys.readouterr().out
+    assert "seed-0/finepseudo/round-00/pseudo_labels: starts" in said
+    assert "_encoder: starts" not in said
+    assert "pretrain: starts" not in said
+    one, two = (pq.read_table(path / RESULTS[0]) for path in (whole, copy))
+    assert one["uncertainty"] != two["uncertainty"]
+    assert one.drop_columns(["uncertainty"]).equals(two.drop_columns(["uncertainty"]))
+    assert main(["run", *line, "--dry-run"]) == 0
+    assert "undone" not in capsys.readouterr().out
+
+
 def test_one_actor_and_two_make_the_same_tables(whole, tmp_path):
     copy = tmp_path / "smoke"
     shutil.copytree(whole, copy)
@@ -132,6 +150,19 @@ def test_one_video_is_predicted_by_a_run_of_any_method(whole, tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "most likely classes"
     assert len(said) == 5
+
+
+def test_predictions_of_the_test_videos_are_those_of_the_test(whole):
+    """From the files the clips were made of, by every method; p_A is that of the pseudo-labels of the same round."""
+    run = load_run(whole)
+    paths = dict(zip(run.clips()["key"].to_pylist(), run.clips()["path"].to_pylist(), strict=True))
+    for method in ("supervised", "finepseudo"):
+        tested = run.predictions(0, method)
+        made = run.predict([paths[key] for key in tested["key"].to_pylist()], method=method)
+        assert np.allclose(made["p"].to_pylist(), tested["p"].to_pylist(), atol=1e-5)
+    labels = run.pseudo_labels(0, "finepseudo").slice(0, 4)
+    made = run.predict([paths[key] for key in labels["key"].to_pylist()])
+    assert np.allclose(made["confidence_A"].to_pylist(), labels["p_A_max"].to_pylist(), atol=1e-4)
 
 
 def test_labels_of_unlabelled_clips_reach_no_training(whole, tmp_path):
@@ -225,3 +256,19 @@ def test_a_run_killed_and_stopped_half_way_ends_as_an_undisturbed_one(whole, tmp
     assert set(losses[1]) <= set(losses[0])
     assert not list(run.rglob("STARTED.json"))
     assert not list(run.rglob(".*.tmp"))
+
+
+def test_after_clean_a_run_does_nothing_and_report_and_predict_work(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "smoke", symlinks=True)
+    assert main(["clean", str(tmp_path / "smoke"), "--yes"]) == 0
+    assert not list((tmp_path / "smoke/seed-0/round-00/embeddings").glob("part-*"))
+    where = ["--name", "smoke", f"out={tmp_path}"]
+    capsys.readouterr()
+    assert main(["run", "--recipe", "smoke", f"out={tmp_path}"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    (tmp_path / "smoke" / "report.html").unlink()
+    assert main(["report", *where]) == 0
+    assert (tmp_path / "smoke" / "report.html").stat().st_size > 10_000
+    video = next((tmp_path / "smoke" / "data" / "videos").rglob("*.mp4"))
+    assert main(["predict", str(video), *where]) == 0
+    assert "align" in capsys.readouterr().out

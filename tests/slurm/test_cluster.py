@@ -120,18 +120,18 @@ def test_a_node_that_cannot_start_ray_fails_the_job_once_and_keeps_its_logs(lab,
     lab.assert_clean(job)
 
 
-def test_launch_chains_its_jobs_and_an_array_writes_the_shards(lab, tmp_path):
-    line = [sys.executable, "-m", "jobs", "launch", "--recipe", "smoke", "--name", "r", "seeds=[0, 7]", *SMALL]
+def test_submit_chains_its_jobs_and_an_array_writes_the_shards(lab, tmp_path):
+    line = [sys.executable, "-m", "jobs", "submit", "smoke", "--name", "r", "seeds=[0, 7]", *SMALL]
     line += ["--parts", "2", "--sbatch=--cpus-per-task=2 --gpus-per-node=0"]
     environment = {**lab.environment, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(line, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     dag = json.loads((tmp_path / "runs" / "r" / "dag.json").read_text())
-    assert list(dag) == ["shards", "manifest", "seed-0", "seed-7", "report"]
+    assert list(dag) == ["shards", "manifest", "seed-0", "seed-7"]
     jobs = {name: step["job"] for name, step in dag.items()}
     try:
-        for name, needs in (("seed-7", "manifest"), ("report", "seed-7")):
-            assert jobs[needs] in lab.show(jobs[name])["Dependency"], name
+        assert jobs["seed-7"] == jobs["seed-0"].replace("_0", "_1")
+        assert jobs["manifest"] in lab.show(jobs["seed-7"].split("_")[0])["Dependency"]
         again = subprocess.run(line, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True)
         assert "submitted" not in again.stdout, again.stdout + again.stderr
         started = (tmp_path / "runs" / "r" / "data" / "STARTED.json").exists
@@ -148,3 +148,16 @@ def test_launch_chains_its_jobs_and_an_array_writes_the_shards(lab, tmp_path):
     parts = sorted(path.read_text() for path in tmp_path.glob("r-shards-*.log"))
     assert [text.count(", shard ") for text in parts] == [2, 2]
     lab.until(lambda: not lab.command("squeue", "-h"), 60, lambda: lab.command("squeue"))
+
+
+def test_an_array_over_label_draws_writes_one_report(lab, tmp_path):
+    line = ["seeds=[0,1]", "methods=[supervised]", "rounds=0", *SMALL]
+    options = ["--array=0-1", "--cpus-per-task=2", "--output=out.%A_%a"]
+    job = lab.submit(REPOSITORY / "slurm" / "smoke.sh", *line, options=options, cwd=tmp_path)
+    lab.until(lambda: not lab.command("squeue", "-h", "-j", job, "-r"), 480, lambda: lab.command("squeue"))
+    outputs = [(tmp_path / f"out.{job}_{index}").read_text() for index in range(2)]
+    assert (tmp_path / "runs" / "smoke" / "report.html").exists(), "\n".join(outputs)
+    assert [path.name for path in sorted((tmp_path / "runs").glob("smoke*"))] == ["smoke", "smoke-seed0", "smoke-seed1"]
+    assert sum("the last one reports" in text for text in outputs) == 1, "\n".join(outputs)
+    assert sum("data: starts" in text for text in outputs) == 1, "\n".join(outputs)
+    lab.assert_clean(job)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from finepseudo.methods.base import OPTIM, AnyMethod, TrainAction
+from finepseudo.methods.base import AnyMethod, Score, Similarity, TrainAction
 from finepseudo.methods.table import settings
-from finepseudo.run_folder.done import DONE
-from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.run_folder.done import DONE, Input
+from finepseudo.run_folder.layout import PSEUDO_LABELS, WEIGHTS, RunPaths
 from finepseudo.training.config import OptimConfig, OptimiserConfig
 from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
 from jobs.pipeline.stages.budget import accounts, counted_of_others, equal_steps
@@ -22,15 +23,23 @@ from jobs.pipeline.stages.training import (
     Tags,
     TrainingStage,
     items_of,
+    labels_folder,
     labels_input,
-    labels_table,
     optim_keys,
     slowed,
 )
 from jobs.workers import models
+from jobs.workers.accuracy_probe import ACCURACY, AccuracyProbe
+from jobs.workers.labelling import check_ready
 from shards.read.streams import StreamInput
 
 START = "action_encoder.weights"
+
+
+def side_folder(paths: RunPaths, seed: int, method: AnyMethod | None, request: Score | Similarity) -> Path:
+    """Find what a request made whose numbers another training reads."""
+    where = paths.scores if isinstance(request, Score) else paths.similarity
+    return where(seed, name_of(method), request.number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +58,10 @@ class ActionEncoderStage(TrainingStage):
     @property
     def before(self) -> Path | None:
         """Where the weights are that it goes on from."""
-        start = self.request.start
-        return None if start is None else self.paths.action_encoder(self.seed, name_of(self.method), start)
+        request, method = self.request, name_of(self.method)
+        if request.start is None:
+            return None
+        return self.paths.action_encoder(self.seed, method, request.start, request.start_of)
 
     @property
     def read_before(self) -> list[Path]:
@@ -59,16 +70,29 @@ class ActionEncoderStage(TrainingStage):
         return [self.paths.action_encoder(self.seed, method, *where) for where in self.request.reads]
 
     @property
+    def files(self) -> Mapping[str, Path | None]:
+        """The files from outside that the method wants, by the key that names them."""
+        method = self.method
+        if method is None or method.files is None or self.request.plain:
+            return {}
+        wanted = method.files(settings(self.cfg.method, method.name))
+        return {f"method.{method.name}.{key}": path for key, path in wanted.items()}
+
+    @property
+    def side(self) -> list[Path]:
+        """Where the numbers of single clips are that the objective reads."""
+        return [side_folder(self.paths, self.seed, self.method, request) for request in self.request.side]
+
+    @property
     def keys(self) -> Keys:
         """The network, with its start where it begins there, what it is trained with, and the method's own keys."""
-        later = self.request.number > 0
+        later = not self.request.begins
         train = "action_stage.self_train" if later else "action_stage.train"
         order = "action_stage.self_order" if later else "action_stage.order"
         read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
         read += ["rounds", "action_stage.assumed_acceptance"] if later else []
-        if self.method is not None:
-            keys = self.method.keys_of("training")
-            read += [key for key in keys if key.endswith(f".{OPTIM}") or not self.request.plain]
+        read += ["action_stage.keep", "action_stage.keep_every"] if self.plain else []
+        read += self.method.keys_of_training(self.request) if self.method else []
         unread = [
             "action_encoder.mc_passes",
             "action_encoder.mc_temperature",
@@ -78,16 +102,31 @@ class ActionEncoderStage(TrainingStage):
         return Keys(read, [*unread, *((START,) if self.request.start is not None else ())])
 
     @property
-    def inputs(self) -> Mapping[str, Path]:
-        """The label draw, the weights before or the published ones, the pseudo-labels."""
-        found = {**self.run_of.drawn(self.seed)}
+    def plain(self) -> bool:
+        """Tell whether it trains by cross-entropy alone."""
+        return self.method is None or self.method.objective is None or self.request.plain
+
+    @property
+    def labels(self) -> Path | None:
+        """Where the pseudo-labels are."""
+        return labels_folder(self.run_of, self.seed, self.method, self.request.labels)
+
+    @property
+    def inputs(self) -> Mapping[str, Input]:
+        """The label draw, the weights before or the published ones, the network's code, the pseudo-labels.
+
+        Of these the accepted ones, or the whole record where an objective may read it.
+        """
+        found: dict[str, Input] = {**self.run_of.drawn(self.seed), **self.cfg.action_encoder.code}
         if self.before is None:
             found |= weights_file("action_encoder.weights", self.cfg.action_encoder.weights_file)
         else:
             found["weights"] = self.before / DONE
+        found |= {key: path for key, path in self.files.items() if path is not None}
         found |= {f"reads {i}": folder / DONE for i, folder in enumerate(self.read_before)}
         found |= accounts(self.run_of, self.seed) if self.accounted else {}
-        return {**found, **labels_input(self.run_of, self.seed, self.method, self.request.labels)}
+        found |= {f"side {i}": folder / DONE for i, folder in enumerate(self.side)}
+        return {**found, **labels_input(self.labels, whole=not self.request.plain)}
 
     @property
     def tags(self) -> Tags:
@@ -102,16 +141,18 @@ class ActionEncoderStage(TrainingStage):
     @property
     def _own_optim(self) -> OptimiserConfig | None:
         """The optimiser that the method asks for."""
-        return None if self.method is None else settings(self.cfg.method, self.method.name).optim
+        if self.method is None or self.request.begins:
+            return None
+        return settings(self.cfg.method, self.method.name).optim
 
     @property
     def schedule(self) -> Schedule:
         """How long and at which rate; over epochs of what, the clips say."""
         cfg, request = self.cfg.action_stage, self.request
-        train = cfg.self_train if request.number else cfg.train
+        train = cfg.train if request.begins else cfg.self_train
         if (own := self._own_optim) is not None:
             train = replace(train, optim=OptimConfig(**{key.name: getattr(own, key.name) for key in fields(own)}))
-        elif request.number and request.start is not None:  # one that begins anew learns at the full rate
+        elif not request.begins and request.start is not None:  # one that begins anew learns at the full rate
             train = slowed(train)
         if request.epochs is not None:
             train = replace(train, steps=None, clips=None, epochs=request.epochs)
@@ -123,9 +164,10 @@ class ActionEncoderStage(TrainingStage):
 
     def run(self) -> None:
         """Train."""
-        labels = labels_table(self.run_of, self.seed, self.method, self.request.labels)
+        if self.method is not None:
+            check_ready(self.run_of.split(self.seed), [self.method.name], self.cfg.method)
         streams = {
-            stream.name: StreamInput(items=items_of(self.run_of, self.seed, stream.role, labels), reader=reader)
+            stream.name: StreamInput(items=items_of(self.run_of, self.seed, stream.role, self.labels), reader=reader)
             for stream, reader in self.cfg.streams_of(self.method, self.request)
         }
         schedule = self.schedule
@@ -140,8 +182,17 @@ class ActionEncoderStage(TrainingStage):
             n_classes=self.run_of.n_classes(),
             steps=schedule.train.steps or 0,
             start=(self.before / WEIGHTS).resolve() if self.before else None,
-            labels=labels.resolve() if labels else None,
+            labels=(self.labels / PSEUDO_LABELS).resolve() if self.labels else None,
             reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
+            side=tuple(folder.resolve() for folder in self.side),
         )
         objective = partial(models.action_objective, self.cfg, spec)
-        self.fit(schedule, streams, objective, self.cfg.action_encoder.precision)
+        self.fit(schedule, streams, objective, self.cfg.action_encoder.precision, self._chosen())
+
+    def _chosen(self) -> Mapping[str, Any]:
+        """Look at held-out clips now and then, where the best weights are wanted."""
+        if not self.plain or self.cfg.action_stage.keep == "last":
+            return {}
+        held = self.run_of.split(self.seed).items("held_out")
+        probe = AccuracyProbe(cfg=self.cfg, shards=self.paths.shards.resolve(), held_out=held)
+        return {"probe": probe, "probe_every": self.cfg.action_stage.keep_every, "keep": ACCURACY}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from finepseudo.methods.base import AnyMethod
-from finepseudo.run_folder.done import DONE, Identity
+from finepseudo.run_folder.done import DONE, Identity, Input
 from finepseudo.run_folder.layout import RunPaths
 from jobs.config.run import RunConfig, flat_part
 from jobs.progress import Reporter
@@ -76,8 +76,8 @@ class Stage(ABC):
 
     @property
     @abstractmethod
-    def inputs(self) -> Mapping[str, Path]:
-        """DONE records of earlier stages, and files from outside."""
+    def inputs(self) -> Mapping[str, Input]:
+        """What earlier stages made (a DONE record for all of it, or one `Output`), and files from outside."""
 
     @property
     @abstractmethod

@@ -34,7 +34,8 @@ def is_accounted(cfg: RunConfig, method: AnyMethod) -> bool:
 
 def counted_of_others(cfg: RunConfig, request: TrainAction) -> bool:
     """Say whether a training after round 0 has no epochs of its own, where these are the budget."""
-    return cfg.action_stage.self_train.epochs is not None and request.labels is None and request.epochs is None
+    own = request.labels is not None or request.begins or request.epochs is not None
+    return cfg.action_stage.self_train.epochs is not None and not own
 
 
 def _counted(cfg: RunConfig) -> Iterator[tuple[AnyMethod, list[TrainAction]]]:

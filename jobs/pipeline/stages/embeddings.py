@@ -54,9 +54,10 @@ class EmbeddingsStage(Stage):
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The label draw and the trained encoders."""
-        frame = {"frame_encoder": self.frame / DONE} if self.frame else {}
-        return {**self.run_of.drawn(self.seed), "action_encoder": self.action / DONE, **frame}
+        """The label draw, the trained encoders and their code."""
+        frame = {"frame_encoder": self.frame / DONE, **self.cfg.frame_encoder.code} if self.frame else {}
+        action = {"action_encoder": self.action / DONE, **self.cfg.action_encoder.code}
+        return {**self.run_of.drawn(self.seed), **action, **frame}
 
     @property
     def outputs(self) -> Sequence[str]:
@@ -84,7 +85,7 @@ class EmbeddingsStage(Stage):
             frame_weights=(self.frame / WEIGHTS).resolve() if self.frame else None,
             passes=self.request.passes,
         )
-        keys = [*split.keys("labelled"), *split.keys("unlabelled")]
+        keys = [key for role in ("labelled", "held_out", "unlabelled") for key in split.keys(role)]
         with self.run_of.reporter.counting(self.name) as count:
             made = embed(job, keys, plan_pool(cfg.resources.embed_actors, cfg.resources), count)
         clips, seconds = sum(row["clips"] for row in made), sum(row["seconds"] for row in made)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finepseudo.methods.base import AnyMethod
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
-from jobs.pipeline.stages.training import READING, Tags
+from jobs.pipeline.stages.training import ALIGNMENT, READING, Tags
 from jobs.workers.evaluate import PARTS, EvaluateJob, evaluate, write_examples
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
+
+VOTES = "evaluate.votes"
+"""The one key of its section that the test of f_E does not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +49,18 @@ class EvaluationStage(Stage):
     @property
     def keys(self) -> Keys:
         """The networks without their starts, what they see, and the test."""
-        frame = ("frame_encoder", "frame_input", "frame_stage.loss.gamma", "frame_stage.scorer")
+        frame = ("frame_encoder", "frame_input", *ALIGNMENT)
         read = ("action_encoder", "action_input", "evaluate", *READING, *(frame if self.frame is not None else ()))
         starts = ("frame_encoder.weights", "action_encoder.weights")
-        return Keys(
-            read, (*starts, "action_encoder.mc_passes", "action_encoder.mc_temperature", "frame_stage.scorer.momentum")
-        )
+        mc = ("action_encoder.mc_passes", "action_encoder.mc_temperature")
+        return Keys(read, (*starts, VOTES, *mc, "frame_stage.scorer.momentum"))
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The label draw and the trained encoders."""
-        frame = {"frame_encoder": self.frame_folder / DONE} if self.frame_folder else {}
-        return {**self.run_of.drawn(self.seed), "action_encoder": self.action_folder / DONE, **frame}
+        """The label draw, the trained encoders and their code."""
+        frame = {"frame_encoder": self.frame_folder / DONE, **self.cfg.frame_encoder.code} if self.frame_folder else {}
+        action = {"action_encoder": self.action_folder / DONE, **self.cfg.action_encoder.code}
+        return {**self.run_of.drawn(self.seed), **action, **frame}
 
     @property
     def outputs(self) -> Sequence[str]:
@@ -77,10 +81,18 @@ class EvaluationStage(Stage):
         """Test what is missing."""
         cfg, (truth, classes) = self.cfg, read_truth(self.paths.clips)
         labels = {key: truth[key] for key in self.run_of.split(self.seed).keys("test")}
+        metrics = self.predict(self.folder, labels, classes)
+        if self.frame_folder:
+            write_examples(cfg, self.paths.shards, labels, self.frame_folder / WEIGHTS, self.folder / EXAMPLES)
+        self.scalars({f"eval/{name}": metrics[name] for name in ("top1", "top5", "mean_class")})
+
+    def predict(self, folder: Path, labels: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
+        """Test f_E on the clips of `labels` (key -> class) as the papers do; results into `folder`, metrics back."""
+        cfg = self.cfg
         job = EvaluateJob(
             cfg=cfg,
             run=self.paths.root.resolve(),
-            folder=self.folder.resolve(),
+            folder=folder.resolve(),
             shards=self.paths.shards.resolve(),
             n_classes=len(classes),
             action_weights=(self.action_folder / WEIGHTS).resolve(),
@@ -89,7 +101,4 @@ class EvaluationStage(Stage):
         about = {"method": self.method.name, "seed": self.seed, "rounds": self.action}
         pool = plan_pool(cfg.resources.embed_actors, cfg.resources)
         with self.run_of.reporter.counting(self.name) as count:
-            metrics = evaluate(job, labels, classes, pool, about=about, count=count)
-        if self.frame_folder:
-            write_examples(cfg, self.paths.shards, labels, self.frame_folder / WEIGHTS, self.folder / EXAMPLES)
-        self.scalars({f"eval/{name}": metrics[name] for name in ("top1", "top5", "mean_class")})
+            return evaluate(job, labels, classes, pool, about=about, count=count)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from finepseudo.methods.base import LABELLED, AnyMethod, TrainFrame
-from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.done import DONE, Input
 from finepseudo.run_folder.layout import WEIGHTS
 from jobs.pipeline.stages.base import Keys, name_of, tags_of
 from jobs.pipeline.stages.pretrain import check_unseen
@@ -19,8 +19,8 @@ from jobs.pipeline.stages.training import (
     Tags,
     TrainingStage,
     items_of,
+    labels_folder,
     labels_input,
-    labels_table,
     optim_keys,
     slowed,
 )
@@ -61,10 +61,15 @@ class FrameEncoderStage(TrainingStage):
         return Keys(sections, (unread, *optim_keys("frame_stage.train", FIRST_ROUND)))
 
     @property
-    def inputs(self) -> Mapping[str, Path]:
-        """The label draw, the weights before, the pseudo-labels."""
-        labels = labels_input(self.run_of, self.seed, self.method, self.request.labels)
-        return {**self.run_of.drawn(self.seed), "weights": self.before / DONE, **labels}
+    def inputs(self) -> Mapping[str, Input]:
+        """The label draw, the weights before, the network's code, the accepted pseudo-labels."""
+        made = {**self.run_of.drawn(self.seed), "weights": self.before / DONE, **self.cfg.frame_encoder.code}
+        return {**made, **labels_input(self.labels)}
+
+    @property
+    def labels(self) -> Path | None:
+        """Where the pseudo-labels are."""
+        return labels_folder(self.run_of, self.seed, self.method, self.request.labels)
 
     @property
     def tags(self) -> Tags:
@@ -75,8 +80,7 @@ class FrameEncoderStage(TrainingStage):
         """Train."""
         cfg, stage, request = self.cfg, self.cfg.frame_stage, self.request
         check_unseen(self.run_of, self.seed)
-        labels = labels_table(self.run_of, self.seed, self.method, request.labels)
-        items = items_of(self.run_of, self.seed, "labelled", labels)
+        items = items_of(self.run_of, self.seed, "labelled", self.labels)
         train = slowed(stage.self_train) if request.number else stage.train
         reader = replace(cfg.reader(cfg.frame_input.view(), order=stage.order), fixed_views=stage.kept_views)
         self.fit(

@@ -50,9 +50,10 @@ class PretrainStage(TrainingStage):
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The label draw, whose test clips stay out, and published weights."""
-        weights = weights_file("frame_encoder.weights", self.cfg.frame_encoder.weights_file)
-        return {**self.run_of.drawn(self.seed), **weights}
+        """The label draw, whose test clips stay out, published weights, and the code of a network of the user's own."""
+        encoder = self.cfg.frame_encoder
+        weights = weights_file("frame_encoder.weights", encoder.weights_file)
+        return {**self.run_of.drawn(self.seed), **weights, **encoder.code}
 
     @property
     def tags(self) -> Tags:

@@ -9,12 +9,12 @@ from pathlib import Path
 from finepseudo.methods.base import AnyMethod, Label
 from finepseudo.methods.table import settings
 from finepseudo.run_folder.done import DONE
-from finepseudo.run_folder.layout import PSEUDO_LABELS, PSEUDO_METRICS
+from finepseudo.run_folder.layout import ACCEPTED, PSEUDO_LABELS, PSEUDO_METRICS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
 from jobs.pipeline.stages.training import Tags
-from jobs.workers.labelling import label_pool_of, read_truth
+from jobs.workers.labelling import label_pool_of, read_files, read_truth
 
-LOGGED = ("accepted", "coverage", "precision", "precision_A", "precision_E", "novel_acceptance")
+LOGGED = ("expected_precision", "accepted", "coverage", "precision", "precision_A", "precision_E", "novel_acceptance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,11 @@ class PseudoLabelsStage(Stage):
     def folder(self) -> Path:
         """The round of the method, of round 0 too."""
         return self.paths.round(self.seed, self.method.name, self.request.number)
+
+    @property
+    def name(self) -> str:
+        """Tell the labels from the folder they lie in."""
+        return f"{super().name}/pseudo_labels"
 
     @property
     def embeddings(self) -> Path:
@@ -56,8 +61,11 @@ class PseudoLabelsStage(Stage):
 
     @property
     def outputs(self) -> Sequence[str]:
-        """The labels; how right they are stands in a file that no training reads."""
-        return (PSEUDO_LABELS, PSEUDO_METRICS)
+        """The record of the vote, what is trained on, and how right it is, which no training reads.
+
+        The CSV is the user's to edit.
+        """
+        return (PSEUDO_LABELS, ACCEPTED, PSEUDO_METRICS)
 
     @property
     def tags(self) -> Tags:
@@ -66,7 +74,8 @@ class PseudoLabelsStage(Stage):
 
     def run(self) -> None:
         """Vote and count."""
-        truth, classes = read_truth(self.paths.clips)
+        (truth, classes), split = read_truth(self.paths.clips), self.run_of.split(self.seed)
+        held = split.items("held_out")
         metrics = label_pool_of(
             self.method,
             settings(self.cfg.method, self.method.name),
@@ -74,9 +83,11 @@ class PseudoLabelsStage(Stage):
             number=self.request.number,
             embeddings=self.embeddings,
             scores=self.scores,
-            pool=frozenset(self.run_of.split(self.seed).keys("unlabelled")),
+            pool=frozenset(split.keys("unlabelled")),
             truth=truth,
             classes=classes,
+            files=read_files(self.paths.clips),
+            held_out=dict(zip(held.keys, held.labels.tolist(), strict=True)),
         )
         self.scalars({f"pseudo/{name}": metrics[name] for name in LOGGED})
         right = "not judged" if metrics["precision"] is None else f"{100 * metrics['precision']:.1f} % right"
@@ -84,4 +95,8 @@ class PseudoLabelsStage(Stage):
             right += f" of the {metrics['judged']:,} whose class is known"
         if (novel := metrics["novel_acceptance"]) is not None:
             right += f"; of {metrics['novel']:,} clips of novel classes {100 * novel:.1f} % accepted"
+        if (lowest := metrics["bar"]["lowest"]) is not None and metrics["bar"]["kind"] != "fixed":
+            highest = metrics["bar"]["highest"]
+            span = f"{lowest:.3f}" if lowest == highest else f"{lowest:.3f} to {highest:.3f}"
+            right += f"; {metrics['bar']['kind']} bar {span}"
         self.run_of.reporter.say(f"{self.name}: {metrics['accepted']:,} of {metrics['pool']:,} accepted, {right}")

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finepseudo.report import write_report
+from finepseudo.report.clips import gallery_keys
+from finepseudo.report.reading import read_run
 from finepseudo.run_folder.layout import REPORT
 from jobs.pipeline.stages.base import Keys, Stage
+from jobs.workers.thumbnails import strips
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportStage(Stage):
-    """Everything that the folder says, once all tests are there."""
+    """Everything that the folder says, once all that is `shown` is there: tests and pseudo-labels."""
 
     kind = "report"
     resources = "none"
-    tests: tuple[Path, ...]
+    shown: tuple[Path, ...]
 
     @property
     def folder(self) -> Path:
@@ -36,8 +39,8 @@ class ReportStage(Stage):
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The records of all tests."""
-        return {path.parent.relative_to(self.paths.root).as_posix(): path for path in self.tests}
+        """The records of all tests and all pseudo-labels."""
+        return {path.parent.relative_to(self.paths.root).as_posix(): path for path in self.shown}
 
     @property
     def outputs(self) -> Sequence[str]:
@@ -45,5 +48,6 @@ class ReportStage(Stage):
         return (REPORT,)
 
     def run(self) -> None:
-        """Write it."""
-        write_report(self.paths.root)
+        """Write it, with pictures of the clips that are worth a look."""
+        keys = gallery_keys(read_run(self.paths.root))
+        write_report(self.paths.root, strips(self.cfg, keys) if keys else {})

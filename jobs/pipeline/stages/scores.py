@@ -11,7 +11,7 @@ from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import WEIGHTS
 from finepseudo.training.checkpoint import save_weights
 from jobs.pipeline.stages.base import Keys, Stage, name_of, tags_of
-from jobs.pipeline.stages.training import Tags
+from jobs.pipeline.stages.training import ALIGNMENT, Tags
 from jobs.workers import models
 from jobs.workers.map_parts import plan_pool
 from jobs.workers.score import GALLERY, ScoreJob, Scorer, pack_gallery, score
@@ -46,7 +46,7 @@ class ScoresStage(Stage):
     def keys(self) -> Keys:
         """The gallery, the alignment and f_S."""
         return Keys(
-            ("embed.gallery_per_class", "embed.gallery_dtype", "frame_stage.loss.gamma", "frame_stage.scorer"),
+            ("embed.gallery_per_class", "embed.gallery_dtype", *ALIGNMENT),
             ("frame_stage.scorer.momentum",),
         )
 

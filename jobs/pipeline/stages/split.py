@@ -35,14 +35,15 @@ class SplitStage(Stage):
 
     @property
     def keys(self) -> Keys:
-        """How labels are drawn."""
-        return Keys(("split",))
+        """How labels are drawn. Runs from before there were reviewed ones are not undone."""
+        return Keys(("split",), () if self.cfg.split.reviewed else ("split.reviewed",))
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The clips, and published lists where they are used."""
-        lists = self.cfg.split.lists
-        return {"data": self.paths.data / DONE, **numbered(list_files(Path(lists)) if lists else [])}
+        """The clips, and published lists and reviewed labels where they are used."""
+        lists, reviewed = self.cfg.split.lists, self.cfg.split.reviewed
+        files = numbered(list_files(Path(lists)) if lists else [])
+        return {"data": self.paths.data / DONE, **files, **({"split.reviewed": Path(reviewed)} if reviewed else {})}
 
     @property
     def outputs(self) -> Sequence[str]:
@@ -60,5 +61,6 @@ class SplitStage(Stage):
         drawn = usable_split(read_clips(self.paths.clips), self.cfg.split, self.seed, manifest)
         check_pool(drawn, self.cfg.methods)
         write_split(self.paths.split(self.seed), drawn)
-        counts = ", ".join(f"{len(drawn.keys(role)):,} {role}" for role in ("labelled", "unlabelled", "test"))
+        sizes = {role: len(drawn.keys(role)) for role in ("labelled", "unlabelled", "test", "held_out")}
+        counts = ", ".join(f"{n:,} {role.replace('_', ' ')}" for role, n in sizes.items() if n or role != "held_out")
         self.run_of.reporter.say(f"split of seed {self.seed}: {counts}; sha256 {drawn.sha256[:12]}")

@@ -10,8 +10,8 @@ from typing import Any
 
 from finepseudo.compute.config import Precision
 from finepseudo.methods.base import AnyMethod, Role
-from finepseudo.run_folder.done import DONE
-from finepseudo.run_folder.layout import CHECKPOINTS, FAILURE, LOG, PSEUDO_LABELS, WEIGHTS
+from finepseudo.run_folder.done import DONE, Input, Output
+from finepseudo.run_folder.layout import ACCEPTED, BEST, CHECKPOINTS, FAILURE, LOG, PSEUDO_LABELS, WEIGHTS
 from finepseudo.training.objectives import Objective
 from jobs.config.training import TrainConfig
 from jobs.pipeline.stages.base import Run, Stage, name_of
@@ -24,6 +24,8 @@ from shards.types import ItemTable
 
 Tags = Mapping[str, Any]
 READING = ("reading.decode", "deterministic")
+ALIGNMENT = ("frame_stage.loss.gamma", "frame_stage.loss.omega", "frame_stage.scorer")
+"""Keys of how two clips are aligned and scored: soft-DTW, and whether and how f_S is learned."""
 NO_SCORER = "optim.scorer_lr_factor"
 FIRST_ROUND = "optim.self_training_factor"
 """Keys of every optimiser that a training without f_S, or of round 0, does not read."""
@@ -69,7 +71,7 @@ class TrainingStage(Stage):
     @property
     def scratch(self) -> Sequence[str]:
         """What a training leaves besides."""
-        return (CHECKPOINTS, LOG, FAILURE, "ray")
+        return (CHECKPOINTS, LOG, FAILURE, BEST, "ray")
 
     def fit(
         self,
@@ -77,11 +79,13 @@ class TrainingStage(Stage):
         streams: Mapping[str, StreamInput],
         objective: Callable[[], Objective],
         precision: Precision,
+        chosen: Mapping[str, Any] | None = None,
         *,
         features: bool = False,
     ) -> None:
         """Train with the workers of the cluster, an encoder of this precision; curves go to the run's log.
 
+        chosen: how the weights are chosen (`probe`, `probe_every`, `keep` of the loop), where it is not the last ones.
         features: on kept frame features.
         """
         run, cfg = self.run_of, self.cfg
@@ -96,6 +100,7 @@ class TrainingStage(Stage):
             part=schedule.part,
             parts=schedule.parts,
             epoch_steps=schedule.epoch_steps,
+            **(chosen or {}),
         )
         job = TrainJob(
             loop=loop,
@@ -117,26 +122,31 @@ def slowed(train: TrainConfig) -> TrainConfig:
     return replace(train, optim=replace(optim, lr=optim.lr * optim.self_training_factor))
 
 
-def labels_input(run: Run, seed: int, method: AnyMethod | None, labels: int | None) -> dict[str, Path]:
-    """Name the record of the pseudo-labels that a training reads."""
-    return {} if labels is None else {"pseudo_labels": run.paths.round(seed, name_of(method), labels) / DONE}
+def labels_folder(run: Run, seed: int, method: AnyMethod | None, labels: int | None) -> Path | None:
+    """Find the folder of the pseudo-labels that a training reads."""
+    return None if labels is None else run.paths.round(seed, name_of(method), labels)
 
 
-def labels_table(run: Run, seed: int, method: AnyMethod | None, labels: int | None) -> Path | None:
-    """Find the pseudo-labels that a training reads."""
-    return None if labels is None else run.paths.round(seed, name_of(method), labels) / PSEUDO_LABELS
+def labels_input(folder: Path | None, *, whole: bool = False) -> dict[str, Input]:
+    """Name the pseudo-labels that a training reads: the accepted ones alone, or the `whole` record of the vote.
+
+    The record has numbers that change no accepted label (the spread of MC-dropout, p_A of another temperature).
+    """
+    if folder is None:
+        return {}
+    return {"pseudo_labels": folder / DONE if whole else Output(folder / DONE, ACCEPTED)}
 
 
 def items_of(run: Run, seed: int, role: Role, labels: Path | None) -> ItemTable:
-    """List the clips of a role; pseudo-labels stand behind the labelled ones, all others carry no label."""
+    """List the clips of a role; accepted labels of a folder stand behind the labelled clips, others carry no label."""
     split = run.split(seed)
     if role == "labelled":
         labelled = split.items("labelled")
-        return labelled if labels is None else pseudo_items(labelled, labels)
+        return labelled if labels is None else pseudo_items(labelled, labels / ACCEPTED)
     if role == "ruled_out":
         if labels is None:
             raise ValueError("clips are ruled out by a table of pseudo-labels; its request must say labels=..")
-        return ruled_out_items(labels)
+        return ruled_out_items(labels / PSEUDO_LABELS)
     roles = ("unlabelled",) if role == "unlabelled" else ("labelled", "unlabelled")
     return ItemTable.unlabelled(sorted(key for name in roles for key in split.keys(name)))
 

@@ -12,7 +12,6 @@ from finepseudo.consistency.perturb import (
     Perturbation,
     drop_channels,
     flip_channels,
-    gather_index,
     perturbed,
 )
 
@@ -66,14 +65,6 @@ def test_what_is_kept() -> None:
 def test_short_clips_of_one_group(kind: Perturbation, groups: list[list[int]]) -> None:
     for seed in range(10):
         assert len(perturbed(groups, kind, rng(seed))[0]) == len(groups[0])
-
-
-def test_the_index_moves_frames_that_lie_group_after_group() -> None:
-    slots = torch.tensor([3, 7, 1, 5, 0, 2, 4, 6])
-    frames = slots[None, :, None].expand(2, 8, 3)
-    index = gather_index(SEFAR, perturbed(SEFAR, "reverse", rng()))
-    assert frames[:, index][0, :, 0].tolist() == [7, 3, 5, 1, 0, 2, 4, 6]
-    assert frames[:, index][:, index].equal(frames)
 
 
 def test_channels() -> None:

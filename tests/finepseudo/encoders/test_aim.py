@@ -3,11 +3,13 @@
 import pytest
 import torch
 
+from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.aim import Aim
 from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.encoders.convert import leading_ones
 from finepseudo.encoders.layouts import CLIP
 from finepseudo.encoders.weights import renamed
+from jobs.config.recipes import load
 from tests.finepseudo.encoders.networks import count, randomised
 
 SMALL = {"width": 32, "depth": 2, "heads": 4, "patch": 8, "size": 32, "frames": 3, "drop_path": 0.0}
@@ -71,3 +73,19 @@ def test_openai_and_laion_differ_in_their_activation():
     cfg = {kind: ActionEncoderConfig(variant="aim_b16", weights=f"{kind}:x.pt") for kind in ("clip", "open_clip")}
     assert "activation" not in cfg["clip"].built_from
     assert cfg["open_clip"].built_from["activation"] == "gelu"
+
+
+def test_the_recipe_of_table_2_trains_11_of_97_million_parameters():
+    """FinePseudo with AIM, as its stages build f_E: CLIP rests because its weights are given."""
+    words = ["action_encoder.weights=clip:CLIP.pt", "frame_encoder.weights=random", "data.root=/data/diving48"]
+    cfg = load("diving48_aim", words)
+    assert "finepseudo" in cfg.methods
+    assert cfg.action_input.augment.mean == pytest.approx((0.4815, 0.4578, 0.4082), abs=1e-4)
+    assert (cfg.action_input.sampling.frames, cfg.action_input.augment.size) == (32, 224)
+    with torch.device("meta"):
+        encoder = build_action_encoder(cfg.action_encoder, 48, start=False)
+    assert round(count(encoder) / 1e6) == 97
+    assert round(count(encoder, trained=True) / 1e6) == 11
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    assert all("adapter" in name or name.split(".")[-2] in {"norm", "fc", "backbone"} for name in trained)
+    assert {"fc.weight", "backbone.norm.weight", "backbone.temporal_embedding"} <= trained

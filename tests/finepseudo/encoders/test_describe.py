@@ -49,6 +49,21 @@ def test_it_says_that_nothing_of_a_file_is_known(tmp_path):
     assert lines[-1] == "no    encoder of the table has tensors of these names; a module:Class of your own may"
 
 
+@pytest.mark.filterwarnings("error")
+def test_every_file_is_described_and_names_obey_nothing(tclr, tmp_path, capsys):
+    """No file of weights, one with control characters in its names and another pickle protocol, one that fits."""
+    torch.save({"a\x1b[31m\n.weight": torch.ones(3)}, tmp_path / "odd.pt")
+    torch.save({"a.weight": torch.ones(3)}, tmp_path / "four.pt", pickle_protocol=4)
+    (tmp_path / "page.pt").write_bytes(b"<html>")
+    assert main(["weights", *(str(tmp_path / f"{name}.pt") for name in ("page", "four", "odd")), str(tclr)]) == 2
+    said = capsys.readouterr()
+    for name, line in zip(("page", "four"), said.err.splitlines(), strict=True):
+        why = "it is no checkpoint of torch, or was saved with another pickle protocol than torch's"
+        assert line.startswith(f"error: weights {tmp_path}/{name}.pt: not loadable as plain tensors ({why}); ")
+    assert "first a\\x1b[31m\\n.weight" in said.out
+    assert "fits  action_encoder.variant=r2plus1d_18" in said.out
+
+
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, capsys):
     (tmp_path / "x.pt").write_bytes(b"<html>")
     assert main(["weights", str(tmp_path / "x.pt")]) == 2

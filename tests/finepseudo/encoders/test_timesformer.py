@@ -5,31 +5,35 @@ import torch
 
 from finepseudo.encoders.convert import vit_to_timesformer
 from finepseudo.encoders.timesformer import TimeSformer
-from tests.finepseudo.encoders.networks import count, randomised
+from tests.finepseudo.encoders.networks import randomised
 
 SMALL = {"width": 24, "depth": 2, "heads": 3, "patch": 8, "size": 32, "drop_path": 0.0}
 
 
-def sefar_head(width, classes=99, hidden=256):
-    """SeFAR's fusion head over three groups: two layers in, three norms, one layer together, one to the classes."""
-    single, pair = width * hidden + hidden, 2 * width * hidden + hidden
-    return single + pair + 3 * 2 * hidden + (6 * hidden * hidden + hidden) + hidden * classes + classes
+SLOTS = [[3, 7], [1, 5], [0, 2, 4, 6]]
 
 
-@pytest.mark.parametrize(("width", "heads", "millions"), [(768, 12, 122.27), (384, 6, 31.26)])
-def test_with_sefars_head_it_has_sefars_number_of_parameters(width, heads, millions):
-    with torch.device("meta"):
-        network = TimeSformer(width=width, heads=heads, frames=8, groups=(2, 2, 4))
-    assert round((count(network) + sefar_head(width)) / 1e6, 2) == millions
+def test_a_clip_shared_out_has_the_time_codes_of_its_slots():
+    network = randomised(TimeSformer(**SMALL, frames=8))
+    (whole,) = network.time_embeds
+    network.share_out(SLOTS)
+    assert [code.shape[1] for code in network.time_embeds] == [2, 2, 4]
+    for code, own in zip(network.time_embeds, SLOTS, strict=True):
+        assert torch.equal(code, whole[:, own]) and code.requires_grad
+    fresh = TimeSformer(**SMALL, frames=8)
+    fresh.share_out(SLOTS)
+    assert not any(code.any() for code in fresh.time_embeds), "zero at the start"
 
 
 def test_groups_have_time_codes_of_their_own():
-    network = randomised(TimeSformer(**SMALL, frames=8, groups=(2, 2, 4))).eval()
+    network = TimeSformer(**SMALL, frames=8)
+    network.share_out(SLOTS)
+    network = randomised(network).eval()
     clip = torch.rand(1, 3, 2, 32, 32)
     with torch.no_grad():
         assert (network(clip, 0) - network(clip, 1)).abs().max() > 1e-3
         assert network(torch.rand(1, 3, 4, 32, 32), 2).shape == (1, 24)
-    with pytest.raises(ValueError, match=r"3 frames do not fit group 0 of \[2, 2, 4\]"):
+    with pytest.raises(ValueError, match="3 frames do not fit the 2 of time code 0"):
         network(torch.rand(1, 3, 3, 32, 32))
 
 
@@ -113,8 +117,3 @@ def test_outputs_are_those_of_the_transformers_library():
     with torch.no_grad():
         theirs_out = theirs(clip.transpose(1, 2)).last_hidden_state[:, 0]
         torch.testing.assert_close(ours(clip), theirs_out, rtol=0, atol=1e-5)
-
-
-def test_groups_that_do_not_add_up_are_refused():
-    with pytest.raises(ValueError, match=r"groups \[2, 2\] must add up to frames 8"):
-        TimeSformer(**SMALL, frames=8, groups=(2, 2))

@@ -256,7 +256,7 @@ def test_refusals_are_one_line_and_load_nothing(resnet, tmp_path):
         assert str(file) in str(caught.value) and "\n" not in str(caught.value)
 
     missing = {name: value for name, value in resnet.items() if name != "layer3.0.conv2.weight"}
-    refused(r"1 tensors do not fit ResNet50: layer3\.0\.conv2\.weight is missing", missing)
+    refused(r"1 tensor does not fit ResNet50: layer3\.0\.conv2\.weight is missing", missing)
     refused(r"extra\.weight is surplus", {**resnet, "extra.weight": torch.zeros(1)})
     refused(r"conv1\.weight has shape \(1,\) instead of", {**resnet, "conv1.weight": torch.zeros(1)})
     refused("conv1.weight holds torch.int64", {**resnet, "conv1.weight": resnet["conv1.weight"].long()})

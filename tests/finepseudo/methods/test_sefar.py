@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,8 +14,17 @@ from finepseudo.consistency.grouped import GroupedEncoder
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.methods.base import Setting, TrainAction
-from finepseudo.methods.sefar import SEFAR, SEFAR_AS_RELEASED, SEFAR_STABLE, SefarConfig, perturbation, streams
+from finepseudo.methods.sefar import (
+    SEFAR,
+    SEFAR_AS_RELEASED,
+    SEFAR_STABLE,
+    Operation,
+    SefarConfig,
+    perturbation,
+    streams,
+)
 from finepseudo.training.config import CrossEntropyConfig
+from jobs.config.recipes import load
 from shards.read.config import AugmentConfig, SamplingConfig, ViewConfig
 from shards.read.groups import group_sizes, group_slots
 from shards.read.views import draw_views
@@ -55,10 +66,9 @@ def test_the_default_groups_are_the_papers_at_its_length_and_share_out_any_other
         assert all(slots)
 
 
-def test_reversal_turns_the_fine_groups_and_leaves_the_context_and_twice_is_nothing():
+def test_reversal_turns_the_fine_groups_and_leaves_the_context():
     assert shown("reverse") == [0, 5, 2, 7, 4, 1, 6, 3]
-    reverse, rng = perturbation("reverse"), np.random.default_rng(0)
-    assert torch.equal(reverse(reverse(FRAMES, SLOTS, rng), SLOTS, rng), FRAMES)
+    assert context_rests(shown("reverse"))
 
 
 def test_the_released_code_turns_colours_and_leaves_time():
@@ -69,13 +79,57 @@ def test_the_released_code_turns_colours_and_leaves_time():
         assert torch.equal(flipped[:, slot], FRAMES[:, slot] if context else FRAMES[:, slot].flip(1))
 
 
-@pytest.mark.parametrize(
-    "kind", ["none", "local_shuffle", "all_shuffle", "all_reverse", "warping", "t_half", "slow", "t_drop"]
-)
-def test_every_alternative_shows_frames_of_the_clip(kind):
-    order = shown(kind)
-    assert len(order) == 8 and set(order) <= set(range(8))
-    assert (order == list(range(8))) <= (kind in {"none", "warping", "local_shuffle"})
+def in_order(order: list[int]) -> bool:
+    return order == sorted(order)
+
+
+def context_rests(order: list[int]) -> bool:
+    return all(order[slot] == slot for slot in SLOTS[-1])
+
+
+ABLATIONS = {
+    "none": lambda o: o == list(range(8)),
+    "channel_flip": lambda o: o == list(range(8)),
+    "reverse": lambda o: o == [0, 5, 2, 7, 4, 1, 6, 3],
+    "local_shuffle": lambda o: context_rests(o) and all({o[s] for s in own} == set(own) for own in SLOTS),
+    "all_shuffle": lambda o: sorted(o) == list(range(8)),
+    "all_reverse": lambda o: o == list(range(8))[::-1],
+    "warping": lambda o: in_order(o) and len(set(o)) in {2, 4, 8},
+    "t_half": lambda o: in_order(o) and o in ([0, 1, 2, 3, 3, 3, 3, 3], [4, 4, 4, 4, 4, 5, 6, 7]),
+    "slow": lambda o: o in [[start + i // 2 for i in range(8)] for start in range(5)],
+    "t_drop": lambda o: in_order(o) and o[0] == 0 and all(a in {b, i} for i, (b, a) in enumerate(pairwise(o), 1)),
+}
+"""What each operation may make of the places 0 .. 7, drawn or not."""
+
+
+def test_there_is_a_rule_for_every_operation():
+    assert set(get_args(Operation)) == set(ABLATIONS)
+
+
+@pytest.mark.parametrize("kind", ABLATIONS)
+def test_each_ablation_is_one_key_that_reaches_the_student(kind):
+    """What the student sees of the strong view, over several steps; the weak view and the labelled clips stay."""
+    cfg = load("smoke", [f"method.sefar.perturb={kind}"]).method.sefar
+    made, seen, orders = objective(SEFAR, perturb=cfg.perturb, channel_drop=0.0, passes=1), [], set()
+    made.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    both = {"labelled": grouped(2, ("only",), True), "unlabelled": grouped(2, ("weak", "strong"), False)}
+    for done in range(3, 11):
+        made.done = done
+        made(both)
+        labelled, strong = seen[-1][0, :, :, 0, 0], seen[-1][2, :, :, 0, 0]
+        assert labelled[:, 0].tolist() == [10 * slot for slot in range(8)]
+        order = [int(x) // 10 for x in strong[:, 1].tolist()]
+        turned = [bool(x > y) for x, y in strong[:, [0, 2]].tolist()]
+        assert turned == [kind == "channel_flip" and slot not in SLOTS[-1] for slot in range(8)]
+        assert ABLATIONS[kind](order), order
+        orders.add(tuple(order))
+    assert (len(orders) > 1) == (kind in {"local_shuffle", "all_shuffle", "warping", "t_half", "slow", "t_drop"})
+
+
+@pytest.mark.parametrize("kind", ["reverse", "all_reverse", "channel_flip", "none"])
+def test_what_turns_something_round_is_undone_by_itself(kind):
+    turn, rng = perturbation(kind), np.random.default_rng(0)
+    assert torch.equal(turn(turn(FRAMES, SLOTS, rng), SLOTS, rng), FRAMES)
 
 
 def test_the_pool_is_drawn_twice_and_each_draw_in_groups():
@@ -107,11 +161,11 @@ def test_groups_that_do_not_share_out_the_clip_are_refused(groups):
 
 
 def grouped(batch: int, names: tuple[str, ...], labels: bool) -> ClipBatch:
-    """Frames whose value is their place in the clip."""
+    """Frames whose value is ten times their place in the clip, and their colour."""
     views = {}
     for name in names:
         for group, slots in enumerate(SLOTS):
-            frames = torch.tensor(slots, dtype=torch.float32).view(1, 1, -1, 1, 1, 1).expand(batch, 1, -1, 3, 32, 32)
+            frames = FRAMES[:, list(slots)].expand(batch, 1, -1, 3, 32, 32)
             views[f"{name}.{group}"] = View(frames, torch.tensor(slots).expand(batch, 1, -1))
     return ClipBatch(
         keys=tuple(map(str, range(batch))),
@@ -132,7 +186,7 @@ def test_a_step_puts_the_groups_in_order_of_time_and_teaches(method):
     made.after_step(6, 12)
     out = made(both)
     out.loss.backward()
-    places = [row[:, 0, 0, 0].tolist() for row in seen[-1]]
+    places = [(row[:, 1, 0, 0] // 10).tolist() for row in seen[-1]]
     assert places[0] == list(range(8))
     assert places[2] == (
         [0, 5, 2, 7, 4, 1, 6, 3] if made.parts.perturb and method is not SEFAR_AS_RELEASED else places[0]

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from finepseudo.methods.base import Embed, Label, Score, TrainAction, TrainFrame, flat
+from finepseudo.methods.base import MAIN, Embed, Label, Score, Similarity, TrainAction, TrainFrame, flat
 from finepseudo.methods.table import METHODS, REFERENCE, MethodsConfig, in_order, settings, title
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -38,24 +38,32 @@ def test_every_key_is_read_by_one_kind_of_stage(name):
 def test_a_plan_asks_for_nothing_before_it_is_there(name, rounds, last):
     """Whatever the shared round 0 makes is there: f_E, and where it aligns f_A, embeddings and scores."""
     method = METHODS[name]
-    trained, framed, embedded, scored, labelled = {0}, {0}, {0}, {0}, set()
+    trained, framed, embedded, scored, labelled = {(0, MAIN)}, {0}, {0}, {0}, set()
+    compared = set()
     for group in method.plan(method.config(), rounds, last):
         for request in group:
             match request:
                 case TrainAction():
-                    assert request.start is None or request.start in trained
+                    assert request.start is None or (request.start, request.start_of) in trained
+                    assert set(request.reads) <= trained
+                    assert request.keys is None or set(request.keys) <= {f.name for f in fields(method.config)}
+                    for side in request.side:
+                        assert side.number in scored and method.aligns if isinstance(side, Score) else side in compared
                     assert request.labels is None or request.labels in labelled
                     assert 0 <= request.part < request.parts
                 case TrainFrame():
                     assert method.aligns and request.number - 1 in framed
                 case Embed():
-                    assert request.number in trained and (not request.frames or request.number in framed)
+                    assert (request.number, MAIN) in trained and (not request.frames or request.number in framed)
                 case Score():
                     assert method.aligns and request.number in embedded
+                case Similarity():
+                    assert (request.number, request.of) in trained
                 case Label():
                     assert method.vote is not None and request.number in embedded
                     assert request.scores == method.aligns and (not request.scores or request.number in scored)
-        trained |= {r.number for r in group if isinstance(r, TrainAction)}
+        trained |= {(r.number, r.name) for r in group if isinstance(r, TrainAction)}
+        compared |= {r for r in group if isinstance(r, Similarity)}
         framed |= {r.number for r in group if isinstance(r, TrainFrame)}
         embedded |= {r.number for r in group if isinstance(r, Embed)}
         scored |= {r.number for r in group if isinstance(r, Score)}
@@ -67,7 +75,7 @@ def test_every_method_takes_the_steps_of_all_rounds(name):
     method = METHODS[name]
     for rounds in (0, 1, 4):
         requests = flat(method.plan(method.config(), rounds, True))
-        assert sum(r.times for r in requests if isinstance(r, TrainAction) and r.name == "action_encoder") == rounds
+        assert sum(r.times for r in requests if isinstance(r, TrainAction) and r.name == MAIN) == rounds
 
 
 def test_tables_have_the_order_of_the_dict_and_take_unknown_names():

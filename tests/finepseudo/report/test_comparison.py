@@ -86,6 +86,15 @@ def test_nothing_is_paired_across_labels_or_settings(change):
     assert said in list(remarks(rows, "supervised"))
 
 
+def test_of_several_references_the_one_with_default_keys_counts():
+    long = result("supervised", 0, 0.9, variant="epochs=5", plain=False)
+    some = [long, result("supervised", 0, 0.5), result("sefar", 0, 0.75)]
+    for order in itertools.permutations(some):
+        rows = {(row.method, row.variant): row.gain.mean for row in compare(order, "supervised")}
+        assert rows == {("supervised", "epochs=5"): 0.4, ("supervised", ""): None, ("sefar", ""): 0.25}
+    assert compare([long, some[2]], "supervised")[1].gain.mean == pytest.approx(-0.15), "where there is no other"
+
+
 def test_what_is_blank_is_said():
     rows = compare([result("sefar", 0, None), result("sefar", 1, 0.5, coverage=0.2, steps=3)], "supervised")
     said = list(remarks(rows, "supervised"))
@@ -165,6 +174,17 @@ def test_other_settings_make_a_variant_with_its_own_reference(folder, tmp_path):
     found, rows = table_of(base, longer)
     assert {"supervisedrounds=2", "supervisedrounds=5", "finepseudorounds=5"} < set(rows)
     assert all(len(row.gains) == 2 for row in found.rows if row.method != "supervised")
+
+
+def test_supervised_by_epochs_is_compared_with_supervised_by_steps(folder, tmp_path):
+    runs = [
+        copy_of(folder, tmp_path / name, method={"supervised": {"epochs": epochs}, "finepseudo": {"tau": 0.1}})
+        for name, epochs in (("epochs", 5), ("steps", None))
+    ]
+    found, rows = table_of(*runs)
+    assert {name for name in rows if name.startswith("supervised")} == {"supervisedepochs=5", "supervisedepochs=null"}
+    gains = {row.method + row.variant: len(row.gains) for row in found.rows}
+    assert (gains["supervisedepochs=5"], gains["supervisedepochs=null"]) == (2, 0)
 
 
 def test_a_run_that_is_named_twice_counts_once(folder, tmp_path):

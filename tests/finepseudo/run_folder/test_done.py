@@ -1,11 +1,12 @@
 """DONE records: a kill at any write is never taken for done, and changed inputs undo a stage."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from finepseudo.run_folder.done import DONE, STARTED, Identity, begin, finish, is_done, set_aside_damaged
+from finepseudo.run_folder.done import DONE, STARTED, Identity, Output, begin, finish, is_done, set_aside_damaged
 from finepseudo.run_folder.files import read_json, write_json, write_text
 from shards.errors import UserError
 from tests.finepseudo.run_folder.test_files import Killed
@@ -57,6 +58,36 @@ def test_the_same_output_made_again_leaves_later_stages_done(tmp_path):
     assert is_done(second(tmp_path))
     run(first(tmp_path, lr=3), "out-1.txt", "other")
     assert not is_done(second(tmp_path))
+
+
+def test_a_stage_that_reads_one_output_is_not_touched_by_the_others(tmp_path):
+    def make(one, two):
+        begin(earlier)
+        for name, text in (("one", one), ("two", two)):
+            write_text(earlier.folder / f"{name}.txt", text)
+        finish(earlier, wall_s=1.0, code_version="x")
+
+    earlier = Identity(kind="first", folder=tmp_path / "first", config={}, inputs={}, outputs=("one.txt", "two.txt"))
+    inputs = {"one": Output(earlier.record, "one.txt")}
+    later = Identity(kind="second", folder=tmp_path / "second", config={}, inputs=inputs, outputs=("out.txt",))
+    assert later.missing() == [earlier.record]
+    make("1", "2")
+    run(later, "out.txt", "made")
+    for one, two, done in (("1", "3", True), ("4", "3", False), ("1", "2", True)):
+        earlier.record.unlink()
+        make(one, two)
+        assert is_done(later) == done
+    record = read_json(earlier.record)
+    del record["outputs"]["one.txt"]
+    write_json(earlier.record, record)
+    assert later.missing() == [earlier.record], "a stage of an earlier version did not make it"
+    assert not is_done(later)
+
+
+def test_a_stage_that_has_got_a_new_kind_of_output_is_not_done(tmp_path):
+    run(first(tmp_path), "out-1.txt", "one")
+    assert is_done(first(tmp_path))
+    assert not is_done(replace(first(tmp_path), outputs=("out-*.txt", "new.txt")))
 
 
 def test_a_started_stage_goes_on_only_with_the_same_key(tmp_path):

@@ -14,6 +14,7 @@ from shards.errors import UserError
     ("argv", "message"),
     [
         (["run", "nme=x"], "nme: unknown key; did you mean name?"),
+        (["run", "out=/proc/x"], "cannot write /proc/x/smoke: it is not there and cannot be made; choose another"),
         (["run", "--recipe", "smok"], "did you mean smoke?"),
         (["run", "--data", "csv:/nowhere/list.csv", "--dry-run"], "/nowhere/list.csv"),
         (["run", "--data", "json:x"], "write csv:LIST"),
@@ -22,7 +23,7 @@ from shards.errors import UserError
     ],
 )
 def test_bad_input_is_one_line_and_code_2(argv, message, capsys, tmp_path):
-    assert main([*argv, f"out={tmp_path}"]) == 2
+    assert main([argv[0], f"out={tmp_path}", *argv[1:]]) == 2
     said = capsys.readouterr()
     assert message in said.err + said.out
     assert said.err.count("\n") <= 1
@@ -45,7 +46,7 @@ ROLES = {"labelled": "a.mp4,0\nb.mp4,1\n", "unlabelled": "c.mp4\n", "test": "d.m
         (
             {**ROLES, "test": "d.mp4,0\ne.mp4,2\n"},
             [],
-            "1 classes have clips but no labelled one: 2 2; raise split.ratio",
+            "1 class has clips but no labelled one: 2 2; raise split.ratio",
         ),
         ({**ROLES, "test": "d.mp4,0\ne.mp4,2\n"}, ["data.classes=classes.txt"], "classes.txt does not exist"),
         (
@@ -56,7 +57,7 @@ ROLES = {"labelled": "a.mp4,0\nb.mp4,1\n", "unlabelled": "c.mp4\n", "test": "d.m
         ({**ROLES, "test": bytes(range(256))}, [], "test.csv:2 is not UTF-8 text"),
         ({**ROLES, "test": "d.mp4\n"}, [], "test.csv: 1 bad rows, first: line 1: 'd.mp4' has no class"),
         ({**ROLES, "test": ""}, [], "test.csv is empty"),
-        ({**ROLES, "test": "a.mp4,0\n"}, [], "1 clips are listed twice, first: a.mp4 at"),
+        ({**ROLES, "test": "a.mp4,0\n"}, [], "1 clip is listed twice, first: a.mp4 at"),
         (
             ROLES,
             ["split.method=stratified"],

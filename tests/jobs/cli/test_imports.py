@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from jobs.cli.main import main
+
 HEAVY = {"torch", "torchvision", "ray", "av", "nvidia", "pyarrow", "numpy", "fsspec", "webdataset", "submitit", "rich"}
 COUNT = """
 import json, runpy, sys
@@ -54,3 +56,11 @@ def test_a_node_of_the_cluster_starts_without_torch_and_without_ray():
     ended, packages = loaded("jobs.cluster", "--help")
     assert ended == 0
     assert packages & HEAVY == set()
+
+
+def test_a_terminal_hears_at_once_what_is_begun(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("jobs.cli.commands._run_command", lambda *_: 0)
+    for terminal, said in ((True, f"finepseudo status: {tmp_path}/run\n"), (False, "")):
+        monkeypatch.setattr("sys.stderr.isatty", lambda terminal=terminal: terminal)
+        assert main(["status", "--name", "run", f"out={tmp_path}"]) == 0
+        assert capsys.readouterr().err == said

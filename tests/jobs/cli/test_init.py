@@ -100,7 +100,12 @@ def test_sides_are_never_mirrored_and_a_full_set_hides_half(desk):
     [
         (lambda f: None, ["nowhere"], "nowhere is no folder"),
         (lambda f: (f / "a.csv").write_text("x") and (f / "b.csv").write_text("y"), ["dives"], "holds 2 lists"),
-        (lambda f: None, ["dives"], "no folder in it holds a video"),
+        (lambda f: None, ["dives"], "no class is known: it holds 1 videos beside no folder; either put the videos"),
+        (
+            lambda f: (f / "unlabelled").mkdir() or (f / "0.mp4").rename(f / "unlabelled" / "0.mp4"),
+            ["dives"],
+            "it holds 1 in unlabelled/; either put the videos of each class into a folder of its own",
+        ),
         (lambda f: (f / "a.csv").write_text("p.mp4,x\nq.mp4,x\n"), ["dives"], "2 of 2 videos are not in dives"),
         (lambda f: None, ["dives", "--test-share", "2"], "--test-share 2.0 is outside"),
     ],
@@ -120,3 +125,27 @@ def test_an_older_list_is_not_written_over(desk, capsys, tmp_path):
     assert main(["init", "dives"]) == 2
     assert "dives.csv is there already" in capsys.readouterr().err
     assert (tmp_path / "dives.csv").read_text() == "mine"
+
+
+def test_labels_without_a_pool_train_alone_and_the_command_says_so(desk, capsys):
+    folder = desk(*(f"{n}.mp4" for n in range(8)))
+    roles = {0: "test", 1: "test"}
+    rows = "".join(f"{n}.mp4,{'tuck' if n % 2 else 'pike'},{roles.get(n, 'labelled')}\n" for n in range(8))
+    (folder / "mine.csv").write_text(f"path,class,role\n{rows}")
+    assert main(["init", "dives", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "No clip is unlabelled, so there is nothing to label: the recipe trains on the labels alone" in said
+    assert load("dives.yaml").methods == ("supervised",)
+    assert main(["run", "--recipe", "dives.yaml", "--dry-run"]) == 0
+
+
+def test_hopeless_data_is_warned_of_by_init_and_by_check(desk, capsys):
+    desk("test/tuck/a.mp4", "train/tuck/b.mp4", "train/pike/c.mp4", "train/pike/d.mp4", "unlabelled/e.mp4")
+    assert main(["init", "dives", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "warning: 1 of 2 classes have one labelled clip (tuck)" in said
+    assert "warning: all test clips are of one class (tuck)" in said
+    assert main(["check", "--recipe", "dives.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert "WARNING 1 of 2 classes have one labelled clip (tuck)" in said
+    assert "ok, with 2 warnings" in said

@@ -14,7 +14,7 @@ def test_every_method_is_listed_with_where_it_comes_from_and_its_keys(capsys):
     said = capsys.readouterr().out
     for name, method in METHODS.items():
         assert f"{name}: {method.title}\n    {method.paper}\n    needs: " in said
-    assert "keys: optim null, tau 0.1, theta 0.6, fuse mean" in said
+    assert "keys: optim null, bar fixed, bar_by_class false, precision 0.95, tau 0.1, theta 0.6, fuse mean" in said
     assert "nothing but labelled clips" in said and "the alignability encoder" in said
 
 

@@ -1,12 +1,15 @@
 """The commands and flags that users' scripts rely on: a change here is a change for them (CHANGELOG.md)."""
 
 import argparse
+import re
+
+import pytest
 
 from jobs.cli.parser import parser
 
 COMMON = ["--data", "--dry-run", "--force", "--name", "--print-config", "--recipe", "--set"]
 FLAGS = {
-    "run": [*COMMON, "--verify"],
+    "run": [*COMMON, "--draw", "--verify"],
     "write-shards": [*COMMON, "--part", "--repair", "--verify"],
     "split": COMMON,
     "pretrain": COMMON,
@@ -15,19 +18,31 @@ FLAGS = {
     "score": COMMON,
     "evaluate": COMMON,
     "report": COMMON,
-    "launch": [*COMMON, "--cluster", "--parts", "--sbatch"],
+    "submit": ["target", *COMMON, "--cluster", "--parts", "--sbatch"],
     "compare": ["runs", *COMMON, "--methods", "--out", "--part", "--seeds"],
-    "check": ["target", *COMMON, "--decode"],
-    "tune": ["space", *COMMON],
+    "check": ["target", *COMMON, "--decode", "--missing"],
+    "clean": ["run", *COMMON, "--keep-rounds", "--yes"],
+    "plan": ["target", *COMMON, "--calibrate", "--cores", "--gpus", "--nodes"],
+    "doctor": ["target", *COMMON, "--json"],
+    "tune": ["space", *COMMON, "--best"],
     "bench": ["what", "options"],
-    "predict": ["video", *COMMON],
+    "predict": ["videos", *COMMON, "--matches", "--method", "--out", "--seed", "--top"],
+    "export": ["what", "--method", "--out", "--seed"],
+    "review": ["run", "--count", "--method", "--out", "--seed"],
     "keys": ["section", *COMMON],
-    "status": [*COMMON, "--all"],
+    "status": ["run", *COMMON, "--all"],
     "methods": ["method"],
     "schema": [],
     "weights": ["files"],
     "init": ["folder", "--device", "--force", "--list", "--out", "--test-share"],
 }
+
+
+def test_the_version_names_the_code(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parser().parse_args(["--version"])
+    assert stop.value.code == 0
+    assert re.fullmatch(r"finepseudo \S+\+[0-9a-f]{12}\n", capsys.readouterr().out)
 
 
 def test_the_command_line_is_pinned():

@@ -66,6 +66,15 @@ def test_what_will_be_undone_is_said(folder, capsys):
     assert "undone   split of seed-0  (split.min_per_class was 1, is 0)" in said
 
 
+def test_a_run_is_named_by_its_folder_or_by_its_name(folder, capsys):
+    said = []
+    for line in (["status", str(folder)], ["status", folder.name, f"out={folder.parent}"]):
+        assert main(line) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert said[0].startswith(f"run         {folder}: ")
+
+
 def test_no_run_is_one_line(tmp_path, capsys):
     for line in (["status"], ["status", "--all"]):
         assert main([*line, f"out={tmp_path}"]) == 2

@@ -43,6 +43,16 @@ def test_types_are_checked_not_guessed():
             build(Outer, values)
 
 
+def test_a_key_that_stands_in_another_section_is_found_there():
+    for values, message in [
+        ({"name": "x", "mode": "b"}, r"mode: unknown key; did you mean inner\.mode\?"),
+        ({"name": "x", "inner": {"rat": 1}}, r"inner\.rat: unknown key; did you mean inner\.rate\?"),
+        ({"nme": "x"}, r"nme: unknown key; did you mean name\?"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            build(Outer, values)
+
+
 trees = st.recursive(
     st.integers() | st.booleans() | st.lists(st.integers(), max_size=2),
     lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import yaml
 
+from finepseudo.run_folder.yaml_text import parse_yaml
 from jobs.config.build import plain
 from jobs.config.keys import all_keys, described, explained_yaml
 from jobs.config.recipes import load
@@ -75,5 +76,30 @@ def test_keys_of_a_section_and_of_one_key():
         name for name in KEYS if name == "embed" or name.startswith("embed.")
     }
     assert len(described(cfg).splitlines()) > 2 * len(SETTINGS)
-    with pytest.raises(UserError, match=r"keys: embd: no such key or section; did you mean embed\?"):
-        described(cfg, "embd")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("embd", "did you mean embed?"),
+        ("prefetsh", "did you mean reading.prefetch?"),
+        ("gallery", "in embed.gallery_per_class, embed.gallery_dtype"),
+        ("qqqq", "sections: name, out, seeds, "),
+    ],
+)
+def test_a_key_that_is_none_is_answered_with_those_that_are_meant(name, message):
+    with pytest.raises(UserError) as caught:
+        described(load("smoke"), name)
+    assert str(caught.value).startswith(f"keys: {name}: no such key or section; {message}")
+
+
+def test_a_part_of_many_names_is_answered_with_a_few():
+    with pytest.raises(UserError) as caught:
+        described(load("smoke"), "theta")
+    assert "method.finepseudo.theta" in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_print_config_keeps_odd_letters():
+    cfg = load("smoke", ['out="a\\u0085b\\u2028c é"'])
+    assert parse_yaml(explained_yaml(cfg)) == plain(cfg)

@@ -14,19 +14,20 @@ from shards.read.sampling import frame_indices
     ("override", "message"),
     [
         ("nme=x", r"nme: unknown key; did you mean name\?"),
-        ("frame_stage.loss.margn=1", r"frame_stage.loss.margn: unknown key; did you mean margin\?"),
+        ("frame_stage.loss.margn=1", r"frame_stage.loss.margn: unknown key; did you mean frame_stage.loss.margin\?"),
         ("frame_stage.loss.margin=wide", "frame_stage.loss.margin = wide: must be a number"),
         ("seeds=1", "seeds = 1: must be a list"),
         ("methods=5", "methods = 5: must be a list"),
         ("methods=collaborative", "methods: collaborative is called finepseudo now"),
         ("strategies=confidence", r"is called methods now; write methods=\[pseudo_label\]"),
         ("strategies=5", "strategies: is called methods now"),
+        ("method.finepseudo.bar=calibrated", "bar = calibrated: needs held-out labelled clips; set split.held_out"),
         ("methods=[finepsuedo]", r"no method is called finepsuedo; did you mean finepseudo\?"),
         ("methods=[collaborative]", "methods: collaborative is called finepseudo now"),
         ("strategies=[confidence, supervised]", r"is called methods now; write methods=\[pseudo_label, supervised\]"),
         ("pseudo_labels.uncertainty_kappa=1", "each method has its own keys now; set method.ups.kappa"),
         ("method.finepseudo.theta=1.5", r"method.finepseudo.theta = 1.5: must be in \[0, 1\) with fuse mean"),
-        ("method.finepseudo.thta=1", r"method.finepseudo.thta: unknown key; did you mean theta\?"),
+        ("method.finepseudo.thta=1", r"method.finepseudo.thta: unknown key; did you mean method.finepseudo.theta\?"),
         ("resources.workers=3", "pretrain.order.batch_size = 8: must be a multiple of resources.workers, 3"),
         (
             "action_stage.self_train={epochs: 3, clips: 9}",
@@ -38,7 +39,9 @@ from shards.read.sampling import frame_indices
         ('name="a\\0b"', "must be a plain folder name"),
         ("rounds", "write it as section.key=value"),
         ("rounds=[", "the value is no YAML"),
-        ("name=2020-13-45", "the value is no YAML: month must be in 1..12"),
+        ('name="x\\u0085y"', r"name = x\\x85y: must be a plain folder name"),
+        ("reading.thread=2", r"reading.thread: unknown key; did you mean reading.threads\?"),
+        ("method.fixmatch.mu=1e9", r"method.fixmatch.mu = 1000000000.0: must be in \(0, 100\]"),
         ("data.lists.tset=x", "data.lists.tset = x: no such role"),
         (
             "action_input.sampling={policy: groups, frames: 8, groups: [2, 2, 4]}",
@@ -69,6 +72,13 @@ def test_bad_values_are_refused_with_key_and_way_out(override, message):
     with pytest.raises(UserError, match=message) as caught:
         load("smoke", [override])
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_may_look_like_a_date():
+    assert [load("smoke", [f"name={text}"]).name for text in ("2024-01-01", "2020-13-45")] == [
+        "2024-01-01",
+        "2020-13-45",
+    ]
 
 
 @pytest.mark.parametrize("name", ["diving48", "finegym99", "finegym288", "finediving", "ssv2", "kinetics400"])

@@ -1,13 +1,16 @@
 """The plan of a run: order, what depends on what, what runs again when something changes. No Ray, no video."""
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from finepseudo.methods.base import MAIN
 from finepseudo.methods.table import METHODS
-from finepseudo.run_folder.done import DONE, begin, finish, is_done
+from finepseudo.run_folder.done import DONE, begin, finish, is_done, record_of
 from finepseudo.run_folder.files import write_json
+from finepseudo.run_folder.layout import ACCEPTED
 from jobs.cluster.preempt import Preempted
 from jobs.config.recipes import load
 from jobs.pipeline.plan import COMMANDS, make_plan
@@ -15,9 +18,13 @@ from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.stages.frame_encoder import FrameEncoderStage
+from jobs.pipeline.stages.votes import VotesStage
 from jobs.progress import Reporter
+from jobs.workers.score import GALLERY
 from shards.errors import UserError
 
+RECORDED = {"method.verification.tau"}
+"""Keys of a vote that change no accepted label."""
 ALL = f"methods=[{', '.join(METHODS)}]"
 
 
@@ -32,14 +39,20 @@ def make(tmp_path):
 
 
 def fake(plan, ran: list[str], monkeypatch) -> None:
-    """Replace what stages do: write each output, whose content says from what it was made."""
+    """Replace what stages do: write each output, whose content says from what it was made.
+
+    Accepted labels and galleries change with the keys of their own stage alone, not with those that are only recorded.
+    """
 
     def action(stage: Stage) -> None:
         ran.append(stage.name)
         for pattern in stage.outputs:
-            write_json(stage.folder / pattern.replace("*", "000000"), stage.identity.key())
+            config = {key: value for key, value in stage.identity.config.items() if key not in RECORDED}
+            content = config if pattern in (ACCEPTED, GALLERY) else stage.identity.key()
+            write_json(stage.folder / pattern.replace("*", "000000"), content)
 
     monkeypatch.setattr("jobs.pipeline.runner.side_by_side", lambda *_: False)
+    monkeypatch.setattr("shards.files._fsync", lambda _: None)  # nothing here is about a crash of the machine
     for stage in itertools.chain(*plan):
         object.__setattr__(stage, "run", lambda stage=stage: action(stage))
 
@@ -60,7 +73,8 @@ def test_every_input_is_made_by_an_earlier_group(make, overrides):
     made: set[Path] = set()
     for group in plan:
         for stage in group:
-            assert {path for path in stage.inputs.values() if path.name == DONE} <= made, stage.name
+            records = {record_of(given) for given in stage.inputs.values()}
+            assert {path for path in records if path.name == DONE} <= made, stage.name
         made |= {stage.identity.record for stage in group}
 
 
@@ -75,7 +89,9 @@ def test_no_two_stages_share_a_record_or_an_output(make):
 def test_encoders_of_a_round_stand_side_by_side_and_only_where_they_are_needed(make):
     _, plan = make(ALL)
     pairs = [{stage.kind for stage in group} for group in plan if len(group) == 2]
-    assert pairs == [{"action_encoder", "frame_encoder"}] * 6  # round 0, verification, finepseudo; two seeds
+    frames = [pair for pair in pairs if "frame_encoder" in pair]
+    assert frames == [{"action_encoder", "frame_encoder"}] * 6  # round 0, verification, finepseudo; two seeds
+    assert len(pairs) - len(frames) == 4, "the teachers of timebalance, before and on the labels"
     _, plan = make("methods=[supervised, pseudo_label]")
     kinds = {stage.kind for group in plan for stage in group}
     assert not kinds & {"pretrain", "frame_encoder", "scores"}
@@ -85,7 +101,7 @@ def test_every_method_trains_the_action_encoder_the_same_number_of_steps(make):
     made, plan = make(ALL, "rounds=3", "seeds=[0]")
     steps: dict[str, int] = {}
     for stage in itertools.chain(*plan):
-        if isinstance(stage, ActionEncoderStage) and stage.method:
+        if isinstance(stage, ActionEncoderStage) and stage.method and stage.request.name == MAIN:
             steps[stage.method.name] = steps.get(stage.method.name, 0) + stage.schedule.train.steps
     assert steps == dict.fromkeys(made.cfg.methods, 3 * made.cfg.action_stage.self_train.steps)
 
@@ -113,7 +129,7 @@ def test_rounds_join_to_one_schedule(make):
     made, plan = make(ALL, "rounds=3", "seeds=[0]", "action_stage.self_train.optim.self_training_factor=0.5")
     parts: dict[str | None, list] = {}
     for stage in itertools.chain(*plan):
-        if isinstance(stage, ActionEncoderStage):
+        if isinstance(stage, ActionEncoderStage) and stage.request.name == MAIN:
             name = stage.method.name if stage.method else None
             schedule = stage.schedule
             parts.setdefault(name, []).append((schedule.part, schedule.parts, schedule.train.optim.lr))
@@ -123,6 +139,41 @@ def test_rounds_join_to_one_schedule(make):
     for name in [name for name, method in METHODS.items() if method.vote is None]:
         assert parts.pop(name) == [(0, 1, half)]
     assert set(map(str, parts.values())) == {str([(i, 3, half) for i in range(3)])}
+
+
+def test_a_teacher_is_trained_as_round_0_is_and_the_student_reads_it(make):
+    made, plan = make("methods=[timebalance]", "rounds=2", "seeds=[0]", "action_stage.train.steps=21")
+    stages = {s.folder.name: s for s in itertools.chain(*plan) if s.tags.get("method") == "timebalance"}
+    assert list(stages) == [
+        *("invariant_pretrain", "distinctive_pretrain", "invariant", "distinctive", "similarity", MAIN, "evaluation")
+    ]
+    for name in ("invariant", "distinctive"):
+        before, teacher = stages[f"{name}_pretrain"], stages[name]
+        assert teacher.inputs["weights"] == before.folder / DONE
+        assert before.schedule.train.steps == teacher.schedule.train.steps == 21
+        ((stream, reader),) = made.cfg.streams_of(before.method, before.request)
+        assert (stream.role, [view.frames for view in reader.views]) == ("all", [64, 64])
+    student = stages[MAIN]
+    assert student.schedule.train.steps == 2 * made.cfg.action_stage.self_train.steps
+    wanted = {stages[name].folder / DONE for name in ("invariant", "distinctive", "similarity")}
+    assert wanted < set(student.inputs.values())
+
+
+def test_alignability_of_round_0_is_all_that_finepseudo_sefar_adds(make):
+    _, plan = make("methods=[finepseudo_sefar]", "seeds=[0]")
+    names = [stage.name for stage in itertools.chain(*plan)]
+    assert [name.removeprefix("seed-0/") for name in names[2:-1]] == [
+        "pretrain",
+        "round-00/action_encoder",
+        "round-00/frame_encoder",
+        "round-00/embeddings",
+        "round-00/scores",
+        "finepseudo_sefar/round-01/action_encoder",
+        "finepseudo_sefar/evaluation",
+        "finepseudo_sefar/votes",
+    ]
+    student = next(s for s in itertools.chain(*plan) if s.tags.get("method") and s.kind == "action_encoder")
+    assert student.inputs["side 0"].parent.name == "scores"
 
 
 def test_the_second_run_does_nothing(make, monkeypatch):
@@ -142,17 +193,55 @@ def test_the_second_run_does_nothing(make, monkeypatch):
             {"seed-0/round-00/action_encoder", "pretrain"},
         ),
         ("frame_stage.train.steps=25", {"seed-0/round-00/frame_encoder"}, {"seed-0/round-00/action_encoder"}),
-        ("evaluate.views=3", {"seed-1/finepseudo/evaluation", "report"}, {"seed-0/finepseudo/round-01"}),
+        ("evaluate.views=3", {"seed-1/finepseudo/evaluation", "report"}, {"seed-0/finepseudo/round-01/pseudo_labels"}),
+        (
+            "evaluate.votes=mean",
+            {"seed-0/finepseudo/votes"},
+            {"seed-0/finepseudo/evaluation", "seed-0/round-00/scores"},
+        ),
+        ("split.held_out=0.2", {"seed-0/round-00/embeddings", "seed-0/finepseudo/votes"}, {"data"}),
         ("embed.gallery_per_class=2", {"seed-0/round-00/scores"}, {"seed-0/round-00/embeddings"}),
         ("shards.short_side=96", {"data", "pretrain"}, set()),
+        (
+            "method.timebalance.unlabelled_weight=1",
+            {"seed-0/timebalance/round-01/action_encoder"},
+            {"seed-0/timebalance/round-01/invariant_pretrain", "seed-0/timebalance/round-01/similarity"},
+        ),
+        (
+            "method.timebalance.global_local=false",
+            {"seed-0/timebalance/round-01/distinctive", "seed-0/timebalance/round-01/action_encoder"},
+            {"seed-0/timebalance/round-01/invariant", "seed-0/timebalance/round-01/similarity"},
+        ),
     ],
 )
 def test_a_changed_key_undoes_what_depends_on_it(make, monkeypatch, override, undone, kept):
+    make = partial(make, *(["methods=[timebalance]"] if "timebalance" in override else []))
     everything = set(run(make, monkeypatch))
     ran = set(run(make, monkeypatch, override))
     assert undone <= ran
     assert not kept & ran
     assert kept <= everything
+
+
+@pytest.mark.parametrize(
+    ("methods", "override", "labelled"),
+    [
+        (["finepseudo", "pseudo_label"], "action_encoder.mc_passes=7", True),
+        (["verification"], "method.verification.tau=0.5", True),
+        (["verification"], "method.verification.theta=0.4", False),
+    ],
+)
+def test_a_key_that_changes_no_accepted_label_leaves_every_training_done(
+    make, monkeypatch, methods, override, labelled
+):
+    two = [f"methods=[{', '.join(methods)}]", "rounds=2", "seeds=[0]"]
+    trainings = {name for name in run(make, monkeypatch, *two) if name.endswith("_encoder")}
+    assert any("round-02" in name for name in trainings)
+    ran = set(run(make, monkeypatch, *two, override))
+    tables = {f"seed-0/{name}/round-{number:02d}/pseudo_labels" for name in methods for number in range(3)}
+    assert tables <= ran, "the record of the vote is made again, and with it the report"
+    assert "report" in ran
+    assert bool(trainings & ran) != labelled
 
 
 @pytest.mark.parametrize(
@@ -175,11 +264,39 @@ def test_a_key_that_no_stage_reads_undoes_nothing(make, monkeypatch, override):
     assert run(make, monkeypatch, override) == []
 
 
+def test_changed_code_of_ones_own_network_undoes_what_it_trained(make, monkeypatch, tmp_path):
+    code = tmp_path / "plan_nets.py"
+    code.write_text("class Net:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = ["action_encoder.variant=plan_nets:Net", "seeds=[0]"]
+    everything = set(run(make, monkeypatch, *mine))
+    assert run(make, monkeypatch, *mine) == []
+    code.write_text("class Net:\n    width = 3\n")
+    ran = set(run(make, monkeypatch, *mine))
+    assert "seed-0/round-00/embeddings" in ran
+    assert {name for name in everything if name.endswith(("action_encoder", "evaluation"))} <= ran
+    assert not ran & {"data", "split of seed-0", "pretrain", "seed-0/round-00/frame_encoder"}
+
+
 def test_a_third_seed_leaves_the_others_done(make, monkeypatch):
     run(make, monkeypatch)
     ran = run(make, monkeypatch, "seeds=[0, 1, 2]")
     assert ran
     assert all("seed-2" in name or name == "report" for name in ran)
+
+
+def test_f_a_is_asked_where_there_is_one_and_not_where_f_e_alone_is_wanted(make):
+    for overrides, expected in (
+        (["rounds=2"], [2]),
+        (["rounds=2", "embed.last_round=false"], [1]),
+        (["rounds=0"], [0]),
+    ):
+        _, plan = make("seeds=[0]", *overrides)
+        votes = [stage for group in plan for stage in group if isinstance(stage, VotesStage)]
+        assert [stage.frame for stage in votes] == expected, overrides
+        assert {stage.name for stage in votes} == {"seed-0/finepseudo/votes"}
+    for nothing in ("evaluate.votes=action", "methods=[supervised, pseudo_label]"):
+        assert not [stage for group in make(nothing)[1] for stage in group if isinstance(stage, VotesStage)]
 
 
 def test_a_method_that_comes_or_goes_leaves_the_others_done(make, monkeypatch):
@@ -188,6 +305,12 @@ def test_a_method_that_comes_or_goes_leaves_the_others_done(make, monkeypatch):
     ran = run(make, monkeypatch, "methods=[supervised, pseudo_label, ups]")
     assert ran and all("/ups/" in name or name == "report" for name in ran)
     assert run(make, monkeypatch, "methods=[supervised]") == ["report"]
+
+
+def test_labels_that_are_not_asked_for_any_more_leave_the_report(make, monkeypatch):
+    run(make, monkeypatch)
+    votes = [f"seed-{seed}/finepseudo/votes" for seed in (0, 1)]  # f_A answers by the gallery of the round before
+    assert run(make, monkeypatch, "embed.last_round=false") == [*votes, "report"]
 
 
 def test_a_stop_between_stages_is_obeyed_and_the_next_run_goes_on(make, monkeypatch):

@@ -92,9 +92,16 @@ def test_a_command_in_a_run_judges_keys_by_that_run_and_not_by_the_default_recip
 def test_a_folder_that_an_older_version_made_says_so(command, begun):
     path = begun / "config.yaml"
     path.write_text(path.read_text().replace("methods:", "strategies:"))
-    code, said = command("report")
-    assert code == 2
-    assert "cannot be read by this version (strategies: is called methods now" in said
+    for name in ("report", "run"):
+        code, said = command(name)
+        assert code == 2
+        assert "cannot be read by this version (strategies: is called methods now" in said
+        assert "use another --name, or `finepseudo run --force` to start this one over" in said
+    code, said = command("write-shards", "--force", "--part", "0/1")
+    assert code == 0, said
+    assert "methods:" in path.read_text()
+    (forced,) = json.loads((begun / "forced.json").read_text())
+    assert forced == {"key": "data", "was": "of a config.yaml that this version cannot read", "is": "synthetic_diving"}
 
 
 @pytest.mark.parametrize(
@@ -145,12 +152,21 @@ def test_what_changed_since_its_stages_ran_is_known_but_for_resources(tmp_path, 
     assert changed_keys(now) == [("frame_stage.loss.gamma", before.frame_stage.loss.gamma, 0.05)]
 
 
-@pytest.mark.parametrize("name", ["report", "split", "train", "evaluate"])
-def test_a_mistyped_name_leaves_no_folder(command, tmp_path, name):
-    code, said = command(name, "--name", "typo")
-    assert code == 2
-    assert f"{name}: {tmp_path}/typo: no such run" in said
+@pytest.mark.parametrize("line", [["report"], ["split"], ["train"], ["evaluate"], ["write-shards", "--repair"]])
+def test_a_mistyped_name_leaves_no_folder(tmp_path, capsys, line):
+    assert main([*line, "--name", "typo", f"out={tmp_path}/runs"]) == 2
+    assert f"{line[0]}: {tmp_path}/runs/typo: no such run" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_refused_leaves_no_folder_above_it_either(tmp_path):
+    with pytest.raises(ZeroDivisionError), locked(tmp_path / "a" / "b"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a").mkdir()
+    with locked(tmp_path / "a" / "b"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a"], "it was there before"
 
 
 def test_what_is_forced_is_recorded_when_it_runs(tmp_path, begun):
@@ -214,7 +230,7 @@ def test_a_damaged_config_is_one_line_for_every_command(command, begun, content)
         code, said = command(name)
         assert code == 2
         assert f"{begun / 'config.yaml'}: cannot be read by this version" in said
-        assert said.removeprefix("data: starts (data)\n").count("\n") == 1
+        assert said.removeprefix("data: starts (data; stage 1 of 1)\n").count("\n") == 1
 
 
 def test_a_config_of_a_folder_where_nothing_has_begun_is_written_over(tmp_path):

@@ -43,7 +43,7 @@ def test_a_changed_key_is_followed_to_the_end_and_nothing_is_touched(make, finis
     before = snapshot(finished)
     states = states_of(make, "method.finepseudo.theta=0.4")
     assert snapshot(finished) == before
-    first = states["seed-0/finepseudo/round-00"]
+    first = states["seed-0/finepseudo/round-00/pseudo_labels"]
     assert (first.state, first.because) == ("undone", ("method.finepseudo.theta was 0.3, is 0.4",))
     lost = {name for name, state in states.items() if state.lost}
     assert {n for n in lost if "seed-0" in n} == {n for n in states if n.startswith("seed-0/finepseudo")}
@@ -53,6 +53,17 @@ def test_a_changed_key_is_followed_to_the_end_and_nothing_is_touched(make, finis
     undone = [state for state in states.values() if state.state == "undone"]
     lines = loss_lines([list(states.values())])
     assert lines[0].startswith(f"undoes {len(undone)} finished stages that took {duration(10 * len(undone))}; removes")
+
+
+def test_a_record_made_again_with_the_same_accepted_labels_leaves_the_trainings_done(make, finished, monkeypatch):  # noqa: F811
+    passes, training = "action_encoder.mc_passes=7", "seed-0/finepseudo/round-01/frame_encoder"
+    before = states_of(make, passes)
+    assert before["seed-0/round-00/embeddings"].state == "undone"
+    assert (before[training].state, before[training].because) == ("follows", ("after pseudo_labels",))
+    run(make, monkeypatch, passes, kinds={"embeddings", "scores", "pseudo_labels"})
+    after = states_of(make, passes)
+    assert {name for name, state in after.items() if state.state != "done"} == {"report"}
+    assert after["report"].state == "undone", "it shows the record"
 
 
 def test_what_is_removed_is_counted(make, finished):  # noqa: F811
@@ -89,7 +100,7 @@ def test_records_of_another_version_and_missing_inputs_have_a_reason(make, finis
     (finished / "pretrain" / DONE).unlink()
     (finished / "seed-0" / "supervised" / "evaluation" / "metrics.json").unlink()
     states = states_of(make)
-    assert states["seed-0/finepseudo/round-00"].because[0] == "the configuration changed"
+    assert states["seed-0/finepseudo/round-00/pseudo_labels"].because[0] == "the configuration changed"
     assert states["seed-0/supervised/evaluation"].because == ("files are missing",)
     assert states["seed-0/supervised/evaluation"].state == "goes on", "what is there stays"
     assert states["pretrain"].state == "to do"

@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[3]
+SETTINGS = ("SLURM", "CLUSTER", "OBJECT", "RUNS_DIR")
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1"}
 GOLDEN = REPOSITORY / "tests" / "golden"
 RUNS = [
     ("run_diving48.sh", ["--recipe", "smoke", "rounds=2"]),
     ("run_kinetics400.sh", ["data.root=/data/k 400"]),
+    ("run_finegym.sh", ["288", "rounds=2"]),
+    ("run_finediving.sh", []),
+    ("run_ssv2.sh", []),
+    ("smoke.sh", []),
+    ("run.sh", ["--recipe", "dives.yaml"]),
     ("sweep.sh", []),
     ("compare.sh", ["--methods", "supervised,sefar", "--seeds", "0,1"]),
     ("write_shards.sh", []),
@@ -25,7 +31,7 @@ RUNS = [
 @pytest.fixture
 def house(tmp_path):
     """A repository with the scripts, and programs in its PATH that only say how they were called."""
-    shutil.copytree(REPOSITORY / "slurm", tmp_path / "house" / "slurm")
+    shutil.copytree(REPOSITORY / "slurm", tmp_path / "house" / "slurm", ignore=shutil.ignore_patterns("site.sh"))
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("python", "srun", "scontrol"):
@@ -35,7 +41,7 @@ def house(tmp_path):
 
 
 def environment(house, **variables):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "CLUSTER", "OBJECT"))}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     return {**clean, "PATH": f"{house.parent / 'tools'}:{os.environ['PATH']}", **variables}
 
 
@@ -65,7 +71,7 @@ def test_the_dry_run_prints_the_batch_job_as_recorded(house, script, arguments, 
 def test_every_script_says_what_it_is_for_and_can_be_preempted():
     for script, _ in RUNS:
         text = (REPOSITORY / "slurm" / script).read_text()
-        for word in ("# Purpose ", "# Prerequisites ", "# Usage ", "# Overrides ", "sbatch slurm/" + script):
+        for word in ("# Purpose ", "# Prerequisites ", "# Usage ", "# Overrides ", f"sbatch slurm/{script}"):
             assert word in text, (script, word)
         for directive in ("--requeue", "--open-mode=append", "--signal=B:USR1@120"):
             assert f"#SBATCH {directive}\n" in text, (script, directive)
@@ -90,6 +96,50 @@ def test_a_copy_submitted_from_elsewhere_asks_the_controller_where_it_came_from(
     )
     done = run(house, spool / "slurm_script", "a=1", cwd=spool, **JOB, SLURM_SUBMIT_DIR="/")
     assert "[-m] [jobs] [run] [--recipe] [diving48] [a=1]" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "given", "called"),
+    [
+        ("run_finegym.sh", [], "[run] [--recipe] [finegym99]"),
+        ("run_finegym.sh", ["99", "a=1"], "[run] [--recipe] [finegym99] [a=1]"),
+        (
+            "run_finegym.sh",
+            ["FX_S1", "a=1"],
+            "[run] [--recipe] [finegym99] [--name] [finegym-FX_S1] [data.subset=FX_S1] [a=1]",
+        ),
+        (
+            "run_finegym.sh",
+            ["Gym_new"],
+            "[run] [--recipe] [finegym288] [--name] [finegym-Gym_new] [data.subset=Gym_new]",
+        ),
+        ("run_finegym.sh", ["288", "--recipe", "mine.yaml"], "[run] [--recipe] [mine.yaml]"),
+    ],
+)
+def test_gymnastics_take_their_subset_by_argument(house, script, given, called):
+    assert run(house, house / "slurm" / script, *given, **JOB).stdout.endswith(f"[jobs] {called}\n")
+
+
+def test_the_script_for_any_recipe_wants_one(house):
+    done = run(house, house / "slurm" / "run.sh", "rounds=2", **JOB)
+    assert (done.returncode, done.stderr) == (2, "run.sh: name a recipe: sbatch slurm/run.sh --recipe RECIPE\n")
+
+
+@pytest.mark.parametrize("script", ["run_diving48.sh", "run_finegym.sh", "smoke.sh"])
+def test_a_task_of_an_array_is_one_label_draw(house, script):
+    done = run(house, house / "slurm" / script, "a=1", **JOB, SLURM_ARRAY_TASK_ID="2")
+    assert done.stdout.endswith("[a=1] [--draw] [2]\n")
+
+
+def test_facts_of_the_site_stand_in_one_file(house):
+    (house / "slurm" / "site.sh").write_text("false\necho loaded $UNSET\nRUNS_DIR=/scratch/me\n")
+    ran = run(house, house / "slurm" / "run_ssv2.sh", **JOB).stdout
+    assert ran.startswith("loaded")
+    assert "[--folder] [/scratch/me/.cluster]" in ran
+    assert ran.endswith("[--recipe] [ssv2] [out=/scratch/me]\n")
+    assert run(house, house / "slurm" / "run_ssv2.sh", "out=here", **JOB).stdout.endswith("[out=here]\n")
+    for script in ("sweep.sh", "write_shards.sh"):
+        assert run(house, house / "slurm" / script, **JOB).stdout.endswith("[out=/scratch/me]\n")
 
 
 def test_outside_of_slurm_a_script_says_how_to_submit_it(house):

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from finepseudo.training.checkpoint import save_state
+from finepseudo.methods.table import METHODS
 from jobs.cli.main import main
 from jobs.config.recipes import load
-from jobs.tune.space import first_value, read_space, sweep_folder, with_values
-from jobs.tune.trials import METRIC, end_trial, hold_out, reported, result_of, trial_folder
-from jobs.tune.tune import write_results
+from jobs.tune.search import need_optuna, scheduler_of, search_of
+from jobs.tune.space import read_space
+from jobs.tune.trainings import request_of
+from jobs.tune.trials import METRIC
+from jobs.tune.tune import base_kinds, read_sweep, write_best, write_results
 from shards.errors import UserError
 from shards.types import ItemTable
 
@@ -31,72 +31,6 @@ SPACES = sorted((ROOT / "tune_spaces").glob("*.yaml"))
 def items(labels: list[int]) -> ItemTable:
     n = len(labels)
     return ItemTable(keys=[f"k{i:03d}" for i in range(n)], labels=np.array(labels, np.int32), pseudo=np.zeros(n, bool))
-
-
-@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
-def test_spaces_fit_the_recipes(path):
-    space = read_space(path)
-    with_values(load("smoke"), {key: first_value(value) for key, value in space.space.items()})
-    for key, value in space.space.items():
-        for choice in value.get("choice", []):
-            with_values(load("diving48"), {key: choice})
-    low, high = space.space["frame_stage.train.optim.lr"]["loguniform"]
-    assert low < load("diving48").frame_stage.train.optim.lr < high
-    pairs = [(loss["norm"], loss["margin"]) for loss in space.space["frame_stage.loss"]["choice"]]
-    raw = {norm: [margin * (32 if norm == "T" else 1) for n, margin in pairs if n == norm] for norm in ("none", "T")}
-    assert max(raw["T"]) == pytest.approx(max(raw["none"])), "margins of either norm reach as far"
-
-
-def test_keys_searched_together_are_laid_under_single_ones():
-    cfg = load("smoke", ["frame_stage.loss.gamma=0.01"])
-    loss = {"frame_stage.loss.omega": 2.0, "frame_stage.loss": {"norm": "none", "margin": 1.6}}
-    made = with_values(cfg, loss).frame_stage.loss
-    assert (made.omega, made.norm, made.margin, made.gamma) == (2.0, "none", 1.6, 0.01)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("space: {pseudo_labels.theta: {uniform: [0, 1]}}", "pseudo_labels.theta = .* is not searched here"),
-        ("space: {frame_stage.loss.margin: {unifrom: [0, 1]}}", "one of uniform, loguniform"),
-        ("space: {}\nsamples: 0", "must be at least 1"),
-        ("space: {}\nholdout: 1.0", r"holdout = 1.0: must be in \(0, 1\)"),
-        ("spce: {}", "unknown key"),
-        ("- 1", "must be a section"),
-        ("space: [", "cannot be read"),
-    ],
-)
-def test_bad_spaces_are_refused(tmp_path, text, message):
-    (tmp_path / "space.yaml").write_text(text)
-    with pytest.raises(UserError, match=message):
-        read_space(tmp_path / "space.yaml")
-
-
-@given(labels=st.lists(st.integers(0, 4), min_size=2, max_size=40), share=st.floats(0.05, 0.95), seed=st.integers(0, 9))
-def test_every_class_keeps_a_clip_and_nothing_is_on_both_sides(labels, share, seed):
-    table = items(labels)
-    if len(set(labels)) == len(labels):
-        with pytest.raises(UserError, match="no class has two labelled clips"):
-            hold_out(table, share, seed)
-        return
-    rest, held = hold_out(table, share, seed)
-    assert sorted([*rest.keys, *held]) == table.keys
-    assert set(rest.labels.tolist()) == set(labels)
-    truth = dict(zip(table.keys, labels, strict=True))
-    for label in set(labels):
-        n = labels.count(label)
-        taken = sum(truth[key] == label for key in held)
-        assert taken == 0 if n == 1 else 1 <= taken <= n - 1
-    again = hold_out(table, share, seed)
-    assert list(again[0].keys) == list(rest.keys)
-
-
-def test_another_space_or_another_base_is_another_sweep(tmp_path):
-    cfg, path = load("smoke", [f"out={tmp_path}"]), SPACES[0]
-    space = read_space(path)
-    folder = sweep_folder(cfg, path, space)
-    assert folder == sweep_folder(load("smoke", [f"out={tmp_path}", "resources.workers=2"]), path, space)
-    assert folder != sweep_folder(load("smoke", [f"out={tmp_path}", "split.ratio=0.3"]), path, space)
 
 
 def test_the_table_is_best_first_and_failures_last(tmp_path):
@@ -172,7 +106,12 @@ def test_a_sweep_killed_while_trials_wait_keeps_its_cap_and_trains_no_finished_t
     before = {path: path.read_bytes() for path in [results, *logs]}
     sweep(tmp_path, space)
     assert {path: path.read_bytes() for path in before} == before
-    assert sorted(path.name for path in results.parent.iterdir()) == ["ray.log", "results.csv", "trials"]
+    assert sorted(path.name for path in results.parent.iterdir()) == [
+        "ray.log",
+        "results.csv",
+        "results.html",
+        "trials",
+    ]
 
 
 def test_the_dry_run_says_what_would_be_searched_and_refuses_what_the_sweep_refuses(tmp_path, capsys):
@@ -188,19 +127,52 @@ def test_the_dry_run_says_what_would_be_searched_and_refuses_what_the_sweep_refu
     assert not (tmp_path / "smoke").exists()
 
 
-def test_what_a_trial_need_not_do_again_is_reported_again(tmp_path):
-    lines = [{"step": step, METRIC: step / 10} for step in (2, 4, 6)]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert reported(tmp_path) == []
-    save_state(tmp_path / "checkpoints", 4, {})
-    assert [line["step"] for line in reported(tmp_path)] == [2, 4]
-    assert result_of(tmp_path, None) == {"trial": tmp_path.name, "state": "unfinished", "reports": 2, METRIC: 0.4}
-    end_trial(tmp_path, "stopped")
-    assert [line["step"] for line in reported(tmp_path)] == [2, 4, 6]
-    assert result_of(tmp_path, None) == {"trial": tmp_path.name, "state": "stopped", "reports": 3, METRIC: 0.6}
+def test_the_best_trial_becomes_a_recipe_that_loads(tmp_path):
+    cfg = load("smoke", [f"out={tmp_path}"])
+    rows = [
+        {"trial": "x", "state": "failed", METRIC: 0.99, "frame_stage.loss": {"norm": "none", "margin": 6.4}},
+        {"trial": "y", "state": "stopped", METRIC: 0.8, "frame_stage.loss": {"norm": "T", "margin": 0.05}},
+    ]
+    path = write_best(cfg, rows, ["frame_stage.loss"], tmp_path / "best.yaml")
+    made = load(str(path))
+    assert (made.name, made.frame_stage.loss.margin, made.methods) == ("best", 0.05, cfg.methods)
+    assert path.read_text().startswith("# best of 2 trials: y, objective 0.8")
 
 
-def test_a_trial_is_found_by_its_values(tmp_path):
-    one = trial_folder(tmp_path, {"a": 1, "b": {"c": 2}})
-    assert one == trial_folder(tmp_path, {"b": {"c": 2}, "a": 1})
-    assert one != trial_folder(tmp_path, {"a": 1, "b": {"c": 3}})
+def space_of(tmp_path, text):
+    (tmp_path / "s.yaml").write_text(text)
+    return read_space(tmp_path / "s.yaml")
+
+
+def test_schedulers_and_searches_go_by_name(tmp_path, monkeypatch):
+    asha = scheduler_of(space_of(tmp_path, "space: {}\nreports: 6"))
+    assert type(asha).__name__ == "AsyncHyperBandScheduler"
+    assert type(scheduler_of(space_of(tmp_path, "space: {}\nscheduler: none"))).__name__ == "FIFOScheduler"
+    optuna = space_of(tmp_path, "search: optuna\nspace: {frame_stage.loss.omega: {uniform: [0, 1]}}")
+    assert search_of(optuna, 3).max_concurrent == 3
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"search = optuna: the package optuna is not installed; pip install"):
+        need_optuna()
+
+
+def test_what_is_made_before_the_trials_fits_what_they_train(tmp_path):
+    kinds = {
+        "space: {frame_stage.loss.omega: 1}": {"data", "split", "pretrain"},
+        "space: {pretrain.loss.tau: 0.1}": {"data", "split"},
+        "space: {}\ntrains: action_encoder": {"data", "split"},
+        "space: {}\ntrains: votes\nmethod: finepseudo": {"data", "split", "pretrain"},
+    }
+    for text, expected in kinds.items():
+        assert base_kinds(space_of(tmp_path, text)) == expected, text
+    (tmp_path / "s.yaml").write_text("space: {}\ndraws: 2")
+    with pytest.raises(UserError, match=r"draws = 2: seeds are \[0\]"):
+        read_sweep(load("smoke"), tmp_path / "s.yaml")
+
+
+def test_a_method_trains_from_the_encoders_own_start():
+    cfg = load("smoke", ["rounds=3"])
+    assert (request_of(cfg, None).number, request_of(cfg, None).plain) == (0, True)
+    request = request_of(cfg, METHODS["fixmatch"])
+    assert (request.start, request.times, request.number) == (None, 3, 1)
+    with pytest.raises(UserError, match="trains f_E on what a run makes before"):
+        request_of(cfg, METHODS["finepseudo"])

@@ -1,5 +1,6 @@
 """A pool is labelled part by part where a method votes by row: the same table as all at once, in little memory."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import torch
 
 from finepseudo.methods.base import Passes, Pool
 from finepseudo.methods.table import METHODS
+from jobs.workers.bars import PASSES
 from jobs.workers.embed import to_table
-from jobs.workers.labelling import PASSES, label_pool_of, ruled_out_items
+from jobs.workers.labelling import ACCEPTED_SCHEMA, label_pool_of, ruled_out_items
 from jobs.workers.part_files import chunks, write_part
 from jobs.workers.score import SCHEMA
 from shards.errors import UserError
@@ -54,10 +56,10 @@ def write_pool(folder, n, n_classes, size):
     return {f"clip-{number:06d}": number % n_classes for number in range(n)}
 
 
-def label(method, folder, truth, classes=CLASSES, pool=None, number=0):
+def label(method, folder, truth, classes=CLASSES, pool=None, number=0, held_out=None, **options):
     return label_pool_of(
         method,
-        method.config(),
+        method.config(**options),
         folder,
         number=number,
         embeddings=folder / "embeddings",
@@ -65,6 +67,8 @@ def label(method, folder, truth, classes=CLASSES, pool=None, number=0):
         pool=frozenset(truth) if pool is None else pool,
         truth=truth,
         classes=classes,
+        files={key: f"videos/{key}, a.mp4" for key in truth},
+        held_out=held_out,
     )
 
 
@@ -83,6 +87,29 @@ def test_part_by_part_gives_the_table_of_all_at_once(tmp_path, method):
     assert path.read_bytes() == pieces
     assert table["key"].to_pylist() == sorted(pool)
     assert 0 < metrics["accepted"] < metrics["pool"]
+    accepted = pq.read_table(tmp_path / "accepted.parquet")
+    assert accepted.schema.remove_metadata() == ACCEPTED_SCHEMA
+    assert accepted.to_pylist() == [
+        {"key": row["key"], "label": row["label"]} for row in table.to_pylist() if row["accepted"]
+    ]
+
+
+@pytest.mark.parametrize("name", ["finepseudo", "pseudo_label"])
+def test_the_csv_says_the_same_with_names(tmp_path, name):
+    truth = write_pool(tmp_path, 53, len(CLASSES), 8)
+    label(METHODS[name], tmp_path, truth)
+    table = pq.read_table(tmp_path / "pseudo_labels.parquet").to_pylist()
+    with (tmp_path / "pseudo_labels.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert list(found[0])[:4] == ["path", "class", "confidence", "accepted"]
+    for row, told in zip(table, found, strict=True):
+        assert told["path"] == f"videos/{row['key']}, a.mp4"
+        assert told["class"] == (CLASSES[row["label"]] if row["valid"] else "")
+        assert told["accepted"] == str(row["accepted"]).lower()
+        assert float(told["confidence"]) == pytest.approx(row["confidence"], rel=1e-6)
+        assert told["class_E"] == (CLASSES[row["label_E"]] if row["valid"] else "")
+        assert told["class_A"] == ("" if row["label_A"] == -1 else CLASSES[row["label_A"]])
+        assert (told["confidence_A"] == "") == (name == "pseudo_label")
 
 
 @pytest.mark.parametrize("method", BY_ROW, ids=lambda method: method.name)
@@ -138,3 +165,45 @@ def test_the_drivers_memory_hardly_grows_with_the_pool(tmp_path):
     assert done.returncode == 0, done.stderr
     before, after = json.loads(done.stdout.splitlines()[-1])
     assert after - before < 300_000, f"{(after - before) / 1000:.0f} MB"
+
+
+@pytest.mark.parametrize("options", [{"bar": "adaptive"}, {"bar": "adaptive", "bar_by_class": True}])
+@pytest.mark.parametrize("name", ["pseudo_label", "finepseudo"])
+def test_an_adaptive_bar_is_that_of_the_whole_pool_whatever_the_parts(tmp_path, name, options):
+    truth, method = write_pool(tmp_path, 53, len(CLASSES), 8), METHODS[name]
+    pool = frozenset(key for key in truth if key[-1] not in "04")
+    metrics = label(method, tmp_path, truth, pool=pool, **options)
+    table = pq.read_table(tmp_path / "pseudo_labels.parquet").to_pylist()
+    usable = [row for row in table if row["valid"]]
+    mean = np.mean([max(row["p"]) for row in usable])
+    mass = np.sum([row["p"] for row in usable], axis=0)
+    bar = mean * mass / mass.max() if "bar_by_class" in options else np.full(len(CLASSES), mean)
+    assert [row["accepted"] for row in usable] == [max(row["p"]) > bar[np.argmax(row["p"])] for row in usable]
+    assert metrics["bar"] == {
+        "kind": "adaptive",
+        "lowest": pytest.approx(bar.min()),
+        "highest": pytest.approx(bar.max()),
+    }
+    accepted = [row["confidence"] for row in table if row["accepted"]]
+    assert metrics["expected_precision"] == pytest.approx(np.mean(accepted))
+    assert metrics["expected_from"] == "confidence"
+
+
+def test_held_out_clips_set_the_bar_and_say_how_right_labels_should_be(tmp_path):
+    truth, method = write_pool(tmp_path, 53, len(CLASSES), 8), METHODS["pseudo_label"]
+    label(method, tmp_path, truth)
+    rows = {row["key"]: row for row in pq.read_table(tmp_path / "pseudo_labels.parquet").to_pylist() if row["valid"]}
+    held = {key: int(np.argmax(row["p"])) for key, row in list(rows.items())[::3]}
+    surest = max(held, key=lambda key: rows[key]["confidence"])
+    held[surest] = (held[surest] + 1) % len(CLASSES)  # the surest of n is wrong: (n - 1) / n at best
+    pool = frozenset(truth) - frozenset(held)
+    told = {"pool": pool, "held_out": held, "bar": "calibrated"}
+    metrics = label(method, tmp_path, truth, **told, precision=0.9)
+    assert metrics["bar"]["lowest"] < min(rows[key]["confidence"] for key in held)
+    assert metrics["expected_precision"] == pytest.approx(1 - 1 / len(held))
+    assert metrics["expected_from"] == f"{len(held)} held-out clips"
+    assert metrics["pool"] == len(pool)
+    none = label(method, tmp_path, truth, **told, precision=1.0)
+    assert (none["accepted"], none["bar"]["lowest"], none["expected_precision"]) == (0, None, None)
+    with pytest.raises(UserError, match="needs held-out labelled clips"):
+        label(method, tmp_path, truth, bar="calibrated")

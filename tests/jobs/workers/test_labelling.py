@@ -41,7 +41,7 @@ def test_a_published_list_that_lost_the_only_label_of_a_class_is_refused(stored)
     roles = dict(zip(WHOLE.table["key"].to_pylist(), WHOLE.table["role"].to_pylist(), strict=True))
     found = make([(key, label, roles[key], source) for key, label, _, source in ROWS])
     cfg = SplitConfig(method="lists")
-    with pytest.raises(UserError, match="1 classes have clips but no labelled one: 1 class1"):
+    with pytest.raises(UserError, match="1 class has clips but no labelled one: 1 class1"):
         usable_split(found, cfg, 0, stored)
     unseen = usable_split(found, replace(cfg, allow_unseen=True), 0, stored)
     assert unseen.items("labelled").labels.tolist() == [0, 2]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finepseudo.run_folder.files import write_table
+from jobs.workers.bars import _scores_of
 from jobs.workers.embed import to_table
-from jobs.workers.labelling import _scores_of
 from jobs.workers.map_parts import Pool, Work, map_parts
 from jobs.workers.part_files import chunks, is_whole, matrix, parts, read_embeddings, write_part
 from jobs.workers.score import SCHEMA

@@ -19,6 +19,7 @@ def test_every_stage_runs_without_ray_and_repeats_bit_for_bit(tmp_path: Path) ->
     one, two = runs
     assert torch.equal(one["scores"], two["scores"])
     assert ((one["scores"] > 0) & (one["scores"] < 1)).all()
+    assert torch.equal(one["scores"], one["voted"]), "a clip aligns by itself as it does in the pool"
     assert one["embedded"] == two["embedded"]
     for stage in ("pretrain", "frame", "action"):
         assert all(torch.equal(one[stage][name], two[stage][name]) for name in one[stage])

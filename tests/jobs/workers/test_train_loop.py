@@ -313,3 +313,42 @@ def test_two_ranks_train_as_one_and_fail_together(tmp_path):
         torch.testing.assert_close(one[name], two[name], rtol=1e-5, atol=1e-6)
     assert "3 of 24 clips" in (tmp_path / "refused" / "stage" / FAILURE).read_text()
     assert "not finite" in (tmp_path / "poison" / "stage" / FAILURE).read_text()
+
+
+SEEN = {2: 0.5, 4: 0.75, 6: 0.75, 8: 0.25, 10: 0.5}
+"""What a look at held-out clips would find after each of these steps."""
+
+
+def choosing(seen: dict[int, dict] | None = None) -> dict:
+    def probe(objective, step):
+        if seen is not None:
+            seen[step] = {name: value.clone() for name, value in objective.state_dict().items()}
+        return {"valid/accuracy": SEEN[step]}
+
+    return {"probe": probe, "probe_every": 2, "keep": "valid/accuracy"}
+
+
+def test_the_best_weights_on_held_out_clips_are_left_and_of_equal_ones_the_later(tmp_path):
+    seen: dict[int, dict] = {}
+    assert run(tmp_path, **choosing(seen)) == "done"
+    left = load_weights(tmp_path / "stage" / WEIGHTS)
+    assert [step for step, state in seen.items() if all(torch.equal(left[n], state[n]) for n in left)] == [6]
+    looks = {line["step"]: line["valid/accuracy"] for line in log_of(tmp_path) if "valid/accuracy" in line}
+    assert looks == SEEN
+
+
+@pytest.mark.parametrize("step", [3, 5, 7, 9])
+def test_a_killed_run_leaves_the_same_best_weights(tmp_path, monkeypatch, step):
+    assert run(tmp_path / "whole", **choosing()) == "done"
+    train_step = Loop._train_step
+
+    def killed(self, *args):
+        if self.step == step:
+            raise Killed
+        return train_step(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Loop, "_train_step", killed)
+        run(tmp_path / "killed", **choosing())
+    assert run(tmp_path / "killed", **choosing()) == "done"
+    assert same_weights(tmp_path / "whole", tmp_path / "killed")

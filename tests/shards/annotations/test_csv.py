@@ -119,7 +119,7 @@ def test_parts_of_one_long_video(tmp_path):
         ("day_00000000-00002500", 0.0, 2.5, "p1"),
         ("day_00002500-00004000", 2.5, 4.0, "p1"),
     ]
-    with pytest.raises(UserError, match=r"1 clips are listed twice"):
+    with pytest.raises(UserError, match=r"1 clip is listed twice"):
         read_text(tmp_path, "path,label,start\nday.mp4,jump,1\nday.mp4,run,1\n")
 
 
@@ -267,7 +267,7 @@ def test_classes_from_a_file(tmp_path):
     (tmp_path / "classes.txt").write_text("jump\nrun\nfly\n")
     ann = read_text(tmp_path, "a.mp4 run\nb.mp4 2\n", root=str(tmp_path), classes="classes.txt")
     assert (ann.classes, [row[1] for row in rows(ann)]) == (["jump", "run", "fly"], [1, 2])
-    with pytest.raises(UserError, match=r"1 rows have a class .*0\.\.2, first: .*list.txt:2: 3"):
+    with pytest.raises(UserError, match=r"1 row has a class .*0\.\.2, first: .*list.txt:2: 3"):
         read_text(tmp_path, "a.mp4 run\nb.mp4 3\n", root=str(tmp_path), classes="classes.txt")
     with pytest.raises(UserError, match=r"list.txt:1: swim"):
         read_text(tmp_path, "a.mp4 swim\n", root=str(tmp_path), classes="classes.txt")

@@ -52,7 +52,7 @@ def test_clips_of_one_video_have_one_source(tmp_path):
 def test_what_is_no_such_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="is no folder"):
         load(DatasetConfig(name="folder", root=str(tmp_path / "gone")))
-    with pytest.raises(UserError, match="no folder in it holds a video; put the videos of each class"):
+    with pytest.raises(UserError, match="holds 1 videos beside no folder and 1 in unlabelled/; either put the videos"):
         load(fill(tmp_path / "root", "a.mp4", "unlabelled/b.mp4"))
     ann = load(fill(tmp_path / "root", "run/c.mp4"))
     assert any("1 videos beside the folders are not used (a.mp4)" in remark for remark in ann.remarks)

@@ -32,13 +32,13 @@ def test_missing_files_are_listed_at_a_path(tmp_path):
     assert not report.ok
     assert list(report.missing) == paths[:1]
     assert (tmp_path / "out" / "missing.txt").read_text() == f"{paths[0]}\n"
-    assert "PROBLEM 1 paths are missing" in report.render()
-    assert report.render().endswith("not ok: 1 problems")
+    assert "PROBLEM 1 path is missing" in report.render()
+    assert report.render().endswith("not ok: 1 problem")
     write(tmp_path / "a0.mp4", "x")
     report = check_dataset(ann, missing_list=tmp_path / "again.txt")
     assert report.ok
     assert not (tmp_path / "again.txt").exists()
-    assert report.render().endswith("\nok")
+    assert report.render().endswith("\nok, with 1 warning")
 
 
 def test_classes_coverage_and_shared_sources_are_reported(tmp_path):

@@ -17,11 +17,18 @@ def test_a_look_into_the_videos_says_how_long_and_large_they_are(tmp_path):
     report = check_config(folder(tmp_path), decode=None)
     assert report.ok
     assert "decoded: 6 of 6 clips\n" in report.render()
-    assert "clips: 0.4 to 0.6 s" in report.render()
-    assert "short side 96 to 96 pixels; 25 to 25 frames a second" in report.render()
+    assert "clips: 0.4 to 0.6 s, half of them over 0.5 s; short side 96 pixels; 25 frames a second" in report.render()
     assert "classes (clips): jump 3, run 3" in report.render()
     assert "decoded: 2 of 2 clips, a sample of 6" in check_config(folder(tmp_path), decode=2).render()
     assert "decoded" not in check_config(folder(tmp_path)).render()
+
+
+def test_what_reads_alike_is_said_once(tmp_path):
+    for name in "ab":
+        write_numbered(tmp_path / f"{name}.mp4", 40)
+    (tmp_path / "all.csv").write_text("a.mp4,x\nb.mp4,y\n")
+    said = check_config(DatasetConfig(name="csv", lists={"all": str(tmp_path / "all.csv")}), decode=None).render()
+    assert "clips: 1.6 s; short side 96 pixels; 25 frames a second" in said
 
 
 def test_videos_that_cannot_be_used_are_a_problem_before_a_run(tmp_path):

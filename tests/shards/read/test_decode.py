@@ -10,10 +10,14 @@ import pytest
 import torch
 
 from shards.errors import SampleError, UserError
-from shards.read.dali_graph import import_dali
+from shards.read.config import AugmentConfig, ReaderConfig, SamplingConfig, ViewConfig
+from shards.read.dali_graph import has_dali, import_dali, without_dali
 from shards.read.decode import choose_decoder, decode_frames
 from shards.read.nvdec import CodecLimits, VideoEngine
-from tests.shards.numbered import encode, number
+from shards.read.reader import ClipReader
+from shards.storage.manifest import Manifest
+from shards.types import ClipBatch, ItemTable
+from tests.shards.numbered import encode, number, write
 
 CPU = torch.device("cpu")
 SHORT_GOP = {"g": "12", "bf": "0", "preset": "veryfast", "x264-params": "open-gop=0"}
@@ -127,5 +131,31 @@ def test_a_decoder_that_cannot_work_is_refused_before_anything_is_built() -> Non
 def test_missing_dali_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
     monkeypatch.setitem(sys.modules, "nvidia", None)
-    with pytest.raises(UserError, match=r"pip install 'finepseudo\[dali-cu13\]'"):
+    with pytest.raises(UserError, match=r"pip install 'finepseudo\[cuda13\]'"):
         import_dali()
+    with pytest.raises(UserError, match=r"make env CUDA=13"):
+        without_dali("dali-cpu", CPU)
+
+
+def test_without_dali_a_cpu_reads_by_pyav_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    write(tmp_path, {"clip0": 20, "clip1": 24}, "h264")
+    manifest = Manifest.open(tmp_path / "shards")
+    views = (ViewConfig(sampling=SamplingConfig(frames=8), augment=AugmentConfig(size=24, flip=0.0)),)
+
+    def batch() -> ClipBatch:
+        items = ItemTable.unlabelled(manifest.keys)
+        return ClipReader(manifest, items, ReaderConfig(views=views), seed=0, device=CPU).read(["clip0", "clip1"])
+
+    by_dali = batch()
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    monkeypatch.setitem(sys.modules, "nvidia", None)
+    has_dali.cache_clear()
+    by_torch = [batch(), batch()]
+    has_dali.cache_clear()
+    assert [record.message for record in caplog.records if "DALI" in record.message] == [
+        "NVIDIA DALI is not installed: PyAV decodes and torch makes the views, on this CPU as good"
+    ]
+    assert all(bool(one.valid.all()) for one in by_torch)
+    assert torch.allclose(by_dali.frames, by_torch[0].frames, atol=1e-5)

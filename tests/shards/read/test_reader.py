@@ -188,6 +188,28 @@ def test_a_clip_drawn_twice_is_augmented_twice(h264: Manifest) -> None:
     assert not torch.equal(batch.frames[0], batch.frames[1])
 
 
+def test_a_view_says_where_it_comes_from(h264: Manifest) -> None:
+    """Oracle: sampling a view of the whole frame between the edges gives the view, mirrored ones too."""
+    wild = AugmentConfig(size=32, scale=(0.2, 0.6), ratio=(0.6, 1.6), flip=0.5, mean=(0, 0, 0), std=(1, 1, 1))
+    views = (ViewConfig(name="whole", sampling=EIGHT, augment=replace(STILL, size=96)),)
+    views += (ViewConfig(name="part", sampling=EIGHT, augment=wild, frames_as="whole"),)
+    mirrored = 0
+    for batch in ClipReader(h264, items(KEYS[:8]), config(views=views), seed=1).epoch(0):
+        whole, part = batch.views["whole"], batch.views["part"]
+        assert whole.origin is not None and part.origin is not None
+        assert torch.equal(part.origin.frame_ids, part.frame_ids)
+        for row in range(len(batch.keys)):
+            assert whole.origin.edges[row, 0].tolist() == [0, 0, 1, 1]
+            left, top, right, bottom = part.origin.edges[row, 0].tolist()
+            mirrored += left > right
+            theta = torch.tensor([[right - left, 0, left + right - 1], [0, bottom - top, top + bottom - 1]])
+            grid = torch.nn.functional.affine_grid(theta[None].float(), [1, 3, 32, 32], align_corners=False)
+            wanted = torch.nn.functional.grid_sample(whole.frames[row, 0, :1], grid, align_corners=False)
+            apart = (part.frames[row, 0, :1] - wanted).abs().mean()
+            assert apart < 0.05 < (part.frames[row, 0, :1].flip(-1) - wanted).abs().mean()
+    assert mirrored
+
+
 def test_read_is_fixed_keeps_the_order_and_takes_more_keys_than_a_batch(manifest: Manifest) -> None:
     wanted = [*KEYS[9::-1], KEYS[3]]
     readers = [
@@ -211,6 +233,18 @@ def test_batches_of_wanted_clips_are_pieces_of_one_read(h264: Manifest, prefetch
     assert sum((piece.keys for piece in pieces), ()) == whole.keys
     with pytest.raises(UserError, match="strange"):
         next(reader.batches(["strange"], 3))
+
+
+def test_a_reader_turns_to_other_shards_of_its_kind_alone(h264: Manifest, vp9: Manifest, tmp_path: Path) -> None:
+    """What it then reads is what a new reader reads, though other clips have the same keys there."""
+    other = write(tmp_path, dict.fromkeys(KEYS[:3], 43), "h264")
+    reader = ClipReader(h264, items(), config(), seed=0)
+    before = reader.read(KEYS[:3])
+    assert reader.turn_to(other)
+    assert same(reader.read(KEYS[:3]), ClipReader(other, items(KEYS[:3]), config(), seed=0).read(KEYS[:3]))
+    assert not same(reader.read(KEYS[:3]), before)
+    assert not reader.turn_to(vp9)
+    assert reader.manifest is other
 
 
 def test_labels_of_unlabelled_clips_are_not_carried(h264: Manifest) -> None:

@@ -98,7 +98,7 @@ def test_a_class_without_a_labelled_clip_is_refused_unless_allowed():
     ann = dataset([1, 60])
     cfg = {"ratio": 0.02, "method": "random", "min_per_class": 0}
     seed = next(seed for seed in range(99) if 0 not in labels_of(ann, cfg, seed))
-    with pytest.raises(UserError, match=r"1 classes have clips but no labelled one: 0 class 0; raise split\.ratio"):
+    with pytest.raises(UserError, match=r"1 class has clips but no labelled one: 0 class 0; raise split\.ratio"):
         draw_split(ann, SplitConfig(**cfg), seed)
     assert dataset([0, 5]).clips.num_rows
     with pytest.raises(UserError, match="0 class 0"):  # only test clips

@@ -74,3 +74,30 @@ def test_without_test_clips_and_nothing_to_hold_out_a_data_set_is_refused():
     ):
         with pytest.raises(UserError, match="test clip"):
             drawn(rows, **cfg)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), min_size=1, max_size=60), st.integers(5, 50))
+def test_held_out_labels_are_of_other_source_videos_and_no_class_gives_its_last(pairs, percent):
+    rows = [(f"k{n}", label, "labelled", f"s{source}") for n, (label, source) in enumerate(pairs)]
+    rows += [(f"t{label}", label, "test", "") for label in range(3)] + [("p", -1, "unlabelled", "")]
+    cfg = SplitConfig(held_out=percent / 100, allow_unseen=True)
+    try:
+        split = draw_split(make(rows), cfg, seed=1)
+    except UserError as error:
+        assert "split.held_out" in str(error)
+        return
+    label, source = {row[0]: row[1] for row in rows}, {row[0]: row[3] for row in rows}
+    kept, held = split.keys("labelled"), split.keys("held_out")
+    assert sorted([*kept, *held]) == sorted(row[0] for row in rows if row[2] == "labelled")
+    assert held
+    assert not {source[key] for key in kept} & {source[key] for key in held}
+    assert {label[key] for key in kept} == {label[key] for key in (*kept, *held)}
+    assert split.items("held_out").labels.tolist() == [label[key] for key in held]
+    assert split == draw_split(make(rows[::-1]), cfg, seed=1)
+
+
+def test_no_label_is_held_out_unless_it_is_asked_for():
+    rows = [(f"a{n}", n % 2, "train", "") for n in range(20)] + [("t", 0, "test", ""), ("u", 1, "test", "")]
+    assert draw_split(make(rows), SplitConfig(ratio=0.5), seed=0).keys("held_out") == []
+    split = draw_split(make(rows), SplitConfig(ratio=0.5, held_out=0.2), seed=0)
+    assert [len(split.keys(role)) for role in ("labelled", "held_out", "unlabelled", "test")] == [8, 2, 10, 2]

@@ -86,7 +86,7 @@ def test_real_source_videos_shared_by_train_and_val(subset, shared):
 def test_real_gym99_drawn_by_source_video():
     """A quarter of its training clips share a source video with test clips, and so do all of class 70."""
     ann = load(DatasetConfig(name="finegym", root=str(DATA / "finegym"), version="v1.0"))
-    with pytest.raises(UserError, match="1 classes have clips but no labelled one: 70 "):
+    with pytest.raises(UserError, match="1 class has clips but no labelled one: 70 "):
         draw_split(ann, SplitConfig(ratio=0.1, group_by_source=True), seed=0)
     split = draw_split(ann, SplitConfig(ratio=0.1, group_by_source=True, allow_unseen=True), seed=0)
     assert split.leakage.labelled_sources == split.leakage.unlabelled_sources == 0

@@ -103,7 +103,9 @@ def test_keys_of_a_method_are_read_by_its_own_trainings_alone():
     from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 
     method = replace(METHODS["finepseudo"], training_keys=("theta",))
-    for plain, wanted in ((True, set()), (False, {"method.finepseudo.theta"})):
+    for plain, wanted in ((True, set()), (False, {"theta"})):  # the optimiser is every training's
         request = TrainAction(number=1, start=0, plain=plain)
         stage = ActionEncoderStage(run_of=run, seed=0, method=method, request=request)
-        assert {key for key in stage.identity.config if key.startswith("method.")} == wanted
+        assert {key for key in stage.identity.config if key.startswith("method.")} == {
+            f"method.finepseudo.{name}" for name in {"optim", *wanted}
+        }

@@ -16,8 +16,11 @@ from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from jobs.workers.models import trained_action_encoder
 from jobs.workers.train import train_rank
+from tests.finepseudo.consistency.test_boxes import write
 
-METHODS = ("sefar", "mean_teacher", "fixmatch")
+METHODS = ("sefar", "mean_teacher", "fixmatch", "softmatch", "cmpl", "actor_cutmix", "pseudo_label_online")
+KILLED = ("sefar", "softmatch", "cmpl")
+"""With a teacher, with running statistics, with a second network and SGD's momentum."""
 SMALL = [
     "data.synthetic.train_per_class=4",
     "data.synthetic.test_per_class=1",
@@ -28,6 +31,10 @@ SMALL = [
     "method.fixmatch.mu=1.3",
     "method.fixmatch.tau=0.1",
     "method.sefar.mu=1.3",
+    "method.softmatch.momentum=0.5",
+    "method.cmpl={tau: 0.1, mu: 1.3, auxiliary: tiny, auxiliary_options: {}, optim: {name: sgd, lr: 0.01}}",
+    "method.actor_cutmix={tau: 0.1, mu: 1.3, cut: 1.0}",
+    "method.pseudo_label_online={tau: 0.1, mu: 1.3}",
 ]
 
 
@@ -41,9 +48,18 @@ def trained(tmp_path, monkeypatch):
     monkeypatch.setattr("jobs.pipeline.stages.training.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
 
     def go(out, methods=METHODS):
-        cfg = load("smoke", [f"out={tmp_path / out}", *SMALL, f"methods=[{', '.join(methods)}]"])
+        boxes = tmp_path / "boxes.csv"
+        words = [
+            f"out={tmp_path / out}",
+            *SMALL,
+            f"methods=[{', '.join(methods)}]",
+            f"method.actor_cutmix.boxes={boxes}",
+        ]
+        cfg = load("smoke", words)
         run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
-        run_plan(run, make_plan(run), "code", {"data", "split", "action_encoder"}, write=True)
+        run_plan(run, make_plan(run), "code", {"data", "split"}, write=True)
+        write(boxes, [(key, 0, 0.1, 0.1, 0.9, 0.6, 0.9) for key in run.split(0).keys("unlabelled")])
+        run_plan(run, make_plan(run), "code", {"action_encoder"}, write=True)
         return run
 
     return go
@@ -61,7 +77,8 @@ def test_every_consistency_method_trains_goes_on_and_can_be_tested(trained, monk
         assert len(lines) == 4 and all(line["train/loss"] > 0 for line in lines)
         assert lines[-1]["train/agreement"] > 0
         weights = load_weights(folder / WEIGHTS)
-        assert {name.split(".")[0] for name in weights} >= {"encoder", "teacher"}
+        others = {"cmpl": {"auxiliary"}, "actor_cutmix": set()}.get(method, {"teacher"})
+        assert {name.split(".")[0] for name in weights} >= {"encoder", *others}
         network = trained_action_encoder(run.cfg, folder / WEIGHTS, run.n_classes(), method)
         assert network(torch.rand(2, 16, 3, 40, 40)).shape == (2, run.n_classes())
     real = Loop._train_step
@@ -72,13 +89,13 @@ def test_every_consistency_method_trains_goes_on_and_can_be_tested(trained, monk
         return real(self, batch, waited)
 
     monkeypatch.setattr(Loop, "_train_step", killed)
-    for method in METHODS[:1]:
+    for method in KILLED:
         with pytest.raises(Killed):
             trained("killed", (method,))
     monkeypatch.setattr(Loop, "_train_step", real)
-    again = trained("killed", METHODS[:1])
-    for method in METHODS[:1]:
+    again = trained("killed", KILLED)
+    for method in KILLED:
         one, two = (load_weights(r.paths.action_encoder(0, method, 1) / WEIGHTS) for r in (run, again))
         assert one.keys() == two.keys()
         assert all(torch.equal(one[name], two[name]) for name in one)
-    assert not list((again.paths.action_encoder(0, METHODS[0], 1) / CHECKPOINTS).glob("*.tmp"))
+    assert not list((again.paths.action_encoder(0, KILLED[0], 1) / CHECKPOINTS).glob("*.tmp"))

@@ -1,0 +1,72 @@
+"""`finepseudo run --draw I`: one label draw of a run, beside others of it that do the same.
+
+The first one writes the shards, the others wait for them; each then runs in a folder of its own; the last one to end
+writes the report of all.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from finepseudo.run_folder.layout import RunPaths
+from jobs.cli.dry_run import refuse_early
+from jobs.cli.run import run
+from jobs.cluster import preempt
+from jobs.config.run import RunConfig
+from jobs.pipeline.run_folder import FolderLock, opened_lock, refuse_other_data
+from jobs.submit.draws import draw_of, gather, lacks, link_draw, open_draws
+from shards.errors import UserError
+
+ASK_S = 2.0
+"""Between two looks whether another draw has let go."""
+
+
+def run_draw(cfg: RunConfig, index: int, *, force: bool = False, verify_first: bool = False) -> int:
+    """Run the label draw `cfg.seeds[index]` to its report; then that of all draws, if this was the last one."""
+    if index >= len(cfg.seeds):
+        raise UserError(
+            f"--draw {index}: seeds are {list(cfg.seeds)}, counted from 0; "
+            f"add seeds={str(list(range(index + 1))).replace(' ', '')}, or ask for a draw that is there"
+        )
+    seed = cfg.seeds[index]
+    draw = draw_of(cfg, seed)
+    refuse_other_data(cfg, force=force)
+    if not RunPaths(draw.folder).config.exists():
+        refuse_early(draw, "run")
+    link_draw(cfg, seed)
+    turn = cfg.folder / ".draws"
+    own = turn / str(index)  # a stop request while this draw waits for others
+    preempt.clear(own)
+    preempt.install(own)
+    if lacks(cfg, "data"):
+        with opened_lock(turn) as lock:
+            _take(lock, own, "another draw writes the shards; this one waits")
+            run(cfg, "write-shards", force=force)
+    code = run(draw, "run", force=force, verify_first=verify_first)
+    preempt.install(own)
+    with opened_lock(turn) as lock:
+        _take(lock, own, "another draw writes the report; this one waits")
+        report_of_all(cfg)
+    return code
+
+
+def report_of_all(cfg: RunConfig) -> None:
+    """Write the report over all draws, or say which are missing."""
+    if missing := open_draws(cfg):
+        sys.stdout.write(f"label draws that are not done yet: {', '.join(map(str, missing))}; the last one reports\n")
+        return
+    gather(cfg)
+    run(cfg, "report")
+
+
+def _take(lock: FolderLock, own: Path, said: str) -> None:
+    if lock.take():
+        return
+    sys.stdout.write(said + "\n")
+    sys.stdout.flush()
+    while not lock.take():
+        if preempt.requested(own):
+            raise preempt.Preempted
+        time.sleep(ASK_S)

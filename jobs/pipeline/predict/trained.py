@@ -1,0 +1,147 @@
+"""The trained encoders of a run, loaded once: those of the last round of a method, for one label draw or for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from finepseudo.alignment.gallery import build_gallery
+from finepseudo.compute.networks import placed
+from finepseudo.consistency.network import Network
+from finepseudo.encoders.frame_encoder import FrameEncoder
+from finepseudo.evaluation.predict import Alignment, Exemplars, Predictor
+from finepseudo.evaluation.votes import chosen_vote
+from finepseudo.methods.base import AnyMethod, MethodConfig, Pool
+from finepseudo.methods.table import METHODS, in_order, settings
+from finepseudo.run_folder.layout import METRICS, WEIGHTS, RunPaths
+from jobs.config.run import RunConfig
+from jobs.workers.evaluate import VIEWS_AT_ONCE
+from jobs.workers.labelling import read_truth
+from jobs.workers.models import trained_action_encoder, trained_frame_encoder, trained_scorer
+from jobs.workers.part_files import parts, read_embeddings
+from jobs.workers.score import Scorer
+from shards.errors import UserError
+from shards.splits.label_split import read_split
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """f_E on its device, a few views at a time as in the test: views [V, T, C, H, W] -> logits [V, C]."""
+
+    network: Network
+    device: torch.device
+
+    def __call__(self, views: Tensor) -> Tensor:
+        """Compute the logits."""
+        return torch.cat([self.network(part.to(self.device)) for part in torch.split(views, VIEWS_AT_ONCE)])
+
+
+@dataclass(frozen=True, slots=True)
+class OnDevice:
+    """f_A on its device: frames [1, T, C, H, W] -> embeddings [1, T, F]."""
+
+    network: FrameEncoder
+    device: torch.device
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Embed the frames."""
+        embeddings: Tensor = self.network(frames.to(self.device))
+        return embeddings
+
+
+def chosen_seeds(cfg: RunConfig, run: RunPaths, asked: int | str | None) -> list[int]:
+    """Settle which label draws speak: the first of the run, one that is named, or all that are there."""
+    there = [seed for seed, _ in run.seeds()]
+    if asked is None:
+        return [cfg.seeds[0]]
+    if asked == "all":
+        return [seed for seed in cfg.seeds if seed in there]
+    if asked not in there:
+        raise UserError(f"predict: {run.root}: no seed {asked}; it has {', '.join(map(str, there)) or 'none'}, or all")
+    return [int(asked)]
+
+
+def load_predictor(
+    cfg: RunConfig, run: RunPaths, seed: int | None = None, method: str | None = None, device: torch.device = CPU
+) -> Predictor:
+    """Load the encoders of the last round of one label draw and the labelled embeddings of the same f_A.
+
+    seed: None = the run's first; method: None = the one that the report shows in detail. UserError when there are none.
+    """
+    seed = cfg.seeds[0] if seed is None else seed
+    cfg = replace(cfg, action_encoder=replace(cfg.action_encoder, compile=False))
+    found, number = newest_round(cfg, run, seed, method)
+    _, classes = read_truth(run.clips)
+    weights = run.action_encoder(seed, found.name, number) / WEIGHTS
+    network = trained_action_encoder(cfg, weights, len(classes), found.name if number else None)
+    return Predictor(
+        action_encoder=Views(placed(network, device), device),
+        alignment=_alignment(cfg, run, seed, (found, number), n_classes=len(classes), device=device),
+        classes=classes,
+        answer=chosen_vote(run.votes(seed, found.name) / METRICS)[0],
+    )
+
+
+def newest_round(cfg: RunConfig, run: RunPaths, seed: int, method: str | None = None) -> tuple[AnyMethod, int]:
+    """Find the last round with a trained f_E, of the method that the report shows in detail where none is named."""
+    if method is not None and method not in cfg.methods:
+        raise UserError(f"predict: {run.root}: no method {method}; it has {', '.join(in_order(cfg.methods))}")
+    for number in range(max(cfg.rounds, 1), -1, -1):
+        for name in [method] if method else reversed(in_order(cfg.methods)):
+            if (run.action_encoder(seed, name, number) / WEIGHTS).is_file():
+                return METHODS[name], number
+    raise UserError(f"predict: {run.root}: no trained action encoder; run `finepseudo run` to its end")
+
+
+def aligned_round(run: RunPaths, seed: int, method: AnyMethod, number: int) -> int | None:
+    """Find the newest round of a method, up to `number`, whose embeddings of f_A are there."""
+    for last in range(number if method.aligns else 0, -1, -1):
+        found = parts(run.embeddings(seed, method.name, last))
+        if found and pq.read_table(found[0], columns=["T"])["T"][0].as_py():
+            return last
+    return None
+
+
+def _alignment(
+    cfg: RunConfig, run: RunPaths, seed: int, trained: tuple[AnyMethod, int], *, n_classes: int, device: torch.device
+) -> Alignment | None:
+    """Load f_A, f_S and the labelled embeddings, and the gallery of that round where the method votes with it."""
+    method, number = trained
+    last = aligned_round(run, seed, method, number)
+    if last is None:
+        return None
+    labelled = read_split(run.split(seed)).items("labelled")
+    truth = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
+    found = parts(run.embeddings(seed, method.name, last))
+    keys, embeddings = read_embeddings(found, pa.array(labelled.keys, pa.string()))
+    labels, embeddings = [truth[key] for key in keys], embeddings.to(device)
+    weights = run.frame_encoder(seed, method.name, last) / WEIGHTS
+    frame_cfg = replace(cfg, frame_encoder=replace(cfg.frame_encoder, compile=False))
+    own = settings(cfg.method, method.name)
+    votes = method.aligns and method.vote is not None and method.by_row
+    per_class = cfg.embed.gallery_per_class
+    return Alignment(
+        frame_encoder=OnDevice(placed(trained_frame_encoder(frame_cfg, weights), device), device),
+        scorer=Scorer(trained_scorer(cfg, weights).to(device), embeddings.shape[1]),
+        exemplars=Exemplars(keys=keys, labels=labels, embeddings=embeddings),
+        gamma=cfg.frame_stage.loss.gamma,
+        gallery=build_gallery(embeddings, labels, n_classes, per_class, seed=seed, round=last) if votes else None,
+        vote=partial(_vote, method, own) if votes else None,
+    )
+
+
+def _vote(method: AnyMethod, own: MethodConfig, scores: Tensor, p_e: Tensor) -> Tensor:
+    """Give p_A [C] as the method makes it of mean scores [C] and p_E [C]; p_E where it makes none."""
+    if method.vote is None:
+        raise ValueError(f"{method.name} does not vote")
+    pool = Pool(np.ones(1, np.bool_), scores.numpy()[None], p_e.numpy()[None], np.zeros(1))
+    p_a = method.vote(own, pool).p_a
+    return p_e if p_a is None else torch.from_numpy(p_a[0])

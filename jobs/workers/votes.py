@@ -1,0 +1,112 @@
+"""What f_A says of clips by itself: embedded and aligned with the gallery of labelled clips, as the pool is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from finepseudo.compute.networks import placed, prepare_torch
+from finepseudo.evaluation.metrics import average_precision, balanced_pairs
+from finepseudo.soft_dtw import class_alignability, soft_dtw_pairwise
+from jobs.cluster import preempt
+from jobs.config.run import RunConfig
+from jobs.progress import Count
+from jobs.workers.embed import evaluation_reader
+from jobs.workers.map_parts import Pool, Work, device_of, map_parts
+from jobs.workers.models import trained_frame_encoder, trained_scorer
+from jobs.workers.part_files import chunks, parts, read_embeddings, write_part
+from jobs.workers.score import Scorer, read_gallery
+
+PART = pa.schema(
+    [
+        ("key", pa.string()),
+        ("embedding", pa.list_(pa.float32())),
+        ("T", pa.int32()),
+        ("F", pa.int32()),
+        ("scores", pa.list_(pa.float32())),
+        ("valid", pa.bool_()),
+    ]
+)
+VERIFIED = 1000
+"""Clips whose pairs are verified: half a million pairs, a second of work."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameVoteJob:
+    """What every actor is told: where f_A, f_S and the gallery of the same round are."""
+
+    cfg: RunConfig
+    run: Path
+    folder: Path
+    shards: Path
+    n_classes: int
+    frame_weights: Path
+    gallery: Path
+
+
+class FrameVoter:
+    """One actor: f_A, f_S, the gallery and the reader, loaded once."""
+
+    def __init__(self, job: FrameVoteJob, pool: Pool) -> None:
+        """Load the encoder and take the gallery."""
+        cfg = job.cfg
+        prepare_torch(cfg.resources.threads, cfg.deterministic)
+        self.job, self.device = job, device_of(pool)
+        self.encoder = placed(trained_frame_encoder(cfg, job.frame_weights), self.device)
+        self.scorer = trained_scorer(cfg, job.frame_weights).to(self.device)
+        self.bank = read_gallery(job.gallery, job.n_classes, cfg.embed.gallery_dtype, self.device)
+        self.reader = evaluation_reader(cfg, job.shards, [cfg.frame_input.view()], self.device, pool.sharers)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Embed and align the clips of one row and write its part file."""
+        answer = {"part": row["part"], "clips": 0, "seconds": 0.0, "stopped": False}
+        if preempt.requested(self.job.run):
+            return {**answer, "stopped": True}
+        started, keys = time.perf_counter(), [str(key) for key in row["keys"]]
+        write_part(self.job.folder / row["part"], self._table(keys))
+        return {**answer, "clips": len(keys), "seconds": time.perf_counter() - started}
+
+    @torch.inference_mode()
+    def _table(self, keys: list[str]) -> pa.Table:
+        embedded, valid = [], []
+        for batch in self.reader.batches(keys, self.job.cfg.embed.batch):
+            embedded.append(self.encoder(batch.frames[:, 0].to(self.device)).float())
+            valid += batch.valid.tolist()
+        u = torch.cat(embedded)
+        wrapped = Scorer(self.scorer, u.shape[1])
+        scores = class_alignability(u, self.bank, wrapped, self.job.cfg.frame_stage.loss.gamma).float().cpu()
+        flat, rows = [row.flatten().numpy() for row in u.cpu()], [row.numpy() for row in scores]
+        columns = [keys, flat, [u.shape[1]] * len(u), [u.shape[2]] * len(u), rows, valid]
+        return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, PART, strict=True)], schema=PART)
+
+
+def align_clips(job: FrameVoteJob, keys: Sequence[str], pool: Pool, count: Count) -> list[Path]:
+    """Align clips with the gallery, in part files of `job.folder`; return those in key order."""
+    rows = chunks(sorted(keys), job.cfg.embed.chunk)
+    timeout_s = 60 * job.cfg.resources.data_timeout_min
+    work = Work(worker=FrameVoter, told=job, run=job.run, folder=job.folder, pool=pool, timeout_s=timeout_s)
+    map_parts(work, rows, count)
+    return parts(job.folder)
+
+
+@torch.inference_mode()
+def verification(job: FrameVoteJob, paths: Sequence[Path], labels: Mapping[str, int], seed: int) -> float | None:
+    """Average precision of telling same-class from different-class pairs of clips by S (Fig. 1c), as many of each.
+
+    labels: key -> class of the clips to pair, of which at most `VERIFIED` are drawn. None where there is no such pair.
+    """
+    drawn = np.random.default_rng(seed).permutation(sorted(labels))[:VERIFIED]
+    keys, embeddings = read_embeddings(paths, pa.array(drawn.tolist(), pa.string()))
+    i, j, same = balanced_pairs([labels[key] for key in keys], seed)
+    if not len(same):
+        return None
+    distances = soft_dtw_pairwise(embeddings, gamma=job.cfg.frame_stage.loss.gamma)
+    scores = Scorer(trained_scorer(job.cfg, job.frame_weights), embeddings.shape[1])(distances)
+    return average_precision(scores.numpy()[i, j], same)

@@ -1,0 +1,26 @@
+"""Where the numbers come from: time that passed, the command that was typed."""
+
+from __future__ import annotations
+
+import shlex
+
+from finepseudo.report.provenance import total_wall
+from finepseudo.report.reading import Done
+from tests.finepseudo.report.pages import change, page_of
+
+
+def test_wall_time_counts_what_ran_side_by_side_once(small):
+    done = [
+        Done(stage=s, folder=s, wall_s=w, finished_at=f"2026-11-20T14:{m}:00.000+00:00", code_version="x")
+        for s, w, m in (("a", 60, "01"), ("b", 120, "02"), ("c", 30, "05"))
+    ]
+    assert total_wall(done) == "2 min 30 s"
+    assert total_wall([*done, Done(stage="d", folder="d", wall_s=9, finished_at="", code_version="x")]) == "2 min 39 s"
+
+
+def test_the_command_stands_as_it_was_typed(small):
+    typed = ["finepseudo", "run", "--name", "my dives", "out=runs", "seeds=[0, 1]"]
+    change(small / "environment.json", command=typed)
+    told = dict(page_of(small).tables["environment"][1:])
+    assert told["command"] == "finepseudo run --name 'my dives' out=runs 'seeds=[0, 1]'"
+    assert shlex.split(told["command"]) == typed

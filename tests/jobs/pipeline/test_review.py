@@ -1,0 +1,109 @@
+"""`finepseudo review` from a run folder to a list that the split takes, driven in a real browser."""
+
+import csv
+import json
+import re
+import shutil
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from finepseudo.run_folder.layout import RunPaths
+from jobs.cli.main import main
+from jobs.config.recipes import load, to_yaml
+from jobs.pipeline.run_folder import read_config, refuse_other_data
+from shards.annotations.base import read_clips
+from shards.splits.config import SplitConfig
+from shards.splits.label_split import draw_split, read_split
+from tests.small_run import write_small_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small run, whose drawn labels are cut to the pool of its split."""
+    folder = write_small_run(tmp_path_factory.mktemp("review") / "small")
+    pool = pa.array(read_split(RunPaths(folder).split(0)).keys("unlabelled"))
+    for path in folder.glob("seed-0/finepseudo/round-*/pseudo_labels.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.filter(pc.is_in(table["key"], pool)), path)
+    return folder
+
+
+def items(page):
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.S)[1])["items"]
+
+
+def test_the_page_asks_for_pool_clips_and_shows_labelled_ones(run, capsys):
+    assert main(["review", str(run), "--count", "4"]) == 0
+    assert "review.html: open it in a browser" in capsys.readouterr().out
+    split = read_split(RunPaths(run).split(0))
+    asked = items(run / "review.html")
+    assert len(asked) == 4
+    assert {item["key"] for item in asked} <= set(split.keys("unlabelled"))
+    truth = dict(zip(split.keys("labelled"), split.items("labelled").labels.tolist(), strict=True))
+    for item in asked:
+        scores = [near["score"] for near in item["near"]]
+        assert scores == sorted(scores, reverse=True) and len(scores) == 4
+        assert all(truth[near["key"]] == near["label"] for near in item["near"])
+
+
+def test_without_embeddings_labelled_clips_of_the_likeliest_classes_are_shown(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    shutil.rmtree(RunPaths(copy).embeddings(0, "finepseudo", 1))
+    assert main(["review", str(copy), "--out", str(tmp_path / "x.html")]) == 0
+    for item in items(tmp_path / "x.html"):
+        assert item["near"][0]["label"] == item["choices"][0][0]
+        assert item["near"][0]["score"] is None
+
+
+def test_a_run_without_labels_is_refused(run, capsys):
+    assert main(["review", str(run), "--method", "supervised"]) == 2
+    assert "no pseudo-labels of seed 0" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_reviewed_labels_and_with_no_other_split(tmp_path):
+    cfg = load("smoke", [f"out={tmp_path}"])
+    paths = RunPaths(cfg.folder)
+    paths.seed(0).mkdir(parents=True)
+    (paths.seed(0) / "DONE.json").write_text("{}")
+    paths.config.write_text(to_yaml(cfg))
+    changes = refuse_other_data(load("smoke", [f"out={tmp_path}", "split.reviewed=x.csv"]), force=False)
+    assert [key for key, *_ in changes] == ["split.reviewed"]
+    with pytest.raises(Exception, match=r"was made with split\.ratio"):
+        refuse_other_data(load("smoke", [f"out={tmp_path}", "split.ratio=0.9"]), force=False)
+
+
+@pytest.mark.browser
+def test_keys_make_a_list_that_the_split_takes(run, browser, tmp_path):
+    assert main(["review", str(run), "--count", "4"]) == 0
+    asked = items(run / "review.html")
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    browser.get((run / "review.html").as_uri())
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    body = browser.find_element(By.TAG_NAME, "body")
+    body.send_keys("1", "2", "0", "3", "u")  # accept, change, reject; change the last one and undo that
+    assert browser.find_element(By.ID, "count").text == "3 of 4 decided, clip 4"
+    browser.refresh()
+    assert browser.find_element(By.ID, "count").text == "3 of 4 decided, clip 4"
+    browser.find_element(By.ID, "save").click()
+    path = tmp_path / "reviewed.csv"
+    WebDriverWait(browser, 20).until(lambda _: path.exists() and path.stat().st_size)
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    classes = read_split(RunPaths(run).split(0)).classes
+    first, second = (item["choices"] for item in asked[:2])
+    assert [(row["key"], row["class"], row["verdict"]) for row in rows] == [
+        (asked[0]["key"], classes[first[0][0]], "accept"),
+        (asked[1]["key"], classes[second[1][0]], "change"),
+        (asked[2]["key"], "", "reject"),
+    ]
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+    before = read_split(RunPaths(run).split(0))
+    after = draw_split(read_clips(RunPaths(run).clips), SplitConfig(ratio=0.4, reviewed=str(path)), 0)
+    assert set(after.keys("labelled")) == set(before.keys("labelled")) | {asked[0]["key"], asked[1]["key"]}
+    assert set(before.keys("unlabelled")) - set(after.keys("unlabelled")) == {item["key"] for item in asked[:3]}
+    assert read_config(run).split.reviewed == ""
