@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from finepseudo.evaluation.votes import VOTE_TITLES, Vote, answers
 from finepseudo.soft_dtw import AlignmentBank, class_alignability, soft_alignment, soft_dtw_cdist
 from shards.errors import UserError
 
@@ -55,11 +56,15 @@ class Alignment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictor:
-    """The trained parts of a run: action_encoder maps frames [V, T, C, H, W] to logits [V, C]; alignment needs f_A."""
+    """The trained parts of a run: action_encoder maps frames [V, T, C, H, W] to logits [V, C]; alignment needs f_A.
+
+    answer: whose vote is the answer where there is p_A: that of f_E, of f_A, or the mean of both.
+    """
 
     action_encoder: Callable[[Tensor], Tensor]
     alignment: Alignment | None
     classes: Sequence[str]
+    answer: Vote = "action"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,21 +98,26 @@ class Match:
 class Prediction:
     """What the run says about one video, best first.
 
-    classes: by f_E as it is tested; aligned: by alignment, empty where the run does not vote with it. p and p_a [C] are
-    all probabilities behind them.
+    classes: the answer; acted: by f_E as it is tested; aligned: by alignment, empty where the run does not vote with
+    it. p and p_a [C] are all probabilities of the two votes; `answer` says which of them, or their mean, is the answer.
     """
 
     classes: tuple[ClassVote, ...]
     matches: tuple[Match, ...]
     p: Tensor
+    acted: tuple[ClassVote, ...]
     aligned: tuple[ClassVote, ...] = ()
     p_a: Tensor | None = None
+    answer: Vote = "action"
 
     def lines(self) -> list[str]:
         """Write it for a terminal."""
         names = (*self.classes, *self.aligned)
         width = max(len(name) for name in (*(c.name for c in names), *(m.class_name for m in self.matches)))
-        lines = ["most likely classes", *(_vote_line(vote, width) for vote in self.classes)]
+        said = "" if self.answer == "action" else f" by {VOTE_TITLES[self.answer]}"
+        lines = [f"most likely classes{said}", *(_vote_line(vote, width) for vote in self.classes)]
+        if self.answer != "action":
+            lines += ["by f_E", *(_vote_line(vote, width) for vote in self.acted)]
         if self.aligned:
             lines += ["by alignment", *(_vote_line(vote, width) for vote in self.aligned)]
         if self.matches:
@@ -145,11 +155,14 @@ def predict(
         u = _finite(run.alignment.frame_encoder(frame_frames[None]).float()[0])
         found = best_aligned(run.alignment, run.classes, u, matches)
         p_a = aligned_vote(run.alignment, u, p)
-    return _prediction(p, p_a, found, run.classes, top)
+    return _prediction(p, p_a, found, run, top)
 
 
-def merged(several: Sequence[Prediction], classes: Sequence[str], *, top: int = 5, matches: int = 3) -> Prediction:
-    """Join what several label draws say about one video: mean probabilities, the best matches of all."""
+def merged(several: Sequence[Prediction], run: Predictor, *, top: int = 5, matches: int = 3) -> Prediction:
+    """Join what several label draws say about one video: mean probabilities, the best matches of all.
+
+    run: the first of them, whose kind of answer is given.
+    """
     if len(several) == 1:
         return several[0]
     votes = [one.p_a for one in several if one.p_a is not None]
@@ -157,14 +170,16 @@ def merged(several: Sequence[Prediction], classes: Sequence[str], *, top: int = 
     best = {match.key: match for match in reversed(found)}  # a clip may be labelled in several draws
     kept = sorted(best.values(), key=lambda m: (-m.score, m.distance, m.key))[:matches]
     p = torch.stack([one.p for one in several]).mean(0)
-    return _prediction(p, torch.stack(votes).mean(0) if votes else None, tuple(kept), classes, top)
+    return _prediction(p, torch.stack(votes).mean(0) if votes else None, tuple(kept), run, top)
 
 
-def _prediction(
-    p: Tensor, p_a: Tensor | None, found: tuple[Match, ...], classes: Sequence[str], top: int
-) -> Prediction:
-    aligned = () if p_a is None else _best(p_a, classes, top)
-    return Prediction(classes=_best(p, classes, top), matches=found, p=p, aligned=aligned, p_a=p_a)
+def _prediction(p: Tensor, p_a: Tensor | None, found: tuple[Match, ...], run: Predictor, top: int) -> Prediction:
+    acted, aligned = _best(p, run.classes, top), () if p_a is None else _best(p_a, run.classes, top)
+    answer: Vote = "action" if p_a is None else run.answer
+    best = acted
+    if p_a is not None:
+        best = _best(torch.from_numpy(answers(p.numpy(), p_a.numpy())[answer]), run.classes, top)
+    return Prediction(classes=best, matches=found, p=p, acted=acted, aligned=aligned, p_a=p_a, answer=answer)
 
 
 def _best(p: Tensor, classes: Sequence[str], top: int) -> tuple[ClassVote, ...]:

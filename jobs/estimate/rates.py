@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from finepseudo.run_folder.yaml_text import read_yaml
 
 FILE = Path(__file__).with_name("rates.yaml")
 BYTES_16 = {"tf32": "fp32"}
@@ -75,7 +75,7 @@ def _scaled(row: Mapping[str, Any], name: str, variant: str, precision: str, pix
 
 def shipped() -> Rates:
     """Read the package's file: a GPU with the processors that were measured beside it."""
-    gpu, core = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    gpu, core = read_yaml(FILE)
     return Rates(
         device=gpu["device"],
         source=f"{gpu['from']}; reading and writing: {core['device']} ({core['from']})",

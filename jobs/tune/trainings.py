@@ -138,10 +138,17 @@ def request_of(cfg: RunConfig, method: AnyMethod | None) -> TrainAction:
     if method is None:
         return TrainAction(number=0, start=None, plain=True)
     plan = flat(method.plan(settings(cfg.method, method.name), max(1, cfg.rounds), cfg.embed.last_round))
-    found = next((one for one in plan if isinstance(one, TrainAction) and one.labels is None and not one.reads), None)
+    found = next((one for one in plan if isinstance(one, TrainAction) and _alone(one)), None)
     if found is None:
-        raise UserError(f"tune: {method.name} trains f_E on labels of its own; search its votes (trains: votes)")
+        why = "trains f_E on what a run makes before, labels or another network"
+        raise UserError(f"tune: {method.name} {why}; its votes may be searched")
     return replace(found, start=None)
+
+
+def _alone(request: TrainAction) -> bool:
+    """Tell whether a training is f_E's and needs nothing that a run makes before it but where it starts."""
+    main = TrainAction(number=0, start=None).name
+    return request.name == main and request.labels is None and not request.reads
 
 
 def _job(

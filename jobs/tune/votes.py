@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,8 @@ def vote_value(cfg: RunConfig, space: SpaceConfig, made: Path, seed: int) -> flo
 def _scores(
     cfg: RunConfig,
     folder: Path,
-    held: list[str],
-    rest: list[str],
+    held: Sequence[str],
+    rest: Sequence[str],
     truth: dict[str, int],
     *,
     n_classes: int,

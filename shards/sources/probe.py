@@ -65,6 +65,7 @@ class StrictVideo:
         self._frames = 0
         self._announced = _matroska_seconds(container, stream)
         self._end = 0.0
+        self._base, self._seconds = Fraction(0), 0.0
 
     def frames(self, start: float | None = None) -> Iterator[av.VideoFrame]:
         """Yield every frame; with `start` (seconds) from the key frame before it, without the count check."""
@@ -91,7 +92,14 @@ class StrictVideo:
         """Give the time of a frame in seconds from the start of the stream."""
         if frame.pts is None or frame.time_base is None:
             return float(index / self.rate)
-        return float((frame.pts - (self.stream.start_time or 0)) * frame.time_base)
+        ticks: int = frame.pts - (self.stream.start_time or 0)
+        return ticks * self._tick(frame.time_base)
+
+    def _tick(self, base: Fraction) -> float:
+        """Seconds a tick: a division of fractions for every frame would be a tenth of its decoding."""
+        if base != self._base:
+            self._base, self._seconds = base, float(base)
+        return self._seconds
 
     def _seek(self, start: float) -> None:
         offset = int(start / self.stream.time_base) + (self.stream.start_time or 0)
@@ -101,7 +109,7 @@ class StrictVideo:
             raise SampleError(self.key, "seek_error", str(error)) from error
 
     def _check_packet(self, packet: av.Packet) -> None:
-        if packet.has_sidedata("encryption_info"):
+        if packet.is_keyframe and packet.has_sidedata("encryption_info"):
             raise SampleError(self.key, "encrypted", "the stream is encrypted")
         if packet.size and not packet.is_discard:
             self._packets += 1

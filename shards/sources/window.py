@@ -30,6 +30,11 @@ def window_frames(
     A window that runs past the end of the file is remarked on, and so is a video of one frame.
     """
     begin, last, found = start or 0.0, 0.0, 0
+    if not begin and end is None:
+        for found, frame in enumerate(video.frames(), start=1):  # noqa: B007 - the number of the last one
+            yield frame
+        _remark_of_one(found, remarks)
+        return
     seek = begin if begin and _can_seek(video.key, source, begin) else None
     for index, frame in enumerate(video.frames(seek)):
         last = video.time(frame, index)
@@ -41,6 +46,10 @@ def window_frames(
     over = last + float(1 / video.rate)
     if end is not None and end - over > max(_ROUNDED, 2 * float(1 / video.rate)):
         remarks["cut_past_end"] = f"the window ends at {end:.2f} s, the file at {over:.2f} s"
+    _remark_of_one(found, remarks)
+
+
+def _remark_of_one(found: int, remarks: dict[str, str]) -> None:
     if found == 1:
         remarks["one_frame"] = "a video of a single frame; is it an image, or a cover?"
 

@@ -39,6 +39,9 @@ PREDICTED_SCHEMA = pa.schema(
         ("end", pa.float64()),
         ("class", pa.string()),
         ("confidence", pa.float32()),
+        ("answer", pa.string()),
+        ("class_E", pa.string()),
+        ("confidence_E", pa.float32()),
         ("class_A", pa.string()),
         ("confidence_A", pa.float32()),
         ("classes", pa.list_(_VOTE)),
@@ -50,7 +53,8 @@ PREDICTED_SCHEMA = pa.schema(
     ]
 )
 """Columns of a prediction; docs/files.md says what each one is."""
-_PLAIN = ("path", "start", "end", "class", "confidence", "class_A", "confidence_A", "reason", "detail")
+_VOTES = ("class_E", "confidence_E", "class_A", "confidence_A")
+_PLAIN = ("path", "start", "end", "class", "confidence", "answer", *_VOTES, "reason", "detail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,12 @@ def _row(answer: Answer, paths: Mapping[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {"path": clip.path, "start": clip.start, "end": clip.end}
     if made is None:
         return {**row, "reason": answer.reason, "detail": answer.detail}
-    for name, votes in (("", made.classes), ("_A", made.aligned)):
+    for name, votes in (("", made.classes), ("_E", made.acted), ("_A", made.aligned)):
         if votes:
             row |= {f"class{name}": votes[0].name, f"confidence{name}": votes[0].probability}
-        row[f"classes{name}"] = [{"class": vote.name, "probability": vote.probability} for vote in votes]
+    for name, votes in (("classes", made.classes), ("classes_A", made.aligned)):
+        row[name] = [{"class": vote.name, "probability": vote.probability} for vote in votes]
+    row["answer"] = made.answer
     row["matches"] = [_match(match, answer.times, paths) for match in made.matches]
     return {**row, "p": made.p.tolist(), "reason": "", "detail": ""}
 

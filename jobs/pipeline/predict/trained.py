@@ -16,9 +16,10 @@ from finepseudo.compute.networks import placed
 from finepseudo.consistency.network import Network
 from finepseudo.encoders.frame_encoder import FrameEncoder
 from finepseudo.evaluation.predict import Alignment, Exemplars, Predictor
+from finepseudo.evaluation.votes import chosen_vote
 from finepseudo.methods.base import AnyMethod, MethodConfig, Pool
 from finepseudo.methods.table import METHODS, in_order, settings
-from finepseudo.run_folder.layout import WEIGHTS, RunPaths
+from finepseudo.run_folder.layout import METRICS, WEIGHTS, RunPaths
 from jobs.config.run import RunConfig
 from jobs.workers.evaluate import VIEWS_AT_ONCE
 from jobs.workers.labelling import read_truth
@@ -85,6 +86,7 @@ def load_predictor(
         action_encoder=Views(placed(network, device), device),
         alignment=_alignment(cfg, run, seed, (found, number), n_classes=len(classes), device=device),
         classes=classes,
+        answer=chosen_vote(run.votes(seed, found.name) / METRICS)[0],
     )
 
 

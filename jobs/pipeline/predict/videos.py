@@ -129,7 +129,7 @@ def _answer(clip: PlannedClip, read: Read, place: int, predictors: Sequence[Pred
     for one in predictors:
         frames = views[FRAME].frames[place, 0] if one.alignment is not None else None
         several.append(predict(one, views[TEST].frames[place], frames, top=asked.top, matches=asked.matches))
-    made = merged(several, predictors[0].classes, top=asked.top, matches=asked.matches)
+    made = merged(several, predictors[0], top=asked.top, matches=asked.matches)
     times = [float(i) / fps for i in views[FRAME].frame_ids[place, 0].tolist()] if FRAME in views else []
     return Answer(clip, made, times=tuple(times))
 

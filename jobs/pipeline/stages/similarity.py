@@ -43,8 +43,9 @@ class SimilarityStage(Stage):
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The label draw and the trained f_E."""
-        return {**self.run_of.drawn(self.seed), "action_encoder": self.action / DONE}
+        """The label draw, the trained f_E and its code."""
+        action = {"action_encoder": self.action / DONE, **self.cfg.action_encoder.code}
+        return {**self.run_of.drawn(self.seed), **action}
 
     @property
     def outputs(self) -> Sequence[str]:

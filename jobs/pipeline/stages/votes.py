@@ -84,7 +84,7 @@ class VotesStage(Stage):
         """The test of f_E and what f_A aligns with, and the networks' code."""
         code = {**self.cfg.action_encoder.code, **self.cfg.frame_encoder.code}
         made = {"evaluation": self.test.folder / DONE, "frame_encoder": self.frame_folder / DONE}
-        return {**self.run_of.drawn(self.test.seed), **made, "scores": self.scores_folder / DONE, **code}
+        return {**self.run_of.drawn(self.test.seed), **made, "gallery": self.scores_folder / GALLERY, **code}
 
     @property
     def outputs(self) -> Sequence[str]:

@@ -132,7 +132,7 @@ def test_a_row_of_the_other_kind_is_refused(lab):
     [
         ("lab_networks:Mine", {"wdth": 3}, r"options \{'wdth': 3\}: got an unexpected keyword argument"),
         ("lab_networks:Headless", {}, "must make a torch module with `width`"),
-        ("timesformer_b", {"size": 100}, r"size 100 must be a multiple of the patch, 16"),
+        ("timesformer_b", {"patch": 15}, r"size 224 must be a multiple of the patch, 15"),
     ],
 )
 def test_networks_that_cannot_be_built_are_one_line(variant, options, words, lab):

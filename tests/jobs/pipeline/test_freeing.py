@@ -48,7 +48,9 @@ def test_the_newest_rounds_stay_and_a_run_then_finds_everything_done(finished):
 
 
 def test_a_round_that_is_not_labelled_keeps_its_parts(finished):
-    (labels,) = (stage for stage in itertools.chain(*finished) if stage.name == "seed-0/pseudo_label/round-00")
+    (labels,) = (
+        stage for stage in itertools.chain(*finished) if stage.name == "seed-0/pseudo_label/round-00/pseudo_labels"
+    )
     labels.identity.record.unlink()
     assert "seed-0/round-00/embeddings" not in names(free_old(finished, 1))
     assert "seed-0/round-00/scores" in names(free_old(finished, 1)) or is_freed(
@@ -62,7 +64,7 @@ def test_a_changed_key_brings_back_what_it_reads_and_no_more(make, finished, mon
     back = names(bring_back_read(plan))
     assert [name for name in back if "/pseudo_label/" not in name] == ["seed-0/round-00/embeddings"]
     ran = run(make, monkeypatch, "rounds=3", METHODS, "seeds=[0]", "method.pseudo_label.theta=0.123")
-    assert ran[:2] == ["seed-0/round-00/embeddings", "seed-0/pseudo_label/round-00"]
+    assert ran[:2] == ["seed-0/round-00/embeddings", "seed-0/pseudo_label/round-00/pseudo_labels"]
     assert not [name for name in ran if "finepseudo" in name], "the same bytes came back: nothing else is undone"
 
 

@@ -19,6 +19,7 @@ from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.stages.votes import VotesStage
 from jobs.progress import Reporter
+from jobs.workers.score import GALLERY
 from shards.errors import UserError
 
 RECORDED = {"method.verification.tau"}
@@ -39,14 +40,14 @@ def make(tmp_path):
 def fake(plan, ran: list[str], monkeypatch) -> None:
     """Replace what stages do: write each output, whose content says from what it was made.
 
-    Accepted labels change with the keys of their method alone, and not with those that are only recorded.
+    Accepted labels and galleries change with the keys of their own stage alone, not with those that are only recorded.
     """
 
     def action(stage: Stage) -> None:
         ran.append(stage.name)
         for pattern in stage.outputs:
             config = {key: value for key, value in stage.identity.config.items() if key not in RECORDED}
-            content = config if pattern == ACCEPTED else stage.identity.key()
+            content = config if pattern in (ACCEPTED, GALLERY) else stage.identity.key()
             write_json(stage.folder / pattern.replace("*", "000000"), content)
 
     monkeypatch.setattr("jobs.pipeline.runner.side_by_side", lambda *_: False)
@@ -168,6 +169,7 @@ def test_alignability_of_round_0_is_all_that_finepseudo_sefar_adds(make):
         "round-00/scores",
         "finepseudo_sefar/round-01/action_encoder",
         "finepseudo_sefar/evaluation",
+        "finepseudo_sefar/votes",
     ]
     student = next(s for s in itertools.chain(*plan) if s.tags.get("method") and s.kind == "action_encoder")
     assert student.inputs["side 0"].parent.name == "scores"
@@ -306,7 +308,8 @@ def test_a_method_that_comes_or_goes_leaves_the_others_done(make, monkeypatch):
 
 def test_labels_that_are_not_asked_for_any_more_leave_the_report(make, monkeypatch):
     run(make, monkeypatch)
-    assert run(make, monkeypatch, "embed.last_round=false") == ["report"]
+    votes = [f"seed-{seed}/finepseudo/votes" for seed in (0, 1)]  # f_A answers by the gallery of the round before
+    assert run(make, monkeypatch, "embed.last_round=false") == [*votes, "report"]
 
 
 def test_a_stop_between_stages_is_obeyed_and_the_next_run_goes_on(make, monkeypatch):

@@ -12,18 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from finepseudo.methods.table import METHODS
-from finepseudo.training.checkpoint import save_state
 from jobs.cli.main import main
 from jobs.config.recipes import load
-from jobs.tune.page import importance, page, places
 from jobs.tune.search import need_optuna, scheduler_of, search_of
-from jobs.tune.space import first_value, read_space, sweep_folder, with_values
-from jobs.tune.trainings import hold_out, request_of
-from jobs.tune.trials import METRIC, _append_mean, end_trial, reported, result_of, trial_folder
+from jobs.tune.space import read_space
+from jobs.tune.trainings import request_of
+from jobs.tune.trials import METRIC
 from jobs.tune.tune import base_kinds, read_sweep, write_best, write_results
 from shards.errors import UserError
 from shards.types import ItemTable
@@ -35,91 +31,6 @@ SPACES = sorted((ROOT / "tune_spaces").glob("*.yaml"))
 def items(labels: list[int]) -> ItemTable:
     n = len(labels)
     return ItemTable(keys=[f"k{i:03d}" for i in range(n)], labels=np.array(labels, np.int32), pseudo=np.zeros(n, bool))
-
-
-@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
-def test_spaces_fit_the_recipes(path):
-    space = read_space(path)
-    for recipe in ("smoke", "diving48"):
-        cfg, _ = read_sweep(load(recipe, ["seeds=[0, 1, 2]"]), path)
-        for key, value in space.space.items():
-            for choice in value.get("choice", [first_value(value)]):
-                with_values(cfg, {key: choice})
-
-
-def test_every_method_and_every_part_of_a_run_has_a_space():
-    spaces = {path.stem: read_space(path) for path in SPACES}
-    assert {"alignability", "pseudo_labels", "gitdl", "action_encoder"} <= set(spaces)
-    without = {"supervised", "ups", "sefar_as_released"}  # no keys; its spread is not known here; the keys of sefar
-    assert {space.method for space in spaces.values()} - {""} == set(METHODS) - without
-    searched = {key.rpartition(".")[2] for key in spaces["pseudo_labels"].space}
-    assert searched == {"tau", "theta", "fuse", "gallery_per_class"}
-
-
-def test_margins_of_either_norm_reach_as_far_and_the_learning_rate_lies_inside():
-    space = read_space(ROOT / "tune_spaces" / "alignability.yaml")
-    low, high = space.space["frame_stage.train.optim.lr"]["loguniform"]
-    assert low < load("diving48").frame_stage.train.optim.lr < high
-    pairs = [(loss["norm"], loss["margin"]) for loss in space.space["frame_stage.loss"]["choice"]]
-    raw = {norm: [margin * (32 if norm == "T" else 1) for n, margin in pairs if n == norm] for norm in ("none", "T")}
-    assert max(raw["T"]) == pytest.approx(max(raw["none"]))
-
-
-def test_keys_searched_together_are_laid_under_single_ones():
-    cfg = load("smoke", ["frame_stage.loss.gamma=0.01"])
-    loss = {"frame_stage.loss.omega": 2.0, "frame_stage.loss": {"norm": "none", "margin": 1.6}}
-    made = with_values(cfg, loss).frame_stage.loss
-    assert (made.omega, made.norm, made.margin, made.gamma) == (2.0, "none", 1.6, 0.01)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("space: {pseudo_labels.theta: {uniform: [0, 1]}}", "pseudo_labels.theta = .* is not searched here"),
-        ("space: {frame_stage.loss.margin: {unifrom: [0, 1]}}", "one of uniform, loguniform"),
-        ("space: {}\nsamples: 0", "must be at least 1"),
-        ("space: {}\nholdout: 1.0", r"holdout = 1.0: must be in \(0, 1\)"),
-        ("spce: {}", "unknown key"),
-        ("space: {}\nscheduler: pbt", "scheduler"),
-        ("space: {}\ntrains: action_encoder\nmethod: finepseudo", "goes not with trains: action_encoder; one of empty"),
-        ("space: {}\ntrains: votes", "goes not with trains: votes; one of pseudo_label"),
-        ("trains: votes\nmethod: ups\nspace: {method.finepseudo.tau: 1}", "begin with embed.* or method.ups"),
-        ("search: optuna\nspace: {frame_stage.loss.omega: {grid_search: [1]}}", "which optuna does not walk through"),
-        ("- 1", "must be a section"),
-        ("space: [", "cannot be read"),
-    ],
-)
-def test_bad_spaces_are_refused(tmp_path, text, message):
-    (tmp_path / "space.yaml").write_text(text)
-    with pytest.raises(UserError, match=message):
-        read_space(tmp_path / "space.yaml")
-
-
-@given(labels=st.lists(st.integers(0, 4), min_size=2, max_size=40), share=st.floats(0.05, 0.95), seed=st.integers(0, 9))
-def test_every_class_keeps_a_clip_and_nothing_is_on_both_sides(labels, share, seed):
-    table = items(labels)
-    if len(set(labels)) == len(labels):
-        with pytest.raises(UserError, match="no class has two labelled clips"):
-            hold_out(table, share, seed)
-        return
-    rest, held = hold_out(table, share, seed)
-    assert sorted([*rest.keys, *held]) == table.keys
-    assert set(rest.labels.tolist()) == set(labels)
-    truth = dict(zip(table.keys, labels, strict=True))
-    for label in set(labels):
-        n = labels.count(label)
-        taken = sum(truth[key] == label for key in held)
-        assert taken == 0 if n == 1 else 1 <= taken <= n - 1
-    again = hold_out(table, share, seed)
-    assert list(again[0].keys) == list(rest.keys)
-
-
-def test_another_space_or_another_base_is_another_sweep(tmp_path):
-    cfg, path = load("smoke", [f"out={tmp_path}"]), SPACES[0]
-    space = read_space(path)
-    folder = sweep_folder(cfg, path, space)
-    assert folder == sweep_folder(load("smoke", [f"out={tmp_path}", "resources.workers=2"]), path, space)
-    assert folder != sweep_folder(load("smoke", [f"out={tmp_path}", "split.ratio=0.3"]), path, space)
 
 
 def test_the_table_is_best_first_and_failures_last(tmp_path):
@@ -216,60 +127,6 @@ def test_the_dry_run_says_what_would_be_searched_and_refuses_what_the_sweep_refu
     assert not (tmp_path / "smoke").exists()
 
 
-def test_what_a_trial_need_not_do_again_is_reported_again(tmp_path):
-    lines = [{"step": step, METRIC: step / 10} for step in (2, 4, 6)]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert reported(tmp_path) == []
-    save_state(tmp_path / "checkpoints", 4, {})
-    assert [line["step"] for line in reported(tmp_path)] == [2, 4]
-    assert result_of(tmp_path, None) == {"trial": tmp_path.name, "state": "unfinished", "reports": 2, METRIC: 0.4}
-    end_trial(tmp_path, "stopped")
-    assert [line["step"] for line in reported(tmp_path)] == [2, 4, 6]
-    assert result_of(tmp_path, None) == {"trial": tmp_path.name, "state": "stopped", "reports": 3, METRIC: 0.6}
-
-
-def test_a_trial_is_found_by_its_values(tmp_path):
-    one = trial_folder(tmp_path, {"a": 1, "b": {"c": 2}})
-    assert one == trial_folder(tmp_path, {"b": {"c": 2}, "a": 1})
-    assert one != trial_folder(tmp_path, {"a": 1, "b": {"c": 3}})
-
-
-ROWS = [
-    {"trial": f"t{i}", "state": "stopped" if i > 6 else "done", "reports": 4, METRIC: 0.9 - 0.05 * i, "a.lr": 10.0**-i}
-    | {"a.fuse": ["mean", "sum"][i % 2]}
-    for i in range(9)
-]
-KEYS = ["a.lr", "a.fuse"]
-
-
-def test_the_page_shows_every_trial_and_which_key_mattered():
-    text = page("sweep <1>", "pair AP", ROWS, KEYS)
-    assert text.count("<polyline") == len(ROWS)
-    assert "9 trials, 2 of them stopped by the scheduler" in text
-    assert "sweep &lt;1&gt;" in text
-    found = importance(ROWS, KEYS)
-    assert list(found) == KEYS, "the objective follows the learning rate"
-    assert sum(found.values()) == pytest.approx(1)
-    failed = [{**ROWS[0], METRIC: None, "state": "failed"}]
-    assert "<polyline" not in page("x", "top-1", failed, KEYS)
-    assert "nothing can be said" in page("x", "top-1", ROWS[:3], KEYS)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([1.0, 2.0, 3.0], [0, 0.5, 1]),
-        ([0.001, 0.01, 0.1], [0, 0.5, 1]),
-        (["b", "a", "b"], [1, 0, 1]),
-        ([True, False], [1, 0]),
-        ([5.0], [0]),
-    ],
-)
-def test_values_are_placed_on_their_axis(values, expected):
-    found = places(values)[0]
-    assert found == pytest.approx(expected) or len(set(values)) == 1
-
-
 def test_the_best_trial_becomes_a_recipe_that_loads(tmp_path):
     cfg = load("smoke", [f"out={tmp_path}"])
     rows = [
@@ -280,14 +137,6 @@ def test_the_best_trial_becomes_a_recipe_that_loads(tmp_path):
     made = load(str(path))
     assert (made.name, made.frame_stage.loss.margin, made.methods) == ("best", 0.05, cfg.methods)
     assert path.read_text().startswith("# best of 2 trials: y, objective 0.8")
-
-
-def test_a_trial_of_several_draws_is_judged_by_their_mean(tmp_path):
-    assert _append_mean(tmp_path, 0, 0.2) == 0.2
-    assert _append_mean(tmp_path, 1, 0.6) == pytest.approx(0.4)
-    assert result_of(tmp_path, None)["state"] == "unfinished"
-    end_trial(tmp_path, "done")
-    assert result_of(tmp_path, None) == {"trial": tmp_path.name, "state": "done", "reports": 2, METRIC: 0.4}
 
 
 def space_of(tmp_path, text):
@@ -325,5 +174,5 @@ def test_a_method_trains_from_the_encoders_own_start():
     assert (request_of(cfg, None).number, request_of(cfg, None).plain) == (0, True)
     request = request_of(cfg, METHODS["fixmatch"])
     assert (request.start, request.times, request.number) == (None, 3, 1)
-    with pytest.raises(UserError, match="trains f_E on labels of its own"):
+    with pytest.raises(UserError, match="trains f_E on what a run makes before"):
         request_of(cfg, METHODS["finepseudo"])

@@ -38,7 +38,7 @@ def test_missing_files_are_listed_at_a_path(tmp_path):
     report = check_dataset(ann, missing_list=tmp_path / "again.txt")
     assert report.ok
     assert not (tmp_path / "again.txt").exists()
-    assert report.render().endswith("\nok, with 1 warnings")
+    assert report.render().endswith("\nok, with 1 warning")
 
 
 def test_classes_coverage_and_shared_sources_are_reported(tmp_path):

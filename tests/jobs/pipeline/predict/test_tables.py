@@ -27,7 +27,9 @@ MATCH = Match(
 MADE = Prediction(
     classes=(ClassVote(name="tuck", probability=0.75), ClassVote(name="pike", probability=0.25)),
     matches=(MATCH,),
-    p=torch.tensor([0.75, 0.25]),
+    p=torch.tensor([0.875, 0.125]),
+    acted=(ClassVote(name="tuck", probability=0.875),),
+    answer="mean",
     aligned=(ClassVote(name="pike", probability=0.625),),
     p_a=torch.tensor([0.375, 0.625]),
 )
@@ -48,15 +50,17 @@ def test_a_row_holds_both_votes_and_where_the_match_differs(table):
     assert (good["class"], good["confidence"], good["class_A"], good["confidence_A"]) == ("tuck", 0.75, "pike", 0.625)
     (match,) = good["matches"]
     assert (match["path"], match["differs_from_s"], match["differs_to_s"]) == ("videos/dive-3.mp4", 0.5, 1.0)
-    assert good["p"] == [0.75, 0.25]
+    assert (good["class_E"], good["confidence_E"], good["answer"]) == ("tuck", 0.875, "mean")
+    assert good["p"] == [0.875, 0.125]
     assert (bad["class"], bad["matches"], bad["reason"], bad["detail"]) == (None, None, "truncated", "moov")
 
 
 def test_csv_has_plain_columns_with_further_classes_and_matches_behind(table):
     text = csv_text(table)
     names = text.splitlines()[0].split(",")
-    assert names[:7] == ["path", "start", "end", "class", "confidence", "class_A", "confidence_A"]
-    assert names[7:9] == ["class_2", "confidence_2"]
+    assert names[:6] == ["path", "start", "end", "class", "confidence", "answer"]
+    assert names[6:10] == ["class_E", "confidence_E", "class_A", "confidence_A"]
+    assert names[10:12] == ["class_2", "confidence_2"]
     assert names[-2:] == ["reason", "detail"]
     good, bad = csv.DictReader(io.StringIO(text))
     assert good["path"] == 'a "b", c.mp4'

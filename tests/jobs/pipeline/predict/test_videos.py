@@ -145,6 +145,21 @@ def test_a_run_in_python_predicts_and_gives_its_embeddings(run, tmp_path):
         opened.embeddings(0, "supervised")
 
 
+@pytest.mark.parametrize("chosen", ["action", "frame", "mean"])
+def test_the_answer_is_the_one_that_the_run_chose_on_held_out_clips(run, tmp_path, chosen):
+    path = RunPaths(run).votes(0, "finepseudo") / "metrics.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"chosen": chosen, "because": "it was best"}))
+    made = predict_video(run, tmp_path / "dive.mp4")
+    expected = {"action": made.p, "frame": made.p_a, "mean": (made.p + made.p_a) / 2}[chosen]
+    assert made.classes[0].probability == pytest.approx(float(expected.max()))
+    assert made.classes[0].name == load_run(run).classes[int(expected.argmax())]
+    assert made.acted[0].probability == pytest.approx(float(made.p.max()))
+    row = predict_paths(run, [tmp_path / "dive.mp4"]).to_pylist()[0]
+    assert (row["answer"], row["class"]) == (chosen, made.classes[0].name)
+    assert ("by f_E" in made.lines()) == (chosen != "action")
+
+
 @pytest.mark.parametrize("method", ["supervised", "pseudo_label"])
 def test_a_run_of_any_method_answers(run, tmp_path, method):
     row = predict_paths(run, [tmp_path / "dive.mp4"], Asked(method=method)).to_pylist()[0]

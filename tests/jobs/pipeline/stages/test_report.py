@@ -2,7 +2,7 @@
 
 from tests.jobs.pipeline.stages.one_stage import inputs, reads
 
-TESTS = {f"seed-0/{name}/evaluation" for name in ("supervised", "finepseudo")}
+TESTS = {f"seed-0/{name}" for name in ("supervised/evaluation", "finepseudo/evaluation", "finepseudo/votes")}
 
 
 def test_it_reads_all_tests_and_labels():
