@@ -19,6 +19,7 @@ from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.stages.votes import VotesStage
 from jobs.progress import Reporter
+from jobs.workers.score import GALLERY
 from shards.errors import UserError
 
 RECORDED = {"method.verification.tau"}
@@ -39,14 +40,14 @@ def make(tmp_path):
 def fake(plan, ran: list[str], monkeypatch) -> None:
     """Replace what stages do: write each output, whose content says from what it was made.
 
-    Accepted labels change with the keys of their method alone, and not with those that are only recorded.
+    Accepted labels and galleries change with the keys of their own stage alone, not with those that are only recorded.
     """
 
     def action(stage: Stage) -> None:
         ran.append(stage.name)
         for pattern in stage.outputs:
             config = {key: value for key, value in stage.identity.config.items() if key not in RECORDED}
-            content = config if pattern == ACCEPTED else stage.identity.key()
+            content = config if pattern in (ACCEPTED, GALLERY) else stage.identity.key()
             write_json(stage.folder / pattern.replace("*", "000000"), content)
 
     monkeypatch.setattr("jobs.pipeline.runner.side_by_side", lambda *_: False)
