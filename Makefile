@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
-# PyPI has torch for CUDA 13 (Linux) and for the CPU (macOS); torch for older drivers lies at PyTorch's own index
-TORCH_INDEX := $(if $(filter 12,$(CUDA)),--extra-index-url https://download.pytorch.org/whl/cu126)
+# torch for drivers of CUDA 12 lies at PyTorch's own index: name it in PIP_EXTRA_INDEX_URL, which pip reads
 # what starts a Ray, a Slurm, a browser or takes longer than some seconds: one at a time
 LONG := slow or ray or slurm or browser or gpu
 export RAY_USAGE_STATS_ENABLED := 0
@@ -17,9 +16,9 @@ $(VENV)/.made$(CUDA): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip setuptools wheel
-	$(PY) -m pip install --quiet $(TORCH_INDEX) -r requirements.lock
+	$(PY) -m pip install --quiet -r requirements.lock
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
-	$(if $(CUDA),$(PY) -m pip install --quiet $(TORCH_INDEX) --constraint requirements.lock --no-build-isolation --editable '.[cuda$(CUDA)]')
+	$(if $(CUDA),$(PY) -m pip install --quiet --constraint requirements.lock --no-build-isolation --editable '.[cuda$(CUDA)]')
 	@touch $@
 
 dev: $(VENV)/.dev  ## and what tests, linters and types need

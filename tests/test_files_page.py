@@ -61,6 +61,7 @@ OUTSIDE_STAGES = {
     *(f"data/shards/shard-*.{ending}" for ending in ("tar", "idx", "json")),
     f"data/shards/{STORE}",
     "data/videos",
+    "features",
     f"seed-<seed>/<method>/round-<nn>/{layout.PSEUDO_LABELS_CSV}",
 }
 """What is no output of a stage: made by the commands themselves, or the user's to edit."""

@@ -42,10 +42,8 @@ def gitdl_loss(g: Tensor, l: Tensor, ids_g: Tensor, ids_l: Tensor, cfg: GitdlCon
     Returns the loss [B] (mean over the shared frames and the two directions), the number of shared frames [B] and the
     share [B] of them whose nearest partner is the right one. A clip with fewer than two shared frames has loss 0.
     """
-    partner, shared = common_frames(ids_g, ids_l)
-    partners = l.gather(1, partner[..., None].expand(-1, -1, l.shape[-1]))
-    both = shared[:, :, None] & shared[:, None, :]
-    logits = torch.einsum("bip,bjp->bij", widened(g), widened(partners)) / cfg.tau
+    cosines, shared = _compared(g, l, ids_g, ids_l)
+    logits, both = cosines / cfg.tau, shared[:, :, None] & shared[:, None, :]
     log_weight = _log_weights(normalised_times(ids_g, shared), cfg)
     count = shared.sum(-1)
     losses = []
@@ -55,7 +53,19 @@ def gitdl_loss(g: Tensor, l: Tensor, ids_g: Tensor, ids_l: Tensor, cfg: GitdlCon
         losses.append(torch.where(shared, total - positive, torch.zeros_like(positive)).sum(-1) / count.clamp(min=1))
     usable = count > 1
     loss = torch.where(usable, (losses[0] + losses[1]) / 2, torch.zeros_like(losses[0]))
-    return loss, count, _retrieval(logits.detach().masked_fill(~both, _NEVER), shared)
+    return loss, count, _found(cosines.detach(), shared)
+
+
+def retrieval(g: Tensor, l: Tensor, ids_g: Tensor, ids_l: Tensor) -> Tensor:  # noqa: E741
+    """Give the share [B] of the shared frames whose nearest partner is the right one; arguments as of `gitdl_loss`."""
+    return _found(*_compared(g, l, ids_g, ids_l))
+
+
+def _compared(g: Tensor, l: Tensor, ids_g: Tensor, ids_l: Tensor) -> tuple[Tensor, Tensor]:  # noqa: E741
+    """Compare each frame of g with the partners of all: cosines [B, T, T], and which frames are shared bool [B, T]."""
+    partner, shared = common_frames(ids_g, ids_l)
+    partners = l.gather(1, partner[..., None].expand(-1, -1, l.shape[-1]))
+    return torch.einsum("bip,bjp->bij", widened(g), widened(partners)), shared
 
 
 def _log_weights(times: Tensor, cfg: GitdlConfig) -> Tensor:
@@ -68,6 +78,8 @@ def _log_weights(times: Tensor, cfg: GitdlConfig) -> Tensor:
     return weights.log()
 
 
-def _retrieval(logits: Tensor, shared: Tensor) -> Tensor:
-    right = logits.argmax(-1) == torch.arange(logits.shape[-1], device=logits.device)
+def _found(cosines: Tensor, shared: Tensor) -> Tensor:
+    """Of the shared frames, give the share [B] whose largest cosine with a shared frame is their own."""
+    nearest = cosines.masked_fill(~shared[:, None, :], _NEVER).argmax(-1)
+    right = nearest == torch.arange(shared.shape[-1], device=shared.device)
     return (right & shared).sum(-1) / shared.sum(-1).clamp(min=1)

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from finepseudo.alignment.config import Mining, Norm, ScorerConfig
 from finepseudo.distributed import widened
 
+SPREAD, LEAST = 0.01, 0.001
+"""Distances spread by this share of their mean, and by so much, at least: those of a first batch may be all alike."""
 SMALLEST = 1e-6
 """Of D/T where S is exp(-D/T): soft-DTW of equal clips is a little below 0, and S must stay below 1."""
 
@@ -61,14 +63,16 @@ class AlignabilityScorer(nn.Module):
     def observe(self, distances: Tensor, counted: Tensor | None = None) -> None:
         """Move the running statistics towards those of distances [...] (the same on every rank); the first set them.
 
-        Only those with `counted` bool [...] True take part, and fewer than two move nothing.
+        Only those with `counted` bool [...] True take part: count the two orders of a pair once, or two clips alone
+        have a spread of 0. Fewer than two move nothing, nor do any where one is not finite.
         """
         values = widened(distances.detach())
         counted = torch.ones_like(values, dtype=torch.bool) if counted is None else counted
         count, nothing = counted.sum(), torch.zeros_like(values)
         mean = torch.where(counted, values, nothing).sum() / count.clamp(min=1)
         square = torch.where(counted, (values - mean).square(), nothing).sum()
-        enough = count > 1
+        enough = (count > 1) & torch.isfinite(square)
+        mean, square = (torch.where(enough, value, nothing.new_zeros(())) for value in (mean, square))
         weight = torch.where(self.seen == 0, 1.0, self.cfg.momentum).to(self.mean) * enough
         self.mean.lerp_(mean.to(self.mean), weight)
         self.variance.lerp_((square / (count - 1).clamp(min=1)).to(self.variance), weight)
@@ -79,7 +83,7 @@ class AlignabilityScorer(nn.Module):
         if not self.learned:
             positive = widened(distances).clamp(min=SMALLEST)
             return -positive - torch.log(-torch.expm1(-positive))
-        z = (widened(distances) - self.mean) / (self.variance + 1e-8).sqrt()
+        z = (widened(distances) - self.mean) / (self.variance + (SPREAD * self.mean).square() + LEAST**2).sqrt()
         hidden = torch.relu(self.first(z.unsqueeze(-1)))
         logits: Tensor = self.second(hidden).squeeze(-1)
         return logits

@@ -9,11 +9,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from finepseudo.compute.config import COMPILE_HELP, PRECISION_HELP, Precision
-from finepseudo.encoders.contract import Backbone, Expected, Kind, Published, modules_of
+from finepseudo.encoders.contract import Backbone, Expected, Kind, Layout, Published, modules_of
 from finepseudo.encoders.table import ACTION, FRAME, backbone
+from finepseudo.run_folder.layout import WEIGHTS, RunPaths
 from shards.settings import BadSetting, Settings, section, setting
 
 RANDOM = "random"
+RUN = "run"
+OWN = Published(
+    about="an f_A of this project",
+    layouts=(Layout(name=RUN, anchor="", prefers=("encoder.",), drops=()),),
+    expects=None,
+    whole=True,
+)
+"""Weights of a run's own stages."""
 _ONE_KEY = "is no key any more: weights says it all, as weights=tclr:FILE, weights=byol:FILE or weights=random"
 
 
@@ -31,13 +40,23 @@ class Start:
         if weights is None or weights == RANDOM:
             return Start(None, None, None)
         kind, colon, file = weights.partition(":")
+        if kind == RUN and row.kind == "frame" and file:
+            return Start(RUN, pretrained_file(Path(file).expanduser()), OWN)
         kinds = ", ".join(f"{name}:FILE" for name in row.published)
         if not kinds:
             raise BadSetting("weights", weights, f"no published weights fit variant {variant}; leave them out")
         if kind not in row.published or not colon or not file:
             says = f"`finepseudo weights {file if colon else weights}` says what a file is"
-            raise BadSetting("weights", weights, f"variant {variant} takes {kinds} or {RANDOM}; {says}")
+            run = f", {RUN}:PATH of a finished run" if row.kind == "frame" else ""
+            raise BadSetting("weights", weights, f"variant {variant} takes {kinds}{run} or {RANDOM}; {says}")
         return Start(kind, Path(file).expanduser(), row.published[kind])
+
+
+def pretrained_file(path: Path) -> Path:
+    """Find the pre-trained f_A of a run folder: the shared one, else that of its first label draw; a file is itself."""
+    paths = RunPaths(path)
+    found = [paths.pretrain(None), *(paths.pretrain(seed) for seed, _ in paths.seeds()), path]
+    return next((folder / WEIGHTS for folder in found if (folder / WEIGHTS).is_file()), path)
 
 
 class _Encoder(Settings):
@@ -128,7 +147,8 @@ class FrameEncoderConfig(_Encoder):
     weights: str | None = setting(
         None,
         "what the image encoder starts from, as KIND:FILE (`finepseudo weights FILE` says the kind), with layer4 alone "
-        "trained; or random, with everything trained",
+        "trained; run:PATH: the whole f_A of a finished run, its folder or a file of weights in it, without "
+        "pre-training again; or random, with everything trained",
         source="paper, sec 4.2 and Table 11: unlabelled ImageNet, byol:FILE",
     )
     options: dict[str, Any] = section(dict, "arguments of the image encoder's builder", source="this project")
@@ -160,6 +180,13 @@ class FrameEncoderConfig(_Encoder):
         0.1,
         "dropout of dense layers, positions and what the transformer adds, not inside its attention and perceptron",
         source="CARL",
+        at_least=0,
+        below=1,
+    )
+    inner_dropout: float = setting(
+        0.0,
+        "dropout inside the transformer: of attention weights and of the hidden units of its perceptron",
+        source="CARL: none",
         at_least=0,
         below=1,
     )

@@ -22,7 +22,10 @@ from finepseudo.encoders.weights import WeightsRecord
 
 
 class FrameEncoder(nn.Module):
-    """f_A with the projection head g of its pre-training. Embeddings are unit vectors, taken before g."""
+    """f_A with the projection head g of its pre-training. Embeddings are unit vectors, taken before g.
+
+    features: D, those of a frame that the image encoder gives.
+    """
 
     weights_record: WeightsRecord | None = None
     places: Tensor
@@ -34,11 +37,12 @@ class FrameEncoder(nn.Module):
         self.image_frozen = False
         self.image = build_backbone(cfg)
         features, width = cast(Network, self.image).width, cfg.size("width")
+        self.features = features
         embedding, projection = cfg.size("embedding"), cfg.size("projection")
         self.dense = _dense(features, cfg.size("hidden"), width, cfg.dropout)
         self.register_buffer("places", positions(cfg.train_length, width, cfg.train_length), persistent=False)
         self.position_dropout = nn.Dropout(cfg.dropout)
-        self.temporal = _temporal(width, cfg.size("heads"), cfg.size("ffn"), cfg.size("layers"), cfg.dropout)
+        self.temporal = _temporal(cfg)
         self._image_features = compiled(self.image.forward, cfg.compile)
         self._in_time = compiled(self.temporal.forward, cfg.compile)
         self.embed = nn.Linear(width, embedding)
@@ -64,22 +68,41 @@ class FrameEncoder(nn.Module):
         return self
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Embed frames [B, T, C, H, W] as unit vectors [B, T, F]."""
-        with computed_in(self.cfg.precision, frames.device):
-            embeddings = self._embed(frames)
-        return F.normalize(widened(embeddings), dim=-1)
+        """Embed frames [B, T, C, H, W], or the `frame_features` of them [B, T, D], as unit vectors [B, T, F]."""
+        return self.in_time(self.described(frames))
 
-    def _embed(self, frames: Tensor) -> Tensor:
-        clips, length = frames.shape[:2]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.image_frozen):
-            features = self._image_features(channels_last(frames.flatten(0, 1)))
-        x = self.dense(features).unflatten(0, (clips, length))
-        places = self.places
+    def described(self, frames: Tensor) -> Tensor:
+        """Describe each frame of [B, T, C, H, W] by itself: [B, T, width], without place or context.
+
+        In place of frames it takes what `frame_features` gave of them, [B, T, D].
+        """
+        features = frames if frames.dim() == 3 else self.frame_features(frames)
+        with computed_in(self.cfg.precision, frames.device):
+            described: Tensor = self.dense(features.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return described
+
+    def frame_features(self, frames: Tensor) -> Tensor:
+        """Map frames [B, T, C, H, W] to features of the image encoder [B, T, D]; no gradient where it is frozen."""
+        with (
+            computed_in(self.cfg.precision, frames.device),
+            torch.set_grad_enabled(torch.is_grad_enabled() and not self.image_frozen),
+        ):
+            features: Tensor = self._image_features(channels_last(frames.flatten(0, 1)))
+        return features.view(*frames.shape[:2], features.shape[-1])
+
+    def in_time(self, x: Tensor, order: Tensor | None = None) -> Tensor:
+        """Embed what `described` gives [B, T, width] as unit vectors [B, T, F].
+
+        order [B, T]: the place in time that each frame is told; None = the true one.
+        """
+        places, length = self.places, x.shape[1]
         if length != len(places):
             places = positions(length, x.shape[-1], self.cfg.train_length)
-        x = self.position_dropout(x + places.to(x))
-        embeddings: Tensor = self.embed(self._in_time(x))
-        return embeddings
+        places = places.to(x)
+        with computed_in(self.cfg.precision, x.device):
+            x = self.position_dropout(x + (places if order is None else places[order]))
+            embeddings = self.embed(self._in_time(x))
+        return F.normalize(widened(embeddings), dim=-1)
 
     def project(self, embeddings: Tensor) -> Tensor:
         """Apply the pre-training head g: [B, T, F] to unit vectors [B, T, P]."""
@@ -95,12 +118,13 @@ def _dense(inputs: int, hidden: int, width: int, dropout: float) -> nn.Sequentia
     return nn.Sequential(*layers, nn.Linear(inputs, width))
 
 
-def _temporal(width: int, heads: int, ffn: int, layers: int, dropout: float) -> nn.TransformerEncoder:
+def _temporal(cfg: FrameEncoderConfig) -> nn.TransformerEncoder:
     """Pre-LN transformer; dropout where CARL has it: on what a layer adds, not inside attention and perceptron."""
-    layer = nn.TransformerEncoderLayer(width, heads, ffn, dropout, batch_first=True, norm_first=True)
-    layer.self_attn.dropout = 0.0
-    layer.dropout = nn.Dropout(0.0)
-    temporal = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+    width, heads, ffn = (cfg.size(name) for name in ("width", "heads", "ffn"))
+    layer = nn.TransformerEncoderLayer(width, heads, ffn, cfg.dropout, batch_first=True, norm_first=True)
+    layer.self_attn.dropout = cfg.inner_dropout
+    layer.dropout = nn.Dropout(cfg.inner_dropout)
+    temporal = nn.TransformerEncoder(layer, cfg.size("layers"), enable_nested_tensor=False)
     for parameter in temporal.parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)

@@ -185,7 +185,8 @@ def _hours(run: RunFolder, seed: int, method: str) -> tuple[float | None, str]:
     """Add up the wall time of a method's trainings times the devices that each took; None where a record is missing."""
     paths, taken = run.paths, run.config.get("resources")
     folders = [paths.part_of_round(seed, None, 0, name) for name in _shared(method) if name != "pretrain"]
-    folders += [paths.pretrain(seed)] if "pretrain" in _shared(method) else []
+    if "pretrain" in _shared(method):  # of this label draw, or of all
+        folders.append(paths.pretrain(seed if paths.pretrain(seed).is_dir() else None))
     for _, folder in paths.rounds(seed, method):
         folders += [path.parent for path in folder.glob(f"*/{DONE}")]
     if not isinstance(taken, Mapping) or not run.environment:

@@ -70,6 +70,11 @@ class RunPaths:
         return self.data / "shards"
 
     @property
+    def features(self) -> Path:
+        """Frame features of f_A's image encoder, while it is frozen."""
+        return self.root / "features"
+
+    @property
     def metrics(self) -> Path:
         """Every curve, one JSON object a line."""
         return self.root / LOG
@@ -91,9 +96,9 @@ class RunPaths:
         """Who is labelled."""
         return self.seed(seed) / "split.parquet"
 
-    def pretrain(self, seed: int) -> Path:
-        """GITDL of f_A."""
-        return self.seed(seed) / "pretrain"
+    def pretrain(self, seed: int | None) -> Path:
+        """GITDL of f_A; seed None: that which all label draws share."""
+        return (self.root if seed is None else self.seed(seed)) / "pretrain"
 
     def methods(self, seed: int) -> list[str]:
         """List the methods that are there, by name."""

@@ -28,7 +28,11 @@ class OptimiserConfig(Settings):
         10.0, "bound on the gradient norm; null = none", source="open in the paper; CARL's", above=0
     )
     warmup_epochs: float = setting(
-        5.0, "linear warm-up, in epochs of the stage, at most half of it", source="paper, sec 4.2", at_least=0
+        5.0,
+        "linear warm-up, in epochs of the stage, at most half of it; Adam starts anew in each self-training round, and "
+        "its rate warms up again: in epochs of the round, or, where that is set in steps or clips, of the labels",
+        source="paper, sec 4.2: 5",
+        at_least=0,
     )
     drops: tuple[float, ...] = setting(
         (),

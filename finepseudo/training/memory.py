@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.checkpoint import checkpoint
 
 from finepseudo.distributed import statistics_rest
+from finepseudo.encoders.frame_encoder import FrameEncoder
 from finepseudo.training.config import MemoryConfig
 from finepseudo.training.objectives import Objective
 
@@ -44,6 +45,8 @@ def save_memory(objective: Objective, cfg: MemoryConfig) -> None:
     encoder = getattr(objective, "encoder", None)
     if cfg.micro_batch and isinstance(encoder, nn.Module):
         _replace_forward(encoder, partial(_in_pieces, encoder.forward, cfg.micro_batch))
+        if isinstance(encoder, FrameEncoder):  # pre-training asks for the frames' descriptions first
+            setattr(encoder, "described", partial(_in_pieces, encoder.described, cfg.micro_batch))  # noqa: B010
 
 
 def _replace_forward(module: nn.Module, forward: Callable[..., Tensor]) -> None:

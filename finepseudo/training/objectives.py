@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig
-from finepseudo.alignment.gitdl import gitdl_loss
+from finepseudo.alignment.gitdl import gitdl_loss, retrieval
 from finepseudo.alignment.scorer import AlignabilityScorer, Pairs, length_factor, score_loss, triplet_loss
 from finepseudo.compute.networks import computed_in
 from finepseudo.distributed import gather_rows, global_mean, sum_across_ranks, widened, world_size
@@ -76,7 +76,8 @@ class GitdlObjective(Objective):
             raise UserError(f"GITDL needs 2 views a clip, got {batch.frames.shape[1]}; set sampling policy gitdl")
         batch = batch.sound()
         frames, ids, clips = batch.frames, batch.frame_ids, len(batch.keys)
-        embeddings = self.encoder(torch.cat([frames[:, 0], frames[:, 1]]))
+        described = self.encoder.described(torch.cat([frames[:, 0], frames[:, 1]]))
+        embeddings = self.encoder.in_time(described)
         with computed_in("fp32", frames.device):
             projected = self.encoder.project(embeddings)
             loss, shared, found = gitdl_loss(projected[:clips], projected[clips:], ids[:, 0], ids[:, 1], self.cfg)
@@ -86,8 +87,21 @@ class GitdlObjective(Objective):
             "train/loss": mean.detach(),
             "train/shared_frames": global_mean(shared.float(), torch.ones_like(usable)),
             "train/retrieval": global_mean(found, usable),
+            "train/retrieval_shuffled": global_mean(self._without_places(described, ids), usable),
+            "train/retrieval_chance": global_mean(1 / shared.clamp(min=1).float(), usable),
         }
         return StepOutput(mean, metrics)
+
+    @torch.no_grad()
+    def _without_places(self, described: Tensor, ids: Tensor) -> Tensor:
+        """Retrieval [B] by embeddings of frames that are told wrong places, other ones in each of the two clips.
+
+        An encoder that finds a frame by its image still does; one that counts places falls to chance.
+        """
+        steps = torch.arange(1.0, described.shape[1] + 1, device=described.device)
+        order = torch.stack([(rate * steps).sin().argsort() for rate in (12.9, 78.2)]).repeat_interleave(len(ids), 0)
+        g, l = self.encoder.in_time(described.detach(), order).tensor_split(2)  # noqa: E741
+        return retrieval(g, l, ids[:, 0], ids[:, 1])
 
 
 class AlignabilityObjective(Objective):
@@ -125,7 +139,7 @@ class AlignabilityObjective(Objective):
         fed = distances / length_factor(length, self.scorer.cfg.norm)
         known = pairs.same | pairs.different
         if self.training:
-            self.scorer.observe(fed, known)
+            self.scorer.observe(fed, known.triu())
         logits = self.scorer.logits(fed)
         negatives = torch.where(mined.any(), mined, pairs.different)  # all easy: keep f_S calibrated on every pair
         score = score_loss(logits, pairs.same, negatives)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,23 +15,38 @@ from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.training.config import OptimConfig, OptimiserConfig
 
 
-def rate_factor(step: int, total_steps: int, warmup_steps: int, drops: Sequence[float] = ()) -> float:
-    """Fraction of the base rate at `step` (from 0): (step + 1) / warmup_steps, then half a cosine down to near 0.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where a training lies in a schedule that spans several: it runs from `number` to `number + 1` of `count`."""
 
-    With `drops`, shares of the steps after the warm-up, it stays 1 and falls to a tenth at each of them.
+    number: int = 0
+    count: int = 1
+
+
+def rate_factor(
+    step: int, total_steps: int, warmup_steps: int, drops: Sequence[float] = (), part: Part | None = None
+) -> float:
+    """Fraction of the base rate at `step` (from 0) of a training of `total_steps`.
+
+    Half a cosine runs down to near 0 over all parts, each of which takes an equal share of it whatever its length. In
+    the first steps of each, where Adam's averages are young, it is multiplied by (step + 1) / warmup_steps. With
+    `drops`, shares of all after the warm-up, it stays 1 and falls to a tenth at each of them.
     """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    done = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
+    part = part or Part()
+    ramp = min((step + 1) / warmup_steps, 1.0) if warmup_steps else 1.0
+    own = max(step - warmup_steps, 0) / max(total_steps - warmup_steps, 1)
+    done = (part.number + min(own, 1.0)) / part.count
     if drops:
-        return float(0.1 ** sum(done >= share for share in drops))
-    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        return ramp * float(0.1 ** sum(done >= share for share in drops))
+    return ramp * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def learning_rate(cfg: OptimiserConfig, step: int, total_steps: int, steps_per_epoch: int) -> float:
+def learning_rate(
+    cfg: OptimiserConfig, step: int, total_steps: int, steps_per_epoch: int, part: Part | None = None
+) -> float:
     """Learning rate at `step` of a stage of total_steps; warm-up takes at most half of the stage."""
     warmup = min(round(cfg.warmup_epochs * steps_per_epoch), total_steps // 2)
-    return cfg.lr * rate_factor(step, total_steps, warmup, cfg.drops)
+    return cfg.lr * rate_factor(step, total_steps, warmup, cfg.drops, part)
 
 
 def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Optimizer:

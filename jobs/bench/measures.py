@@ -60,7 +60,7 @@ def _verification(cfg: RunConfig, paths: RunPaths, test: Sequence[str], labels: 
     seed, gamma = cfg.seeds[0], cfg.frame_stage.loss.gamma
     i, j, same = balanced_pairs(labels, seed)
     found: Numbers = {}
-    folders = {"GITDL": paths.pretrain(seed), "metric learning": paths.frame_encoder(seed, None, 0)}
+    folders = {"GITDL": paths.pretrain(cfg.pretrain.owner(seed)), "metric learning": paths.frame_encoder(seed, None, 0)}
     for after, folder in folders.items():
         embeddings = _embedded(cfg, paths.shards, folder / WEIGHTS, test)
         pooled = torch.nn.functional.normalize(embeddings.mean(1), dim=-1)

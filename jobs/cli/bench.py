@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 
 def bench(what: str, options: Sequence[str], overrides: Sequence[str]) -> int:
     """Run one benchmark; what follows its name are its own options, `section.key=value` is for the runs of `method`."""
-    if what == "method":
-        from jobs.bench import method
-
-        return method.main(options, overrides)
-    if what == "methods":
-        from jobs.bench import methods
-
-        return methods.main(options)
-    if what == "data":
-        from jobs.bench import data
-
-        return data.main(options)
-    if what == "predict":
-        from jobs.bench import predict
-
-        return predict.main(options)
-    if what == "gpu":
-        from jobs.bench.gpu import __main__ as gpu
-
-        return gpu.main(options)
-    from finepseudo.bench import alignment
-
-    return alignment.main(options)
+    where = {"alignment": "finepseudo.bench.alignment", "gpu": "jobs.bench.gpu.__main__"}
+    main: Callable[..., int] = import_module(where.get(what, f"jobs.bench.{what}")).main
+    return main(options, overrides) if what == "method" else main(options)

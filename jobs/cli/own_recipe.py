@@ -90,6 +90,11 @@ def _sampled(facts: Facts) -> int:
     return max(8, min(20, facts.frames // 4 * 4))
 
 
+def _gitdl(facts: Facts) -> dict[str, Any]:
+    """Two clips of half the frames that half of the videos have, so that their strides are whole numbers."""
+    return {"policy": "gitdl", "frames": max(8, min(32, facts.frames // 8 * 4))}
+
+
 def _on_cpu(facts: Facts) -> dict[str, Any]:
     frames, flip = _sampled(facts), 0.0 if facts.sided else 0.5
     look: dict[str, dict[str, Any]] = {
@@ -110,7 +115,7 @@ def _on_cpu(facts: Facts) -> dict[str, Any]:
         "pretrain": {
             "train": _steps(60),
             "order": {"batch_size": _BATCH},
-            "input": {"sampling": {"policy": "gitdl", "frames": frames}, "augment": {**look["augment"], **light}},
+            "input": {"sampling": _gitdl(facts), "augment": {**look["augment"], **light}},
         },
         "frame_stage": {
             "freeze_image": False,
@@ -153,14 +158,14 @@ def _on_gpu(facts: Facts) -> Mapping[str, Any]:
         "shards": {"short_side": min(256, max(112, facts.short_side)), "clips_per_shard": 64},
         "frame_input": {"augment": flip},
         "action_input": {"augment": flip},
-        "pretrain": {"input": {"augment": flip}},
+        "pretrain": {"input": {"sampling": _gitdl(facts), "augment": flip}},
         "frame_stage": {
             "order": {"batch_size": 48},
-            "self_train": {"steps": 100, "optim": {"self_training_factor": 1.0}},
+            "self_train": {"epochs": None, "steps": 100, "optim": {"self_training_factor": 1.0}},
         },
         "action_stage": {
             "train": {"epochs": None, "steps": max(_FITTED, epochs)},
-            "self_train": {"steps": _self_steps(facts), "optim": {"self_training_factor": 1.0}},
+            "self_train": {"epochs": None, "steps": _self_steps(facts), "optim": {"self_training_factor": 1.0}},
         },
         "resources": {"workers": 1, "embed_actors": 1, "score_actors": 1, "write_tasks": min(16, os.cpu_count() or 1)},
     }

@@ -72,9 +72,9 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
     bench = commands.add_parser(
-        "bench", help="measure: method (does it work); methods, alignment, data, predict, gpu (how fast)"
+        "bench", help="measure: method (does it work); methods, alignment, data, train, predict, gpu (how fast)"
     )
-    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "predict", "gpu"))
+    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "train", "predict", "gpu"))
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
     status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
     status.add_argument("run", nargs="?", help="folder of the run, or its name below out=, the same as --name")

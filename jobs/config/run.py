@@ -24,7 +24,6 @@ from jobs.config.sections import (
     PretrainConfig,
     ResourcesConfig,
 )
-from jobs.config.training import TrainConfig
 from shards.annotations.config import DatasetConfig
 from shards.read.config import OrderConfig, ReaderConfig, ReadingConfig, SamplingConfig, ViewConfig
 from shards.settings import BadSetting, Settings, needed, section, setting
@@ -75,11 +74,11 @@ class RunConfig(Settings):
         for name in self.methods:
             if name not in METHODS:
                 raise BadSetting("methods", self.methods, f"no method is called {name}; {nearest(name, list(METHODS))}")
-        for stage in ("frame_stage", "action_stage"):
-            train: TrainConfig = getattr(self, stage).self_train
-            if train.steps is None:
-                rule = "needs steps: every method gets the same number; set self_train.steps, epochs to null"
-                raise BadSetting(f"{stage}.self_train.epochs", train.epochs, rule)
+        if self.frame_stage.freeze_image and not self.pretrains and self.frame_encoder.start.published is None:
+            rule = (
+                "leaves f_A's image encoder at random for good; set frame_stage.freeze_image=false, or give it weights"
+            )
+            raise BadSetting("pretrain.skip", self.pretrain.skip, rule)
         self._check_held_out()
         self._check_methods()
         self._check_workers()
@@ -144,6 +143,12 @@ class RunConfig(Settings):
             for request in flat(method.plan(settings(self.method, method.name), self.rounds, self.embed.last_round)):
                 if isinstance(request, TrainAction):
                     self.streams_of(method, request)
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether f_A is pre-trained, not taken as its weights are."""
+        start, skip = self.frame_encoder.start, self.pretrain.skip
+        return not (start.published is not None and start.published.whole) if skip is None else not skip
 
     @property
     def folder(self) -> Path:

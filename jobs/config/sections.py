@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig, ScorerConfig
-from finepseudo.training.config import CrossEntropyConfig
+from finepseudo.training.config import CrossEntropyConfig, OptimConfig
 from jobs.config.training import TrainConfig
 from shards.read.config import (
     ONLY,
@@ -15,7 +15,8 @@ from shards.read.config import (
     SamplingConfig,
     ViewConfig,
 )
-from shards.settings import Settings, section, setting
+from shards.settings import BadSetting, Settings, section, setting
+from shards.storage.config import CacheConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +48,45 @@ class PretrainConfig(Settings):
     with_labelled: bool = setting(
         True, "whether labelled clips are pre-trained on as well (videos only)", source="open in the paper"
     )
+    shared: bool = setting(
+        True,
+        "whether all label draws start from one pre-training, which sees no label; false: from one each",
+        source="this project: on the same videos it is 70 % of the work of a draw",
+    )
+    skip: bool | None = setting(
+        None,
+        "whether metric learning starts from frame_encoder.weights as they are; null = where these are a whole f_A "
+        "(run:PATH, carl:FILE); true otherwise is row f of Table 5",
+        source="paper, Table 5",
+    )
+
+    def check(self) -> None:
+        """Refuse to share what differs between label draws."""
+        if self.shared and not self.with_labelled:
+            rule = "leaves out other clips in every label draw; set pretrain.shared=false"
+            raise BadSetting("with_labelled", self.with_labelled, rule)
+
+    def owner(self, seed: int) -> int | None:
+        """Give the label draw in whose folder that of `seed` finds its pre-training, None for the shared one."""
+        return None if self.shared else seed
+
+
+def _a_round() -> TrainConfig:
+    return TrainConfig(epochs=5, optim=OptimConfig(warmup_epochs=0.5))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeaturesConfig(Settings):
+    """Frame features of f_A's image encoder, kept on disk while that is frozen: each clip is decoded once a view."""
+
+    views: int = setting(
+        4,
+        "augmented views of a clip that metric learning chooses from, kept beside the one for embedding; 0 = keep "
+        "nothing, and draw anew each time",
+        source="this project: 30 passes over each frame without",
+        at_least=0,
+    )
+    cache: CacheConfig = section(CacheConfig, "where they are kept; an empty folder = `features` in the run folder")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,9 +96,7 @@ class FrameStageConfig(Settings):
     train: TrainConfig = section(
         lambda: TrainConfig(epochs=100), "on the labelled clips", source="paper, sec 4.2: 100 epochs"
     )
-    self_train: TrainConfig = section(
-        lambda: TrainConfig(steps=300), "one self-training round, in steps", source="paper, sec 4.2: 5 epochs"
-    )
+    self_train: TrainConfig = section(_a_round, "one self-training round", source="paper, sec 4.2: 5 epochs")
     order: OrderConfig = section(
         lambda: OrderConfig(batch_size=96, sampler="balanced"),
         "batches",
@@ -69,6 +107,12 @@ class FrameStageConfig(Settings):
     freeze_image: bool = setting(
         True, "whether only the temporal part of f_A is trained", source="paper, sec 4.2: it is"
     )
+    features: FeaturesConfig = section(FeaturesConfig, "kept frame features, where the image encoder is frozen")
+
+    @property
+    def kept_views(self) -> int:
+        """Count the augmented views whose frame features are kept."""
+        return self.features.views if self.freeze_image else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,15 +123,22 @@ class ActionStageConfig(Settings):
         lambda: TrainConfig(epochs=100), "on the labelled clips", source="paper, sec 4.2: 100 epochs"
     )
     self_train: TrainConfig = section(
-        lambda: TrainConfig(steps=900),
-        "one self-training round, in steps: the same for every method",
+        _a_round,
+        "one self-training round; a method without rounds gets the steps of all of them",
         source="paper, sec 4.2: 5 epochs",
     )
     order: OrderConfig = section(OrderConfig, "batches of labelled clips", source="open in the paper: 32 clips a batch")
     self_order: OrderConfig = section(
-        lambda: OrderConfig(sampler="balanced"),
+        OrderConfig,
         "batches of a self-training round",
-        source="open in the paper: class-balanced, half labelled and half pseudo-labelled",
+        source="open in the paper: every labelled and accepted clip once an epoch",
+    )
+    assumed_acceptance: float = setting(
+        0.34,
+        "share of the pool that counts into an epoch of self-training where no method of the run labels the pool",
+        source="paper, Table 6: 4,558 of 13,503",
+        at_least=0,
+        at_most=1,
     )
     loss: CrossEntropyConfig = section(CrossEntropyConfig, "cross-entropy", source="paper, eq. (6)")
     keep: Literal["last", "best"] = setting(
@@ -126,12 +177,18 @@ class EmbedConfig(Settings):
 class EvaluateConfig(Settings):
     """The test: f_E alone, as in the papers, and beside it what f_A says."""
 
-    views: int = setting(10, "clips of a video, evenly spread", source="paper, sec 4.2", at_least=1)
+    views: int = setting(
+        10,
+        "clips of a video, evenly spread over it; those of a short one that show the same are seen once",
+        source="paper, sec 4.2",
+        at_least=1,
+    )
     crops: Literal[1, 3] = setting(3, "spatial crops of a clip", source="paper, sec 4.2")
     stride: int | None = setting(
         None,
         "frames between two frames of a clip; null = as f_E was trained: the stride of action_input, or, where that is "
-        "uniform, one frame of each segment of the video, every view at another place of the segments",
+        "uniform, one frame of each segment of the video, every view at another place of the segments (no clips spread "
+        "over the video as in the paper: for them action_input has to be dense)",
         at_least=1,
     )
     votes: Literal["action", "frame", "mean", "all"] = setting(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from finepseudo.training.config import MemoryConfig, OptimConfig
 from shards.settings import BadSetting, Settings, section, setting, shown
@@ -10,16 +11,18 @@ from shards.settings import BadSetting, Settings, section, setting, shown
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig(Settings):
-    """How long one stage is trained and how. Exactly one of `steps` and `epochs`."""
+    """How long one stage is trained and how. Exactly one of `steps`, `epochs` and `clips`."""
 
-    steps: int | None = setting(
-        None, "optimiser steps; self-training needs them so that every method gets the same number", at_least=1
-    )
+    steps: int | None = setting(None, "optimiser steps", at_least=1)
     epochs: int | None = setting(
         None,
-        "passes over the training clips",
-        source="paper, sec 4.2: 100 for pre-training and for the labelled stage",
+        "passes over the training clips; in a self-training round over labelled and accepted ones, and a method "
+        "that accepts none gets as many steps as the one of the run that takes the most",
+        source="paper, sec 4.2: 100 for pre-training and for the labelled stage, 5 a round",
         at_least=1,
+    )
+    clips: int | None = setting(
+        None, "clips that the steps read, those of other streams than the labelled one uncounted", at_least=1
     )
     optim: OptimConfig = section(OptimConfig, "the optimiser and its schedule")
     memory: MemoryConfig = section(MemoryConfig, "what is done without where memory is short")
@@ -28,7 +31,15 @@ class TrainConfig(Settings):
 
     def check(self) -> None:
         """Refuse a length that is missing or double."""
-        if (self.steps is None) == (self.epochs is None):
-            raise BadSetting(
-                "steps", self.steps, f"with epochs {shown(self.epochs)}; set exactly one, the other to null"
-            )
+        others = {"epochs": self.epochs, "clips": self.clips}
+        if sum(value is not None for value in (self.steps, *others.values())) != 1:
+            told = " and ".join(f"{name} {shown(value)}" for name, value in others.items())
+            raise BadSetting("steps", self.steps, f"with {told}; set exactly one, the others to null")
+
+    def in_steps(self, batches_per_epoch: int, batch_size: int, times: int = 1) -> TrainConfig:
+        """Give the same length, `times` as long, in optimiser steps of batches of `batch_size` clips."""
+        if self.clips is not None:
+            steps = math.ceil(self.clips / batch_size)
+        else:
+            steps = self.steps if self.steps is not None else (self.epochs or 0) * batches_per_epoch
+        return replace(self, steps=steps * times, epochs=None, clips=None)

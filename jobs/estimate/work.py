@@ -13,7 +13,6 @@ from jobs.estimate.rates import Rate, Rates
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Stage
-from jobs.workers.train_loop import total_steps
 
 CLIP_BYTES = 300_000
 """A clip of some seconds in a shard, with a short side of 256."""
@@ -81,14 +80,14 @@ def _data(cfg: RunConfig, _: Stage, counts: Counts, rates: Rates) -> Work:
 def _pretrain(cfg: RunConfig, _: Stage, counts: Counts, rates: Rates) -> Work:
     items = counts.unlabelled + counts.labelled * cfg.pretrain.with_labelled
     batch = cfg.pretrain.order.batch_size
-    steps = total_steps(cfg.pretrain.train, math.ceil(items / batch))
+    steps = cfg.pretrain.train.in_steps(math.ceil(items / batch), batch).steps or 0
     return _steps(cfg, rates, "gitdl", cfg.pretrain.input, steps=steps, clips=batch, batch=batch, views=2)
 
 
 def _frame(cfg: RunConfig, stage: Stage, counts: Counts, rates: Rates) -> Work:
     train = cfg.frame_stage.self_train if stage.tags["round"] else cfg.frame_stage.train
     batch = cfg.frame_stage.order.batch_size
-    steps = total_steps(train, math.ceil(counts.labelled / batch))
+    steps = train.in_steps(math.ceil(_trained_on(cfg, stage, counts) / batch), batch).steps or 0
     return _steps(cfg, rates, "metric", cfg.frame_input, steps=steps, clips=batch, batch=batch)
 
 
@@ -96,8 +95,14 @@ def _action(cfg: RunConfig, stage: ActionEncoderStage, counts: Counts, rates: Ra
     streams = cfg.streams_of(stage.method, stage.request)
     clips = sum(reader.order.batch_size * len(reader.views) for _, reader in streams)
     lead = streams[0][1].order.batch_size
-    steps = total_steps(stage.schedule.train, math.ceil(counts.labelled / lead))
+    steps = stage.schedule.train.in_steps(math.ceil(_trained_on(cfg, stage, counts) / lead), lead).steps or 0
     return _steps(cfg, rates, "cross-entropy", cfg.action_input, steps=steps, clips=clips, batch=lead)
+
+
+def _trained_on(cfg: RunConfig, stage: Stage, counts: Counts) -> float:
+    """Count the clips of an epoch: the labels, and in self-training the share of the pool that the paper accepts."""
+    accepted = cfg.action_stage.assumed_acceptance * counts.unlabelled if stage.tags["round"] else 0.0
+    return counts.labelled + accepted
 
 
 def _steps(

@@ -6,6 +6,7 @@ A plan is a list of groups; the stages of one group do not depend on each other 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 
 from finepseudo.encoders.describe import start_problem
 from finepseudo.methods.base import (
@@ -26,6 +27,7 @@ from jobs.config.expected_input import weight_problem
 from jobs.config.run import RunConfig
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.stages.budget import is_accounted
 from jobs.pipeline.stages.data import DataStage
 from jobs.pipeline.stages.embeddings import EmbeddingsStage
 from jobs.pipeline.stages.evaluation import EvaluationStage
@@ -63,9 +65,13 @@ STARTS = {"frame_encoder": "pretrain", "action_encoder": "action_encoder"}
 def make_plan(run: Run) -> Plan:
     """List every stage of a run in an order in which each finds what it needs."""
     plan: Plan = [[DataStage(run_of=run)]]
+    aligns = any(method.aligns for method in methods_of(run.cfg))
     for seed in run.cfg.seeds:
-        plan += [[SplitStage(run_of=run, seed=seed)], *_round_zero(run, seed)]
-        for method in methods_of(run.cfg):
+        plan.append([SplitStage(run_of=run, seed=seed)])
+        if aligns and (seed == run.cfg.seeds[0] or not run.cfg.pretrain.shared):
+            plan.append([PretrainStage(run_of=run, seed=seed)])
+        plan += _round_zero(run, seed)
+        for method in sorted(methods_of(run.cfg), key=partial(is_accounted, run.cfg)):
             requests = requests_of(run.cfg, method)
             plan += [[stage_for(run, seed, method, request) for request in group] for group in requests]
             plan += [[stage] for stage in _tests(run, seed, method, flat(requests))]
@@ -89,7 +95,6 @@ def _round_zero(run: Run, seed: int) -> Iterator[list[Stage]]:
     aligns = any(method.aligns for method in methods)
     first: list[Request] = [TrainAction(number=0, start=None, plain=True)]
     if aligns:
-        yield [PretrainStage(run_of=run, seed=seed)]
         first.append(TrainFrame(number=0))
     groups: list[list[Request]] = [first]
     if aligns or any(method.vote is not None for method in methods):

@@ -23,7 +23,7 @@ from jobs.workers.class_probe import ClassProbe
 from jobs.workers.labelling import read_truth
 from jobs.workers.pair_probe import PairProbe
 from jobs.workers.train import TrainJob
-from jobs.workers.train_loop import LoopJob, seed_of, total_steps
+from jobs.workers.train_loop import LoopJob, seed_of
 from shards.errors import UserError
 from shards.read.order import batches_per_epoch
 from shards.read.streams import StreamInput
@@ -61,7 +61,7 @@ def frame_job(cfg: RunConfig, space: SpaceConfig, folder: Path, seed: int) -> Tr
         keep=folder / KEPT if space.trains == "votes" else None,
     )
     stage = cfg.frame_stage
-    started = folder / "pretrain" if space.pretrains else paths.pretrain(seed)
+    started = folder / "pretrain" if space.pretrains else paths.pretrain(cfg.pretrain.owner(seed))
     return _job(
         cfg,
         space,
@@ -104,14 +104,13 @@ def action_job(cfg: RunConfig, space: SpaceConfig, folder: Path, seed: int) -> T
     method = METHODS[space.method] if space.method and space.trains == "action_encoder" else None
     request = request_of(cfg, method)
     train = slowed(cfg.action_stage.self_train) if request.number else cfg.action_stage.train
-    if request.times != 1:
-        train = replace(train, steps=(train.steps or 0) * request.times)
     roles = {"unlabelled": split.keys("unlabelled"), "all": sorted([*labelled.keys, *split.keys("unlabelled")])}
     clips = {role: ItemTable.unlabelled(sorted(keys)) for role, keys in roles.items()} | {"labelled": items}
     streams = {
         stream.name: StreamInput(items=clips[stream.role], reader=reader)
         for stream, reader in cfg.streams_of(method, request)
     }
+    train = counted(train, next(iter(streams.values())), request.times)
     spec = models.ActionTraining(
         request=request,
         method=method.name if method else None,
@@ -151,6 +150,12 @@ def _alone(request: TrainAction) -> bool:
     return request.name == main and request.labels is None and not request.reads
 
 
+def counted(train: TrainConfig, lead: StreamInput, times: int = 1) -> TrainConfig:
+    """Give the length of a training in steps of its leading stream."""
+    order = lead.reader.order
+    return train.in_steps(batches_per_epoch(lead.items, order), order.batch_size, times)
+
+
 def _job(
     cfg: RunConfig,
     space: SpaceConfig,
@@ -163,8 +168,8 @@ def _job(
     probe: PairProbe | ClassProbe | None = None,
 ) -> TrainJob:
     lead = streams[LABELLED]
-    steps = total_steps(train, batches_per_epoch(lead.items, lead.reader.order))
-    every = max(1, math.ceil(steps / space.reports))
+    train = counted(train, lead)
+    every = max(1, math.ceil((train.steps or 0) / space.reports))
     loop = LoopJob(
         run=RunPaths(cfg.folder).root.resolve(),
         folder=folder,

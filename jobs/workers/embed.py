@@ -1,9 +1,12 @@
-"""Embed the labelled and the unlabelled clips of a split with both encoders, one pass, one part file per chunk."""
+"""Embed the labelled and the unlabelled clips of a split with both encoders, one pass, one part file per chunk.
+
+Where the frame features of f_A are kept, its frames are decoded only for the parts of which some are missing.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from jobs.config.run import RunConfig
 from jobs.config.sections import InputConfig
 from jobs.progress import Count
 from jobs.workers.bars import PASSES
+from jobs.workers.features import FeatureStore, clip_features, store_of
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_action_encoder, trained_frame_encoder
 from jobs.workers.part_files import chunks, write_part
@@ -91,11 +95,17 @@ class Embedder:
         cfg = job.cfg
         self.action = placed(trained_action_encoder(cfg, job.action_weights, job.n_classes, job.method), self.device)
         views, self.frame = [cfg.action_input.view(ACTION)], None
+        self.store: FeatureStore | None = None
+        self.reader = evaluation_reader(cfg, job.shards, views, self.device, pool.sharers)
+        self.reader_of_both = self.reader
         if job.frame_weights is not None:
-            self.frame = placed(trained_frame_encoder(cfg, job.frame_weights), self.device)
+            frame = trained_frame_encoder(cfg, job.frame_weights)
+            if cfg.frame_stage.kept_views:
+                self.store = store_of(cfg, job.run, self.reader.manifest, frame)
+            self.frame = placed(frame, self.device)
             if not same_images(cfg.action_input, cfg.frame_input):
                 views.append(cfg.frame_input.view(FRAME))
-        self.reader = evaluation_reader(cfg, job.shards, views, self.device, pool.sharers)
+                self.reader_of_both = evaluation_reader(cfg, job.shards, views, self.device, pool.sharers)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Embed the clips of one row and write its part file."""
@@ -111,10 +121,14 @@ class Embedder:
     @torch.inference_mode()
     def _table(self, keys: list[str]) -> pa.Table:
         votes, embedded = [], []
-        for batch in self.reader.batches(keys, self.job.cfg.embed.batch):
+        kept = {key: self.store.find(key, None) for key in keys} if self.store else {}
+        whole = bool(kept) and all(features is not None for features in kept.values())
+        reader = self.reader if whole else self.reader_of_both
+        for batch in reader.batches(keys, self.job.cfg.embed.batch):
             votes.append(self._vote(batch))
             if self.frame is not None:
-                embedded.append(self.frame(self._frame_view(batch).to(self.device)).float().cpu())
+                shown = self._features(batch, kept) if self.store else self._frame_view(batch)
+                embedded.append(self.frame(shown.to(self.device)).float().cpu())
         p_e, uncertainty, valid, *passes = (torch.cat(column) for column in zip(*votes, strict=True))
         return to_table(keys, torch.cat(embedded) if embedded else None, p_e, uncertainty, valid, passes)
 
@@ -125,6 +139,20 @@ class Embedder:
         passes = [x.float().cpu() for t in temperatures for x in said.statistics(t)]
         p_e, spread = (x.float().cpu() for x in said.prediction())
         return p_e, spread, batch.valid.cpu(), *passes
+
+    def _features(self, batch: ClipBatch, kept: Mapping[str, Tensor | None]) -> Tensor:
+        """Give the frame features of a batch [B, T, D], those that are not kept from its frames."""
+        if self.store is None or self.frame is None:
+            raise ValueError("no features are kept")
+        found = []
+        for row, key in enumerate(batch.keys):
+            features = kept[key]
+            if features is None:
+                frames = self._frame_view(batch)[row].to(self.device)
+                features = clip_features(self.frame, frames)
+                features = self.store.keep(key, None, features) if batch.valid[row] else features.bfloat16().cpu()
+            found.append(features.float())
+        return torch.stack(found)
 
     def _frame_view(self, batch: ClipBatch) -> Tensor:
         """Give what f_A sees [B, T, C, H, W]."""

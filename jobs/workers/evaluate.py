@@ -1,4 +1,7 @@
-"""Test with f_E alone: many views of a video, softmax averaged (paper, sec 4.2); and two aligned pairs to look at."""
+"""Test with f_E alone: many views of a video, softmax averaged (paper, sec 4.2); and two aligned pairs to look at.
+
+Views of a short or square video that show the same are seen once.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ from jobs.workers.part_files import chunks, matrix, parts, read_parts, write_par
 from jobs.workers.score import Scorer
 from shards.files import atomic
 
-PART = pa.schema([("key", pa.string()), ("prediction", pa.int32()), ("p", pa.list_(pa.float32()))])
+PART = pa.schema(
+    [("key", pa.string()), ("prediction", pa.int32()), ("p", pa.list_(pa.float32())), ("views", pa.int32())]
+)
 PREDICTION_SCHEMA = PART.insert(1, pa.field("label", pa.int32()))
 """Columns of predictions.parquet: those of its parts, and the true label."""
 VIEWS_AT_ONCE = 16
@@ -74,14 +79,20 @@ class Tester:
     @torch.inference_mode()
     def _table(self, keys: list[str]) -> pa.Table:
         rows: list[npt.NDArray[np.float32]] = []
+        shown = {key: self.reader.distinct(key) for key in keys}
         for batch in self.reader.batches(keys, self.job.cfg.evaluate.batch):
-            found = np.stack([self._predict(views) for views in batch.frames])
+            seen = zip(batch.keys, batch.frames, strict=True)
+            found = np.stack([self._predict(views[shown[key]]) for key, views in seen])
             found[~batch.valid.cpu().numpy()] = np.nan  # counted as invalid, never as a prediction
             rows.append(found)
         p = np.concatenate(rows)
         top = np.where(np.isfinite(p).all(1), np.nan_to_num(p).argmax(1), -1)
         return pa.table(
-            [pa.array(c, type=f.type) for c, f in zip([keys, top, list(p)], PART, strict=True)], schema=PART
+            [
+                pa.array(column, type=field.type)
+                for column, field in zip([keys, top, list(p), [len(shown[key]) for key in keys]], PART, strict=True)
+            ],
+            schema=PART,
         )
 
     def _predict(self, views: Tensor) -> npt.NDArray[np.float32]:
@@ -113,7 +124,9 @@ def evaluate(
     table = table.add_column(1, "label", truth)
     write_table(job.folder / PREDICTIONS, table.cast(PREDICTION_SCHEMA))
     metrics = classification_metrics(table["key"].to_pylist(), table["label"].to_pylist(), matrix(table["p"]), classes)
-    metrics = {**about, **metrics}
+    views = table["views"].to_numpy()
+    asked = job.cfg.test_input().view().count
+    metrics = {**about, **metrics, "views": {"asked": asked, "mean": float(views.mean()), "least": int(views.min())}}
     write_json(job.folder / METRICS, metrics)
     shutil.rmtree(folder)
     return metrics

@@ -11,7 +11,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,18 @@ import torch
 
 from finepseudo.compute.config import Precision
 from finepseudo.compute.networks import prepare_torch
+from finepseudo.encoders.frame_encoder import FrameEncoder
 from finepseudo.run_folder.layout import BEST, CHECKPOINTS, FAILURE, WEIGHTS
 from finepseudo.training.checkpoint import drop_damaged
 from finepseudo.training.objectives import Objective
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.resources import check_room, uses_gpu
+from jobs.config.run import RunConfig
 from jobs.config.sections import ResourcesConfig
-from jobs.workers.train_loop import Loop, LoopJob, Outcome, any_rank, fail
+from jobs.workers.features import FeatureReader, store_of
+from jobs.workers.train_loop import Loop, LoopJob, Outcome, Reader, any_rank, fail
 from shards.errors import UserError
+from shards.read.reader import ClipReader
 from shards.read.streams import StreamInput, StreamReader
 from shards.storage.manifest import Manifest
 
@@ -47,15 +51,30 @@ class TrainJob:
     deterministic: bool
     # that of the encoder which is trained
     precision: Precision
+    # f_A reads kept frame features in place of frames; the configuration says which
+    features: RunConfig | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Which rank of how many it is, where it computes, and how many of them share the machine's cores."""
+
+    rank: int
+    world: int
+    device: torch.device
+    sharers: int
 
 
 def train_rank(job: TrainJob, rank: int, world: int, device: torch.device, sharers: int = 1) -> Outcome:
     """Train one rank, one of `sharers` on its machine; with world > 1 the process group stands already."""
     prepare_torch(job.threads, job.deterministic, job.precision)
-    loop, problem = None, ""
+    loop: tuple[Objective, Reader] | None = None
+    problem = ""
     try:
-        reader = open_streams(job, rank, world, device, sharers)
-        loop = (job.objective(), reader)
+        objective, place = job.objective(), Place(rank=rank, world=world, device=device, sharers=sharers)
+        features = job.features
+        reader: Reader = open_features(job, place, features, objective) if features else open_streams(job, place)
+        loop = (objective, reader)
     except UserError as error:
         problem = str(error)
     if any_rank([bool(problem)], device)[0] or loop is None:  # before any rank waits for another
@@ -63,12 +82,24 @@ def train_rank(job: TrainJob, rank: int, world: int, device: torch.device, share
     return Loop(job.loop, *loop, device=device).run()
 
 
-def open_streams(job: TrainJob, rank: int, world: int, device: torch.device, sharers: int) -> StreamReader:
+def open_streams(job: TrainJob, place: Place) -> StreamReader:
     """Open what one rank reads. The shards are read as the leading stream reads them."""
+    return StreamReader(_shards(job), job.streams, seed=job.loop.seed, **asdict(place))
+
+
+def open_features(job: TrainJob, place: Place, cfg: RunConfig, objective: Objective) -> FeatureReader:
+    """Open the kept features of the frames that one rank would read; those of its objective's encoder."""
+    ((name, stream),) = job.streams.items()
+    manifest, encoder = _shards(job), objective.get_submodule("encoder")
+    if not isinstance(encoder, FrameEncoder):
+        raise TypeError(f"{type(objective).__name__} trains no alignability encoder")
+    reader = ClipReader(manifest, stream.items, stream.reader, seed=job.loop.seed, **asdict(place))
+    return FeatureReader(name, reader, store_of(cfg, job.loop.run, manifest, encoder), encoder)
+
+
+def _shards(job: TrainJob) -> Manifest:
     lead = next(iter(job.streams.values())).reader
-    manifest = Manifest.open(job.shards, lead.cache, scattered=not lead.order.shard_window)
-    seed = job.loop.seed
-    return StreamReader(manifest, job.streams, seed=seed, rank=rank, world=world, device=device, sharers=sharers)
+    return Manifest.open(job.shards, lead.cache, scattered=not lead.order.shard_window)
 
 
 def _worker(told: dict[str, Any]) -> str:

@@ -36,6 +36,7 @@ from finepseudo.training.memory import cut_like, cut_optimizer_state, save_memor
 from finepseudo.training.objectives import Objective
 from finepseudo.training.optim import (
     FiniteGuard,
+    Part,
     build_optimizer,
     clip_gradients,
     learning_rate,
@@ -85,12 +86,15 @@ class LoopJob:
     run: Path
     folder: Path
     stage: str
+    # in steps
     train: TrainConfig
     seed: int
     tags: Mapping[str, Any]
     # position of this stage in a schedule that spans several stages: it runs from `part` to `part + 1` of `parts`
     part: int = 0
     parts: int = 1
+    # steps that the warm-up counts as an epoch; None = those of the leading stream
+    epoch_steps: int | None = None
     # called on every rank after every `probe_every` steps and at the end; its numbers go to the log
     probe: Callable[[nn.Module, int], Mapping[str, float]] | None = None
     probe_every: int = 0
@@ -102,11 +106,6 @@ def seed_of(*parts: object) -> int:
     """Make a 63-bit seed of anything printable: equal parts, equal seed, on every machine."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def total_steps(cfg: TrainConfig, batches_per_epoch: int) -> int:
-    """Optimiser steps of a stage."""
-    return cfg.steps if cfg.steps is not None else (cfg.epochs or 0) * batches_per_epoch
 
 
 @dataclass(slots=True)
@@ -166,7 +165,9 @@ class Loop:
         self.optimiser = build_optimizer(self.objective, job.train.optim)
         self.guard = FiniteGuard(self.optimiser, device)
         self.ahead: deque[torch.cuda.Event] = deque()
-        self.total = total_steps(job.train, reader.batches_per_epoch)
+        if job.train.steps is None:
+            raise ValueError("the loop counts in steps: TrainConfig.in_steps gives them")
+        self.total = job.train.steps
         self.window, self.rate = _Window(), 0.0
         self.writer = StateWriter(job.folder / CHECKPOINTS)
         self.best = -math.inf
@@ -232,8 +233,8 @@ class Loop:
     def _train_step(self, batch: dict[str, ClipBatch], waited: float) -> None:
         cfg, job = self.job.train.optim, self.job
         torch.manual_seed(seed_of(job.seed, self.step, self.rank))
-        done, total = job.part * self.total + self.step, job.parts * self.total
-        self.rate = learning_rate(cfg, done, total, self.reader.batches_per_epoch)
+        epoch = job.epoch_steps or self.reader.batches_per_epoch
+        self.rate = learning_rate(cfg, self.step, self.total, epoch, Part(job.part, job.parts))
         set_learning_rate(self.optimiser, self.rate)
         self.optimiser.zero_grad(set_to_none=True)
         try:

@@ -11,16 +11,18 @@ from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 
-ONE, SAME, OTHER = "one view", "two views of the same frames", "two views of other frames"
+ONE, ALIKE = "one view", "two views augmented alike"
+SAME, OTHER = "a weak and a strong view of the same frames", "a weak and a strong view of other frames"
 
 
 def contenders(
     manifest: Manifest, keys: Sequence[str], size: int, strong: AugmentConfig
 ) -> dict[str, Callable[[], None]]:
-    """Build readers of all clips, one thread each, nothing ahead: the weak view alone, and `strong` beside it."""
+    """Build readers of all clips, one thread each, nothing ahead: the weak view, another one, `strong` beside it."""
     weak = ViewConfig(name="weak", sampling=SamplingConfig(frames=FRAMES), augment=AugmentConfig.metric(size=size))
     other = replace(weak, name="strong", augment=strong)
-    views = {ONE: (weak,), SAME: (weak, replace(other, frames_as="weak")), OTHER: (weak, other)}
+    again = replace(weak, name="again", frames_as="weak")
+    views = {ONE: (weak,), ALIKE: (weak, again), SAME: (weak, replace(other, frames_as="weak")), OTHER: (weak, other)}
     return {name: _reading(manifest, keys, some) for name, some in views.items()}
 
 

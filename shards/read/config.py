@@ -14,7 +14,7 @@ IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
 MIN_COMMON = 4
-"""Frames that the global and the local clip of `gitdl` share at least."""
+"""Frames that the global and the local clip of `gitdl` share at least, where the clip has as many as 2 T - 1."""
 
 ONLY = "only"
 """Name of the view of a stream that has a single one."""
@@ -149,7 +149,13 @@ class SamplingConfig(Settings):
         "interleaved over the clip",
         source="paper, supplement (gitdl) and sec 4 (views); SeFAR: dual-level temporal elements (groups)",
     )
-    frames: int = setting(32, "T, frames of a view", source="open in the paper: 32 for f_A, 16 for f_E", at_least=1)
+    frames: int = setting(
+        32,
+        "T, frames of a view; with gitdl no more than half of a usual clip's: a clip of fewer than 2 T - 1 frames is "
+        "slowed down",
+        source="open in the paper: 32 for f_A, 16 for f_E",
+        at_least=1,
+    )
     stride: int = setting(1, "step between frames of dense and views", source="open in the paper; TCLR: 2", at_least=1)
     views: int = setting(
         1,
@@ -168,8 +174,9 @@ class SamplingConfig(Settings):
         """Refuse combinations without a meaning."""
         if self.views > 1 and self.policy in ("dense", "gitdl"):
             raise BadSetting("views", self.views, f"policy {self.policy} has 1; set policy uniform, views or groups")
-        if self.policy == "gitdl" and self.frames < MIN_COMMON:
-            raise BadSetting("frames", self.frames, f"must be at least {MIN_COMMON} with policy gitdl")
+        if self.policy == "gitdl" and self.frames < 2 * MIN_COMMON:
+            rule = f"must be at least {2 * MIN_COMMON} with policy gitdl: its clips share {MIN_COMMON} or more"
+            raise BadSetting("frames", self.frames, f"{rule}; raise it")
         if (self.policy == "groups") != bool(self.groups):
             raise BadSetting("groups", self.groups, "goes with policy groups, and only with it; change one of them")
         if self.groups and sum(self.groups) != self.frames:
@@ -251,6 +258,13 @@ class OrderConfig(Settings):
         at_least=0,
         at_most=1,
     )
+    max_repeats: float | None = setting(
+        None,
+        "balanced: a clip comes at most so many times as often as with shuffle, so that classes of few clips come "
+        "less often than others; null = every class equally often",
+        source="open in the paper",
+        at_least=1,
+    )
     batches_per_epoch: int | None = setting(None, "length of an epoch; null = ceil(clips / batch_size)", at_least=1)
     shard_window: int = setting(
         0,
@@ -302,6 +316,11 @@ class ReaderConfig(ReadingConfig):
 
     order: OrderConfig = section(OrderConfig, "global batches: sampler, size, epoch length")
     views: tuple[ViewConfig, ...] = section(lambda: (ViewConfig(),), "what is seen of a clip, all from one decode")
+    fixed_views: int = setting(
+        0,
+        "draws of frames and augmentation that a clip has in all, of which it shows one each time; 0 = always new ones",
+        at_least=0,
+    )
 
     def check(self) -> None:
         """Refuse a list without a view, with one name twice, or that refers to a view which is not in it."""

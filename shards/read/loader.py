@@ -29,13 +29,17 @@ MIN_BAD_CLIPS = 3
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A clip wanted in a batch: its slot, key, label, and the seed of its own generator (none = evaluation)."""
+    """A clip wanted in a batch: its slot, key, label, and the seed of its own generator (none = evaluation).
+
+    view: which of the clip's fixed views it is, where it has such.
+    """
 
     slot: int
     key: str
     label: int
     pseudo: bool
     seed: tuple[int, ...] | None
+    view: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ so a run may be resumed on another number of ranks and sees the same clips in th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -84,6 +85,8 @@ class BatchOrder:
         self._count = len(items)
         self._natural = _natural_length(items, cfg)
         self._classes = _balanced_classes(items, cfg) if cfg.sampler == "balanced" else ()
+        turns = _turns([made.size for made in self._classes], cfg.max_repeats)
+        self._slots = [(place, turn, count) for place, count in enumerate(turns) for turn in range(count)]
 
     def batch(self, epoch: int, index: int) -> Positions:
         """Give the item positions [batch_size] of global batch `index` of `epoch`."""
@@ -125,13 +128,14 @@ class BatchOrder:
 
     def _balanced(self, step: int) -> Positions:
         """Lay out P groups of K clips, those of one class side by side."""
-        k, count = self.cfg.instances_per_class, len(self._classes)
+        k, count = self.cfg.instances_per_class, len(self._slots)
         total = self.cfg.batch_size // k
         groups: list[tuple[int, Positions]] = []
         for place, which in enumerate(_draws((self.seed, _CLASSES, 0), count, total, step)):
-            turn = (step * total + place) // count  # each class comes once a cycle of classes
-            drawn = self._classes[which]
-            groups.append((drawn.label, drawn.clips(self.seed, k, turn)))
+            cycle = (step * total + place) // count  # each class comes `turns` times a cycle, once without max_repeats
+            number, turn, turns = self._slots[which]
+            drawn = self._classes[number]
+            groups.append((drawn.label, drawn.clips(self.seed, k, cycle * turns + turn)))
         first = {label: place for place, (label, _) in reversed(list(enumerate(groups)))}
         groups.sort(key=lambda group: first[group[0]])
         return np.concatenate([clips for _, clips in groups])
@@ -148,6 +152,11 @@ class _Class:
     pools: tuple[Positions, ...]
     share: Fraction
     phase: Fraction
+
+    @property
+    def size(self) -> int:
+        """Count its clips."""
+        return sum(map(len, self.pools))
 
     def clips(self, seed: int, k: int, turn: int) -> Positions:
         """Draw the K clips of one turn of the class."""
@@ -194,6 +203,23 @@ def _balanced_classes(items: ItemTable, cfg: OrderConfig) -> tuple[_Class, ...]:
         pools = sides if apart else (np.sort(np.concatenate(sides)),)
         classes.append(_Class(label, pools, share, Fraction(place, len(labels))))
     return tuple(classes)
+
+
+def _turns(sizes: Sequence[int], max_repeats: float | None) -> list[int]:
+    """Say how often each class of `sizes` clips comes in a cycle: once, unless that repeats a clip too often.
+
+    A class's share of the draws is at most `max_repeats` times its share of the clips; what small classes lose, the
+    others take in equal parts. Shares are rounded to an eighth of the smallest.
+    """
+    if max_repeats is None or not sizes:
+        return [1] * len(sizes)
+    left, open_share, shares = len(sizes), 1.0, dict.fromkeys(range(len(sizes)), 0.0)
+    for place in sorted(shares, key=sizes.__getitem__):  # the smallest first: whoever keeps its bound leaves the rest
+        shares[place] = min(max_repeats * sizes[place] / sum(sizes), open_share / left)
+        left, open_share = left - 1, open_share - shares[place]
+    if max(shares.values()) - min(shares.values()) < 1e-9:
+        return [1] * len(sizes)
+    return [round(8 * share / min(shares.values())) for share in shares.values()]
 
 
 def _by_class(items: ItemTable, *, pseudo: bool) -> dict[int, Positions]:

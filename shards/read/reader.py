@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Protocol, TypeVar
 
+import numpy as np
 import torch
 
 from shards.errors import UserError
@@ -20,6 +22,7 @@ from shards.read.cores import reading_threads
 from shards.read.decode import DecoderChoice
 from shards.read.loader import ClipLoader, Loaded, Request
 from shards.read.order import PADDING, BatchOrder, rank_slice, rank_slots
+from shards.read.views import distinct_places, draw_views
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
 
@@ -27,7 +30,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 PRODUCERS = {"cpu": 1, "cuda": 2}
 """Batches in the making at once: while one is decoded or transformed on a GPU, the bytes of the next are read."""
-_SAMPLES = 3  # keeps the samples' generators apart from those of `shards.read.order`
+_SAMPLES, _FIXED = 3, 4  # keep the samples' generators apart from those of `shards.read.order`
 
 
 class ClipReader:
@@ -58,10 +61,10 @@ class ClipReader:
         shards = manifest.shards_of(items.keys) if cfg.order.shard_window else None
         self._order = BatchOrder(items, cfg.order, seed, shards)
         self._mine = rank_slice(cfg.order.batch_size, rank, world)
-        self._slots = rank_slots(cfg.order.batch_size, world)
+        self.slots = rank_slots(cfg.order.batch_size, world)
         self.threads, self._producers = reading_threads(cfg.threads, sharers), PRODUCERS[torch.device(device).type]
         self._loader = ClipLoader(
-            manifest, cfg, threads=self.threads, chunk=self._slots, total=len(items), device=device
+            manifest, cfg, threads=self.threads, chunk=self.slots, total=len(items), device=device
         )
 
     @property
@@ -108,6 +111,12 @@ class ClipReader:
         with ThreadPoolExecutor(self.threads, "clips") as pool:
             return self._asked(keys, pool)().take()
 
+    def distinct(self, key: str) -> list[int]:
+        """List the places of the only view of a clip, as `read` gives it, that show something new; see `views`."""
+        row = self.manifest.row(key)
+        (drawn,) = draw_views(self.cfg.views, row.n_frames, None)
+        return distinct_places(drawn, row.height, row.width)
+
     def batches(self, keys: Sequence[str], size: int) -> Iterator[ClipBatch]:
         """Read clips as `read` does, `size` in a batch (the last may be smaller), decoding ahead of the caller."""
         _check_keys(self.manifest, keys)
@@ -142,15 +151,28 @@ class ClipReader:
 
     def plan(self, step: int, pool: ThreadPoolExecutor) -> Callable[[], Loaded]:
         """Plan this rank's part of a global batch, counted from the first of epoch 0 on; what is returned reads it."""
+        return partial(self.load, self.requests(step), self.slots, pool)
+
+    def load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> Loaded:
+        """Read requested clips into a batch of `size` slots."""
+        return self._loader.load(requests, size, pool)
+
+    def requests(self, step: int) -> list[Request]:
+        """List the clips of this rank's part of a global batch, with the slots that they take."""
         epoch, index = divmod(step, self.batches_per_epoch)
         places = self._order.batch(epoch, index)
         requests = []  # `where` is the place in the global batch, `slot` that in this rank's part
         for slot, where in enumerate(range(*self._mine.indices(len(places)))):
             place = int(places[where])
             if place != PADDING:
-                seed = (self.seed, _SAMPLES, epoch, place, where)
-                requests.append(self._request(slot, self.items.keys[place], place, seed))
-        return lambda: self._loader.load(requests, self._slots, pool)
+                request = self._request(slot, self.items.keys[place], place, (self.seed, _SAMPLES, epoch, place, where))
+                requests.append(self._with_fixed_view(request) if self.cfg.fixed_views else request)
+        return requests
+
+    def _with_fixed_view(self, request: Request) -> Request:
+        """Choose one of the clip's fixed views, which depend on its key alone: the same in all epochs and runs."""
+        view = int(np.random.default_rng(request.seed).integers(self.cfg.fixed_views))
+        return replace(request, view=view, seed=(_FIXED, view, *request.key.encode()))
 
     def _request(self, slot: int, key: str, place: int, seed: tuple[int, ...] | None) -> Request:
         if place == PADDING:

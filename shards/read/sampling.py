@@ -63,25 +63,24 @@ def _dense(n: int, cfg: SamplingConfig, rng: np.random.Generator | None) -> Fram
 
 
 def _gitdl(n: int, t: int, rng: np.random.Generator | None) -> FrameIds:
-    """Take a global clip at stride s = clamp(floor(n / T), 1, T / 4) and a local clip at stride 1 inside its span.
+    """Take a global clip at stride s = clamp(floor(n / T), 2, T / 4) and a local one at stride 1 inside its span.
 
-    The local clip starts on a frame of the global one, so they share floor((T - 1) / s) + 1 >= 4 frames. When s = 1 the
-    local clip cannot lie inside without being the same clip, and a frame's place would give away its identity: there it
-    starts anywhere in the video where at least 4 frames are shared.
+    The local clip starts on a frame of the global one, never its first: they share floor((T - 1) / s) + 1 >= 4 frames.
+    Strides and starts must differ: in two clips of the same frames a frame's place gives away its identity, and the
+    encoder, which knows the place, need not look at the image. So a clip of fewer than 2 T - 1 frames is slowed down:
+    the global clip takes min(n, T) frames one after the other, the local one half of them, each twice as long.
     """
-    if n < t:
-        return np.stack([_stretched(n, t)] * 2)
-    stride = min(max(n // t, 1), max(t // MIN_COMMON, 1))
-    reach = (t - 1) * stride
-    first = _start(n - reach - 1, rng)
-    if stride > 1:
-        local = first + stride * _start((reach - (t - 1)) // stride, rng)
-    elif rng is None:
-        local = first
-    else:
-        local = int(rng.integers(max(first - t + MIN_COMMON, 0), min(first + t - MIN_COMMON, n - t) + 1))
     grid = np.arange(t, dtype=np.int64)
-    return np.stack([first + stride * grid, local + grid])
+    if n >= 2 * t - 1:
+        stride = min(max(n // t, 2), max(t // MIN_COMMON, 2))
+        first = _start(n - (t - 1) * stride - 1, rng)
+        local = first + stride * _later((t - 1) * (stride - 1) // stride, rng)
+        return np.stack([first + stride * grid, local + grid])
+    seen = min(n, t)
+    part = (seen + 1) // 2
+    first = _start(n - seen, rng)
+    local = first + _later(seen - part, rng)
+    return np.stack([first + _stretched(seen, t), local + grid * part // t])
 
 
 def _views(n: int, cfg: SamplingConfig) -> FrameIds:
@@ -128,3 +127,8 @@ def _spread(size: int, segments: int, inside: npt.NDArray[np.float64]) -> list[i
 def _start(slack: int, rng: np.random.Generator | None) -> int:
     """Pick a start in 0..slack: a random one, or the middle."""
     return slack // 2 if rng is None else int(rng.integers(slack + 1))
+
+
+def _later(slack: int, rng: np.random.Generator | None) -> int:
+    """Pick a start in 1..slack, as `_start` does; 0 where there is no other."""
+    return 1 + _start(slack - 1, rng) if slack else 0

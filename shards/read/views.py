@@ -40,6 +40,20 @@ def draw_views(views: Sequence[ViewConfig], n_frames: int, seed: tuple[int, ...]
     return drawn
 
 
+def distinct_places(drawn: DrawnView, height: int, width: int) -> list[int]:
+    """List those of the V places of a view that show something new of a clip of `height` x `width` pixels, ascending.
+
+    V counts the crops of a choice of frames one after the other. A short clip has the same frames at several places, a
+    square one the same crop; a place counts as seen where frames and window are those of one before it.
+    """
+    crops = len(drawn.params) // len(drawn.ids)
+    seen: dict[tuple[bytes, bytes, bytes], int] = {}
+    for place, params in enumerate(drawn.params):
+        start, end = params.window(height, width)
+        seen.setdefault((drawn.ids[place // crops].tobytes(), start.tobytes(), end.tobytes()), place)
+    return list(seen.values())
+
+
 def _shown(view: ViewConfig, ids: FrameIds) -> FrameIds:
     """Keep those of the frames [takes, all of the policy] that a view shows: [takes, T]."""
     if view.group is None:

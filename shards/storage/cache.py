@@ -32,8 +32,9 @@ _NO_ROOM = (*FULL_DISK, errno.EROFS)
 class Cache:
     """The cache folder of this node. May be pickled; nothing is made or opened before it is used."""
 
-    def __init__(self, cfg: CacheConfig) -> None:
-        """Choose the folder."""
+    def __init__(self, cfg: CacheConfig, named: str = "reading.cache.folder") -> None:
+        """Choose the folder. named: the key that it is told by."""
+        self._named = named
         own = Path(tempfile.gettempdir()) / f"finepseudo-cache-{os.getuid()}"
         self.folder, self.limit = Path(cfg.folder).expanduser() if cfg.folder else own, cfg.limit
         self._private = not cfg.folder
@@ -53,7 +54,7 @@ class Cache:
             if error.errno not in _NO_ROOM:
                 raise
             self._usable = False
-            _log.warning("%s: %s; shards are read over the network from here on", self.folder, error.strerror)
+            _log.warning("%s: %s; nothing more is kept there", self.folder, error.strerror)
             return None
 
     def find(self, name: str, size: int) -> IO[bytes] | None:
@@ -97,10 +98,10 @@ class Cache:
             if error.errno in _NO_ROOM:
                 raise
             raise UserError(
-                f"reading.cache.folder: {self.folder} cannot be made ({error.strerror}); name a folder you may write to"
+                f"{self._named}: {self.folder} cannot be made ({error.strerror}); name a folder you may write to"
             ) from error
         if self._private and (told.st_uid != os.getuid() or not stat.S_ISDIR(told.st_mode)):
-            raise UserError(f"{self.folder} belongs to somebody else; set reading.cache.folder to a folder of your own")
+            raise UserError(f"{self.folder} belongs to somebody else; set {self._named} to a folder of your own")
 
     @contextmanager
     def _locked(self, which: str) -> Iterator[IO[bytes]]:

@@ -224,7 +224,7 @@ def is_below(process: int, ancestor: int, parent: dict[int, int]) -> bool:
 def test_a_run_killed_and_stopped_half_way_ends_as_an_undisturbed_one(whole, tmp_path):
     """SIGKILL of the driver, then of one training worker, then a stop request, each in the middle of a stage."""
     run = tmp_path / "smoke"
-    for name in ("data", "seed-0/pretrain"):
+    for name in ("data", "pretrain"):
         shutil.copytree(whole / name, run / name)
     for name in ("config.yaml", "seed-0/split.parquet", "seed-0/DONE.json"):
         shutil.copy(whole / name, run / name)

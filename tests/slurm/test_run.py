@@ -15,7 +15,7 @@ SCRIPT = REPOSITORY / "slurm" / "run_diving48.sh"
 RECIPE = ["--recipe", str(Path(__file__).with_name("tiny.yaml"))]
 SIZE = ["--nodes=2", "--cpus-per-task=4", "--gpus-per-node=0", "--time=20"]
 RESULTS = (
-    "seed-0/pretrain/weights.safetensors",
+    "pretrain/weights.safetensors",
     "seed-0/round-00/action_encoder/weights.safetensors",
     "seed-0/round-00/frame_encoder/weights.safetensors",
     "seed-0/finepseudo/round-01/action_encoder/weights.safetensors",

@@ -26,6 +26,7 @@ from shards.errors import UserError
 from shards.read.config import ViewConfig
 from shards.read.cores import available_cores
 from shards.storage.remote import is_url
+from shards.types import View
 from shards.write.plans import PlannedClip
 
 TEST, FRAME = "test", "frame"
@@ -128,10 +129,19 @@ def _answer(clip: PlannedClip, read: Read, place: int, predictors: Sequence[Pred
     several = []
     for one in predictors:
         frames = views[FRAME].frames[place, 0] if one.alignment is not None else None
-        several.append(predict(one, views[TEST].frames[place], frames, top=asked.top, matches=asked.matches))
+        several.append(predict(one, _distinct(views[TEST], place), frames, top=asked.top, matches=asked.matches))
     made = merged(several, predictors[0], top=asked.top, matches=asked.matches)
     times = [float(i) / fps for i in views[FRAME].frame_ids[place, 0].tolist()] if FRAME in views else []
     return Answer(clip, made, times=tuple(times))
+
+
+def _distinct(view: View, place: int) -> torch.Tensor:
+    """Give the views [V, T, C, H, W] of a clip that show something new, which count once, as in the test."""
+    ids, frames, kept = view.frame_ids[place], view.frames[place], list[int]()
+    for v in range(len(frames)):
+        if not any(torch.equal(ids[v], ids[k]) and torch.equal(frames[v], frames[k]) for k in kept):
+            kept.append(v)
+    return frames[kept]
 
 
 def _in_order(clips: Sequence[PlannedClip], made: Iterator[Answer]) -> Iterator[Answer]:

@@ -14,6 +14,7 @@ from finepseudo.run_folder.done import DONE, Input
 from finepseudo.run_folder.layout import PSEUDO_LABELS, WEIGHTS, RunPaths
 from finepseudo.training.config import OptimConfig, OptimiserConfig
 from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
+from jobs.pipeline.stages.budget import accounts, counted_of_others, equal_steps
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
     NO_SCORER,
@@ -89,7 +90,7 @@ class ActionEncoderStage(TrainingStage):
         train = "action_stage.self_train" if later else "action_stage.train"
         order = "action_stage.self_order" if later else "action_stage.order"
         read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
-        read += ["rounds"] if later else []
+        read += ["rounds", "action_stage.assumed_acceptance"] if later else []
         read += ["action_stage.keep", "action_stage.keep_every"] if self.plain else []
         read += self.method.keys_of_training(self.request) if self.method else []
         unread = [
@@ -123,6 +124,7 @@ class ActionEncoderStage(TrainingStage):
             found["weights"] = self.before / DONE
         found |= {key: path for key, path in self.files.items() if path is not None}
         found |= {f"reads {i}": folder / DONE for i, folder in enumerate(self.read_before)}
+        found |= accounts(self.run_of, self.seed) if self.accounted else {}
         found |= {f"side {i}": folder / DONE for i, folder in enumerate(self.side)}
         return {**found, **labels_input(self.labels, whole=not self.request.plain)}
 
@@ -130,6 +132,11 @@ class ActionEncoderStage(TrainingStage):
     def tags(self) -> Tags:
         """Mark its lines."""
         return tags_of(self.folder.name, self.seed, self.method, self.request.number)
+
+    @property
+    def accounted(self) -> bool:
+        """Whether it takes the steps that other methods' rounds took."""
+        return bool(self.request.number) and counted_of_others(self.cfg, self.request)
 
     @property
     def _own_optim(self) -> OptimiserConfig | None:
@@ -140,7 +147,7 @@ class ActionEncoderStage(TrainingStage):
 
     @property
     def schedule(self) -> Schedule:
-        """How long and at which rate."""
+        """How long and at which rate; over epochs of what, the clips say."""
         cfg, request = self.cfg.action_stage, self.request
         train = cfg.train if request.begins else cfg.self_train
         if (own := self._own_optim) is not None:
@@ -148,9 +155,11 @@ class ActionEncoderStage(TrainingStage):
         elif not request.begins and request.start is not None:  # one that begins anew learns at the full rate
             train = slowed(train)
         if request.epochs is not None:
-            train = replace(train, steps=None, epochs=request.epochs)
-        elif request.times != 1:
-            train = replace(train, steps=(train.steps or 0) * request.times)
+            train = replace(train, steps=None, clips=None, epochs=request.epochs)
+        elif request.number and train.epochs is not None:
+            train = replace(train, epochs=train.epochs * request.times)
+        elif request.number:
+            train = train.in_steps(0, cfg.self_order.batch_size, request.times)
         return Schedule(train=train, part=request.part, parts=request.parts)
 
     def run(self) -> None:
@@ -161,19 +170,24 @@ class ActionEncoderStage(TrainingStage):
             stream.name: StreamInput(items=items_of(self.run_of, self.seed, stream.role, self.labels), reader=reader)
             for stream, reader in self.cfg.streams_of(self.method, self.request)
         }
+        schedule = self.schedule
+        if self.accounted:
+            steps = max(1, round(equal_steps(self.run_of, self.seed) * self.request.times / self.cfg.rounds))
+            schedule = replace(schedule, train=replace(schedule.train, steps=steps, epochs=None))
+        schedule = schedule.over(next(iter(streams.values())))
         spec = models.ActionTraining(
             request=self.request,
             method=self.method.name if self.method else None,
             seed=self.seed,
             n_classes=self.run_of.n_classes(),
-            steps=self.schedule.train.steps or 0,
+            steps=schedule.train.steps or 0,
             start=(self.before / WEIGHTS).resolve() if self.before else None,
             labels=(self.labels / PSEUDO_LABELS).resolve() if self.labels else None,
             reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
             side=tuple(folder.resolve() for folder in self.side),
         )
         objective = partial(models.action_objective, self.cfg, spec)
-        self.fit(self.schedule, streams, objective, self.cfg.action_encoder.precision, self._chosen())
+        self.fit(schedule, streams, objective, self.cfg.action_encoder.precision, self._chosen())
 
     def _chosen(self) -> Mapping[str, Any]:
         """Look at held-out clips now and then, where the best weights are wanted."""

@@ -45,7 +45,9 @@ class EmbeddingsStage(Stage):
     @property
     def keys(self) -> Keys:
         """The networks without their starts, what they see, and the parts of the work."""
-        frame = ("frame_encoder", "frame_input") if self.request.frames else ()
+        frame: tuple[str, ...] = ("frame_encoder", "frame_input") if self.request.frames else ()
+        if frame and self.cfg.frame_stage.kept_views:
+            frame = (*frame, "frame_stage.features", "frame_stage.freeze_image")
         unread = ["frame_encoder.weights", "action_encoder.weights"]
         unread += [] if self.request.passes else ["action_encoder.mc_temperature"]
         return Keys(("action_encoder", "action_input", *frame, "embed.chunk", "embed.batch", *READING), unread)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from finepseudo.methods.base import LABELLED, AnyMethod, TrainFrame
 from finepseudo.run_folder.done import DONE, Input
 from finepseudo.run_folder.layout import WEIGHTS
 from jobs.pipeline.stages.base import Keys, name_of, tags_of
+from jobs.pipeline.stages.pretrain import check_unseen
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
     READING,
@@ -45,13 +46,14 @@ class FrameEncoderStage(TrainingStage):
         """Where the weights are that it goes on from."""
         number = self.request.number
         if number == 0:
-            return self.paths.pretrain(self.seed)
+            return self.paths.pretrain(self.cfg.pretrain.owner(self.seed))
         return self.paths.frame_encoder(self.seed, name_of(self.method), number - 1)
 
     @property
     def keys(self) -> Keys:
         """The network without its start, which is among the inputs, and what it is trained with."""
         own = ["loss", "scorer", "freeze_image", "order", "self_train" if self.request.number else "train"]
+        own += ["features"] if self.cfg.frame_stage.kept_views else []
         sections = ["frame_encoder", *(f"frame_stage.{name}" for name in own), "frame_input", *READING]
         unread = "frame_encoder.weights"
         if self.request.number:
@@ -77,11 +79,14 @@ class FrameEncoderStage(TrainingStage):
     def run(self) -> None:
         """Train."""
         cfg, stage, request = self.cfg, self.cfg.frame_stage, self.request
+        check_unseen(self.run_of, self.seed)
         items = items_of(self.run_of, self.seed, "labelled", self.labels)
         train = slowed(stage.self_train) if request.number else stage.train
+        reader = replace(cfg.reader(cfg.frame_input.view(), order=stage.order), fixed_views=stage.kept_views)
         self.fit(
             Schedule(train=train, part=request.part, parts=request.parts),
-            {LABELLED: StreamInput(items=items, reader=cfg.reader(cfg.frame_input.view(), order=stage.order))},
+            {LABELLED: StreamInput(items=items, reader=reader)},
             partial(models.alignability, cfg, self.seed, (self.before / WEIGHTS).resolve()),
             cfg.frame_encoder.precision,
+            features=stage.kept_views > 0,
         )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from jobs.pipeline.stages.base import Keys, tags_of, weights_file
+import numpy as np
+import numpy.typing as npt
+
+from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.training.checkpoint import save_weights
+from jobs.pipeline.stages.base import Keys, Run, tags_of, weights_file
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
     NO_SCORER,
@@ -19,7 +24,10 @@ from jobs.pipeline.stages.training import (
     optim_keys,
 )
 from jobs.workers import models
+from shards.errors import UserError
+from shards.read.config import MIN_COMMON
 from shards.read.streams import StreamInput
+from shards.storage.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +38,14 @@ class PretrainStage(TrainingStage):
 
     @property
     def folder(self) -> Path:
-        """Shared by all methods of the label draw."""
-        return self.paths.pretrain(self.seed)
+        """Shared by all methods of the label draw, and by all label draws where `pretrain.shared`."""
+        return self.paths.pretrain(self.cfg.pretrain.owner(self.seed))
 
     @property
     def keys(self) -> Keys:
-        """The encoder with its start, and the section."""
+        """The encoder with its start, and the section; where it is skipped, the encoder alone."""
+        if not self.cfg.pretrains:
+            return Keys(("frame_encoder", "pretrain.skip"))
         return Keys(("frame_encoder", "pretrain", *READING), optim_keys("pretrain.train", NO_SCORER, FIRST_ROUND))
 
     @property
@@ -51,9 +61,44 @@ class PretrainStage(TrainingStage):
         return tags_of(self.kind, self.seed, None, None)
 
     def run(self) -> None:
-        """Train."""
+        """Train, or take f_A as it starts."""
         cfg = self.cfg.pretrain
+        if not self.cfg.pretrains:
+            start = models.gitdl(self.cfg, self.seed)
+            save_weights(self.folder / WEIGHTS, start.state_dict(), {"stage": self.name})
+            weights = self.cfg.frame_encoder.weights or "random"
+            self.run_of.reporter.say(f"{self.name}: skipped, f_A starts from {weights}")
+            return
         items = items_of(self.run_of, self.seed, "all" if cfg.with_labelled else "unlabelled", None)
+        if note := slowed_note(self._lengths(items.keys), cfg.input.sampling.frames):
+            self.run_of.reporter.say(f"{self.name}: {note}")
         streams = {"videos": StreamInput(items=items, reader=self.cfg.reader(cfg.input.view(), order=cfg.order))}
         objective = partial(models.gitdl, self.cfg, self.seed)
         self.fit(Schedule(train=cfg.train), streams, objective, self.cfg.frame_encoder.precision)
+
+    def _lengths(self, keys: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Count the frames of stored clips."""
+        manifest = Manifest.open(self.paths.shards, self.cfg.reading.cache)
+        return manifest.n_frames[manifest.positions(keys)]
+
+
+def check_unseen(run: Run, seed: int) -> None:
+    """Refuse a label draw whose test clips the shared pre-training, made for the first draw, has seen."""
+    first = run.cfg.seeds[0]
+    if run.cfg.pretrain.shared and seed != first:
+        seen = {key for role in ("labelled", "unlabelled") for key in run.split(first).keys(role)}
+        if leaked := sorted(seen.intersection(run.split(seed).keys("test"))):
+            raise UserError(
+                f"pretrain.shared = true: {len(leaked)} test clips of seed {seed} are trained on with seed {first}, "
+                f"first {leaked[0]}; set pretrain.shared=false"
+            )
+
+
+def slowed_note(lengths: npt.NDArray[np.int32], frames: int) -> str | None:
+    """Say that many clips of these lengths are too short for two clips of `frames` at strides of whole frames."""
+    short = int((lengths < 2 * frames - 1).sum())
+    if 2 * short <= len(lengths):
+        return None
+    fits = max(2 * MIN_COMMON, (int(np.median(lengths)) + 1) // 2)
+    advice = f"; pretrain.input.sampling.frames={fits} fits half of them" if fits < frames else ""
+    return f"{short} of {len(lengths)} clips have fewer than {2 * frames - 1} frames and are slowed down{advice}"

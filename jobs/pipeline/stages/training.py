@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from jobs.pipeline.stages.base import Run, Stage, name_of
 from jobs.workers.labelling import pseudo_items, ruled_out_items
 from jobs.workers.train import TrainJob, fit
 from jobs.workers.train_loop import LoopJob, seed_of
+from shards.read.order import batches_per_epoch
 from shards.read.streams import StreamInput
 from shards.types import ItemTable
 
@@ -36,6 +38,22 @@ class Schedule:
     train: TrainConfig
     part: int = 0
     parts: int = 1
+    # optimiser steps that the warm-up counts as an epoch; None = those of one
+    epoch_steps: int | None = None
+
+    def over(self, lead: StreamInput) -> Schedule:
+        """Count it in the steps of its leading stream.
+
+        Where a round is given in steps or clips its warm-up goes by the true labels: how many others were accepted
+        moves nothing then.
+        """
+        if self.epoch_steps is not None:
+            return self
+        order, epoch = lead.reader.order, batches_per_epoch(lead.items, lead.reader.order)
+        true = math.ceil(int((~lead.items.pseudo).sum()) / order.batch_size)
+        in_epochs = self.train.epochs is not None or bool(order.batches_per_epoch)
+        train = self.train.in_steps(epoch, order.batch_size)
+        return replace(self, train=train, epoch_steps=epoch if in_epochs else max(true, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +80,16 @@ class TrainingStage(Stage):
         objective: Callable[[], Objective],
         precision: Precision,
         chosen: Mapping[str, Any] | None = None,
+        *,
+        features: bool = False,
     ) -> None:
         """Train with the workers of the cluster, an encoder of this precision; curves go to the run's log.
 
         chosen: how the weights are chosen (`probe`, `probe_every`, `keep` of the loop), where it is not the last ones.
+        features: on kept frame features.
         """
         run, cfg = self.run_of, self.cfg
+        schedule = schedule.over(next(iter(streams.values())))
         loop = LoopJob(
             run=self.paths.root.resolve(),
             folder=self.folder.resolve(),
@@ -77,6 +99,7 @@ class TrainingStage(Stage):
             tags=self.tags,
             part=schedule.part,
             parts=schedule.parts,
+            epoch_steps=schedule.epoch_steps,
             **(chosen or {}),
         )
         job = TrainJob(
@@ -87,6 +110,7 @@ class TrainingStage(Stage):
             threads=cfg.resources.threads,
             deterministic=cfg.deterministic,
             precision=precision,
+            features=cfg if features else None,
         )
         with run.reporter.follow(loop.stage, self.folder / LOG):
             fit(job, cfg.resources)

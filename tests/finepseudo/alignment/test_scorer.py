@@ -15,6 +15,7 @@ from finepseudo.encoders.config import FrameEncoderConfig
 from finepseudo.encoders.frame_encoder import build_frame_encoder
 from finepseudo.evaluation.metrics import average_precision
 from finepseudo.training.objectives import AlignabilityObjective
+from tests.finepseudo.batches import clip_batch
 
 
 def random_distances(seed, labels):
@@ -108,6 +109,27 @@ def test_scorer_statistics_are_running_and_saved():
     copy.load_state_dict(scorer.state_dict())
     x = torch.linspace(0, 9, 5)
     torch.testing.assert_close(copy(x), scorer(x))
+
+
+@pytest.mark.parametrize("values", [[math.nan, 1.0], [math.inf, 1.0], [2.0], []])
+def test_statistics_keep_what_they_were_where_distances_are_few_or_not_finite(values):
+    scorer = AlignabilityScorer()
+    scorer.observe(torch.tensor([1.0, 3.0]))
+    scorer.observe(torch.tensor(values))
+    assert (scorer.mean.item(), scorer.variance.item(), scorer.seen.item()) == (2.0, 2.0, 1)
+
+
+@pytest.mark.parametrize("clips", [2, 3])
+def test_a_first_batch_of_few_clips_that_are_alike_has_a_gradient_of_an_ordinary_size(clips):
+    torch.manual_seed(0)
+    encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny", dropout=0.0, train_length=8))
+    module = AlignabilityObjective(encoder, AlignabilityScorer(), AlignabilityConfig(norm="T", gamma=0.1))
+    batch = clip_batch(clips=clips, classes=1)
+    if clips > 2:
+        batch.frames[2].copy_(batch.frames[0] + 1e-3)
+    module({"labelled": batch}).loss.backward()
+    norms = [p.grad.norm() for p in module.parameters() if p.grad is not None]
+    assert 0 < torch.stack(norms).norm() < 100
 
 
 def test_monotone_score_ranks_pairs_as_the_distance_does():

@@ -105,6 +105,14 @@ def test_dropout_is_where_carl_has_it():
     assert (layer.train()(x) - layer.eval()(x)).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("inner", [0.0, 0.3])
+def test_dropout_inside_the_transformer_is_a_key(inner):
+    encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny", dropout=0.1, inner_dropout=inner))
+    for layer in encoder.temporal.layers:
+        assert (layer.self_attn.dropout, layer.dropout.p) == (inner, inner)
+        assert (layer.dropout1.p, layer.dropout2.p) == (0.1, 0.1)
+
+
 def test_tiny_freezes_its_statistics_too():
     encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny"))
     encoder.freeze_image_encoder()
@@ -137,7 +145,7 @@ def test_embedding_knows_its_place_and_its_neighbours():
     ("options", "words"),
     [
         ({"width": 100}, "multiple of 2 x heads"),
-        ({"weights": "byol"}, "takes imagenet:FILE, byol:FILE, .*carl:FILE or random"),
+        ({"weights": "byol"}, "takes imagenet:FILE, byol:FILE, .*carl:FILE, run:PATH of a finished run or random"),
         ({"weights": "/data/x.pt"}, "`finepseudo weights /data/x.pt` says what a file is"),
         ({"variant": "tiny", "weights": "byol:x.pt"}, "no published weights fit variant tiny"),
         ({"dropout": 1.0}, r"\[0, 1\)"),

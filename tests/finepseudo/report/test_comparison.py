@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from finepseudo.methods.table import METHODS
 from finepseudo.report.comparison import Result, compare, remarks
 from finepseudo.report.comparison_files import write_comparison
-from finepseudo.report.comparison_page import as_csv, cells, comparison_of, latex, markdown
+from finepseudo.report.comparison_page import as_csv, cells, comparison_of, latex, markdown, section
 from finepseudo.report.comparison_reading import read_results
 from finepseudo.report.published import beside, read_published
 from finepseudo.report.reading import read_run
-from finepseudo.report.writing import build_page
 from shards.errors import UserError
 from tests.finepseudo.report.run_folder_fixture import write_run_folder
 
@@ -243,8 +242,7 @@ def test_every_format_holds_the_same_cells(folder):
     inner = tex[tex.index(r"\midrule") : tex.index(r"\bottomrule")].splitlines()[1:]
     texts = [[cell.replace(r"$\pm$", "±").strip() for cell in row[:-3].split(" & ")] for row in inner]
     assert texts == body
-    (section,) = [s for s in build_page(read_run(folder)).sections if s.id == "compare"]
-    assert section.blocks[0].rows == body
+    assert section(read_run(folder)).blocks[0].rows == body
 
 
 def test_latex_takes_every_character_that_a_variant_may_have():

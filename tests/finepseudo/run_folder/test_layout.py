@@ -19,6 +19,7 @@ def test_what_is_written_is_listed(tmp_path):
     assert paths.methods(2) == ["mine"]
     assert paths.rounds(2, "mine") == [(n, paths.round(2, "mine", n)) for n in (2, 11)]
     assert RunPaths(tmp_path / "nowhere").seeds() == []
+    assert (paths.pretrain(None), paths.pretrain(2)) == (tmp_path / "pretrain", tmp_path / "seed-2" / "pretrain")
 
 
 def test_round_zero_is_shared_but_for_its_labels(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -12,6 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.training.objectives import AlignabilityObjective
 from shards.errors import UserError
+from shards.read.config import SamplingConfig
+from shards.read.sampling import frame_indices
 from tests.finepseudo.batches import clip_batch, objective, padded, rows
 
 STAGES = ("gitdl", "alignability", "cross_entropy")
@@ -113,6 +116,53 @@ def test_unlabelled_clips_take_no_part_in_metric_learning_or_cross_entropy():
 def test_gitdl_refuses_one_view():
     with pytest.raises(UserError, match="sampling policy gitdl"):
         objective("gitdl")({"videos": clip_batch()})
+
+
+def trained_on_still_videos(draw):
+    """Retrieval and chance after pre-training on videos whose frames are all alike; draw(seed) -> ids [2, T]."""
+    module = objective("gitdl")
+    optimizer = torch.optim.Adam(module.parameters(), lr=3e-3)
+    batch = clip_batch(clips=12, views=2, frames=16)
+    batch.frames.copy_(batch.frames[:, :1, :1])
+    found, chance = [], []
+    for step in range(25):
+        batch.frame_ids.copy_(torch.stack([torch.from_numpy(draw(12 * step + clip)) for clip in range(12)]))
+        out = module({"videos": batch})
+        optimizer.zero_grad()
+        out.loss.backward()
+        optimizer.step()
+        if step >= 20:
+            found.append(out.metrics["train/retrieval"].item())
+            chance.append(out.metrics["train/retrieval_chance"].item())
+    return sum(found) / 5, sum(chance) / 5
+
+
+@pytest.mark.parametrize("n", [11, 20, 70])
+def test_gitdl_learns_nothing_from_videos_that_stand_still(n):
+    """There a frame is told from another by its place alone, which both clips must not share."""
+    cfg = SamplingConfig(policy="gitdl", frames=16)
+    found, chance = trained_on_still_videos(lambda seed: frame_indices(n, cfg, np.random.default_rng(seed)))
+    assert found < 2.2 * chance < 0.6
+
+
+def test_gitdl_is_solved_by_place_where_both_clips_are_the_same_frames():
+    found, chance = trained_on_still_videos(lambda _: np.stack([np.arange(16)] * 2))
+    assert found > 0.95 > 5 * chance
+
+
+def test_shuffled_places_tell_an_encoder_that_looks_from_one_that_counts():
+    module = objective("gitdl").eval()
+    batch = clip_batch(views=2)
+    batch.frame_ids[:, 1] = batch.frame_ids[:, 0]
+    colours = 3 * torch.randn(8, 1, 8, 3, 1, 1, generator=torch.Generator().manual_seed(1))
+    batch.frames.copy_(colours.expand_as(batch.frames))
+    module.encoder.places.zero_()
+    looks = module({"videos": batch}).metrics
+    batch.frames.zero_()
+    module.encoder.places.copy_(objective("gitdl").encoder.places * 10)
+    counts = module({"videos": batch}).metrics
+    assert looks["train/retrieval"] > 0.7 and looks["train/retrieval_shuffled"] > 0.7
+    assert counts["train/retrieval"] > 0.95 and counts["train/retrieval_shuffled"] < 0.4
 
 
 def test_alignability_learns_and_score_stays_decreasing():

@@ -1,6 +1,7 @@
 """The learning rate is a pure function of the step; f_S learns faster; frozen weights stay out."""
 
 import copy
+import math
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.training.config import OptimConfig
 from finepseudo.training.optim import (
     FiniteGuard,
+    Part,
     build_optimizer,
     clip_gradients,
     learning_rate,
@@ -40,6 +42,22 @@ def test_warm_up_leaves_half_of_a_short_stage():
     cfg = OptimConfig(lr=1.0)
     assert learning_rate(cfg, 3, 8, 100) == 1.0
     assert learning_rate(cfg, 0, 1, 1) == 1.0
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_round_has_its_share_of_the_schedule_however_many_steps_it_takes(part):
+    """How many labels were accepted moves neither warm-up nor cosine: both go by the share of the round."""
+    cfg = OptimConfig(lr=1.0, warmup_epochs=0.5)
+    few, many = ([learning_rate(cfg, s, 5 * n, n, Part(part, 4)) for s in range(5 * n)] for n in (20, 200))
+    assert few[9::10] == pytest.approx(many[99::100], abs=0.01)
+    assert many[0] < 0.02 and max(many) == pytest.approx(0.5 * (1 + math.cos(math.pi * part / 4)))
+    assert many.index(max(many)) in (99, 100)
+
+
+def test_rounds_join_but_for_their_warm_up():
+    cfg = OptimConfig(lr=1.0, warmup_epochs=0)
+    rates = [learning_rate(cfg, s, n, n, Part(part, 3)) for part, n in enumerate((50, 10, 100)) for s in range(n)]
+    assert rates[0] == 1.0 and all(a >= b for a, b in pairwise(rates)) and rates[50] == pytest.approx(0.75)
 
 
 def test_groups():

@@ -28,8 +28,8 @@ def folder(make, monkeypatch, node):  # noqa: F811
     monkeypatch.undo()
     monkeypatch.setattr(temp_folder, "PLACE", node)
     root = make(*RUN)[0].paths.root
-    (root / "seed-0" / "pretrain" / "checkpoints").mkdir()
-    (root / "seed-0" / "pretrain" / "checkpoints" / "step-4.pt").write_bytes(bytes(3000))
+    (root / "pretrain" / "checkpoints").mkdir()
+    (root / "pretrain" / "checkpoints" / "step-4.pt").write_bytes(bytes(3000))
     (root / "data" / ".clips.parquet.1-abc.tmp").write_bytes(bytes(10))
     (root / "data" / "shards" / "shard-000000.tar.damaged").write_bytes(bytes(20))
     (node / "fpray-1.0").mkdir()

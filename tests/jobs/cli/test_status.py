@@ -32,7 +32,7 @@ def contents(folder):
 
 def test_it_says_what_is_done_what_is_next_and_how_to_go_on(folder, capsys):
     before = contents(folder)
-    training = folder / "seed-0" / "pretrain"
+    training = folder / "pretrain"
     (training / CHECKPOINTS).mkdir(parents=True)
     (training / "STARTED.json").touch()
     line = {"time": 1.0, "stage": "pretrain", "step": 3, "train/loss": 0.123456}
@@ -41,7 +41,7 @@ def test_it_says_what_is_done_what_is_next_and_how_to_go_on(folder, capsys):
     said = capsys.readouterr().out
     assert f"{folder}: no command works in it" in said
     assert "stages      2 of " in said
-    assert "  to do    seed-0/pretrain" in said or "  goes on  seed-0/pretrain" in said
+    assert "  to do    pretrain" in said or "  goes on  pretrain" in said
     assert f"to go on    finepseudo run --name smoke out={folder.parent}" in said
     assert before.items() <= contents(folder).items()
 
@@ -54,7 +54,7 @@ def test_it_sees_a_command_at_work_and_lists_every_run(folder, capsys):
     one, two = sorted(capsys.readouterr().out.splitlines())
     assert "strategies: is called methods now" in one
     assert "2 of " in two
-    assert "a command works in it, next seed-0/pretrain" in two
+    assert "a command works in it, next pretrain" in two
 
 
 def test_what_will_be_undone_is_said(folder, capsys):

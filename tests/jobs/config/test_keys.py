@@ -42,7 +42,7 @@ def test_a_number_out_of_range_is_refused_under_its_full_name(name):
 
 def test_defaults_are_those_of_the_section_they_stand_in():
     assert KEYS["pretrain.train.epochs"].default == 100
-    assert KEYS["frame_stage.self_train.epochs"].default is None
+    assert KEYS["frame_stage.self_train.epochs"].default == 5
     assert KEYS["frame_stage.order.batch_size"].default == 96
     assert KEYS["data.name"].default is dataclasses.MISSING
     assert KEYS["data.open_world.known"].default == 0

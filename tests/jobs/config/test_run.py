@@ -5,6 +5,7 @@ import pytest
 
 from jobs.config.recipes import load
 from jobs.config.run import flat_part
+from jobs.config.training import TrainConfig
 from shards.errors import UserError
 from shards.read.sampling import frame_indices
 
@@ -28,8 +29,11 @@ from shards.read.sampling import frame_indices
         ("method.finepseudo.theta=1.5", r"method.finepseudo.theta = 1.5: must be in \[0, 1\) with fuse mean"),
         ("method.finepseudo.thta=1", r"method.finepseudo.thta: unknown key; did you mean method.finepseudo.theta\?"),
         ("resources.workers=3", "pretrain.order.batch_size = 8: must be a multiple of resources.workers, 3"),
-        ("action_stage.self_train={epochs: 3}", "action_stage.self_train.epochs = 3: needs steps"),
-        ("pretrain.train.epochs=3", "pretrain.train.steps = 12: with epochs 3; set exactly one"),
+        (
+            "action_stage.self_train={epochs: 3, clips: 9}",
+            "self_train.steps = null: with epochs 3 and clips 9; set exactly",
+        ),
+        ("pretrain.train.epochs=3", "pretrain.train.steps = 12: with epochs 3 and clips null; set exactly one"),
         ("name=a/b", "name = a/b: must be a plain folder name"),
         ("name=..", r"name = \.\.: must be a plain folder name"),
         ('name="a\\0b"', "must be a plain folder name"),
@@ -51,7 +55,10 @@ from shards.read.sampling import frame_indices
         ("resources.cpus_per_worker=-1", "resources.cpus_per_worker = -1.0: must be above 0"),
         ("evaluate.crops=true", "evaluate.crops = true: must be one of 1, 3"),
         ("evaluate.crops=1.0", "evaluate.crops = 1.0: must be one of 1, 3"),
-        ("frame_stage.train.steps=null", "frame_stage.train.steps = null: with epochs null; set exactly one"),
+        (
+            "frame_stage.train.steps=null",
+            "frame_stage.train.steps = null: with epochs null and clips null; set exactly one",
+        ),
         ("evaluate.stride=0", "evaluate.stride = 0: must be at least 1; the default is null"),
         ("seeds=[0, 0]", r"seeds = \[0, 0\]: must be one or more different ones"),
         ("frame_stage.train.optim.lr=-1e-4", "frame_stage.train.optim.lr = -0.0001: must be above 0"),
@@ -74,26 +81,21 @@ def test_a_name_may_look_like_a_date():
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "labels", "pool"),
-    [
-        ("diving48", 1524, 13503),
-        ("finegym99", 2094, 18390),
-        ("finegym288", 2423, 20248),
-        ("finediving", 251, 1999),
-        ("ssv2", 8210, 73453),
-        ("kinetics400", 24000, 216000),
-    ],
-)
-def test_rounds_are_five_epochs_of_labels_and_a_third_of_the_pool(name, labels, pool):
+@pytest.mark.parametrize("name", ["diving48", "finegym99", "finegym288", "finediving", "ssv2", "kinetics400"])
+def test_rounds_are_five_epochs_in_which_each_clip_comes_once(name):
     cfg = load(name)
-    clips = 5 * (labels + pool * 4558 / 13503)
-    for train, order in (
-        (cfg.frame_stage.self_train, cfg.frame_stage.order),
-        (cfg.action_stage.self_train, cfg.action_stage.self_order),
-    ):
-        assert train.steps * order.batch_size == pytest.approx(clips, rel=0.05)
+    for train in (cfg.frame_stage.self_train, cfg.action_stage.self_train):
+        assert (train.epochs, train.steps, train.optim.warmup_epochs) == (5, None, 0.5)
+    assert cfg.action_stage.self_order.sampler == "shuffle"
+    assert (cfg.frame_stage.order.sampler, cfg.frame_stage.order.max_repeats) == ("balanced", 4)
     assert cfg.pretrain.input.augment.blur == (0.0 if name.startswith("finegym") else 0.4)
+
+
+@pytest.mark.parametrize(("key", "value", "steps"), [("steps", 9, 9), ("epochs", 3, 30), ("clips", 65, 3)])
+def test_a_budget_in_steps_epochs_or_clips_is_so_many_steps(key, value, steps):
+    train = TrainConfig(**{key: value}).in_steps(10, 32)
+    assert (train.steps, train.epochs, train.clips) == (steps, None, None)
+    assert train.in_steps(1, 1, times=2).steps == 2 * steps
 
 
 def test_silent_keys_do_not_reach_the_hash():
@@ -123,7 +125,11 @@ def test_a_test_sees_as_much_of_a_video_as_training(name):
 
 
 def test_an_explicit_stride_of_the_test_and_a_dense_encoder_have_clips_of_that_stride():
-    for recipe, overrides, stride in (("diving48", ["evaluate.stride=2"], 2), ("kinetics400", [], 8)):
+    for recipe, overrides, stride in (
+        ("diving48", [], 2),
+        ("diving48_uniform", ["evaluate.stride=3"], 3),
+        ("kinetics400", [], 8),
+    ):
         views = frame_indices(160, load(recipe, overrides).test_input().sampling, None)
         assert (np.diff(views) == stride).all()
         assert len(views) == 10

@@ -17,8 +17,10 @@ from jobs.pipeline.plan import COMMANDS, make_plan
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.stages.frame_encoder import FrameEncoderStage
 from jobs.pipeline.stages.votes import VotesStage
 from jobs.progress import Reporter
+from jobs.workers.score import GALLERY
 from shards.errors import UserError
 
 RECORDED = {"method.verification.tau"}
@@ -39,14 +41,14 @@ def make(tmp_path):
 def fake(plan, ran: list[str], monkeypatch) -> None:
     """Replace what stages do: write each output, whose content says from what it was made.
 
-    Accepted labels change with the keys of their method alone, and not with those that are only recorded.
+    Accepted labels and galleries change with the keys of their own stage alone, not with those that are only recorded.
     """
 
     def action(stage: Stage) -> None:
         ran.append(stage.name)
         for pattern in stage.outputs:
             config = {key: value for key, value in stage.identity.config.items() if key not in RECORDED}
-            content = config if pattern == ACCEPTED else stage.identity.key()
+            content = config if pattern in (ACCEPTED, GALLERY) else stage.identity.key()
             write_json(stage.folder / pattern.replace("*", "000000"), content)
 
     monkeypatch.setattr("jobs.pipeline.runner.side_by_side", lambda *_: False)
@@ -188,7 +190,7 @@ def test_the_second_run_does_nothing(make, monkeypatch):
         (
             "frame_stage.train.optim.scorer_lr_factor=2",
             {"seed-0/round-00/frame_encoder"},
-            {"seed-0/round-00/action_encoder", "seed-0/pretrain"},
+            {"seed-0/round-00/action_encoder", "pretrain"},
         ),
         ("frame_stage.train.steps=25", {"seed-0/round-00/frame_encoder"}, {"seed-0/round-00/action_encoder"}),
         ("evaluate.views=3", {"seed-1/finepseudo/evaluation", "report"}, {"seed-0/finepseudo/round-01/pseudo_labels"}),
@@ -199,7 +201,7 @@ def test_the_second_run_does_nothing(make, monkeypatch):
         ),
         ("split.held_out=0.2", {"seed-0/round-00/embeddings", "seed-0/finepseudo/votes"}, {"data"}),
         ("embed.gallery_per_class=2", {"seed-0/round-00/scores"}, {"seed-0/round-00/embeddings"}),
-        ("shards.short_side=96", {"data", "seed-0/pretrain"}, set()),
+        ("shards.short_side=96", {"data", "pretrain"}, set()),
         (
             "method.timebalance.unlabelled_weight=1",
             {"seed-0/timebalance/round-01/action_encoder"},
@@ -273,7 +275,7 @@ def test_changed_code_of_ones_own_network_undoes_what_it_trained(make, monkeypat
     ran = set(run(make, monkeypatch, *mine))
     assert "seed-0/round-00/embeddings" in ran
     assert {name for name in everything if name.endswith(("action_encoder", "evaluation"))} <= ran
-    assert not ran & {"data", "split of seed-0", "seed-0/pretrain", "seed-0/round-00/frame_encoder"}
+    assert not ran & {"data", "split of seed-0", "pretrain", "seed-0/round-00/frame_encoder"}
 
 
 def test_a_third_seed_leaves_the_others_done(make, monkeypatch):
@@ -327,15 +329,29 @@ def test_a_stop_between_stages_is_obeyed_and_the_next_run_goes_on(make, monkeypa
 
 
 def test_a_single_command_runs_its_kind_or_says_what_it_needs(make, monkeypatch):
-    with pytest.raises(
-        UserError, match=r"seed-0/pretrain: needs .*DONE.json, which is not there; run the stage before"
-    ):
+    with pytest.raises(UserError, match=r"pretrain: needs .*DONE.json, which is not there; run the stage before"):
         run(make, monkeypatch, kinds=COMMANDS["pretrain"])
     assert run(make, monkeypatch, kinds=COMMANDS["write-shards"]) == ["data"]
     assert run(make, monkeypatch, kinds=COMMANDS["split"]) == ["split of seed-0", "split of seed-1"]
     ready = [f"seed-{seed}/{name}/action_encoder" for seed in (0, 1) for name in ("round-00", "supervised/round-01")]
     assert run(make, monkeypatch, kinds=COMMANDS["train"]) == ready, "f_E waits for no pre-training of f_A"
-    assert run(make, monkeypatch, kinds=COMMANDS["pretrain"]) == ["seed-0/pretrain", "seed-1/pretrain"]
+    assert run(make, monkeypatch, kinds=COMMANDS["pretrain"]) == ["pretrain"]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_one_pre_training_serves_all_label_draws_unless_each_has_its_own(make, monkeypatch, shared):
+    made = run(make, monkeypatch, f"pretrain.shared={shared}")
+    own = ["seed-0/pretrain", "seed-1/pretrain"]
+    assert [name for name in made if name.endswith("pretrain")] == (["pretrain"] if shared else own)
+    _, plan = make(f"pretrain.shared={shared}")
+    starts = {s.seed: s.before for s in itertools.chain(*plan) if isinstance(s, FrameEncoderStage) and not s.method}
+    assert len(set(starts.values())) == (1 if shared else 2)
+
+
+def test_a_skipped_pre_training_reads_nothing_of_its_section(make, monkeypatch):
+    run(make, monkeypatch, "pretrain.skip=true")
+    assert run(make, monkeypatch, "pretrain.skip=true", "pretrain.loss.tau=0.2", "pretrain.train.steps=3") == []
+    assert "pretrain" in run(make, monkeypatch, "pretrain.skip=false")
 
 
 def test_a_started_stage_forgets_its_old_curve_only_when_it_starts_over(make, monkeypatch):

@@ -1,7 +1,6 @@
 """A list of every kind of source, shards in a remote store, and what the run's stages and readers make of them."""
 
 import json
-import tarfile
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,8 @@ from finepseudo.run_folder.done import hash_outputs
 from finepseudo.run_folder.layout import RunPaths
 from jobs.cli.write_part import write_part
 from jobs.config.recipes import load
-from jobs.pipeline.predict import _single_shard
+from jobs.pipeline.predict.clips import Read, read_clips
+from jobs.pipeline.predict.inputs import clips_of
 from jobs.pipeline.stages.base import Run
 from jobs.pipeline.stages.data import DataStage
 from jobs.progress import Reporter
@@ -109,6 +109,6 @@ def test_where_shards_lie_does_not_undo_what_was_made_from_them(tmp_path, source
 
 def test_one_video_is_predicted_without_the_store(tmp_path, sources):
     cfg = config(tmp_path, "one", sources, "s3://no-such-bucket/x")
-    folder = _single_shard(cfg, sources.parent / "v0.mp4", tmp_path / "one")
-    with tarfile.open(folder / "shard-000000.tar") as tar:
-        assert "video.mp4" in tar.getnames()
+    (read,) = read_clips(cfg, clips_of([sources.parent / "v0.mp4"]), [cfg.action_input.view()], torch.device("cpu"), 1)
+    assert isinstance(read, Read)
+    assert len(read.batch.keys) == 1

@@ -120,7 +120,7 @@ def test_the_dry_run_says_what_would_be_searched_and_refuses_what_the_sweep_refu
     assert main(command(tmp_path, space, "--dry-run")[3:]) == 0
     said = capsys.readouterr().out
     assert "trials      3, 1 at a time, 2 reports each; 0 have ended already" in said
-    assert "base run    data, split of seed-0, seed-0/pretrain" in said
+    assert "base run    data, split of seed-0, pretrain" in said
     space.write_text("space: {frame_stage.loss.omga: {grid_search: [0.1]}}")
     assert main(command(tmp_path, space, "--dry-run")[3:]) == 2
     assert "omga" in capsys.readouterr().err

@@ -371,6 +371,32 @@ def test_a_window_needs_shards_and_shuffle() -> None:
         BatchOrder(table([0] * 3), OrderConfig(shard_window=2), 0)
 
 
+@settings(deadline=None, max_examples=40)
+@given(sizes=st.lists(st.integers(1, 60), min_size=2, max_size=8), cap=st.sampled_from([1.0, 2.0, 4.0]))
+def test_no_clip_of_a_balanced_epoch_comes_much_more_often_than_max_repeats(sizes: list[int], cap: float) -> None:
+    items = table([label for label, size in enumerate(sizes) for _ in range(size)])
+    cfg = OrderConfig(batch_size=8, sampler="balanced", max_repeats=cap)
+    epochs = 40
+    read = np.concatenate([b for epoch in range(epochs) for b in epoch_of(items, cfg, 1, epoch)])
+    seen = Counter(items.labels[read].tolist())
+    often = len(read) / len(items)  # of a clip with shuffle
+    for label, size in enumerate(sizes):
+        assert seen[label] / size <= cap * often * 1.2 + 2 * 8 / size
+    equal = len(read) / len(sizes)
+    assert seen[int(np.argmax(sizes))] >= 0.85 * equal - 2 * 8
+
+
+@pytest.mark.parametrize(
+    ("cap", "least", "most"), [(None, 2.3, 2.7), (4.0, 2.3, 2.7), (2.0, 1.8, 2.2), (1.0, 0.9, 1.1)]
+)
+def test_max_repeats_of_a_rare_class(cap: float | None, least: float, most: float) -> None:
+    """4 clips beside 47 classes of 10 come 2.5 times an epoch where every class comes as often."""
+    items = table([label for label in range(47) for _ in range(10)] + [47] * 4)
+    cfg = OrderConfig(batch_size=32, sampler="balanced", max_repeats=cap)
+    read = np.concatenate([b for epoch in range(40) for b in epoch_of(items, cfg, 1, epoch)])
+    assert least <= np.bincount(read[read >= 470] - 470).mean() / 40 <= most
+
+
 @settings(deadline=None)
 @given(
     labels=st.lists(st.integers(0, 3), min_size=1, max_size=30),

@@ -106,7 +106,8 @@ def test_gitdl_gives_a_global_and_a_local_view_of_one_clip(manifest: Manifest) -
         for slot in torch.nonzero(batch.valid).flatten().tolist():
             for view in range(2):
                 assert numbers(batch.frames[slot, view]) == batch.frame_ids[slot, view].tolist()
-            assert len(set(batch.frame_ids[slot, 0].tolist()) & set(batch.frame_ids[slot, 1].tolist())) >= 4
+            common = set(batch.frame_ids[slot, 0].tolist()) & set(batch.frame_ids[slot, 1].tolist())
+            assert len(common) >= (4 if batch.n_frames[slot] >= 15 else 3)
 
 
 def test_groups_come_group_after_group(manifest: Manifest) -> None:

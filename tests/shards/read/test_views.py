@@ -17,7 +17,7 @@ from shards.read import loader
 from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.read.groups import group_slots, group_views
 from shards.read.reader import ClipReader
-from shards.read.views import draw_views
+from shards.read.views import distinct_places, draw_views
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
 from tests.shards.numbered import number, write
@@ -100,7 +100,7 @@ def test_a_clip_is_decoded_once_for_all_views(h264: Manifest, monkeypatch: pytes
 _SAMPLING = st.one_of(
     st.builds(SamplingConfig, frames=st.integers(1, 9), views=st.integers(1, 2)),
     st.builds(SamplingConfig, policy=st.just("dense"), frames=st.integers(1, 9), stride=st.integers(1, 3)),
-    st.builds(SamplingConfig, policy=st.just("gitdl"), frames=st.integers(4, 9)),
+    st.builds(SamplingConfig, policy=st.just("gitdl"), frames=st.integers(8, 9)),
     st.just(GROUPS.sampling),
 )
 
@@ -189,3 +189,29 @@ def test_a_batch_of_several_views_has_no_only_one(h264: Manifest) -> None:
     moved = batch.to("meta")
     assert [view.frames.device.type for view in moved.views.values()] == ["meta"] * 2
     assert reader(h264, STRONG).read(KEYS[:2]).frame_ids.shape == (2, 1, 4)
+
+
+@settings(deadline=None)
+@given(
+    n=st.integers(1, 90),
+    views=st.integers(1, 10),
+    crops=st.sampled_from([1, 3]),
+    policy=st.sampled_from(["uniform", "views"]),
+    size=st.tuples(st.integers(8, 12), st.integers(8, 12)),
+)
+def test_distinct_places_are_those_of_frames_and_windows_not_seen_before(
+    n: int, views: int, crops: Any, policy: Any, size: tuple[int, int]
+) -> None:
+    view = ViewConfig(
+        sampling=SamplingConfig(policy=policy, frames=6, views=views, stride=2 if policy == "views" else 1),
+        augment=replace(STILL, crops=crops),
+    )
+    (drawn,) = draw_views([view], n, None)
+    shown = [
+        (drawn.ids[place // crops].tolist(), [side.tolist() for side in params.window(*size)])
+        for place, params in enumerate(drawn.params)
+    ]
+    kept = distinct_places(drawn, *size)
+    assert kept == sorted(kept) == [place for place, what in enumerate(shown) if what not in shown[:place]]
+    if n <= 6 and size[0] == size[1]:
+        assert kept == [0]

@@ -155,7 +155,7 @@ def test_a_full_disk_is_one_line_and_no_cache_from_then_on(tmp_path, caplog):
         assert cache.open("a", 5, full) is None
         assert cache.open("b", 5, fetcher(b"hello")) is None
     assert len(caplog.records) == 1
-    assert "No space left on device; shards are read over the network" in caplog.text
+    assert "No space left on device; nothing more is kept there" in caplog.text
 
 
 def test_without_room_nothing_is_kept(tmp_path):

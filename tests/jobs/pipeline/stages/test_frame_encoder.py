@@ -30,7 +30,7 @@ def test_each_round_reads_its_own_keys(key, first, later):
 
 
 def test_it_goes_on_from_the_round_before_with_the_accepted_labels_alone():
-    assert inputs(FIRST) == {**DRAWN, "weights": "seed-0/pretrain/DONE.json"}
+    assert inputs(FIRST) == {**DRAWN, "weights": "pretrain/DONE.json"}
     assert inputs(LATER) == {
         **DRAWN,
         "weights": "seed-0/round-00/frame_encoder/DONE.json",

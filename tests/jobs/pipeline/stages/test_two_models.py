@@ -26,6 +26,7 @@ SMALL = [
     "data.synthetic.train_per_class=4",
     "data.synthetic.test_per_class=1",
     "resources.write_tasks=0",
+    "data.open_world={known: 3, novel: 1}",
     "action_input.sampling.frames=8",
     "pretrain.train.steps=2",
     "frame_stage.train.steps=2",
@@ -96,6 +97,7 @@ def test_they_train_on_what_earlier_stages_made_and_go_on_after_a_kill(trained, 
     scores, alike = read_side(run.paths.scores(0, None, 0)), read_side(run.paths.similarity(0, "timebalance", 1))
     assert scores.keys == sorted(split.keys("unlabelled")) and scores.values.shape[1] == run.n_classes()
     assert alike.keys == sorted([*split.keys("unlabelled"), *split.keys("labelled")])
+    assert run.n_classes() == 3, "an open world: the pool holds clips of a class that f_E does not know"
     assert alike.values.shape[1] == 1 and ((alike.values >= 0) & (alike.values <= 1)).all()
     student, teacher = (load_weights(of(run, "timebalance", n) / WEIGHTS) for n in ("action_encoder", "distinctive"))
     assert all(torch.equal(student[f"distinctive.model.{k.removeprefix('encoder.')}"], v) for k, v in teacher.items())

@@ -1,0 +1,238 @@
+"""`finepseudo bench train`: what training costs, as ratios within one run.
+
+An epoch of metric learning from kept frame features beside one from frames; our networks beside torchvision's; what is
+kept for the backward pass with activations computed again and without. Contenders run in turn and are told by the
+processor time that they take, so other work on the machine moves little. Two workers against one are judged by weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from finepseudo.alignment.scorer import AlignabilityScorer
+from finepseudo.bench.alignment import processor
+from finepseudo.bench.race import Contender, Target, figure, race, say, table_head, table_row
+from finepseudo.encoders.frame_encoder import FrameEncoder, build_frame_encoder
+from finepseudo.encoders.resnet import ResNet50
+from finepseudo.encoders.video_resnet import VideoResNet18
+from finepseudo.training.config import MemoryConfig
+from finepseudo.training.memory import save_memory
+from finepseudo.training.objectives import AlignabilityObjective
+from finepseudo.training.optim import build_optimizer
+from jobs.config.recipes import load
+from jobs.config.run import RunConfig
+from jobs.workers.features import FeatureReader, store_of
+from shards.bench.clips import make_clips
+from shards.read.reader import ClipReader
+from shards.storage.manifest import Manifest
+from shards.types import ClipBatch, ItemTable, only_view
+
+PER_CLASS = 2
+FEATURES, SAME, LESS = Target(must=20, aim=50), Target(must=1 / 1.02, aim=1.0), Target(must=-0.5, aim=-0.35)
+"""Promises: times faster; torchvision's time over ours; the share that is kept, of which less is better."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extent:
+    """How much is measured."""
+
+    variant: str = "vtn"
+    clips: int = 4
+    frames: int = 32
+    side: int = 224
+    rounds: int = 3
+
+
+QUICK = Extent(variant="tiny", clips=4, frames=8, side=40, rounds=1)
+
+
+def recipe(extent: Extent) -> RunConfig:
+    """Make the configuration of metric learning in the paper's form, on a CPU in float32."""
+    overrides = [
+        f"frame_encoder.variant={extent.variant}",
+        "frame_encoder.precision=fp32",
+        *(["frame_encoder.weights=random"] if extent.variant != "tiny" else ["frame_encoder.weights=null"]),
+        "action_encoder.weights=random",
+        f"frame_input.sampling.frames={extent.frames}",
+        f"frame_input.augment.size={extent.side}",
+        f"frame_stage.order={{batch_size: {extent.clips}, sampler: balanced}}",
+        "frame_stage.features.views=1",
+        "resources.workers=1",
+        "reading={decode: pyav, threads: 1, prefetch: 0}",
+    ]
+    return load("base", ["data={name: csv}", *overrides])
+
+
+@dataclass(frozen=True, slots=True)
+class Epochs:
+    """Metric learning over some clips, from frames or from what was kept of them."""
+
+    cfg: RunConfig
+    manifest: Manifest
+    folder: Path
+
+    def reader(self) -> ClipReader:
+        """Open the clips, two of each class."""
+        keys = self.manifest.keys
+        labels = np.arange(len(keys), dtype=np.int32) // PER_CLASS
+        items = ItemTable(keys=keys, labels=labels, pseudo=np.zeros(len(keys), np.bool_))
+        stage = self.cfg.frame_stage
+        read = replace(self.cfg.reader(self.cfg.frame_input.view(), order=stage.order), fixed_views=stage.kept_views)
+        return ClipReader(self.manifest, items, read, seed=0)
+
+    def objective(self) -> AlignabilityObjective:
+        """Make f_A with its image encoder frozen, and f_S."""
+        torch.manual_seed(0)
+        encoder = build_frame_encoder(self.cfg.frame_encoder)
+        encoder.freeze_image_encoder()
+        return AlignabilityObjective(encoder, AlignabilityScorer(), self.cfg.frame_stage.loss)
+
+    def from_frames(self) -> Callable[[], None]:
+        """Give a call that trains for an epoch as without kept features."""
+        reader = self.reader()
+        return self._epoch(self.objective(), lambda: ({"labelled": batch} for batch in reader.epoch(0)))
+
+    def from_features(self) -> Callable[[], None]:
+        """Give a call that trains for an epoch on kept features; the first one makes them."""
+        objective = self.objective()
+        encoder = objective.encoder
+        store = store_of(self.cfg, self.folder, self.manifest, encoder)
+        reader = FeatureReader("labelled", self.reader(), store, encoder)
+        return self._epoch(objective, lambda: _first(reader.batches(0), reader.batches_per_epoch))
+
+    def _epoch(
+        self, objective: AlignabilityObjective, batches: Callable[[], Iterator[dict[str, ClipBatch]]]
+    ) -> Callable[[], None]:
+        optimizer = build_optimizer(objective, self.cfg.frame_stage.train.optim)
+
+        def call() -> None:
+            for batch in batches():
+                optimizer.zero_grad(set_to_none=True)
+                objective(batch).loss.backward()
+                optimizer.step()
+
+        return call
+
+
+def _first(batches: Iterator[dict[str, ClipBatch]], count: int) -> Iterator[dict[str, ClipBatch]]:
+    yield from (next(batches) for _ in range(count))
+
+
+def race_features(extent: Extent, folder: Path) -> None:
+    """Compare an epoch of stage 2 on kept features with one on frames."""
+    clips = make_clips(folder, extent.clips, (2 * extent.frames, 3 * extent.frames))
+    work = Epochs(recipe(extent), clips.manifest, folder)
+    contenders = {
+        name: Contender(call=call, items=extent.clips)
+        for name, call in (("frames", work.from_frames()), ("features", work.from_features()))
+    }
+    race(contenders, extent.rounds)
+    for name, contender in contenders.items():
+        table_row(f"{name}: processor seconds a clip and epoch", [figure(contender.seconds, ".3f")])
+    gain = contenders["features"].ratios(contenders["frames"])
+    table_row("kept features / frames, times faster", [figure(gain, target=FEATURES)])
+
+
+def race_torchvision(extent: Extent) -> None:
+    """Compare our networks, forward and backward, with torchvision's of the same shape."""
+    if importlib.util.find_spec("torchvision") is None:
+        table_row("ResNet-50, R(2+1)D-18 / torchvision's", ["not measured: torchvision is in the extra `encoders`"])
+        return
+    from torchvision import models
+
+    side, video = min(extent.side, 112), torch.randn(1, 3, 8, min(extent.side, 56), min(extent.side, 56))
+    images = torch.randn(4, 3, side, side)
+    pairs: dict[str, tuple[nn.Module, nn.Module, Tensor]] = {
+        "ResNet-50": (ResNet50(), models.resnet50(), images),
+        "R(2+1)D-18": (VideoResNet18(), models.video.r2plus1d_18(), video),
+    }
+    for name, (ours, theirs, x) in pairs.items():
+        contenders = {
+            who: Contender(call=_both_ways(network, x), items=1) for who, network in (("o", ours), ("t", theirs))
+        }
+        race(contenders, extent.rounds)
+        table_row(f"{name}: torchvision's time / ours", [figure(contenders["o"].ratios(contenders["t"]), ".3f", SAME)])
+
+
+def _both_ways(network: nn.Module, x: Tensor) -> Callable[[], None]:
+    def call() -> None:
+        network(x).sum().backward()
+        network.zero_grad()
+
+    return call
+
+
+def compare_memory(extent: Extent) -> None:
+    """Count what a metric step of a whole f_A keeps for its backward pass, with `recompute` and without."""
+    kept = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        encoder: FrameEncoder = build_frame_encoder(recipe(extent).frame_encoder)
+        objective = AlignabilityObjective(encoder, AlignabilityScorer(), recipe(extent).frame_stage.loss)
+        save_memory(objective, MemoryConfig(recompute=recompute))
+        kept.append(_kept_bytes(objective, _clips(2, min(extent.frames, 8), min(extent.side, 112))))
+    share = kept[1] / kept[0]
+    words = f"{share:.2f} {LESS.verdict(-share)} ({kept[1] / 1e6:.0f} of {kept[0] / 1e6:.0f} MB)"
+    table_row("kept for the backward pass with recompute / without", [words])
+
+
+def _kept_bytes(objective: AlignabilityObjective, batch: ClipBatch) -> int:
+    own = {parameter.untyped_storage().data_ptr() for parameter in objective.parameters()}
+    storages: dict[int, int] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        place = x.untyped_storage().data_ptr()
+        if place not in own:
+            storages[place] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        loss = objective({"labelled": batch}).loss
+    found = sum(storages.values())
+    loss.backward()
+    return found
+
+
+def _clips(clips: int, frames: int, side: int) -> ClipBatch:
+    ids = torch.zeros(clips, 1, frames, dtype=torch.int64)
+    return ClipBatch(
+        keys=tuple(map(str, range(clips))),
+        views=only_view(torch.randn(clips, 1, frames, 3, side, side), ids),
+        n_frames=torch.full((clips,), frames),
+        labels=torch.arange(clips) // PER_CLASS,
+        pseudo=torch.zeros(clips, dtype=torch.bool),
+        valid=torch.ones(clips, dtype=torch.bool),
+    )
+
+
+def main(options: Sequence[str]) -> int:
+    """Run the benchmark as a command; prints a page of Markdown."""
+    parser = argparse.ArgumentParser(prog="finepseudo bench train", description="What does training cost?")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
+    parser.add_argument("--clips", type=int, default=4, help="clips of an epoch, an even number (default 4)")
+    parser.add_argument("--quick", action="store_true", help="a tiny run that shows that everything works")
+    arguments = parser.parse_args(options)
+    if arguments.rounds < 1 or arguments.clips < 4 or arguments.clips % PER_CLASS:
+        parser.error("--rounds: at least 1; --clips: an even number from 4 on")
+    extent = QUICK if arguments.quick else Extent(rounds=arguments.rounds, clips=arguments.clips)
+    torch.set_num_threads(1)
+    say("# What training costs\n")
+    say(f"Processor: {processor()}, one thread; torch {torch.__version__}. f_A {extent.variant}, T = {extent.frames},")
+    say(f"{extent.side} x {extent.side} pixels, float32; medians of {extent.rounds} rounds, with quartiles.\n")
+    table_head("figure", ["measured"])
+    with tempfile.TemporaryDirectory() as name:
+        race_features(extent, Path(name))
+    race_torchvision(extent)
+    compare_memory(extent)
+    say(f"\nLoad of the machine (1, 5, 15 minutes): {', '.join(f'{x:.1f}' for x in os.getloadavg())}.")
+    return 0

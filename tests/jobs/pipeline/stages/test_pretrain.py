@@ -1,0 +1,96 @@
+"""Pre-training: of short clips, shared between label draws, imported from another run, or skipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.training.checkpoint import load_weights, save_weights
+from jobs.config.recipes import load
+from jobs.pipeline.stages.base import Run
+from jobs.pipeline.stages.pretrain import PretrainStage, check_unseen, slowed_note
+from jobs.progress import Reporter
+from jobs.workers import models
+from shards.errors import UserError
+
+
+def stage_of(folder: Path, *overrides: str) -> PretrainStage:
+    cfg = load("smoke", [f"out={folder}", *overrides])
+    return PretrainStage(run_of=Run(cfg, Reporter(cfg.folder, tensorboard=False)), seed=0)
+
+
+def weights_of(stage: PretrainStage) -> dict[str, torch.Tensor]:
+    stage.folder.mkdir(parents=True)
+    stage.run()
+    return load_weights(stage.folder / WEIGHTS)
+
+
+def test_a_skipped_pre_training_gives_the_start_of_f_a(tmp_path: Path) -> None:
+    stage = stage_of(tmp_path, "pretrain.skip=true")
+    wanted = models.gitdl(stage.cfg, 0).state_dict()
+    found = weights_of(stage)
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("place", ["pretrain", "seed-3/pretrain", "."])
+def test_f_a_of_another_run_comes_whole_and_is_not_pre_trained_again(tmp_path: Path, place: str) -> None:
+    torch.manual_seed(5)
+    trained = models.gitdl(load("smoke"), 7).state_dict()
+    (tmp_path / "other" / place).mkdir(parents=True)
+    save_weights(tmp_path / "other" / place / WEIGHTS, {**trained, "scorer.mean": torch.ones(())})
+    stage = stage_of(tmp_path, f"frame_encoder.weights=run:{tmp_path / 'other'}")
+    assert not stage.cfg.pretrains
+    assert (tmp_path / "other" / place / WEIGHTS).samefile(stage.inputs["frame_encoder.weights"])
+    found = weights_of(stage)
+    assert all(torch.equal(found[name], trained[name]) for name in trained)
+    assert stage_of(tmp_path, f"frame_encoder.weights=run:{tmp_path / 'other'}", "pretrain.skip=false").cfg.pretrains
+
+
+def test_another_runs_weights_have_to_fit(tmp_path: Path) -> None:
+    save_weights(tmp_path / WEIGHTS, models.gitdl(load("smoke", ["frame_encoder.width=32"]), 0).state_dict())
+    with pytest.raises(UserError, match=r"weights run:.*do not fit FrameEncoder"):
+        weights_of(stage_of(tmp_path, f"frame_encoder.weights=run:{tmp_path / WEIGHTS}"))
+
+
+def test_a_shared_pre_training_must_not_have_seen_the_test_of_another_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roles = {0: {"labelled": ["a"], "unlabelled": ["b"], "test": ["c"]}, 1: {"test": ["b"]}, 2: {"test": ["c"]}}
+    monkeypatch.setattr(Run, "split", lambda self, seed: SimpleNamespace(keys=roles[seed].__getitem__))
+    shared = stage_of(tmp_path, "seeds=[0, 1, 2]").run_of
+    for seed in (0, 2):
+        check_unseen(shared, seed)
+    with pytest.raises(UserError, match=r"1 test clips of seed 1 are trained on with seed 0, first b; set pretrain"):
+        check_unseen(shared, 1)
+    check_unseen(stage_of(tmp_path, "seeds=[0, 1]", "pretrain.shared=false").run_of, 1)
+
+
+def test_an_image_encoder_that_nothing_trains_is_refused() -> None:
+    with pytest.raises(UserError, match=r"pretrain.skip = true: leaves f_A's image encoder at random for good"):
+        load("diving48", ["frame_encoder.weights=random", "pretrain.skip=true"])
+    load("diving48", ["frame_encoder.weights=byol:x.pth", "pretrain.skip=true"])
+
+
+def test_what_label_draws_do_not_share_is_refused() -> None:
+    with pytest.raises(UserError, match=r"pretrain.with_labelled = false: leaves out other clips .*shared=false"):
+        load("smoke", ["pretrain.with_labelled=false"])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "frames", "said"),
+    [
+        ([154, 200, 63], 32, None),
+        ([30, 200], 32, None),
+        ([36, 36, 300], 32, "2 of 3 clips have fewer than 63 frames and are slowed down; "
+         "pretrain.input.sampling.frames=18 fits half of them"),
+        ([9, 9, 9], 8, "3 of 3 clips have fewer than 15 frames and are slowed down"),
+    ],
+)  # fmt: skip
+def test_short_clips_are_said(lengths: list[int], frames: int, said: str | None) -> None:
+    assert slowed_note(np.array(lengths, np.int32), frames) == said
