@@ -25,7 +25,7 @@ def write_report(run_dir: Path, pictures: Mapping[str, str] | None = None) -> Pa
     """
     run = read_run(Path(run_dir))
     path = run.root / "report.html"
-    write_text(path, render_page(build_page(run, pictures or {})))
+    write_text(path, render_page(build_page(run, pictures)))
     return path
 
 
@@ -41,7 +41,7 @@ def render_page(page: Page) -> str:
     return template.render(page=page)
 
 
-def build_page(run: RunFolder, pictures: Mapping[str, str]) -> Page:
+def build_page(run: RunFolder, pictures: Mapping[str, str] | None = None) -> Page:
     """Compute every part; problems met on the way end among the warnings."""
     rows = summary_table(run)
     parts = [
@@ -50,7 +50,7 @@ def build_page(run: RunFolder, pictures: Mapping[str, str]) -> Page:
         results.pseudo_labels(run, rows),
         confidence.scores(run),
         classes.classes(run),
-        clips.section(run, pictures),
+        clips.section(run, pictures or {}),
         classes.alignment(run),
         provenance.training(run),
         provenance.data(run),

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from finepseudo.evaluation.votes import VOTE_TITLES, Vote, answers, choose_vote, vote_metrics
 from finepseudo.methods.base import AnyMethod, Pool
 from finepseudo.methods.table import settings
-from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.done import DONE, Input, Output
 from finepseudo.run_folder.files import write_json, write_table
 from finepseudo.run_folder.layout import METRICS, PREDICTIONS, VOTES_TABLE, WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
@@ -80,11 +80,16 @@ class VotesStage(Stage):
         return Keys(tuple(dict.fromkeys((*test.read, *aligning, *self.method.keys_of("vote")))), unread)
 
     @property
-    def inputs(self) -> Mapping[str, Path]:
+    def inputs(self) -> Mapping[str, Input]:
         """The test of f_E and what f_A aligns with, and the networks' code."""
         code = {**self.cfg.action_encoder.code, **self.cfg.frame_encoder.code}
         made = {"evaluation": self.test.folder / DONE, "frame_encoder": self.frame_folder / DONE}
-        return {**self.run_of.drawn(self.test.seed), **made, "gallery": self.scores_folder / GALLERY, **code}
+        return {
+            **self.run_of.drawn(self.test.seed),
+            **made,
+            "gallery": Output(self.scores_folder / DONE, GALLERY),
+            **code,
+        }
 
     @property
     def outputs(self) -> Sequence[str]:
