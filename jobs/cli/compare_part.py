@@ -41,7 +41,7 @@ def run_part(cfg: RunConfig, text: str, *, force: bool = False) -> bool:
     """Run this part's methods and seeds; tell whether now all are done, the report too."""
     index, parts = parse_part(text)
     if counted := [method.name for method in methods_of(cfg) if is_accounted(cfg, method)]:
-        why = f"{counted[0]} takes as many steps as others come to; set action_stage.self_train.steps"
+        why = f"{counted[0]} takes as many steps as others come to; set it to null and self_train.steps"
         raise UserError(f"compare --part: action_stage.self_train.epochs: {why}, or leave --part out")
     pairs = [(method, seed) for method in cfg.methods for seed in cfg.seeds]  # the first ones: a seed each
     if not RunPaths(cfg.folder).config.exists():

@@ -95,7 +95,7 @@ def test_parts_that_would_wait_for_each_other_are_refused(cfg):
     """A budget in epochs gives a method without pseudo-labels the steps that others come to."""
     train = replace(cfg.action_stage.self_train, steps=None, epochs=2)
     counted = replace(cfg, action_stage=replace(cfg.action_stage, self_train=train))
-    with pytest.raises(UserError, match="supervised takes as many steps as others come to; set action_stage"):
+    with pytest.raises(UserError, match="supervised takes as many steps as others come to; set it to null"):
         compare_part.run_part(counted, "0/2")
 
 
