@@ -29,7 +29,7 @@ from jobs.pipeline.run_folder import opened_lock, refuse_other_data, write_confi
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.progress import Reporter, Tail
-from jobs.submit.draws import link
+from jobs.submit.draws import apart, draw_of, link
 
 WAIT_S = 1.0
 """How often a task looks whether a folder that another one works in is free."""
@@ -37,7 +37,7 @@ WAIT_S = 1.0
 
 def run_part(cfg: RunConfig, text: str, *, force: bool = False) -> bool:
     """Run this part's methods and seeds; tell whether now all are done, the report too."""
-    index, parts = parse_part(text)
+    cfg, (index, parts) = apart(cfg), parse_part(text)
     pairs = [(method, seed) for method in cfg.methods for seed in cfg.seeds]  # the first ones: a seed each
     if not RunPaths(cfg.folder).config.exists():
         refuse_early(cfg, "compare")
@@ -52,7 +52,7 @@ def run_part(cfg: RunConfig, text: str, *, force: bool = False) -> bool:
 
 def run_pair(cfg: RunConfig, method: str, seed: int, *, force: bool) -> None:
     """Make what is missing of one method and seed: the data, what the seed's methods share, the method's own."""
-    draw = replace(cfg, name=f"{cfg.name}-seed{seed}", seeds=(seed,))
+    draw = draw_of(cfg, seed)
     task = replace(draw, name=f"{draw.name}-{method}")
     make(cfg, lambda stage: stage.kind == "data", force=force, stop=task.folder)
     make(

@@ -19,6 +19,7 @@ from jobs.pipeline.plan import make_plan
 from jobs.pipeline.run_folder import opened_lock
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
+from jobs.submit.draws import apart
 from shards.errors import UserError
 
 METHODS = ["supervised", "pseudo_label", "finepseudo"]
@@ -26,7 +27,7 @@ METHODS = ["supervised", "pseudo_label", "finepseudo"]
 
 @pytest.fixture
 def cfg(tmp_path):
-    return load("smoke", [f"out={tmp_path}"], {"name": "c", "methods": METHODS, "seeds": [0, 1]})
+    return apart(load("smoke", [f"out={tmp_path}"], {"name": "c", "methods": METHODS, "seeds": [0, 1]}))
 
 
 @pytest.fixture
