@@ -170,7 +170,8 @@ def _budget(run: RunFolder, seed: int, method: str) -> tuple[dict[bool, float], 
     for line in run.log:
         own, stage = line.get("method"), str(line.get("stage"))
         counts = own == method or (not own and stage in _shared(method))
-        if line.get("seed") == seed and "train/lr" in line and counts:
+        of_draw = line.get("seed") == seed or (stage == "pretrain" and _once(run, seed))
+        if of_draw and "train/lr" in line and counts:
             last[str(own), line.get("round") or 0, stage] = line
     steps: dict[bool, float] = {}
     for (_, _, stage), line in last.items():
@@ -185,8 +186,8 @@ def _hours(run: RunFolder, seed: int, method: str) -> tuple[float | None, str]:
     """Add up the wall time of a method's trainings times the devices that each took; None where a record is missing."""
     paths, taken = run.paths, run.config.get("resources")
     folders = [paths.part_of_round(seed, None, 0, name) for name in _shared(method) if name != "pretrain"]
-    if "pretrain" in _shared(method):  # of this label draw, or of all
-        folders.append(paths.pretrain(seed if paths.pretrain(seed).is_dir() else None))
+    if "pretrain" in _shared(method):
+        folders.append(paths.pretrain(None if _once(run, seed) else seed))
     for _, folder in paths.rounds(seed, method):
         folders += [path.parent for path in folder.glob(f"*/{DONE}")]
     if not isinstance(taken, Mapping) or not run.environment:
@@ -196,6 +197,11 @@ def _hours(run: RunFolder, seed: int, method: str) -> tuple[float | None, str]:
     seconds = [_wall(folder / DONE) for folder in folders]
     known = [value for value in seconds if value is not None]
     return (sum(known) * each / 3600 if len(known) == len(seconds) else None), device
+
+
+def _once(run: RunFolder, seed: int) -> bool:
+    """Tell whether a label draw has the pre-training of all, which the log has under the first."""
+    return not run.paths.pretrain(seed).is_dir()
 
 
 def _wall(path: Path) -> float | None:

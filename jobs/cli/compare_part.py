@@ -23,13 +23,15 @@ from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
 from jobs.cluster.session import ray_session
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import make_plan, unfinished
+from jobs.pipeline.plan import make_plan, methods_of, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import opened_lock, refuse_other_data, write_config
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run, Stage
+from jobs.pipeline.stages.budget import is_accounted
 from jobs.progress import Reporter, Tail
-from jobs.submit.draws import apart, draw_of, link
+from jobs.submit.draws import draw_of, link, link_draw
+from shards.errors import UserError
 
 WAIT_S = 1.0
 """How often a task looks whether a folder that another one works in is free."""
@@ -37,7 +39,10 @@ WAIT_S = 1.0
 
 def run_part(cfg: RunConfig, text: str, *, force: bool = False) -> bool:
     """Run this part's methods and seeds; tell whether now all are done, the report too."""
-    cfg, (index, parts) = apart(cfg), parse_part(text)
+    index, parts = parse_part(text)
+    if counted := [method.name for method in methods_of(cfg) if is_accounted(cfg, method)]:
+        why = f"{counted[0]} takes as many steps as others come to; set it to null and self_train.steps"
+        raise UserError(f"compare --part: action_stage.self_train.epochs: {why}, or leave --part out")
     pairs = [(method, seed) for method in cfg.methods for seed in cfg.seeds]  # the first ones: a seed each
     if not RunPaths(cfg.folder).config.exists():
         refuse_early(cfg, "compare")
@@ -54,21 +59,23 @@ def run_pair(cfg: RunConfig, method: str, seed: int, *, force: bool) -> None:
     """Make what is missing of one method and seed: the data, what the seed's methods share, the method's own."""
     draw = draw_of(cfg, seed)
     task = replace(draw, name=f"{draw.name}-{method}")
+    above = {"data", "report", *(["pretrain"] if cfg.pretrain.shared else [])}
+
+    def in_draw(of: int, wanted: Callable[[Stage], bool]) -> None:
+        make(draw_of(cfg, of), wanted, before=lambda: link_all(cfg, of), force=force, stop=task.folder)
+
     make(cfg, lambda stage: stage.kind == "data", force=force, stop=task.folder)
-    make(
-        draw,
-        lambda stage: stage.kind not in ("data", "report") and owner(stage) is None,
-        before=lambda: link_draw(cfg, draw),
-        force=force,
-        stop=task.folder,
-    )
+    if cfg.pretrain.shared:  # it begins from the first draw, whose test clips it leaves out
+        in_draw(cfg.seeds[0], lambda stage: stage.kind == "split")
+        make(cfg, lambda stage: stage.kind == "pretrain", force=force, stop=task.folder)
+    in_draw(seed, lambda stage: stage.kind not in above and owner(stage) is None)
     make(task, lambda stage: owner(stage) == method, before=lambda: link_task(draw, task, method), force=force)
 
 
 def owner(stage: Stage) -> str | None:
-    """Name the method whose stage it is; None where all methods share it."""
-    method = getattr(stage, "method", None)
-    return method.name if method else None
+    """Name the method in whose folder a stage works; None where all methods share it."""
+    place = Path(stage.name).parts[1:2]
+    return place[0] if place and place[0] in stage.cfg.methods else None
 
 
 def make(
@@ -105,13 +112,11 @@ def make(
                 run_plan(run, plan, version, write=True)
 
 
-def link_draw(cfg: RunConfig, draw: RunConfig) -> None:
-    """Put the data of the run into a draw's folder, and the draw into the run."""
-    (seed,) = draw.seeds
-    folder = RunPaths(draw.folder).seed(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    link(draw.folder / "data", Path("..") / cfg.name / "data")
-    link(RunPaths(cfg.folder).seed(seed), Path("..") / draw.name / folder.name)
+def link_all(cfg: RunConfig, seed: int) -> None:
+    """Put the data of the run, and what all its draws share, into a draw's folder, and the draw into the run."""
+    link_draw(cfg, seed)
+    if cfg.pretrain.shared:
+        link(draw_of(cfg, seed).folder / "pretrain", Path("..") / cfg.name / "pretrain")
 
 
 def link_task(draw: RunConfig, task: RunConfig, method: str) -> None:
@@ -119,7 +124,8 @@ def link_task(draw: RunConfig, task: RunConfig, method: str) -> None:
     (seed,) = draw.seeds
     shared, own = RunPaths(draw.folder).seed(seed), RunPaths(task.folder).seed(seed)
     (own / method).mkdir(parents=True, exist_ok=True)
-    link(task.folder / "data", (draw.folder / "data").readlink())
+    for name in ("data", *(["pretrain"] if draw.pretrain.shared else [])):
+        link(task.folder / name, (draw.folder / name).readlink())
     for path in shared.iterdir():
         if path.is_file() or SHARED.fullmatch(path.name):
             link(own / path.name, Path("../..") / draw.name / own.name / path.name)

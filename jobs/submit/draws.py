@@ -27,7 +27,7 @@ def apart(cfg: RunConfig) -> RunConfig:
 
 def draw_of(cfg: RunConfig, seed: int) -> RunConfig:
     """Make the run of one label draw."""
-    return replace(apart(cfg), name=f"{cfg.name}-seed{seed}", seeds=(seed,))
+    return replace(cfg, name=f"{cfg.name}-seed{seed}", seeds=(seed,))
 
 
 def lacks(cfg: RunConfig, kind: str) -> bool:

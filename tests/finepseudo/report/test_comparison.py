@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -153,6 +154,20 @@ def test_a_run_is_read_as_its_files_say(folder):
     seconds = [40.25 + 2 * 20.5 + 2 * 15.75 + 5 * seed for seed in (0, 1)]
     assert float(rows["finepseudo"]["hours_mean"]) == pytest.approx(np.mean(seconds) * 6 / 3600)
     assert rows["finepseudo"]["device"] == "CPU"
+
+
+def test_a_pre_training_that_all_draws_share_counts_for_each(folder, tmp_path):
+    root = tmp_path / "shared"
+    shutil.copytree(folder, root)
+    shutil.move(root / "seed-0" / "pretrain", root / "pretrain")
+    shutil.rmtree(root / "seed-1" / "pretrain")
+    lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+    kept = [line for line in lines if line["stage"] != "pretrain" or line["seed"] == 0]
+    (root / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    one, other = (table_of(place)[1]["finepseudo"] for place in (folder, root))
+    assert (other["other_steps_mean"], other["other_steps_std"]) == (one["other_steps_mean"], "0.0")
+    less = 6 / 3600 / 2  # the fixture's own pre-training of seed 1 took a second longer
+    assert float(other["hours_mean"]) == pytest.approx(float(one["hours_mean"]) - less)
 
 
 def test_equal_settings_make_one_row_of_several_runs(folder, tmp_path):

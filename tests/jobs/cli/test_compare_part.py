@@ -19,7 +19,6 @@ from jobs.pipeline.plan import make_plan
 from jobs.pipeline.run_folder import opened_lock
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
-from jobs.submit.draws import apart
 from shards.errors import UserError
 
 METHODS = ["supervised", "pseudo_label", "finepseudo"]
@@ -27,7 +26,7 @@ METHODS = ["supervised", "pseudo_label", "finepseudo"]
 
 @pytest.fixture
 def cfg(tmp_path):
-    return apart(load("smoke", [f"out={tmp_path}"], {"name": "c", "methods": METHODS, "seeds": [0, 1]}))
+    return load("smoke", [f"out={tmp_path}"], {"name": "c", "methods": METHODS, "seeds": [0, 1]})
 
 
 @pytest.fixture
@@ -57,8 +56,10 @@ def test_a_part_that_is_none_is_refused(cfg):
         compare_part.run_part(cfg, "6/6")
 
 
-def test_the_folders_of_all_parts_are_one_run(cfg, monkeypatch):
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_folders_of_all_parts_are_one_run(cfg, monkeypatch, shared):
     """Every stage of the whole run is made once, in the folder of its draw or of its method."""
+    cfg = replace(cfg, pretrain=replace(cfg.pretrain, shared=shared))
     made = []
 
     def make(part, wanted, *, before=lambda: None, **_):
@@ -85,8 +86,17 @@ def test_the_folders_of_all_parts_are_one_run(cfg, monkeypatch):
     seen = [s for group in make_plan(Run(one, Reporter(one.folder, tensorboard=False))) for s in group]
     others = [s.name for s in seen if compare_part.owner(s) in ("supervised", "pseudo_label")]
     assert [s.name for s in seen if not s.identity.record.exists()] == [*others, "report"], "what is shared is there"
-    assert ("c", "data") in made and ("c-seed1", "seed-1/pretrain") in made
+    own = ("c-seed1", "seed-1/pretrain") if not shared else ("c", "pretrain")
+    assert ("c", "data") in made and own in made
     assert RunPaths(cfg.folder).methods(0) == sorted(METHODS)
+
+
+def test_parts_that_would_wait_for_each_other_are_refused(cfg):
+    """A budget in epochs gives a method without pseudo-labels the steps that others come to."""
+    train = replace(cfg.action_stage.self_train, steps=None, epochs=2)
+    counted = replace(cfg, action_stage=replace(cfg.action_stage, self_train=train))
+    with pytest.raises(UserError, match="supervised takes as many steps as others come to; set it to null"):
+        compare_part.run_part(counted, "0/2")
 
 
 def test_the_log_of_the_run_is_that_of_all_parts_each_line_once(cfg):
