@@ -4,11 +4,10 @@
 # Prerequisites  `make env CUDA=13` in this repository on a file system that all nodes share; the data of the recipe; shards
 #                written before by slurm/write_shards.sh save GPU hours.
 # Usage          sbatch slurm/compare.sh [recipe, methods, seeds and overrides]
-#                sbatch --array=0-11 slurm/compare.sh --recipe diving48 --methods supervised,fixmatch,svformer,finepseudo --seeds 0,1,2
+#                sbatch --array=0-11 slurm/compare.sh --recipe diving48_uniform --methods supervised,fixmatch,sefar,finepseudo --seeds 0,1,2
 #                bash slurm/compare.sh --methods supervised,sefar --seeds 0,1 --dry-run      (the plan, nothing is started)
 #                A budget in epochs is refused where it is counted of other methods: set action_stage.self_train.epochs=null
-#                and action_stage.self_train.steps. With fewer tasks than methods x seeds each takes several; tasks beyond
-#                them end at once.
+#                and action_stage.self_train.steps. With fewer tasks than methods x seeds each takes several; tasks beyond them end at once.
 # Overrides      before the script: every directive below. Behind it: everything that `finepseudo compare` takes; without
 #                --recipe it is diving48, without --methods and --seeds they are the recipe's. Environment: see
 #                slurm/ray_job.sh.

@@ -176,9 +176,10 @@ def _submit(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Seque
     from jobs.cli.draw import report_of_all
     from jobs.cli.dry_run import to_come
     from jobs.pipeline.plan import refuse_without_weights
-    from jobs.submit.draws import lacks, open_draws
+    from jobs.submit.draws import apart, lacks, open_draws
     from jobs.submit.submit import submit
 
+    cfg = apart(cfg)
     if not arguments.dry_run and arguments.cluster != "dry-run":
         refuse_without_weights(cfg, to_come(cfg, "run"))
         code = submit(cfg, arguments, main)

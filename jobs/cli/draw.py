@@ -16,7 +16,7 @@ from jobs.cli.run import run
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
 from jobs.pipeline.run_folder import FolderLock, opened_lock, refuse_other_data
-from jobs.submit.draws import draw_of, gather, lacks, link_draw, open_draws
+from jobs.submit.draws import apart, draw_of, gather, lacks, link_draw, open_draws
 from shards.errors import UserError
 
 ASK_S = 2.0
@@ -30,7 +30,7 @@ def run_draw(cfg: RunConfig, index: int, *, force: bool = False, verify_first: b
             f"--draw {index}: seeds are {list(cfg.seeds)}, counted from 0; "
             f"add seeds={str(list(range(index + 1))).replace(' ', '')}, or ask for a draw that is there"
         )
-    seed = cfg.seeds[index]
+    cfg, seed = apart(cfg), cfg.seeds[index]
     draw = draw_of(cfg, seed)
     refuse_other_data(cfg, force=force)
     if not RunPaths(draw.folder).config.exists():
@@ -54,6 +54,7 @@ def run_draw(cfg: RunConfig, index: int, *, force: bool = False, verify_first: b
 
 def report_of_all(cfg: RunConfig) -> None:
     """Write the report over all draws, or say which are missing."""
+    cfg = apart(cfg)
     if missing := open_draws(cfg):
         sys.stdout.write(f"label draws that are not done yet: {', '.join(map(str, missing))}; the last one reports\n")
         return

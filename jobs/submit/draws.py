@@ -20,6 +20,11 @@ from jobs.progress import Reporter, Tail
 from shards.errors import UserError
 
 
+def apart(cfg: RunConfig) -> RunConfig:
+    """Let each draw pre-train for itself: side by side, none of them could wait for the one that all share."""
+    return replace(cfg, pretrain=replace(cfg.pretrain, shared=False))
+
+
 def draw_of(cfg: RunConfig, seed: int) -> RunConfig:
     """Make the run of one label draw."""
     return replace(cfg, name=f"{cfg.name}-seed{seed}", seeds=(seed,))

@@ -44,7 +44,7 @@ def test_it_lists_with_bytes_and_removes_nothing_until_told(folder, node, capsys
     before = files(folder)
     assert main(["clean", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "3 kB  seed-0/pretrain: checkpoints of a stage that is done" in said
+    assert "3 kB  pretrain: checkpoints of a stage that is done" in said
     assert "seed-0/round-00/embeddings: 1 files of an old round" in said
     assert "data/.clips.parquet.1-abc.tmp" in said
     assert "10 B" in said
@@ -74,9 +74,9 @@ def test_rounds_that_are_to_stay_stay(folder):
 
 
 def test_a_training_that_is_not_done_keeps_its_checkpoints(folder):
-    (folder / "seed-0" / "pretrain" / "DONE.json").unlink()
+    (folder / "pretrain" / "DONE.json").unlink()
     assert main(["clean", str(folder), "--yes"]) == 0
-    assert (folder / "seed-0" / "pretrain" / "checkpoints" / "step-4.pt").exists()
+    assert (folder / "pretrain" / "checkpoints" / "step-4.pt").exists()
 
 
 def test_a_run_in_which_a_command_works_is_left_alone(folder, capsys):

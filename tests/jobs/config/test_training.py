@@ -13,5 +13,5 @@ def test_one_length_is_enough(length):
 
 @pytest.mark.parametrize("length", [{}, {"steps": 3, "epochs": 3}])
 def test_no_length_and_two_lengths_are_refused(length):
-    with pytest.raises(BadSetting, match="set exactly one, the other to null"):
+    with pytest.raises(BadSetting, match="set exactly one, the others to null"):
         TrainConfig(**length)
