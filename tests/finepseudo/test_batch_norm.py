@@ -90,6 +90,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", [case for case, (_, rows) in CASES.items() if sum(rows) > 1])
 @pytest.mark.parametrize("way", ["plain", "fused"])
@@ -111,6 +112,7 @@ def test_the_ranks_together_give_torchs_numbers_on_the_whole_batch(
             assert torch.equal(one[name], other[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case, (_, rows) in CASES.items() if sum(rows) < 2])
 @pytest.mark.parametrize("way", ["plain", "fused"])
 def test_no_rows_and_a_single_one_leave_finite_numbers(results: Path, way: str, case: str) -> None:

@@ -131,6 +131,7 @@ def test_carls_whole_f_a(tmp_path):
         f_a(f"carl:{file}", layers=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["r2plus1d_18", "r3d_18"])
 def test_tclrs_trainer_with_its_scaler_prefix_and_layer4(variant, tmp_path):
     state = randomised(f_e(variant, layer4="tclr")).backbone.state_dict()

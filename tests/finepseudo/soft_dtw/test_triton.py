@@ -149,6 +149,7 @@ def test_interpreter_agrees_with_the_double_loop(code: str) -> None:
     run("-c", code, TRITON_INTERPRET="1")
 
 
+@pytest.mark.slow
 @needs_triton
 def test_few_kernels_are_compiled_and_few_are_launched_in_a_training_step() -> None:
     """Each compilation takes seconds on a GPU's machine: those of tests/gpu and the bench together are counted."""

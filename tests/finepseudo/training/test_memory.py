@@ -145,12 +145,14 @@ def states(tmp_path_factory):
     return torch.load(folder / "states.pt", weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "two"), [("copies", "cut"), ("copies-on", "cut-on"), ("copies-on", "cut-to-copies")])
 def test_state_cut_over_workers_trains_as_copies_do_and_either_goes_on_from_the_other(states, one, two):
     assert states[one]["optimiser"]["state"].keys() == states[two]["optimiser"]["state"].keys()
     torch.testing.assert_close(states[two], states[one], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_from_a_state_of_two(states):
     before, after = states["cut"], trained(False, states["cut"], steps=1)
     name = next(iter(before["model"]))

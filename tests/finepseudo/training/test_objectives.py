@@ -66,6 +66,7 @@ def halves(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("stage", STAGES)
 def test_two_workers_equal_one(halves, stage, case):
@@ -137,6 +138,7 @@ def trained_on_still_videos(draw):
     return sum(found) / 5, sum(chance) / 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [11, 20, 70])
 def test_gitdl_learns_nothing_from_videos_that_stand_still(n):
     """There a frame is told from another by its place alone, which both clips must not share."""
@@ -145,6 +147,7 @@ def test_gitdl_learns_nothing_from_videos_that_stand_still(n):
     assert found < 2.2 * chance < 0.6
 
 
+@pytest.mark.slow
 def test_gitdl_is_solved_by_place_where_both_clips_are_the_same_frames():
     found, chance = trained_on_still_videos(lambda _: np.stack([np.arange(16)] * 2))
     assert found > 0.95 > 5 * chance
@@ -165,6 +168,7 @@ def test_shuffled_places_tell_an_encoder_that_looks_from_one_that_counts():
     assert counts["train/retrieval"] > 0.95 and counts["train/retrieval_shuffled"] < 0.4
 
 
+@pytest.mark.slow
 def test_alignability_learns_and_score_stays_decreasing():
     """On separable clips L_AV falls, S sorts the pairs, and S still falls in D over the observed range (pitfall 7)."""
     torch.manual_seed(0)

@@ -41,6 +41,8 @@ use_stand_in(setattr)
 sys.exit(run(task(1, sys.argv[2]), Path(sys.argv[1]), ["never"]))
 """
 
+pytestmark = pytest.mark.slow  # each waits for processes of its own, seconds
+
 
 def task(rank, job, nodes=("here", "there"), attempt="0"):
     return Allocation(

@@ -108,6 +108,7 @@ def check_left_behind(folder):
         assert all(manifest.read(key) for key in manifest.keys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "earlier", [False, pytest.param(True, marks=pytest.mark.slow)]
 )  # into an empty folder, and over the shards of another profile
@@ -128,6 +129,7 @@ def test_killed_at_every_step_the_same_call_ends_with_the_same_bytes(tmp_path, v
     assert killed > 40  # three shards of three files, quarantine, two manifest files; each opened and renamed
 
 
+@pytest.mark.slow
 def test_killed_at_any_time_the_same_call_ends_with_the_same_bytes(tmp_path, videos, undisturbed):
     started = time.perf_counter()
     write(tmp_path / "timing", videos)

@@ -32,6 +32,7 @@ def test_every_part_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.rstrip().endswith(f"results: {tmp_path / 'results.json'}")
 
 
+@pytest.mark.slow
 def test_a_part_that_hangs_or_dies_costs_only_itself(tmp_path: Path) -> None:
     def python(code: str, limit: float = 20, needs: tuple[str, ...] = ()) -> Part:
         return Part(command=[sys.executable, "-c", code], limit=limit, needs=needs)
