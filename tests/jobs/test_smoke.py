@@ -226,6 +226,7 @@ def test_a_run_killed_and_stopped_half_way_ends_as_an_undisturbed_one(whole, tmp
     run = tmp_path / "smoke"
     for name in ("data", "pretrain"):
         shutil.copytree(whole / name, run / name)
+    (run / "seed-0").mkdir()
     for name in ("config.yaml", "seed-0/split.parquet", "seed-0/DONE.json"):
         shutil.copy(whole / name, run / name)
 
