@@ -17,6 +17,7 @@ from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
 from jobs.pipeline.stages.budget import accounts, counted_of_others, equal_steps
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
+    MC_DROPOUT,
     NO_SCORER,
     READING,
     Schedule,
@@ -94,8 +95,7 @@ class ActionEncoderStage(TrainingStage):
         read += ["action_stage.keep", "action_stage.keep_every"] if self.plain else []
         read += self.method.keys_of_training(self.request) if self.method else []
         unread = [
-            "action_encoder.mc_passes",
-            "action_encoder.mc_temperature",
+            *MC_DROPOUT,
             *([f"{train}.optim"] if self._own_optim is not None else ()),
             *optim_keys(train, NO_SCORER, *([] if later else [FIRST_ROUND])),
         ]

@@ -11,7 +11,7 @@ from finepseudo.methods.base import AnyMethod
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
-from jobs.pipeline.stages.training import ALIGNMENT, READING, Tags
+from jobs.pipeline.stages.training import ALIGNMENT, MC_DROPOUT, READING, Tags
 from jobs.workers.evaluate import PARTS, EvaluateJob, evaluate, write_examples
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
@@ -52,8 +52,7 @@ class EvaluationStage(Stage):
         frame = ("frame_encoder", "frame_input", *ALIGNMENT)
         read = ("action_encoder", "action_input", "evaluate", *READING, *(frame if self.frame is not None else ()))
         starts = ("frame_encoder.weights", "action_encoder.weights")
-        mc = ("action_encoder.mc_passes", "action_encoder.mc_temperature")
-        return Keys(read, (*starts, VOTES, *mc, "frame_stage.scorer.momentum"))
+        return Keys(read, (*starts, VOTES, *MC_DROPOUT, "frame_stage.scorer.momentum"))
 
     @property
     def inputs(self) -> Mapping[str, Path]:

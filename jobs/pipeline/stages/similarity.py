@@ -10,7 +10,7 @@ from finepseudo.methods.base import MAIN, AnyMethod, Similarity
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, name_of, tags_of
-from jobs.pipeline.stages.training import READING, Tags
+from jobs.pipeline.stages.training import MC_DROPOUT, READING, Tags
 from jobs.workers.map_parts import plan_pool
 from jobs.workers.similarity import SimilarityJob, compare
 
@@ -39,7 +39,7 @@ class SimilarityStage(Stage):
     def keys(self) -> Keys:
         """The network without its start, what it sees, and the parts of the work."""
         read = ("action_encoder", "action_input", "embed.chunk", "embed.batch", *READING)
-        return Keys(read, ("action_encoder.weights", "action_encoder.mc_passes"))
+        return Keys(read, ("action_encoder.weights", *MC_DROPOUT))
 
     @property
     def inputs(self) -> Mapping[str, Path]:

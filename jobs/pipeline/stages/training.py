@@ -24,6 +24,8 @@ from shards.types import ItemTable
 
 Tags = Mapping[str, Any]
 READING = ("reading.decode", "deterministic")
+MC_DROPOUT = ("action_encoder.mc_passes", "action_encoder.mc_temperature")
+"""Keys of f_E that only the embedding of a pool reads."""
 ALIGNMENT = ("frame_stage.loss.gamma", "frame_stage.loss.omega", "frame_stage.scorer")
 """Keys of how two clips are aligned and scored: soft-DTW, and whether and how f_S is learned."""
 NO_SCORER = "optim.scorer_lr_factor"

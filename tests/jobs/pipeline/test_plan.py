@@ -176,6 +176,12 @@ def test_alignability_of_round_0_is_all_that_finepseudo_sefar_adds(make):
     assert student.inputs["side 0"].parent.name == "scores"
 
 
+def test_only_the_embedding_of_a_pool_reads_the_keys_of_mc_dropout(make):
+    _, plan = make(ALL)
+    reads = {s.kind for s in itertools.chain(*plan) if any(".mc_" in key for key in s.identity.config)}
+    assert reads == {"embeddings"}
+
+
 def test_the_second_run_does_nothing(make, monkeypatch):
     first = run(make, monkeypatch)
     assert len(first) == len(set(first)) > 20
