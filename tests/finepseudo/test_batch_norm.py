@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -17,6 +15,7 @@ from finepseudo import batch_norm
 from finepseudo.batch_norm import BatchNormAcrossRanks
 from finepseudo.distributed import SyncBatchNorm
 from tests.finepseudo import fused_batch_norm
+from tests.ranks import two_ranks
 
 C, EPS = 5, 1e-5
 # shape behind [N, C] and the rows of each rank; a rank without rows first, last and everywhere
@@ -77,16 +76,10 @@ def worker(rank: int, port: int, folder: str) -> None:
     library._destroy()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(worker, args=(free_port(), str(folder)), nprocs=2)
+    two_ranks(worker, str(folder))
     return folder
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from finepseudo import batch_norm
 from finepseudo.distributed import SyncBatchNorm
-from tests.finepseudo.test_batch_norm import CASES, DTYPES, data, free_port, fresh, normalise
+from tests.finepseudo.test_batch_norm import CASES, DTYPES, data, fresh, normalise
+from tests.ranks import two_ranks
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -33,7 +33,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(worker, args=(free_port(), str(folder)), nprocs=2)
+    two_ranks(worker, str(folder))
     return folder
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.compute.networks import prepare_torch
@@ -21,6 +19,7 @@ from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.training.config import CrossEntropyConfig
 from tests.finepseudo.consistency.test_objective import CASES, clips, cut, step
+from tests.ranks import two_ranks
 
 CLASSES = 3
 KINDS = ("invariant", "distinctive", "balanced", "two_stream")
@@ -71,10 +70,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port, str(folder)), nprocs=2)
+    two_ranks(worker, str(folder))
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.compute.networks import prepare_torch
@@ -28,6 +26,7 @@ from finepseudo.training.objectives import Objective
 from shards.types import ClipBatch, Origin, View, rows_of
 from tests.finepseudo.consistency.test_boxes import Row, write
 from tests.finepseudo.consistency.test_objective import CLASSES, batches, clips, step
+from tests.ranks import two_ranks
 
 KINDS = ("ruled_out", "cross", "actors")
 CASES: dict[str, tuple[int, ...]] = {"whole": (), "uneven mask": (1, 2, 6), "empty rank": (4, 5, 6, 7)}
@@ -96,10 +95,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     write(folder / "boxes.csv", ROWS)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port, str(folder)), nprocs=2)
+    two_ranks(worker, str(folder))
     return folder
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import socket
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from finepseudo.consistency.teacher import MeanTeacher
@@ -20,6 +18,7 @@ from finepseudo.training.memory import blocks, cut_like, cut_optimizer_state, sa
 from finepseudo.training.objectives import Objective, StepOutput
 from finepseudo.training.optim import FiniteGuard, build_optimizer, clip_gradients, load_optimizer
 from tests.finepseudo.batches import clip_batch, objective
+from tests.ranks import two_ranks
 
 STAGES = ("gitdl", "alignability", "cross_entropy")
 
@@ -138,10 +137,7 @@ def worker(rank, port, folder):
 @pytest.fixture(scope="module")
 def states(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port, str(folder)), nprocs=2)
+    two_ranks(worker, str(folder))
     return torch.load(folder / "states.pt", weights_only=True)
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.training.objectives import AlignabilityObjective
@@ -16,6 +13,7 @@ from shards.errors import UserError
 from shards.read.config import SamplingConfig
 from shards.read.sampling import frame_indices
 from tests.finepseudo.batches import clip_batch, objective, padded, rows
+from tests.ranks import two_ranks
 
 STAGES = ("gitdl", "alignability", "cross_entropy")
 TIGHT = {"atol": 1e-6, "rtol": 1e-6}  # in float64: in float32 a ReLU at its kink may fall on either side
@@ -59,10 +57,7 @@ def worker(rank, port, folder):
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port, str(folder)), nprocs=2)
+    two_ranks(worker, str(folder))
     return folder
 
 

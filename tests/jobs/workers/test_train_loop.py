@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import multiprocessing, nn
+from torch import nn
 from torch.nn import functional as F
 
 from finepseudo.distributed import global_mean
@@ -22,6 +22,7 @@ from jobs.config.training import TrainConfig
 from jobs.workers.train_loop import Loop, LoopJob, seed_of
 from shards.errors import UserError
 from shards.types import ClipBatch, only_view
+from tests.ranks import two_ranks
 
 CLIPS, BATCH = 24, 8
 
@@ -283,7 +284,7 @@ def test_seeds_are_the_same_everywhere():
     assert len({seed_of(s, t, r) for s in range(5) for t in range(5) for r in range(2)}) == 50
 
 
-def _rank(rank: int, folder: Path, port: int) -> None:
+def _rank(rank: int, port: int, folder: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     reader = Reader(rank=rank, world=2)
@@ -299,12 +300,7 @@ def _rank(rank: int, folder: Path, port: int) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_train_as_one_and_fail_together(tmp_path):
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(_rank, (tmp_path, port), nprocs=2)
+    two_ranks(_rank, tmp_path)
     objective = LeastSquares()
     objective.dropout = nn.Identity()
     loop(tmp_path / "one", objective, Reader()).run()
