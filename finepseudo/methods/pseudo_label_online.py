@@ -1,4 +1,4 @@
-"""Pseudo-labels made anew at every step: what f_E is sure of is its own label, without a strong view or a teacher."""
+"""Pseudo-labels of every step: what f_E is sure of is its own label, without a strong view or a teacher."""
 
 from __future__ import annotations
 

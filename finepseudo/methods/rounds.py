@@ -22,7 +22,7 @@ def label_and_train(_: Any, rounds: int, last: bool) -> Plan:  # noqa: ANN401
 def label_and_restart(rounds: int, last: bool, *, restart: bool, passes: bool) -> Plan:
     """Do as `label_and_train` with a method's own streams and objective.
 
-    restart: each round trains a network made anew, by a schedule of its own; passes: see `Embed`.
+    restart: each round trains a network from its start, by a schedule of its own; passes: see `Embed`.
     """
 
     def train(number: int, rounds: int) -> TrainAction:

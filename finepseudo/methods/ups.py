@@ -66,7 +66,7 @@ class UpsConfig(MethodConfig):
     negative_weight: float = setting(1.0, "weight of the negative cross-entropy", source="UPS: 1", at_least=0)
     reinitialise: bool = setting(
         False,
-        "whether every round trains a network made anew, at the full rate, in place of going on with the last one",
+        "whether every round trains a network from its start, at the full rate, in place of going on with the last one",
         source="UPS: yes; its rounds are whole trainings, here they are short",
     )
 

@@ -83,7 +83,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Thumbnail:
     """A clip: a strip of frames side by side as a data URI, empty for none; what is said of it; a way to its file."""
 
     key: str
@@ -98,7 +98,7 @@ class Gallery:
     """Clips under a title."""
 
     title: str
-    pictures: Sequence[Picture]
+    thumbnails: Sequence[Thumbnail]
     kind: ClassVar[str] = "gallery"
 
 

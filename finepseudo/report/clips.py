@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from finepseudo.methods.table import title as method_title
-from finepseudo.report.blocks import NOT_YET, Block, ClipTable, Gallery, Note, Picture, Section
+from finepseudo.report.blocks import NOT_YET, Block, ClipTable, Gallery, Note, Section, Thumbnail
 from finepseudo.report.reading import MethodRun, RunFolder
 from finepseudo.report.tables import attempt
 from shards.types import NO_LABEL
 
 SHOWN = 24
-"""Pictures of a gallery."""
+"""Thumbnails of a gallery."""
 ROWS = 20_000
 """Rows of the table: 1 MB and more; wrong, accepted and test clips come first."""
 
@@ -130,13 +130,13 @@ def galleries(clips: Sequence[ShownClip]) -> dict[str, list[ShownClip]]:
 
 
 def gallery_keys(run: RunFolder) -> list[str]:
-    """List the clips that the page wants a picture of."""
+    """List the clips that the page wants a thumbnail of."""
     chosen = galleries(shown_clips(run)).values()
     return list(dict.fromkeys(clip.key for clips in chosen for clip in clips))
 
 
-def section(run: RunFolder, pictures: Mapping[str, str]) -> Section:
-    """Make the part of the page; pictures: a strip of frames of a clip, as a data URI, by key."""
+def section(run: RunFolder, thumbnails: Mapping[str, str]) -> Section:
+    """Make the part of the page; thumbnails: a strip of frames of a clip, as a data URI, by key."""
     clips = shown_clips(run)
     name = run.main_method()
     if not clips or name is None:
@@ -144,25 +144,25 @@ def section(run: RunFolder, pictures: Mapping[str, str]) -> Section:
     blocks: list[Block] = []
     for title, chosen in galleries(clips).items():
         if chosen:
-            blocks.append(Gallery(title, [_picture(run, clip, pictures.get(clip.key, "")) for clip in chosen]))
-    if not pictures:
-        blocks.append(Note("No pictures: the shards could not be read where the report was written."))
+            blocks.append(Gallery(title, [_thumbnail(run, clip, thumbnails.get(clip.key, "")) for clip in chosen]))
+    if not thumbnails:
+        blocks.append(Note("No thumbnails: the shards could not be read where the report was written."))
     kept = sorted(clips, key=lambda c: (not c.wrong, not c.accepted, c.role != "test"))[:ROWS]
     if len(kept) < len(clips):
         blocks.append(Note(f"The table holds {ROWS:,} of {len(clips):,} clips; all are in the run's parquet files."))
     blocks.append(ClipTable(_data(run, sorted(kept, key=lambda c: (c.role, c.key)))))
     seed = next(seed for seed, _ in run.runs(name))
     lead = (
-        f"{method_title(name)}, seed {seed}: test clips, and the pool after its last labelling. A picture moves under "
-        "the pointer; a cell of the confusion matrix and a class of a table lead here."
+        f"{method_title(name)}, seed {seed}: test clips, and the pool after its last labelling. A thumbnail moves "
+        "under the pointer; a cell of the confusion matrix and a class of a table lead here."
     )
     return Section("clips", "Clips", blocks, lead)
 
 
-def _picture(run: RunFolder, clip: ShownClip, strip: str) -> Picture:
+def _thumbnail(run: RunFolder, clip: ShownClip, strip: str) -> Thumbnail:
     words = f"{_name(run, clip.said)} {100 * clip.confidence:.0f} %"
     truth = f"true: {_name(run, clip.truth)}" if clip.wrong else ""
-    return Picture(key=clip.key, strip=strip, words=words, truth=truth, href=href(clip.path))
+    return Thumbnail(key=clip.key, strip=strip, words=words, truth=truth, href=href(clip.path))
 
 
 def _name(run: RunFolder, label: int) -> str:

@@ -129,10 +129,10 @@ def write_review(
     classes: Sequence[str],
     *,
     paths: Mapping[str, str],
-    pictures: Mapping[str, str],
+    thumbnails: Mapping[str, str],
 ) -> Path:
-    """Write the page of one file; paths and pictures (strips of frames as data URIs) by key."""
-    items = [_item(one, paths, pictures) for one in asked]
+    """Write the page of one file; paths and thumbnails (strips of frames as data URIs) by key."""
+    items = [_item(one, paths, thumbnails) for one in asked]
     text = json.dumps({"run": run, "classes": list(classes), "items": items}, ensure_ascii=False)
     template = Environment(
         loader=PackageLoader("finepseudo"),
@@ -145,12 +145,12 @@ def write_review(
     return out
 
 
-def _item(one: Asked, paths: Mapping[str, str], pictures: Mapping[str, str]) -> dict[str, Any]:
+def _item(one: Asked, paths: Mapping[str, str], thumbnails: Mapping[str, str]) -> dict[str, Any]:
     return {
         "key": one.key,
         "path": paths.get(one.key, ""),
         "href": href(paths.get(one.key, "")),
-        "strip": pictures.get(one.key, ""),
+        "strip": thumbnails.get(one.key, ""),
         "said": one.said,
         "choices": [[label, round(p, 3)] for label, p in one.choices],
         "why": list(one.why),
@@ -159,7 +159,7 @@ def _item(one: Asked, paths: Mapping[str, str], pictures: Mapping[str, str]) -> 
                 "key": near.key,
                 "label": near.label,
                 "score": None if near.score is None else round(near.score, 3),
-                "strip": pictures.get(near.key, ""),
+                "strip": thumbnails.get(near.key, ""),
             }
             for near in one.near
         ],

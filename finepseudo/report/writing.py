@@ -15,17 +15,17 @@ from finepseudo.report.summary import summary_table
 from finepseudo.run_folder.files import write_text
 
 
-def write_report(run_dir: Path, pictures: Mapping[str, str] | None = None) -> Path:
+def write_report(run_dir: Path, thumbnails: Mapping[str, str] | None = None) -> Path:
     """Write `report.html` into a run folder from the files in it, and return its path.
 
-    pictures: a strip of six square frames of a clip as a data URI, by key; `gallery_keys` says which are wanted.
+    thumbnails: a strip of six square frames of a clip as a data URI, by key; `gallery_keys` says which are wanted.
 
     A stage that has not run leaves a one-line note. The file replaces an older report in one step; the same files
     give the same bytes. UserError when the folder is no run or cannot be written.
     """
     run = read_run(Path(run_dir))
     path = run.root / "report.html"
-    write_text(path, render_page(build_page(run, pictures)))
+    write_text(path, render_page(build_page(run, thumbnails)))
     return path
 
 
@@ -41,7 +41,7 @@ def render_page(page: Page) -> str:
     return template.render(page=page)
 
 
-def build_page(run: RunFolder, pictures: Mapping[str, str] | None = None) -> Page:
+def build_page(run: RunFolder, thumbnails: Mapping[str, str] | None = None) -> Page:
     """Compute every part; problems met on the way end among the warnings."""
     rows = summary_table(run)
     parts = [
@@ -50,7 +50,7 @@ def build_page(run: RunFolder, pictures: Mapping[str, str] | None = None) -> Pag
         results.pseudo_labels(run, rows),
         confidence.scores(run),
         classes.classes(run),
-        clips.section(run, pictures or {}),
+        clips.section(run, thumbnails or {}),
         classes.alignment(run),
         provenance.training(run),
         provenance.data(run),

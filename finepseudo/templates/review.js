@@ -16,8 +16,8 @@
   const verdict = (item) =>
     !(item.key in decided) ? "" : decided[item.key] < 0 ? "reject" : decided[item.key] === item.choices[0][0] ? "accept" : "change";
   const keep = () => { try { localStorage.setItem(store, JSON.stringify(decided)); } catch { /* private windows keep nothing */ } };
-  const strip = (element, picture, name) => {
-    element.style.backgroundImage = picture ? `url(${picture})` : "";
+  const strip = (element, thumbnail, name) => {
+    element.style.backgroundImage = thumbnail ? `url(${thumbnail})` : "";
     element.setAttribute("aria-label", name);
   };
   const decide = (label) => { decided[items[at].key] = label; keep(); go(1); };
@@ -40,9 +40,9 @@
     }));
     by("other").value = "";
     by("near").replaceChildren(...item.near.map((near) => {
-      const box = make("div"), picture = make("div", { class: "strip", role: "img" });
-      strip(picture, near.strip, near.key);
-      box.append(picture, make("p", {}, `${classes[near.label]}${near.score === null ? "" : `, S ${near.score.toFixed(2)}`}`), make("p", { class: "soft" }, near.key));
+      const box = make("div"), thumbnail = make("div", { class: "strip", role: "img" });
+      strip(thumbnail, near.strip, near.key);
+      box.append(thumbnail, make("p", {}, `${classes[near.label]}${near.score === null ? "" : `, S ${near.score.toFixed(2)}`}`), make("p", { class: "soft" }, near.key));
       return box;
     }));
     [...by("dots").children].forEach((dot, place) => {

@@ -29,8 +29,9 @@ class OptimiserConfig(Settings):
     )
     warmup_epochs: float = setting(
         5.0,
-        "linear warm-up, in epochs of the stage, at most half of it; Adam starts anew in each self-training round, and "
-        "its rate warms up again: in epochs of the round, or, where that is set in steps or clips, of the labels",
+        "linear warm-up, in epochs of the stage, at most half of it; Adam starts from zero in each self-training "
+        "round, and its rate warms up again: in epochs of the round, or, where that is set in steps or clips, of the "
+        "labels",
         source="paper, sec 4.2: 5",
         at_least=0,
     )

@@ -28,6 +28,23 @@ def parser() -> argparse.ArgumentParser:
     )
     main_parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
+    _stages(commands)
+    _compare(commands.add_parser("compare", help="run methods on the same seeds, or take finished runs: one table"))
+    _submit(commands)
+    _init(commands.add_parser("init", help="make a list and a recipe of a folder of videos"))
+    _check(commands)
+    _operating(commands)
+    _measuring(commands)
+    _status(commands)
+    _weights(commands)
+    _predict(commands.add_parser("predict", help="classify videos with a trained run and show what they align with"))
+    _export(commands.add_parser("export", help="write the trained encoders, or features of videos, for other programs"))
+    _review(commands.add_parser("review", help="a page on which a person names the clips that help most next"))
+    _describing(commands)
+    return main_parser
+
+
+def _stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     for name, text in STAGES.items():
         _common(commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False))
     which = commands.choices["write-shards"].add_mutually_exclusive_group()
@@ -39,13 +56,15 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="hash all that is there first, not only what has another size or time",
     )
-    _compare(commands.add_parser("compare", help="run methods on the same seeds, or take finished runs: one table"))
     commands.choices["run"].add_argument(
         "--draw",
         type=_count,
         metavar="I",
         help="only the I-th label draw of `seeds`, counted from 0, beside the others; the last one reports",
     )
+
+
+def _submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     submit = commands.add_parser("submit", help="submit a run to Slurm: shards, then one job a label draw")
     submit.add_argument("target", nargs="?", metavar="RECIPE", help="recipe to run, the same as --recipe")
     submit.add_argument(
@@ -54,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
     submit.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
     submit.add_argument("--parts", type=_parts, help="array tasks that write shards (default: 16)")
     _common(submit)
-    _init(commands.add_parser("init", help="make a list and a recipe of a folder of videos"))
+
+
+def _check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = commands.add_parser("check", help="check annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
     check.add_argument(
@@ -66,32 +87,6 @@ def parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--missing", type=Path, metavar="FILE", help="write the paths that are missing to a file")
     _common(check)
-    _operating(commands)
-    tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
-    tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
-    tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
-    _common(tune)
-    bench = commands.add_parser(
-        "bench", help="measure: method (does it work); methods, alignment, data, train, predict, gpu (how fast)"
-    )
-    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "train", "predict", "gpu"))
-    bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
-    status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
-    status.add_argument("run", nargs="?", help="folder of the run, or its name below out=, the same as --name")
-    status.add_argument("--all", action="store_true", help="a line for each run below out=")
-    _common(status)
-    weights = commands.add_parser("weights", help="say what a checkpoint is and which encoders it fits")
-    weights.add_argument("files", nargs="+", metavar="FILE", help="a file of published weights")
-    _predict(commands.add_parser("predict", help="classify videos with a trained run and show what they align with"))
-    _export(commands.add_parser("export", help="write the trained encoders, or features of videos, for other programs"))
-    _review(commands.add_parser("review", help="a page on which a person names the clips that help most next"))
-    keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
-    keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
-    _common(keys)
-    methods = commands.add_parser("methods", help="list the methods: where each comes from, what it needs, its keys")
-    methods.add_argument("method", nargs="?", default="", help="only this one, its keys with defaults and sources")
-    commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
-    return main_parser
 
 
 def _operating(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -116,6 +111,39 @@ def _operating(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     doctor.add_argument("target", nargs="?", metavar="RECIPE", help="check its weights and videos too")
     doctor.add_argument("--json", action="store_true", help="print a list of check, state, found, todo")
     _common(doctor)
+
+
+def _measuring(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
+    tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
+    tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
+    _common(tune)
+    bench = commands.add_parser(
+        "bench", help="measure: method (does it work); methods, alignment, data, train, predict, gpu (how fast)"
+    )
+    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "train", "predict", "gpu"))
+    bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
+
+
+def _status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
+    status.add_argument("run", nargs="?", help="folder of the run, or its name below out=, the same as --name")
+    status.add_argument("--all", action="store_true", help="a line for each run below out=")
+    _common(status)
+
+
+def _weights(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    weights = commands.add_parser("weights", help="say what a checkpoint is and which encoders it fits")
+    weights.add_argument("files", nargs="+", metavar="FILE", help="a file of published weights")
+
+
+def _describing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
+    keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
+    _common(keys)
+    methods = commands.add_parser("methods", help="list the methods: where each comes from, what it needs, its keys")
+    methods.add_argument("method", nargs="?", default="", help="only this one, its keys with defaults and sources")
+    commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
 
 
 class _Version(argparse.Action):

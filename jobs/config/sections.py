@@ -82,7 +82,7 @@ class FeaturesConfig(Settings):
     views: int = setting(
         4,
         "augmented views of a clip that metric learning chooses from, kept beside the one for embedding; 0 = keep "
-        "nothing, and draw anew each time",
+        "nothing, and draw again each time",
         source="this project: 30 passes over each frame without",
         at_least=0,
     )

@@ -25,7 +25,7 @@ from shards.splits.label_split import read_split
 from shards.types import ItemTable
 
 SIDE = 176
-"""Pixels of a picture; smaller ones are shown of labelled clips."""
+"""Pixels of a thumbnail; smaller ones are shown of labelled clips."""
 NEAR = 4
 
 
@@ -40,9 +40,9 @@ def review(cfg: RunConfig, run: RunPaths, out: Path | None, *, count: int, seed:
     asked = [replace(one, near=near) for one, near in _near(cfg, run, seed, (method, number), asked).items()]
     shown = dict.fromkeys(key for one in asked for key in (one.key, *(near.key for near in one.near)))
     here = replace(cfg, out=str(run.root.parent), name=run.root.name)
-    pictures = strips(here, list(shown), SIDE)
+    thumbnails = strips(here, list(shown), SIDE)
     place, title = out or run.root / REVIEW, run.root.resolve().name
-    return write_review(place, title, asked, classes, paths=read_files(run.clips), pictures=pictures)
+    return write_review(place, title, asked, classes, paths=read_files(run.clips), thumbnails=thumbnails)
 
 
 def _newest_labels(cfg: RunConfig, run: RunPaths, seed: int, name: str | None) -> tuple[AnyMethod, int]:

@@ -82,7 +82,7 @@ class SpaceConfig(Settings):
 
     @property
     def pretrains(self) -> bool:
-        """Tell whether every trial pre-trains f_A anew."""
+        """Tell whether every trial pre-trains f_A itself."""
         return any(key.startswith(PRETRAIN) for key in self.space)
 
     @property

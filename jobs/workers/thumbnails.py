@@ -1,4 +1,4 @@
-"""Small moving pictures of clips for a page: a strip of frames each, as one image inside a data URI."""
+"""Thumbnails of clips for a page: a strip of frames each, as one image inside a data URI."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def strips(cfg: RunConfig, keys: Sequence[str], side: int = SIDE) -> dict[str, str]:
-    """Read clips of a run from its shards and draw them; clips that cannot be read have no picture.
+    """Read clips of a run from its shards and draw them; clips that cannot be read have no thumbnail.
 
     Where the shards are gone nothing is drawn, and a warning says so.
     """
@@ -44,7 +44,7 @@ def strips(cfg: RunConfig, keys: Sequence[str], side: int = SIDE) -> dict[str, s
         reader = evaluation_reader(lenient, shards, [view], torch.device("cpu"))
         return dict(_drawn(reader.batches(there, BATCH), view.augment))
     except UserError as error:
-        _LOG.warning("no pictures of clips: %s", error)
+        _LOG.warning("no thumbnails of clips: %s", error)
         return {}
 
 

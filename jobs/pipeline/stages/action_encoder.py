@@ -152,7 +152,7 @@ class ActionEncoderStage(TrainingStage):
         train = cfg.train if request.begins else cfg.self_train
         if (own := self._own_optim) is not None:
             train = replace(train, optim=OptimConfig(**{key.name: getattr(own, key.name) for key in fields(own)}))
-        elif not request.begins and request.start is not None:  # one that begins anew learns at the full rate
+        elif not request.begins and request.start is not None:  # one that begins from its start learns at the full rate
             train = slowed(train)
         if request.epochs is not None:
             train = replace(train, steps=None, clips=None, epochs=request.epochs)

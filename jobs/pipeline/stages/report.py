@@ -48,6 +48,6 @@ class ReportStage(Stage):
         return (REPORT,)
 
     def run(self) -> None:
-        """Write it, with pictures of the clips that are worth a look."""
+        """Write it, with thumbnails of the clips that are worth a look."""
         keys = gallery_keys(read_run(self.paths.root))
         write_report(self.paths.root, strips(self.cfg, keys) if keys else {})

@@ -71,11 +71,11 @@ def test_a_label_is_new_where_the_round_before_did_not_accept_it(small):
     assert {c.key for c in shown_clips(read_run(small)) if c.fresh} == expected
 
 
-def test_pictures_stand_in_their_clips_and_their_lack_is_said(small):
+def test_thumbnails_stand_in_their_clips_and_their_lack_is_said(small):
     keys = gallery_keys(read_run(small))
-    assert "No pictures: the shards could not be read" in write_report(small).read_text()
+    assert "No thumbnails: the shards could not be read" in write_report(small).read_text()
     text = write_report(small, {keys[0]: "data:image/webp;base64,AAAA"}).read_text()
-    assert "No pictures" not in text
+    assert "No thumbnails" not in text
     assert re.search(rf'data-key="{keys[0]}"[^>]*><div class="strip" style="background-image:url\(data:image', text)
 
 

@@ -78,7 +78,9 @@ def test_no_class_fills_the_page(tmp_path):
 
 def test_the_page_is_one_file_and_names_are_text(tmp_path):
     (one,) = choose(table(tmp_path / "t", ("a", RARE, 2, 2, False, True)), CLASSES, 5)
-    text = write_review(tmp_path / "r.html", "<b>run", [one], CLASSES, paths={"a": "/v/a.mp4"}, pictures={}).read_text()
+    text = write_review(
+        tmp_path / "r.html", "<b>run", [one], CLASSES, paths={"a": "/v/a.mp4"}, thumbnails={}
+    ).read_text()
     page = Page(text)
     assert page.tags["script"] == 2
     assert page.tags["b"] == 0
@@ -93,6 +95,6 @@ def test_labelled_clips_stand_beside_it(tmp_path):
 
     (one,) = choose(table(tmp_path / "t", ("a", RARE, 2, 2, False, True)), CLASSES, 5)
     one = replace(one, near=(Near(key="b", label=1, score=0.75),))
-    text = write_review(tmp_path / "r.html", "run", [one], CLASSES, paths={}, pictures={"b": "data:x"}).read_text()
+    text = write_review(tmp_path / "r.html", "run", [one], CLASSES, paths={}, thumbnails={"b": "data:x"}).read_text()
     (item,) = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])["items"]
     assert item["near"] == [{"key": "b", "label": 1, "score": 0.75, "strip": "data:x"}]

@@ -55,6 +55,6 @@ def test_a_strip_goes_through_the_whole_clip(cfg):
     assert read_number(image[:, :SIDE]) != read_number(image[:, -SIDE:])
 
 
-def test_without_shards_there_are_no_pictures_and_a_warning(cfg, tmp_path, caplog):
+def test_without_shards_there_are_no_thumbnails_and_a_warning(cfg, tmp_path, caplog):
     assert strips(replace(cfg, name="other"), ["a"]) == {}
-    assert "no pictures of clips" in caplog.text
+    assert "no thumbnails of clips" in caplog.text
