@@ -81,7 +81,8 @@ class MemoryConfig(Settings):
     micro_batch: int | None = setting(
         None,
         "clips of a worker that the encoder takes at a time; pairs are still mined over the global batch, batch "
-        "statistics are those of a piece; null: all at once",
+        "statistics are those of a piece; an objective that takes the encoder apart does so with all; null: all at "
+        "once",
         at_least=1,
     )
     shard: bool = setting(
