@@ -9,7 +9,6 @@ if one command had made it. Who ends last makes its report and the table; so not
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from jobs.cli.dry_run import refuse_early
 from jobs.cli.run import check_devices
 from jobs.cli.write_part import parse_part
 from jobs.cluster import preempt
-from jobs.cluster.preempt import Preempted
 from jobs.cluster.session import ray_session
 from jobs.config.run import RunConfig
 from jobs.pipeline.plan import make_plan, methods_of, unfinished
@@ -32,9 +30,6 @@ from jobs.pipeline.stages.budget import is_accounted
 from jobs.progress import Reporter, Tail
 from jobs.submit.draws import draw_of, link, link_draw
 from shards.errors import UserError
-
-WAIT_S = 1.0
-"""How often a task looks whether a folder that another one works in is free."""
 
 
 def run_part(cfg: RunConfig, text: str, *, force: bool = False) -> bool:
@@ -94,10 +89,7 @@ def make(
     preempt.clear(waits)
     preempt.install(waits)
     with opened_lock(cfg.folder) as lock:
-        while not lock.take():
-            if preempt.requested(waits):
-                raise Preempted
-            time.sleep(WAIT_S)
+        lock.take_in_turn(waits)
         with Reporter(cfg.folder, tracker=cfg.tracker) as reporter:
             refuse_other_data(cfg, force=force)
             before()

@@ -7,20 +7,15 @@ writes the report of all.
 from __future__ import annotations
 
 import sys
-import time
-from pathlib import Path
 
 from finepseudo.run_folder.layout import RunPaths
 from jobs.cli.dry_run import refuse_early
 from jobs.cli.run import run
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
-from jobs.pipeline.run_folder import FolderLock, opened_lock, refuse_other_data
+from jobs.pipeline.run_folder import opened_lock, refuse_other_data
 from jobs.submit.draws import apart, draw_of, gather, lacks, link_draw, open_draws
 from shards.errors import UserError
-
-ASK_S = 2.0
-"""Between two looks whether another draw has let go."""
 
 
 def run_draw(cfg: RunConfig, index: int, *, force: bool = False, verify_first: bool = False) -> int:
@@ -42,12 +37,12 @@ def run_draw(cfg: RunConfig, index: int, *, force: bool = False, verify_first: b
     preempt.install(own)
     if lacks(cfg, "data"):
         with opened_lock(turn) as lock:
-            _take(lock, own, "another draw writes the shards; this one waits")
+            lock.take_in_turn(own, "another draw writes the shards; this one waits")
             run(cfg, "write-shards", force=force)
     code = run(draw, "run", force=force, verify_first=verify_first)
     preempt.install(own)
     with opened_lock(turn) as lock:
-        _take(lock, own, "another draw writes the report; this one waits")
+        lock.take_in_turn(own, "another draw writes the report; this one waits")
         report_of_all(cfg)
     return code
 
@@ -60,14 +55,3 @@ def report_of_all(cfg: RunConfig) -> None:
         return
     gather(cfg)
     run(cfg, "report")
-
-
-def _take(lock: FolderLock, own: Path, said: str) -> None:
-    if lock.take():
-        return
-    sys.stdout.write(said + "\n")
-    sys.stdout.flush()
-    while not lock.take():
-        if preempt.requested(own):
-            raise preempt.Preempted
-        time.sleep(ASK_S)

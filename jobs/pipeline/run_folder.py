@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -19,6 +20,7 @@ from finepseudo.run_folder.done import DONE, STARTED, Change, differences
 from finepseudo.run_folder.files import read_json, write_json, write_text
 from finepseudo.run_folder.layout import RunPaths
 from finepseudo.run_folder.yaml_text import NoYaml
+from jobs.cluster import preempt
 from jobs.config.recipes import from_yaml, to_yaml
 from jobs.config.run import GROWS, IDENTITY, RunConfig, flat_part
 from shards.errors import UserError
@@ -27,6 +29,10 @@ from shards.files import disk_errors
 LOCK = ".lock"
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """What flock says on a file system without locks, such as Lustre mounted without `flock`."""
+
+
+TURN_S = 1.0
+"""Between two looks whether others have let go of a folder."""
 
 
 class FolderLock:
@@ -52,6 +58,21 @@ class FolderLock:
                     "nothing keeps two commands from working in it at the same time\n"
                 )
         return True
+
+    def take_in_turn(self, stop: Path, said: str = "") -> None:
+        """Say something where others hold the lock, and take it when they let go.
+
+        `Preempted` when a stop request stands in the folder `stop` before that.
+        """
+        if self.take():
+            return
+        if said:
+            sys.stdout.write(said + "\n")
+            sys.stdout.flush()
+        while not self.take():
+            if preempt.requested(stop):
+                raise preempt.Preempted
+            time.sleep(TURN_S)
 
     def refuse(self) -> UserError:
         """Make the error of who finds it taken."""

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -122,7 +123,7 @@ def signals():
 def test_a_task_that_waits_for_another_stops_when_it_is_asked_to(cfg, signals, monkeypatch):
     """It is asked while it waits; what it waits for is left alone."""
     task = cfg.folder.parent / "c-seed0-supervised"
-    monkeypatch.setattr(compare_part.time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGUSR1))
+    monkeypatch.setattr(time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGUSR1))
     with opened_lock(cfg.folder) as lock:
         assert lock.take()
         with pytest.raises(Preempted):

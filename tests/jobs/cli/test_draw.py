@@ -9,6 +9,7 @@ from jobs.cli import draw
 from jobs.cli.main import main
 from jobs.cluster import preempt
 from jobs.config.recipes import load
+from jobs.pipeline import run_folder
 from jobs.pipeline.run_folder import opened_lock, read_config, write_config
 from jobs.submit.draws import draw_of, gather
 from shards.errors import UserError
@@ -47,7 +48,7 @@ def test_the_first_draw_writes_the_shards_and_the_last_one_the_report(cfg, ran, 
 
 
 def test_a_draw_that_waits_for_another_can_be_stopped(cfg, ran, monkeypatch, capsys):
-    monkeypatch.setattr(draw, "ASK_S", 0)
+    monkeypatch.setattr(run_folder, "TURN_S", 0)
     stops = iter([False, True])
     monkeypatch.setattr(preempt, "requested", lambda _: next(stops))
     with opened_lock(cfg.folder / ".draws") as other:
