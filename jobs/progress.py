@@ -185,7 +185,7 @@ class Reporter:
         return task
 
 
-_SHOWN = ("train/loss", "train/lr", "tune/objective")
+_SHOWN = ("train/loss", "train/lr", "tune/objective", "valid/accuracy", "valid/pair_ap")
 
 
 def numbers_of(line: Mapping[str, Any]) -> dict[str, float]:

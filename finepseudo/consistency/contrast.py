@@ -8,57 +8,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from finepseudo.consistency.names import STRONG, WEAK
 from finepseudo.consistency.parts import PARTS, parts_of, whole_of
 from finepseudo.consistency.stepped import Stepped
-from finepseudo.distributed import gather_rows, global_mean
+from finepseudo.distributed import global_mean
 from finepseudo.encoders.action_encoder import ActionEncoder
 from finepseudo.encoders.pooling import bin_means
 from finepseudo.encoders.stages import staged, watched
+from finepseudo.training.contrast import matched, nt_xent, nt_xent_across_ranks, projector
 from finepseudo.training.objectives import Batches, StepOutput, single
 from shards.types import ClipBatch
-
-PROJECTED = 128
-"""Size behind a projection head (SimCLR, TCLR)."""
-
-
-def projector(width: int) -> nn.Sequential:
-    """Make the head of SimCLR: D - D - 128."""
-    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, PROJECTED))
-
-
-def nt_xent(one: Tensor, two: Tensor, valid: Tensor, temperature: float) -> Tensor:
-    """Return SimCLR's loss of each pair (one_i, two_i) against all others, [.., N, P] twice -> [.., N].
-
-    The mean over both as the anchor. Rows with valid [.., N] False are nobody's negative; their own loss is finite and
-    means nothing.
-    """
-    count, both = one.shape[-2], F.normalize(torch.cat([one, two], dim=-2), dim=-1)
-    itself = torch.eye(2 * count, dtype=torch.bool, device=one.device)
-    shown = (torch.cat([valid, valid], dim=-1)[..., None, :] | itself.roll(count, 0)) & ~itself
-    likely = (both @ both.transpose(-1, -2) / temperature).masked_fill(~shown, float("-inf")).log_softmax(dim=-1)
-    there, back = (likely.diagonal(offset, -2, -1) for offset in (count, -count))
-    return -(there + back) / 2
-
-
-def nt_xent_across_ranks(one: Tensor, two: Tensor, slots: int, temperature: float) -> Tensor:
-    """Return SimCLR's mean loss over the clips of all ranks; each has up to `slots` rows [N, P]."""
-    padded = [F.pad(x, (0, 0, 0, slots - len(x))) for x in (one, two)]
-    mine = torch.arange(slots, device=one.device) < len(one)
-    valid = gather_rows(mine.to(one.dtype)) > 0
-    everywhere = [gather_rows(x) for x in padded]
-    losses = nt_xent(everywhere[0], everywhere[1], valid, temperature)
-    return torch.where(valid, losses, 0).sum() / valid.sum().clamp(min=1)
-
-
-def matched(one: Tensor, two: Tensor, temperature: float) -> Tensor:
-    """Return the loss of finding for each row its counterpart among those of the other, [B, n, P] twice -> [B]."""
-    logits = F.normalize(one, dim=-1) @ F.normalize(two, dim=-1).transpose(1, 2) / temperature
-    there, back = (x.log_softmax(dim=-1).diagonal(dim1=1, dim2=2).mean(dim=1) for x in (logits, logits.transpose(1, 2)))
-    return -(there + back) / 2
 
 
 class InvariantObjective(Stepped):

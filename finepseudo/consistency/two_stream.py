@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from finepseudo.consistency import targets
-from finepseudo.consistency.contrast import nt_xent_across_ranks, projector
 from finepseudo.consistency.names import STRONG, WEAK
 from finepseudo.consistency.network import classify
 from finepseudo.consistency.weighters import Threshold
@@ -19,6 +18,7 @@ from finepseudo.distributed import global_mean, widened
 from finepseudo.encoders.action_encoder import ActionEncoder
 from finepseudo.encoders.stages import watched
 from finepseudo.training.config import CrossEntropyConfig
+from finepseudo.training.contrast import nt_xent_across_ranks, projector
 from finepseudo.training.objectives import Batches, CrossEntropyObjective, Objective, StepOutput, single, supervised
 from shards.types import View
 

@@ -16,12 +16,20 @@ from shards.settings import BadSetting, Settings, section, setting
 
 RANDOM = "random"
 RUN = "run"
-OWN = Published(
-    about="an f_A of this project",
-    layouts=(Layout(name=RUN, anchor="", prefers=("encoder.",), drops=()),),
-    expects=None,
-    whole=True,
-)
+TCLR = "tclr"
+OWN: Mapping[Kind, Published] = {
+    "frame": Published(
+        about="an f_A of this project",
+        layouts=(Layout(name=RUN, anchor="", prefers=("encoder.",), drops=()),),
+        expects=None,
+        whole=True,
+    ),
+    "action": Published(
+        about="an f_E of this project",
+        layouts=(Layout(name=RUN, anchor="", prefers=("encoder.backbone.",), drops=()),),
+        expects=None,
+    ),
+}
 """Weights of a run's own stages."""
 _ONE_KEY = "is no key any more: weights says it all, as weights=tclr:FILE, weights=byol:FILE or weights=random"
 
@@ -39,23 +47,35 @@ class Start:
         """Read `KIND:FILE`, `random` or nothing. Raises BadSetting that names the kinds of this backbone."""
         if weights is None or weights == RANDOM:
             return Start(None, None, None)
+        if weights == TCLR and row.kind == "action":
+            return Start(TCLR, None, row.published.get(TCLR))
         kind, colon, file = weights.partition(":")
-        if kind == RUN and row.kind == "frame" and file:
-            return Start(RUN, pretrained_file(Path(file).expanduser()), OWN)
-        kinds = ", ".join(f"{name}:FILE" for name in row.published)
-        if not kinds:
-            raise BadSetting("weights", weights, f"no published weights fit variant {variant}; leave them out")
+        if kind == RUN and file:
+            return Start(RUN, pretrained_file(Path(file).expanduser(), row.kind), _of_a_run(row))
         if kind not in row.published or not colon or not file:
-            says = f"`finepseudo weights {file if colon else weights}` says what a file is"
-            run = f", {RUN}:PATH of a finished run" if row.kind == "frame" else ""
-            raise BadSetting("weights", weights, f"variant {variant} takes {kinds}{run} or {RANDOM}; {says}")
+            says = f"`finepseudo weights {file or weights}` says what a file is"
+            raise BadSetting("weights", weights, f"variant {variant} takes {_taken(row)}; {says}")
         return Start(kind, Path(file).expanduser(), row.published[kind])
 
 
-def pretrained_file(path: Path) -> Path:
-    """Find the pre-trained f_A of a run folder: the shared one, else that of its first label draw; a file is itself."""
+def _of_a_run(row: Backbone) -> Published:
+    """Say how a run's own weights are read; an f_E has TCLR's form and frames, where its row knows them."""
+    own, tclr = OWN[row.kind], row.published.get(TCLR)
+    return own if tclr is None else replace(own, options=tclr.options, expects=tclr.expects)
+
+
+def _taken(row: Backbone) -> str:
+    """List what `weights` may say."""
+    kinds = [f"{name}:FILE" for name in row.published]
+    own = [f"{TCLR} (on the videos of the run)"] if row.kind == "action" else []
+    return f"{', '.join([*kinds, *own, f'{RUN}:PATH of a finished run'])} or {RANDOM}"
+
+
+def pretrained_file(path: Path, kind: Kind) -> Path:
+    """Find the pre-trained encoder of a run folder: the shared one, else that of the first draw; a file is itself."""
     paths = RunPaths(path)
-    found = [paths.pretrain(None), *(paths.pretrain(seed) for seed, _ in paths.seeds()), path]
+    where = paths.pretrain if kind == "frame" else paths.action_pretrain
+    found = [where(None), *(where(seed) for seed, _ in paths.seeds()), path]
     return next((folder / WEIGHTS for folder in found if (folder / WEIGHTS).is_file()), path)
 
 
@@ -123,6 +143,8 @@ class _Encoder(Settings):
         if self.weights is not None or not self.row.published:
             return None
         kinds = " or ".join(f"{name}:FILE" for name in self.row.published)
+        if self.KIND == "action":
+            kinds += f", or {TCLR} (pre-training on the videos of the run)"
         return (
             f"weights: variant {self.variant} needs {kinds}; write weights=random to start without, which is much worse"
         )
@@ -230,8 +252,9 @@ class ActionEncoderConfig(_Encoder):
     )
     weights: str | None = setting(
         None,
-        "what f_E starts from, as KIND:FILE (`finepseudo weights FILE` says the kind), or random",
-        source="paper, sec 4.2: TCLR on Kinetics-400, tclr:FILE",
+        "what f_E starts from, as KIND:FILE (`finepseudo weights FILE` says the kind); tclr alone: pre-training by "
+        "TCLR on the videos of the run itself (action_pretrain); run:PATH: that of another run; or random",
+        source="paper: TCLR, sec 4.1 on Kinetics-400, tclr:FILE, sec 4.2 'on the given dataset', tclr",
     )
     options: dict[str, Any] = section(
         dict, "arguments of the backbone's builder, such as frames", source="this project"
@@ -253,6 +276,11 @@ class ActionEncoderConfig(_Encoder):
     mc_temperature: float = setting(
         2.0, "temperature of the passes by which `ups` rules out classes", source="UPS's code: 2", above=0
     )
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether it is pre-trained on the videos of the run before it sees a label."""
+        return self.weights == TCLR
 
     @property
     def unwatched(self) -> str | None:

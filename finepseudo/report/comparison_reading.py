@@ -25,8 +25,10 @@ ALIGNED_WITH = ("pretrain", "frame_encoder", "frame_input", "frame_stage")
 """Sections that only methods with f_A read."""
 SILENT = {"threads", "prefetch", "cache", "max_bad_fraction", "log_every", "checkpoint_every", "store"}
 """Keys that change no result."""
-TRAININGS = ("pretrain", "frame_encoder", "action_encoder")
-"""Kinds of stages that train a network; the last one is f_E."""
+PRETRAININGS = ("pretrain", "action_pretrain")
+"""Kinds of stages on videos alone: of f_A, of f_E."""
+TRAININGS = ("pretrain", "frame_encoder", "action_pretrain", "action_encoder")
+"""Kinds of stages that train a network; the last one is f_E on labels. Methods without f_A share the last two."""
 NAMED = 3
 """Keys of a variant that are named; the others are counted."""
 
@@ -98,7 +100,7 @@ def _text(value: object) -> str:
 def _settings(run: RunFolder, method: str) -> dict[str, Any]:
     """Collect what a method's numbers depend on: dotted key -> value. Of what reads the data, what it read."""
     known = METHODS.get(method)
-    sections = [*F_E_WITH, *(ALIGNED_WITH if known is None or known.aligns else ())]
+    sections = [*_trained_with(run), *(ALIGNED_WITH if known is None or known.aligns else ())]
     sections += ["embed"] if known is None or known.vote is not None else []
     data = {"data": f"{run.dataset} {run.dataset_version}".strip()}
     return data | _part(run, [*sections, f"method.{method}"])
@@ -135,7 +137,7 @@ def _result(run: RunFolder, seed: int, one: MethodRun) -> Result:
         variant="",
         seed=seed,
         draw=f"{run.dataset} {run.dataset_version} {split.sha256 if split else run.root}",
-        protocol=_text(_part(run, F_E_WITH)),
+        protocol=_text(_part(run, _trained_with(run))),
         top1=metrics.get("top1"),
         mean_class=metrics.get("mean_class"),
         precision=labels.get("precision"),
@@ -161,7 +163,7 @@ def _is_plain(run: RunFolder, method: str) -> bool:
 def _shared(method: str) -> tuple[str, ...]:
     """Name the trainings of round 0 that a method goes on from."""
     known = METHODS.get(method)
-    return TRAININGS if known is None or known.aligns else TRAININGS[-1:]
+    return TRAININGS if known is None or known.aligns else TRAININGS[-2:]
 
 
 def _budget(run: RunFolder, seed: int, method: str) -> tuple[dict[bool, float], float | None]:
@@ -170,7 +172,7 @@ def _budget(run: RunFolder, seed: int, method: str) -> tuple[dict[bool, float], 
     for line in run.log:
         own, stage = line.get("method"), str(line.get("stage"))
         counts = own == method or (not own and stage in _shared(method))
-        of_draw = line.get("seed") == seed or (stage == "pretrain" and _once(run, seed))
+        of_draw = line.get("seed") == seed or (stage in PRETRAININGS and _once(run, seed))
         if of_draw and "train/lr" in line and counts:
             last[str(own), line.get("round") or 0, stage] = line
     steps: dict[bool, float] = {}
@@ -185,9 +187,10 @@ def _budget(run: RunFolder, seed: int, method: str) -> tuple[dict[bool, float], 
 def _hours(run: RunFolder, seed: int, method: str) -> tuple[float | None, str]:
     """Add up the wall time of a method's trainings times the devices that each took; None where a record is missing."""
     paths, taken = run.paths, run.config.get("resources")
-    folders = [paths.part_of_round(seed, None, 0, name) for name in _shared(method) if name != "pretrain"]
-    if "pretrain" in _shared(method):
-        folders.append(paths.pretrain(None if _once(run, seed) else seed))
+    owner, shared = None if _once(run, seed) else seed, _shared(method)
+    folders = [paths.part_of_round(seed, None, 0, name) for name in shared if name not in PRETRAININGS]
+    folders += [paths.pretrain(owner)] if "pretrain" in shared else []
+    folders += [paths.action_pretrain(owner)] if _contrasted(run) else []
     for _, folder in paths.rounds(seed, method):
         folders += [path.parent for path in folder.glob(f"*/{DONE}")]
     if not isinstance(taken, Mapping) or not run.environment:
@@ -197,6 +200,17 @@ def _hours(run: RunFolder, seed: int, method: str) -> tuple[float | None, str]:
     seconds = [_wall(folder / DONE) for folder in folders]
     known = [value for value in seconds if value is not None]
     return (sum(known) * each / 3600 if len(known) == len(seconds) else None), device
+
+
+def _contrasted(run: RunFolder) -> bool:
+    """Tell whether f_E was pre-trained on the videos of the run."""
+    encoder = run.config.get("action_encoder")
+    return isinstance(encoder, Mapping) and encoder.get("weights") == "tclr"
+
+
+def _trained_with(run: RunFolder) -> tuple[str, ...]:
+    """Name the sections that every method of a run is trained and tested with."""
+    return (*F_E_WITH, *(("action_pretrain", "pretrain.with_labelled") if _contrasted(run) else ()))
 
 
 def _once(run: RunFolder, seed: int) -> bool:

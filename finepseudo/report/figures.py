@@ -193,6 +193,20 @@ def training(curves: Sequence[Curve], title: str) -> str:
     )
 
 
+def validation(curves: Sequence[Curve], y_label: str) -> str:
+    """Draw fractions (as `loss`) that were measured now and then while training, over steps."""
+    values = [float(v) for c in curves for v in c.loss]
+    last = max((float(c.steps[-1]) for c in curves), default=1.0)
+    low, high = bounds(values, pad=0.12, floor=0.0)
+    plot = Plot(
+        x=(0, last), y=(low, min(high, 1.0) if high > 1 else high), x_label="step", y_label=y_label, y_format=percent
+    )
+    for c in curves:
+        plot.line(list(c.steps), list(c.loss), f"fine {c.hue}", c.name)
+    ends = [f"{c.name} {100 * c.loss[-1]:.1f} percent" for c in curves]
+    return plot.draw(f"{y_label} over {last:.0f} steps, last value of each line: " + ", ".join(ends))
+
+
 def _thin(curve: Curve) -> Curve:
     """Average a long curve in POINTS buckets of equal step count."""
     if len(curve.steps) <= POINTS:

@@ -12,7 +12,7 @@ from finepseudo.report.alarms import leaves
 from finepseudo.report.blocks import NOT_YET, Block, Figure, Fold, Grid, Note, Pre, Section, Table
 from finepseudo.report.figures import legend
 from finepseudo.report.reading import Done, RunFolder
-from finepseudo.report.training_data import panel_title, panels
+from finepseudo.report.training_data import VALIDATED, panel_title, panels, validated
 
 
 def duration(seconds: float) -> str:
@@ -46,7 +46,14 @@ def training(run: RunFolder) -> Section:
             body.append(
                 [panel_title(panel), c.name, f"{c.steps[-1]:.0f}", f"{c.loss[0]:.4g}", f"{c.loss[-1]:.4g}", wait]
             )
-    return Section("training", "Training", [Grid(drawn, marks), Fold("Numbers", [Table("training", head, body)])], lead)
+    blocks: list[Block] = [Grid(drawn, marks), Fold("Numbers", [Table("training", head, body)])]
+    if looks := validated(run):
+        shown = [
+            Figure(figures.validation(c, VALIDATED[name]), panel_title(p).capitalize())
+            for (p, name), c in looks.items()
+        ]
+        blocks[1:1] = [Grid(shown, marks)]
+    return Section("training", "Training", blocks, lead)
 
 
 def data(run: RunFolder) -> Section:

@@ -11,7 +11,8 @@ from finepseudo.methods.table import title as method_title
 from finepseudo.report.figures import Curve, hue
 from finepseudo.report.reading import Floats, Json, RunFolder
 
-STAGE_ORDER = ("pretrain", "frame_encoder", "action_encoder")
+STAGE_ORDER = ("pretrain", "action_pretrain", "frame_encoder", "action_encoder")
+PRETRAININGS = STAGE_ORDER[:2]
 Panel = tuple[str, int]
 
 
@@ -22,13 +23,35 @@ def panels(run: RunFolder) -> dict[Panel, list[Curve]]:
         if _finite(r.get("train/loss")) and _finite(r.get("step")):
             number = r.get("round")
             stage = str(r.get("stage", "training"))
-            panel = (stage, -1 if number is None or stage == "pretrain" else int(number))
+            panel = (stage, -1 if number is None or stage in PRETRAININGS else int(number))
             line = (panel, str(r.get("method") or ""), r.get("seed"))
             records.setdefault(line, {})[int(r["step"])] = r  # a step logged again after a resume replaces the first
     out: dict[Panel, list[Curve]] = {}
     for (panel, method, seed), by_step in records.items():
         out.setdefault(panel, []).append(_curve(method, seed, by_step))
     return dict(sorted(out.items(), key=lambda item: _place(item[0])))
+
+
+VALIDATED = {"valid/accuracy": "top-1 on held-out clips, %", "valid/pair_ap": "AP of held-out pairs, %"}
+"""Curves on held-out labelled clips -> their label."""
+
+
+def validated(run: RunFolder) -> dict[tuple[Panel, str], list[Curve]]:
+    """Group the curves on held-out clips: (stage, round), name -> one per method and seed, its values as `loss`."""
+    found: dict[tuple[Panel, str], dict[tuple[str, Any], dict[int, float]]] = {}
+    for r in run.log:
+        for name in VALIDATED:
+            if _finite(r.get(name)) and _finite(r.get("step")):
+                panel = (str(r.get("stage", "training")), int(r.get("round") or 0))
+                line = (str(r.get("method") or ""), r.get("seed"))
+                found.setdefault((panel, name), {}).setdefault(line, {})[int(r["step"])] = float(r[name])
+    ordered = sorted(found.items(), key=lambda item: (_place(item[0][0]), item[0][1]))
+    return {
+        place: [
+            _curve(*line, {step: {"train/loss": value} for step, value in values.items()}) for line, values in lines
+        ]
+        for place, lines in ((place, lines.items()) for place, lines in ordered)
+    }
 
 
 def panel_title(panel: Panel) -> str:

@@ -100,6 +100,10 @@ class RunPaths:
         """GITDL of f_A; seed None: that which all label draws share."""
         return (self.root if seed is None else self.seed(seed)) / "pretrain"
 
+    def action_pretrain(self, seed: int | None) -> Path:
+        """TCLR of f_E, beside that of f_A."""
+        return self.pretrain(seed) / "action_encoder"
+
     def methods(self, seed: int) -> list[str]:
         """List the methods that are there, by name."""
         folder = self.seed(seed)

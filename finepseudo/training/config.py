@@ -74,6 +74,28 @@ class CrossEntropyConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TclrConfig(Settings):
+    """Constants of TCLR, the contrast that pre-trains f_E without labels."""
+
+    tau: float = setting(0.1, "temperature", source="TCLR: .1", above=0)
+    instance: float = setting(1.0, "weight of L_IC: a video among others", source="TCLR: the plain sum", at_least=0)
+    local_local: float = setting(
+        1.0, "weight of L_LL: a local clip among those of its video", source="TCLR: the plain sum", at_least=0
+    )
+    global_local: float = setting(
+        1.0,
+        "weight of L_GL: the times of a global clip and the local clips there; 0 for a network that shows none",
+        source="TCLR: the plain sum",
+        at_least=0,
+    )
+
+    def check(self) -> None:
+        """Refuse to train by nothing."""
+        if not (self.instance or self.local_local or self.global_local):
+            raise BadSetting("instance", self.instance, "with local_local and global_local 0 too, nothing is learned")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryConfig(Settings):
     """What a training does without, for networks and batches that do not fit. Slower; the step stays the same."""
 

@@ -89,7 +89,7 @@ def row(name: str, found: Sequence[float]) -> None:
 
 def strong_look() -> AugmentConfig:
     """Say how the strong view of a consistency method is augmented by default."""
-    view = ViewConfig(name="clip", sampling=SamplingConfig(), augment=AugmentConfig.metric(size=SIDE))
+    view = ViewConfig(name="clip", sampling=SamplingConfig(), augment=AugmentConfig(size=SIDE))
     return pool_views(ConsistencyConfig(), view)[1].augment
 
 

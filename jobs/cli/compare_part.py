@@ -21,7 +21,7 @@ from jobs.cli.write_part import parse_part
 from jobs.cluster import preempt
 from jobs.cluster.session import ray_session
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import make_plan, methods_of, unfinished
+from jobs.pipeline.plan import PRETRAININGS, make_plan, methods_of, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import opened_lock, refuse_other_data, write_config
 from jobs.pipeline.runner import run_plan
@@ -54,7 +54,7 @@ def run_pair(cfg: RunConfig, method: str, seed: int, *, force: bool) -> None:
     """Make what is missing of one method and seed: the data, what the seed's methods share, the method's own."""
     draw = draw_of(cfg, seed)
     task = replace(draw, name=f"{draw.name}-{method}")
-    above = {"data", "report", *(["pretrain"] if cfg.pretrain.shared else [])}
+    above = {"data", "report", *(PRETRAININGS if cfg.pretrain.shared else ())}
 
     def in_draw(of: int, wanted: Callable[[Stage], bool]) -> None:
         make(draw_of(cfg, of), wanted, before=lambda: link_all(cfg, of), force=force, stop=task.folder)
@@ -62,7 +62,7 @@ def run_pair(cfg: RunConfig, method: str, seed: int, *, force: bool) -> None:
     make(cfg, lambda stage: stage.kind == "data", force=force, stop=task.folder)
     if cfg.pretrain.shared:  # it begins from the first draw, whose test clips it leaves out
         in_draw(cfg.seeds[0], lambda stage: stage.kind == "split")
-        make(cfg, lambda stage: stage.kind == "pretrain", force=force, stop=task.folder)
+        make(cfg, lambda stage: stage.kind in PRETRAININGS, force=force, stop=task.folder)
     in_draw(seed, lambda stage: stage.kind not in above and owner(stage) is None)
     make(task, lambda stage: owner(stage) == method, before=lambda: link_task(draw, task, method), force=force)
 

@@ -10,7 +10,7 @@ STAGES = {
     "run": "every stage that is not done, then the report",
     "write-shards": "read the annotations, decode every clip once, write the shards",
     "split": "draw who is labelled",
-    "pretrain": "GITDL pre-training of the alignability encoder",
+    "pretrain": "pre-training on the videos alone: GITDL of f_A, and TCLR of f_E where that is its start",
     "train": "both encoders of every round whose inputs are there",
     "embed": "embed labelled and unlabelled clips",
     "score": "align the pool with the gallery and make pseudo-labels",

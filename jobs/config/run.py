@@ -16,6 +16,7 @@ from finepseudo.methods.table import METHODS, MethodsConfig, settings
 from jobs.config.build import Value, nearest, plain
 from jobs.config.expected_input import SEEN_BY, check_frames
 from jobs.config.sections import (
+    ActionPretrainConfig,
     ActionStageConfig,
     EmbedConfig,
     EvaluateConfig,
@@ -56,6 +57,7 @@ class RunConfig(Settings):
     frame_input: InputConfig = section(InputConfig, "what f_A sees of a clip in metric learning and when embedding")
     action_input: InputConfig = section(InputConfig, "what f_E sees of a clip")
     pretrain: PretrainConfig = section(PretrainConfig, "GITDL pre-training of f_A")
+    action_pretrain: ActionPretrainConfig = section(ActionPretrainConfig, "TCLR pre-training of f_E")
     frame_stage: FrameStageConfig = section(FrameStageConfig, "alignability metric learning of f_A and f_S")
     action_stage: ActionStageConfig = section(ActionStageConfig, "cross-entropy training of f_E")
     embed: EmbedConfig = section(EmbedConfig, "embedding and scoring")
@@ -80,6 +82,7 @@ class RunConfig(Settings):
             )
             raise BadSetting("pretrain.skip", self.pretrain.skip, rule)
         self._check_held_out()
+        self._check_contrast()
         self._check_methods()
         self._check_workers()
         self._check_streams()
@@ -90,11 +93,22 @@ class RunConfig(Settings):
         if self.action_stage.keep == "best" and not self.split.held_out:
             rule = "needs held-out labelled clips; set split.held_out, for example to 0.2"
             raise BadSetting("action_stage.keep", "best", rule)
+        for name in ("frame_stage", "action_stage"):
+            every = getattr(self, name).validate_every
+            if every and not self.split.held_out:
+                rule = "needs held-out labelled clips; set split.held_out, for example to 0.2"
+                raise BadSetting(f"{name}.validate_every", every, rule)
         for name in self.methods:
             bar = getattr(settings(self.method, name), "bar", "fixed")
             if bar == "calibrated" and not self.split.held_out:
                 rule = "needs held-out labelled clips; set split.held_out, for example to 0.2"
                 raise BadSetting(f"method.{name}.bar", bar, rule)
+
+    def _check_contrast(self) -> None:
+        """Refuse global-local contrast of an encoder that shows no features over time."""
+        weight = self.action_pretrain.loss.global_local
+        if self.action_encoder.pretrains and weight and (problem := self.action_encoder.unwatched):
+            raise BadSetting("action_pretrain.loss.global_local", weight, f"{problem}; set it to 0")
 
     def _check_methods(self) -> None:
         """Refuse a method that does not fit the encoder."""
@@ -131,6 +145,8 @@ class RunConfig(Settings):
             "action_stage.order": self.action_stage.order,
             "action_stage.self_order": self.action_stage.self_order,
         }
+        if self.action_encoder.pretrains:
+            orders["action_pretrain.order"] = self.action_pretrain.order
         workers = self.resources.workers
         for name, order in orders.items():
             if order.batch_size % workers:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig, ScorerConfig
-from finepseudo.training.config import CrossEntropyConfig, OptimConfig
+from finepseudo.training.config import CrossEntropyConfig, OptimConfig, TclrConfig
 from jobs.config.training import TrainConfig
 from shards.read.config import (
     ONLY,
@@ -71,6 +71,56 @@ class PretrainConfig(Settings):
         return None if self.shared else seed
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContrastLookConfig(Settings):
+    """How each clip of TCLR is changed; all else, such as size, flip and channels, is as in action_input."""
+
+    scale: tuple[float, float] = setting(
+        (0.6, 1.0), "range of the crop's share of the image area", source="TCLR: .6-1 of the height", above=0, at_most=1
+    )
+    jitter: float = setting(0.3, "probability of the colour jitter", source="TCLR: .3 each", at_least=0, at_most=1)
+    brightness: float = setting(0.25, "brightness factor in 1 +- this", source="TCLR: .25", at_least=0, at_most=1)
+    contrast: float = setting(0.25, "contrast factor in 1 +- this", source="TCLR: .25", at_least=0, at_most=1)
+    saturation: float = setting(0.25, "saturation factor in 1 +- this", source="TCLR: .25", at_least=0, at_most=1)
+    hue: float = setting(0.1, "hue turn in +- this, in turns", source="TCLR: .1", at_least=0, at_most=0.5)
+    gray: float = setting(
+        0.3, "probability of a grey image", source="TCLR: .175, and .125 without a channel", at_least=0, at_most=1
+    )
+    blur: float = setting(0.0, "probability of a Gaussian blur", source="TCLR: none", at_least=0, at_most=1)
+    erase: float = setting(0.5, "probability of one erased rectangle", source="TCLR: .5", at_least=0, at_most=1)
+
+
+def _by_tclr() -> TrainConfig:
+    return TrainConfig(epochs=100, optim=OptimConfig(lr=1e-3, weight_decay=1e-9))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionPretrainConfig(Settings):
+    """TCLR pre-training of f_E on the videos alone, where `action_encoder.weights` is tclr."""
+
+    train: TrainConfig = section(
+        _by_tclr, "how long and how", source="TCLR: Adam, 1e-3; open in the paper: 100 epochs, as f_A"
+    )
+    order: OrderConfig = section(lambda: OrderConfig(batch_size=40), "batches", source="TCLR: 40 videos a batch")
+    stride: int | None = setting(
+        None,
+        "frames between two frames of a local clip; the global one takes every fourth frame of four local ones in a "
+        "row; null = the stride of action_input",
+        source="TCLR: 1",
+        at_least=1,
+    )
+    look: ContrastLookConfig = section(ContrastLookConfig, "how a clip is changed", source="TCLR")
+    loss: TclrConfig = section(TclrConfig, "TCLR", source="TCLR")
+
+    def input(self, seen: InputConfig) -> InputConfig:
+        """Make the ten clips of a video from what f_E sees of one."""
+        stride = seen.sampling.stride if self.stride is None else self.stride
+        look = {field.name: getattr(self.look, field.name) for field in fields(self.look)}
+        return InputConfig(
+            sampling=replace(seen.sampling, policy="tclr", stride=stride), augment=replace(seen.augment, **look)
+        )
+
+
 def _a_round() -> TrainConfig:
     return TrainConfig(epochs=5, optim=OptimConfig(warmup_epochs=0.5))
 
@@ -108,6 +158,13 @@ class FrameStageConfig(Settings):
         True, "whether only the temporal part of f_A is trained", source="paper, sec 4.2: it is"
     )
     features: FeaturesConfig = section(FeaturesConfig, "kept frame features, where the image encoder is frozen")
+    validate_every: int | None = setting(
+        None,
+        "steps between two looks at the held-out labelled clips (split.held_out): a curve of how well their "
+        "pairs with labelled clips are told, by average precision; null = none",
+        source="this project",
+        at_least=1,
+    )
 
     @property
     def kept_views(self) -> int:
@@ -147,7 +204,18 @@ class ActionStageConfig(Settings):
         "(split.held_out)",
         source="paper: the last",
     )
-    keep_every: int = setting(50, "keep best: steps between two looks at the held-out clips", at_least=1)
+    validate_every: int | None = setting(
+        None,
+        "steps between two looks at the held-out labelled clips (split.held_out): a curve of accuracy and loss in "
+        "the log, the trackers and the report; null = none, 50 with keep best",
+        source="this project",
+        at_least=1,
+    )
+
+    @property
+    def look_every(self) -> int:
+        """Steps between two looks at the held-out clips; 0 = there is none."""
+        return self.validate_every or (50 if self.keep == "best" else 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

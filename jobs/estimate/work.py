@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from jobs.config.run import RunConfig
@@ -82,6 +82,15 @@ def _pretrain(cfg: RunConfig, _: Stage, counts: Counts, rates: Rates) -> Work:
     batch = cfg.pretrain.order.batch_size
     steps = cfg.pretrain.train.in_steps(math.ceil(items / batch), batch).steps or 0
     return _steps(cfg, rates, "gitdl", cfg.pretrain.input, steps=steps, clips=batch, batch=batch, views=2)
+
+
+def _contrast(cfg: RunConfig, _: Stage, counts: Counts, rates: Rates) -> Work:
+    items = counts.unlabelled + counts.labelled * cfg.pretrain.with_labelled
+    batch, inputs = cfg.action_pretrain.order.batch_size, cfg.action_pretrain.input(cfg.action_input)
+    steps = cfg.action_pretrain.train.in_steps(math.ceil(items / batch), batch).steps or 0
+    views = inputs.sampling.count
+    work = _steps(cfg, rates, "cross-entropy", inputs, steps=steps, clips=batch * views, batch=batch)
+    return replace(work, kind="action_pretrain", gib=work.gib * views)
 
 
 def _frame(cfg: RunConfig, stage: Stage, counts: Counts, rates: Rates) -> Work:
@@ -189,6 +198,7 @@ def _test(cfg: RunConfig, _: Stage, counts: Counts, rates: Rates) -> Work:
 COUNTED: dict[str, Callable[[RunConfig, Stage, Counts, Rates], Work]] = {
     "data": _data,
     "pretrain": _pretrain,
+    "action_pretrain": _contrast,
     "frame_encoder": _frame,
     "embeddings": _embedding,
     "scores": _scores,

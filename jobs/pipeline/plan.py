@@ -32,7 +32,7 @@ from jobs.pipeline.stages.data import DataStage
 from jobs.pipeline.stages.embeddings import EmbeddingsStage
 from jobs.pipeline.stages.evaluation import EvaluationStage
 from jobs.pipeline.stages.frame_encoder import FrameEncoderStage
-from jobs.pipeline.stages.pretrain import PretrainStage
+from jobs.pipeline.stages.pretrain import ActionPretrainStage, PretrainStage
 from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
@@ -43,10 +43,13 @@ from shards.errors import UserError
 
 Plan = list[list[Stage]]
 
+PRETRAININGS = frozenset({"pretrain", "action_pretrain"})
+"""Kinds of stages that train an encoder on videos alone."""
+
 COMMANDS: dict[str, frozenset[str]] = {
     "write-shards": frozenset({"data"}),
     "split": frozenset({"split"}),
-    "pretrain": frozenset({"pretrain"}),
+    "pretrain": PRETRAININGS,
     "train": frozenset({"frame_encoder", "action_encoder"}),
     "embed": frozenset({"embeddings"}),
     "score": frozenset({"scores", "similarity", "pseudo_labels"}),
@@ -68,8 +71,8 @@ def make_plan(run: Run) -> Plan:
     aligns = any(method.aligns for method in methods_of(run.cfg))
     for seed in run.cfg.seeds:
         plan.append([SplitStage(run_of=run, seed=seed)])
-        if aligns and (seed == run.cfg.seeds[0] or not run.cfg.pretrain.shared):
-            plan.append([PretrainStage(run_of=run, seed=seed)])
+        if seed == run.cfg.seeds[0] or not run.cfg.pretrain.shared:
+            plan += _pretrainings(run, seed, aligns=aligns)
         plan += _round_zero(run, seed)
         for method in sorted(methods_of(run.cfg), key=partial(is_accounted, run.cfg)):
             requests = requests_of(run.cfg, method)
@@ -77,6 +80,15 @@ def make_plan(run: Run) -> Plan:
             plan += [[stage] for stage in _tests(run, seed, method, flat(requests))]
     shown = (stage for group in plan for stage in group if stage.kind in SHOWN)
     return [*plan, [ReportStage(run_of=run, shown=tuple(stage.identity.record for stage in shown))]]
+
+
+def _pretrainings(run: Run, seed: int, *, aligns: bool) -> Iterator[list[Stage]]:
+    """Train both encoders on videos alone, as far as the methods need them and they have no published weights."""
+    stages: list[Stage] = [PretrainStage(run_of=run, seed=seed)] if aligns else []
+    if run.cfg.action_encoder.pretrains:
+        stages.append(ActionPretrainStage(run_of=run, seed=seed))
+    if stages:
+        yield stages
 
 
 def methods_of(cfg: RunConfig) -> list[AnyMethod]:

@@ -117,6 +117,7 @@ def sweep_folder(cfg: RunConfig, path: Path, space: SpaceConfig) -> Path:
     sections = ["data", "split", "frame_encoder", "frame_input", "pretrain", "frame_stage", "seeds"]
     if space.trains != "frame_encoder":
         sections += ["action_encoder", "action_input", "action_stage", "embed.gallery_per_class", "rounds"]
+        sections += ["action_pretrain"] if cfg.action_encoder.pretrains else []
         sections += [f"method.{space.method}"] if space.method else []
     parts = flat_part(cfg, sections)
     searched = {name: value for name, value in plain(space).items() if name != "concurrent"}  # it changes speed alone

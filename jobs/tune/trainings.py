@@ -111,6 +111,7 @@ def action_job(cfg: RunConfig, space: SpaceConfig, folder: Path, seed: int) -> T
         for stream, reader in cfg.streams_of(method, request)
     }
     train = counted(train, next(iter(streams.values())), request.times)
+    began = paths.action_pretrain(cfg.pretrain.owner(seed))
     spec = models.ActionTraining(
         request=request,
         method=method.name if method else None,
@@ -120,6 +121,7 @@ def action_job(cfg: RunConfig, space: SpaceConfig, folder: Path, seed: int) -> T
         start=None,
         labels=None,
         reads=(),
+        pretrained=(began / WEIGHTS).resolve() if cfg.action_encoder.pretrains else None,
     )
     probe = ClassProbe(
         cfg=cfg,

@@ -31,7 +31,7 @@ from jobs.cluster.resources import uses_gpu
 from jobs.cluster.session import ray_session
 from jobs.config.recipes import to_yaml
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import Plan, make_plan, refuse_without_weights, unfinished
+from jobs.pipeline.plan import PRETRAININGS, Plan, make_plan, refuse_without_weights, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 ENDS = ("done", "stopped")
 """States of a trial that has an objective: it ended, or the scheduler stopped it because others were better."""
 
-BASE_KINDS = frozenset({"data", "split", "pretrain"})
+BASE_KINDS = frozenset({"data", "split"}) | PRETRAININGS
 
 
 def base_kinds(space: SpaceConfig) -> frozenset[str]:
     """Name the kinds of stages that a sweep makes before its trials."""
-    own_start = space.pretrains or space.trains == "action_encoder"
-    return BASE_KINDS - {"pretrain"} if own_start else BASE_KINDS
+    own = {"pretrain"} if space.pretrains or space.trains == "action_encoder" else set()
+    return BASE_KINDS - own - ({"action_pretrain"} if space.trains == "frame_encoder" else set())
 
 
 def read_sweep(cfg: RunConfig, path: Path) -> tuple[RunConfig, SpaceConfig]:

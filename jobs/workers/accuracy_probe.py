@@ -1,4 +1,4 @@
-"""Accuracy of f_E on held-out labelled clips while it is training: what the best weights are chosen by."""
+"""Accuracy of f_E on held-out labelled clips while it is training: a curve, and what the best weights are chosen by."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from finepseudo.training.objectives import CrossEntropyObjective
 from jobs.config.run import RunConfig
 from jobs.workers.embed import evaluation_reader
 from shards.types import ItemTable
@@ -19,11 +18,12 @@ ACCURACY = "valid/accuracy"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccuracyProbe:
-    """Accuracy and cross-entropy of one view of each held-out clip."""
+    """Accuracy and cross-entropy of one view of each held-out clip. tested: student or teacher."""
 
     cfg: RunConfig
     shards: Path
     held_out: ItemTable
+    tested: str = "student"
 
     def __call__(self, objective: nn.Module, step: int) -> dict[str, float]:
         """Measure on every rank: what is sharded runs on all of them or on none."""
@@ -32,8 +32,6 @@ class AccuracyProbe:
     @torch.inference_mode()
     def measure(self, objective: nn.Module) -> dict[str, float]:
         """Test the objective's encoder; it is in evaluation mode already. Nothing where no clip can be read."""
-        if not isinstance(objective, CrossEntropyObjective):
-            raise TypeError(f"{type(objective).__name__} is not trained by cross-entropy alone")
         truth = dict(zip(self.held_out.keys, self.held_out.labels.tolist(), strict=True))
         keys, logits = self._logits(objective)
         if not keys:
@@ -42,8 +40,9 @@ class AccuracyProbe:
         accuracy = (logits.argmax(-1) == labels).double().mean()
         return {ACCURACY: float(accuracy), "valid/loss": float(cross_entropy(logits, labels))}
 
-    def _logits(self, objective: CrossEntropyObjective) -> tuple[list[str], Tensor]:
-        device = next(objective.parameters()).device
+    def _logits(self, objective: nn.Module) -> tuple[list[str], Tensor]:
+        network = objective.get_submodule("teacher.model" if self.tested == "teacher" else "encoder")
+        device = next(network.parameters()).device
         reader = evaluation_reader(self.cfg, self.shards, [self.cfg.action_input.view()], device)
         keys: list[str] = []
         parts: list[Tensor] = []
@@ -51,5 +50,5 @@ class AccuracyProbe:
             sound = batch.sound()
             if sound.keys:
                 keys += sound.keys
-                parts.append(objective.encoder(sound.frames[:, 0].to(device)).float().cpu())
+                parts.append(network(sound.frames[:, 0].to(device)).float().cpu())
         return keys, torch.cat(parts) if parts else torch.empty(0, 0)

@@ -23,6 +23,7 @@ from finepseudo.methods.base import Setting, TrainAction
 from finepseudo.methods.table import METHODS, settings
 from finepseudo.training.checkpoint import load_weights
 from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective, Objective
+from finepseudo.training.tclr import TclrObjective
 from jobs.config.run import RunConfig
 from jobs.workers.part_files import matrix, parts, read_parts
 from jobs.workers.train_loop import seed_of
@@ -32,6 +33,12 @@ def gitdl(cfg: RunConfig, seed: int) -> Objective:
     """f_A from its start, for GITDL."""
     torch.manual_seed(seed_of(seed, "frame_encoder", "start"))
     return GitdlObjective(build_frame_encoder(cfg.frame_encoder), cfg.pretrain.loss)
+
+
+def tclr(cfg: RunConfig, seed: int) -> Objective:
+    """f_E at random, for TCLR; its classification layer is left aside."""
+    torch.manual_seed(seed_of(seed, "action_encoder", "tclr"))
+    return TclrObjective(build_action_encoder(cfg.action_encoder, 1), cfg.action_pretrain.loss)
 
 
 def alignability(cfg: RunConfig, seed: int, weights: Path) -> Objective:
@@ -62,6 +69,8 @@ class ActionTraining:
     reads: tuple[Path, ...]
     # folders of part files
     side: tuple[Path, ...] = ()
+    # f_E after TCLR, where that is the encoder's own start
+    pretrained: Path | None = None
 
 
 def action_objective(cfg: RunConfig, spec: ActionTraining) -> Objective:
@@ -74,7 +83,7 @@ def action_objective(cfg: RunConfig, spec: ActionTraining) -> Objective:
     setting = Setting(
         request=spec.request,
         encoder=encoder,
-        fresh=partial(build_action_encoder, cfg.action_encoder, spec.n_classes),
+        fresh=partial(_fresh_action_encoder, cfg, spec),
         loss=cfg.action_stage.loss,
         n_classes=spec.n_classes,
         steps=spec.steps,
@@ -99,9 +108,17 @@ def read_side(folder: Path) -> ByKey:
 
 def _started_action_encoder(cfg: RunConfig, spec: ActionTraining) -> ActionEncoder:
     if spec.start is None:
-        return build_action_encoder(cfg.action_encoder, spec.n_classes)
+        return _fresh_action_encoder(cfg, spec)
     encoder = build_action_encoder(cfg.action_encoder, spec.n_classes, start=False)
     encoder.load_state_dict(load_weights(spec.start, "encoder."))
+    return encoder
+
+
+def _fresh_action_encoder(cfg: RunConfig, spec: ActionTraining) -> ActionEncoder:
+    """f_E from its own start; after TCLR that is its backbone alone, the classification layer is the draw's own."""
+    encoder = build_action_encoder(cfg.action_encoder, spec.n_classes)
+    if spec.pretrained is not None:
+        encoder.backbone.load_state_dict(load_weights(spec.pretrained, "encoder.backbone."))
     return encoder
 
 

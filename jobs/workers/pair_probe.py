@@ -23,6 +23,9 @@ OBJECTIVE = "tune/objective"
 """What trials of a sweep are compared by: higher is better."""
 
 
+PAIR_AP = "valid/pair_ap"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairProbe:
     """Average precision of S over the pairs of a held-out clip with any other labelled clip, same class = relevant."""
@@ -72,3 +75,25 @@ class PairProbe:
             keys += sound.keys
             parts.append(objective.encoder(sound.frames[:, 0].to(device)).float())
         return keys, torch.cat(parts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerificationProbe:
+    """What `PairProbe` measures, as a curve beside the training of a run: no Ray is told."""
+
+    cfg: RunConfig
+    shards: Path
+    labelled: ItemTable
+    held_out: ItemTable
+
+    def __call__(self, objective: nn.Module, step: int) -> dict[str, float]:
+        """Measure on every rank: what is sharded runs on all of them or on none."""
+        if not len(self.held_out):
+            return {}
+        both = ItemTable(
+            keys=[*self.labelled.keys, *self.held_out.keys],
+            labels=np.concatenate([self.labelled.labels, self.held_out.labels]),
+            pseudo=np.zeros(len(self.labelled) + len(self.held_out), np.bool_),
+        )
+        pairs = PairProbe(cfg=self.cfg, shards=self.shards, labelled=both, held=frozenset(self.held_out.keys))
+        return {PAIR_AP: pairs.measure(objective)[OBJECTIVE]}

@@ -26,7 +26,7 @@ _EPOCHS = 2  # read by a process at a time: long enough for the wall clock
 
 def make_reader(manifest: Manifest, keys: Sequence[str], size: int, *, train: bool) -> ClipReader:
     """Make a reader of sparse clips of FRAMES frames on one CPU thread, nothing ahead, decoded by PyAV."""
-    augment = AugmentConfig.metric(size=size) if train else AugmentConfig.evaluation(size=size)
+    augment = AugmentConfig(size=size) if train else AugmentConfig.evaluation(size=size)
     cfg = ReaderConfig(
         order=OrderConfig(batch_size=BATCH),
         views=(ViewConfig(sampling=SamplingConfig(frames=FRAMES), augment=augment),),

@@ -19,7 +19,7 @@ def contenders(
     manifest: Manifest, keys: Sequence[str], size: int, strong: AugmentConfig
 ) -> dict[str, Callable[[], None]]:
     """Build readers of all clips, one thread each, nothing ahead: the weak view, another one, `strong` beside it."""
-    weak = ViewConfig(name="weak", sampling=SamplingConfig(frames=FRAMES), augment=AugmentConfig.metric(size=size))
+    weak = ViewConfig(name="weak", sampling=SamplingConfig(frames=FRAMES), augment=AugmentConfig(size=size))
     other = replace(weak, name="strong", augment=strong)
     again = replace(weak, name="again", frames_as="weak")
     views = {ONE: (weak,), ALIKE: (weak, again), SAME: (weak, replace(other, frames_as="weak")), OTHER: (weak, other)}

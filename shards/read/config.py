@@ -16,6 +16,9 @@ IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 MIN_COMMON = 4
 """Frames that the global and the local clip of `gitdl` share at least, where the clip has as many as 2 T - 1."""
 
+LOCAL_CLIPS = 4
+"""Local clips that the global clip of `tclr` spans."""
+
 ONLY = "only"
 """Name of the view of a stream that has a single one."""
 
@@ -105,49 +108,21 @@ class AugmentConfig(Settings):
         return cls(size=size, jitter=0.8, gray=0.2, blur=blur)
 
     @classmethod
-    def metric(cls, *, size: int = 224) -> AugmentConfig:
-        """Make the views of metric learning: crop and flip only."""
-        return cls(size=size)
-
-    @classmethod
-    def tclr_finetune(cls, *, size: int = 112) -> AugmentConfig:
-        """Make the views of f_E as TCLR fine-tunes: BGR in [0, 1], light colours, one erased rectangle."""
-        return cls(
-            size=size,
-            scale=(0.6, 1.0),
-            jitter=0.15,
-            brightness=0.1,
-            contrast=0.1,
-            saturation=0.1,
-            hue=0.05,
-            gray=0.1,
-            erase=0.25,
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
-            channels="bgr",
-        )
-
-    @classmethod
     def evaluation(cls, *, size: int = 224, crops: Literal[1, 3] = 1) -> AugmentConfig:
         """Make the views of testing: whole short side, 1 or 3 crops, nothing random."""
         return cls(size=size, scale=(1.0, 1.0), flip=0.0, crops=crops)
-
-
-def _check(name: str, value: object, ok: bool, rule: str) -> None:
-    if not ok:
-        raise ValueError(f"augment.{name} = {value}: must be {rule}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingConfig(Settings):
     """How frames are picked from a clip."""
 
-    policy: Literal["uniform", "dense", "gitdl", "views", "groups"] = setting(
+    policy: Literal["uniform", "dense", "gitdl", "tclr", "views", "groups"] = setting(
         "uniform",
         "uniform: one frame of each of T equal segments | dense: T frames at a stride | gitdl: a sparse global and a "
-        "dense local clip | views: evenly placed test clips | groups: fine groups and a context group of frames, "
-        "interleaved over the clip",
-        source="paper, supplement (gitdl) and sec 4 (views); SeFAR: dual-level temporal elements (groups)",
+        "dense local clip | tclr: four dense clips in a row and a sparse one over all of them, twice | views: evenly "
+        "placed test clips | groups: fine groups and a context group of frames, interleaved over the clip",
+        source="paper, supplement (gitdl) and sec 4 (views); TCLR; SeFAR: dual-level temporal elements (groups)",
     )
     frames: int = setting(
         32,
@@ -156,7 +131,9 @@ class SamplingConfig(Settings):
         source="open in the paper: 32 for f_A, 16 for f_E",
         at_least=1,
     )
-    stride: int = setting(1, "step between frames of dense and views", source="open in the paper; TCLR: 2", at_least=1)
+    stride: int = setting(
+        1, "step between frames of dense, tclr and views", source="open in the paper; TCLR: 2", at_least=1
+    )
     views: int = setting(
         1,
         "test clips of views and uniform; independent draws of groups (a weak and a strong one); 1 for other policies",
@@ -172,8 +149,10 @@ class SamplingConfig(Settings):
 
     def check(self) -> None:
         """Refuse combinations without a meaning."""
-        if self.views > 1 and self.policy in ("dense", "gitdl"):
-            raise BadSetting("views", self.views, f"policy {self.policy} has 1; set policy uniform, views or groups")
+        if self.views > 1 and self.policy in ("dense", "gitdl", "tclr"):
+            raise BadSetting(
+                "views", self.views, f"policy {self.policy} has its own; set policy uniform, views or groups"
+            )
         if self.policy == "gitdl" and self.frames < 2 * MIN_COMMON:
             rule = f"must be at least {2 * MIN_COMMON} with policy gitdl: its clips share {MIN_COMMON} or more"
             raise BadSetting("frames", self.frames, f"{rule}; raise it")
@@ -185,14 +164,14 @@ class SamplingConfig(Settings):
     @property
     def count(self) -> int:
         """Count the views of a clip."""
-        return 2 if self.policy == "gitdl" else self.views
+        return {"gitdl": 2, "tclr": 2 * (1 + LOCAL_CLIPS)}.get(self.policy, self.views)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ViewConfig(Settings):
     """One view of a clip: V choices of T frames, as `[B, V, T, C, H, W]` under its name in a batch.
 
-    V counts what the frame policy chooses (2 of `gitdl`, `sampling.views` of the others) times the crops.
+    V counts what the frame policy chooses (2 of `gitdl`, 10 of `tclr`, `sampling.views` of the others) times the crops.
     """
 
     name: str = setting(ONLY, "name in the batch, one of its own in its stream")

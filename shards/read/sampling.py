@@ -6,10 +6,12 @@ generator every policy has one fixed answer, the one evaluation uses.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
-from shards.read.config import MIN_COMMON, SamplingConfig
+from shards.read.config import LOCAL_CLIPS, MIN_COMMON, SamplingConfig
 from shards.read.groups import group_slots
 
 FrameIds = npt.NDArray[np.int64]
@@ -29,6 +31,8 @@ def frame_indices(n_frames: int, cfg: SamplingConfig, rng: np.random.Generator |
             return _dense(n_frames, cfg, rng)[None]
         case "gitdl":
             return _gitdl(n_frames, cfg.frames, rng)
+        case "tclr":
+            return _tclr(n_frames, cfg, rng)
         case "views":
             return _views(n_frames, cfg)
         case "groups":
@@ -81,6 +85,17 @@ def _gitdl(n: int, t: int, rng: np.random.Generator | None) -> FrameIds:
     first = _start(n - seen, rng)
     local = first + _later(seen - part, rng)
     return np.stack([first + _stretched(seen, t), local + grid * part // t])
+
+
+def _tclr(n: int, cfg: SamplingConfig, rng: np.random.Generator | None) -> FrameIds:
+    """Take a global clip, the local clips that it spans, one after the other, and all of them once more.
+
+    Local clips have the stride, the global one takes every LOCAL_CLIPS-th frame of theirs. A clip that is too short for
+    them is slowed down. Source: TCLR, whose code leaves videos of 56 frames or fewer out.
+    """
+    whole = _dense(n, replace(cfg, policy="dense", frames=LOCAL_CLIPS * cfg.frames), rng)
+    clips = np.concatenate([whole[None, ::LOCAL_CLIPS], whole.reshape(LOCAL_CLIPS, cfg.frames)])
+    return np.concatenate([clips, clips])
 
 
 def _views(n: int, cfg: SamplingConfig) -> FrameIds:

@@ -8,8 +8,9 @@ from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.encoders.frame_encoder import build_frame_encoder
-from finepseudo.training.config import CrossEntropyConfig
+from finepseudo.training.config import CrossEntropyConfig, TclrConfig
 from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyObjective, GitdlObjective
+from finepseudo.training.tclr import TclrObjective
 from shards.types import ClipBatch, only_view
 
 
@@ -19,7 +20,7 @@ def clip_batch(clips=8, views=1, frames=8, size=16, classes=3, seed=0, invalid=(
     valid[list(invalid)] = False
     images = torch.randn(clips, views, frames, 3, size, size, generator=generator, dtype=dtype)
     sparse = torch.arange(frames) * 2
-    ids = torch.stack([sparse, torch.arange(frames) + 4][:views]).expand(clips, -1, -1)
+    ids = torch.stack([sparse, *[torch.arange(frames) + 4] * (views - 1)]).expand(clips, -1, -1)
     return ClipBatch(
         keys=tuple(f"clip{i}" for i in range(clips)),
         views=only_view(torch.where(valid.view(-1, 1, 1, 1, 1, 1), images, torch.zeros_like(images)), ids.clone()),
@@ -65,10 +66,17 @@ def objective(name, dropout=0.0):
     if name == "cross_entropy":
         cfg = ActionEncoderConfig(variant="tiny", dropout=dropout)
         return CrossEntropyObjective(build_action_encoder(cfg, 3), CrossEntropyConfig())
+    if name == "tclr":  # weights that are no zeros and ones in any place
+        encoder = build_action_encoder(ActionEncoderConfig(variant="tiny", weights="tclr"), 1)
+        return TclrObjective(encoder, TclrConfig(tau=0.3, instance=0.7, local_local=1.2, global_local=0.4))
     encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny", dropout=dropout, train_length=8, hidden=16))
     if name == "gitdl":
         return GitdlObjective(encoder, GitdlConfig())
     return AlignabilityObjective(encoder, AlignabilityScorer(), AlignabilityConfig(norm="T", gamma=0.1))
+
+
+VIEWS = {"gitdl": 2, "tclr": 10}
+"""Views of a clip that a stage's objective reads; others read one."""
 
 
 def random_table(clips=20, classes=4, seed=0):

@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from finepseudo.methods.base import AnyMethod, Score, Similarity, TrainAction
+from finepseudo.methods.base import MAIN, AnyMethod, Score, Similarity, TrainAction
 from finepseudo.methods.table import settings
 from finepseudo.run_folder.done import DONE, Input
 from finepseudo.run_folder.layout import PSEUDO_LABELS, WEIGHTS, RunPaths
 from finepseudo.training.config import OptimConfig, OptimiserConfig
 from jobs.pipeline.stages.base import Keys, name_of, tags_of, weights_file
 from jobs.pipeline.stages.budget import accounts, counted_of_others, equal_steps
+from jobs.pipeline.stages.pretrain import check_unseen
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
     MC_DROPOUT,
@@ -65,6 +66,13 @@ class ActionEncoderStage(TrainingStage):
         return self.paths.action_encoder(self.seed, method, request.start, request.start_of)
 
     @property
+    def pretrained(self) -> Path | None:
+        """Where TCLR of f_E is, if this training, or another network of its objective, begins there."""
+        if not self.cfg.action_encoder.pretrains or (self.before is not None and self.plain):
+            return None
+        return self.paths.action_pretrain(self.cfg.pretrain.owner(self.seed))
+
+    @property
     def read_before(self) -> list[Path]:
         """Where the other trainings are whose weights the objective reads."""
         method = name_of(self.method)
@@ -92,7 +100,9 @@ class ActionEncoderStage(TrainingStage):
         order = "action_stage.self_order" if later else "action_stage.order"
         read = ["action_encoder", "action_stage.loss", "action_input", *READING, train, order]
         read += ["rounds", "action_stage.assumed_acceptance"] if later else []
-        read += ["action_stage.keep", "action_stage.keep_every"] if self.plain else []
+        if self.plain:  # a curve alone changes nothing
+            read += ["action_stage.keep"]
+            read += ["action_stage.validate_every"] if self.cfg.action_stage.keep == "best" else []
         read += self.method.keys_of_training(self.request) if self.method else []
         unread = [
             *MC_DROPOUT,
@@ -119,9 +129,11 @@ class ActionEncoderStage(TrainingStage):
         """
         found: dict[str, Input] = {**self.run_of.drawn(self.seed), **self.cfg.action_encoder.code}
         if self.before is None:
-            found |= weights_file("action_encoder.weights", self.cfg.action_encoder.weights_file)
+            found |= weights_file(START, self.cfg.action_encoder.weights_file)
         else:
             found["weights"] = self.before / DONE
+        if self.pretrained is not None:
+            found["pretrained"] = self.pretrained / DONE
         found |= {key: path for key, path in self.files.items() if path is not None}
         found |= {f"reads {i}": folder / DONE for i, folder in enumerate(self.read_before)}
         found |= accounts(self.run_of, self.seed) if self.accounted else {}
@@ -164,6 +176,8 @@ class ActionEncoderStage(TrainingStage):
 
     def run(self) -> None:
         """Train."""
+        if self.pretrained is not None:
+            check_unseen(self.run_of, self.seed)
         if self.method is not None:
             check_ready(self.run_of.split(self.seed), [self.method.name], self.cfg.method)
         streams = {
@@ -185,14 +199,19 @@ class ActionEncoderStage(TrainingStage):
             labels=(self.labels / PSEUDO_LABELS).resolve() if self.labels else None,
             reads=tuple((folder / WEIGHTS).resolve() for folder in self.read_before),
             side=tuple(folder.resolve() for folder in self.side),
+            pretrained=(self.pretrained / WEIGHTS).resolve() if self.pretrained else None,
         )
         objective = partial(models.action_objective, self.cfg, spec)
         self.fit(schedule, streams, objective, self.cfg.action_encoder.precision, self._chosen())
 
     def _chosen(self) -> Mapping[str, Any]:
-        """Look at held-out clips now and then, where the best weights are wanted."""
-        if not self.plain or self.cfg.action_stage.keep == "last":
+        """Look at held-out clips now and then, where a curve or the best weights are wanted."""
+        stage = self.cfg.action_stage
+        every = stage.look_every if self.plain else stage.validate_every
+        if not every or (not self.plain and self.request.name != MAIN):  # a network on the way has no classes yet
             return {}
+        tested = self.method.tested if self.method and not self.plain else "student"
         held = self.run_of.split(self.seed).items("held_out")
-        probe = AccuracyProbe(cfg=self.cfg, shards=self.paths.shards.resolve(), held_out=held)
-        return {"probe": probe, "probe_every": self.cfg.action_stage.keep_every, "keep": ACCURACY}
+        probe = AccuracyProbe(cfg=self.cfg, shards=self.paths.shards.resolve(), held_out=held, tested=tested)
+        keep = ACCURACY if self.plain and stage.keep == "best" else ""
+        return {"probe": probe, "probe_every": every, "keep": keep}

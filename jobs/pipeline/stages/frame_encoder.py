@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from finepseudo.methods.base import LABELLED, AnyMethod, TrainFrame
 from finepseudo.run_folder.done import DONE, Input
@@ -25,6 +26,7 @@ from jobs.pipeline.stages.training import (
     slowed,
 )
 from jobs.workers import models
+from jobs.workers.pair_probe import VerificationProbe
 from shards.read.streams import StreamInput
 
 
@@ -88,5 +90,17 @@ class FrameEncoderStage(TrainingStage):
             {LABELLED: StreamInput(items=items, reader=reader)},
             partial(models.alignability, cfg, self.seed, (self.before / WEIGHTS).resolve()),
             cfg.frame_encoder.precision,
+            self._looks(),
             features=stage.kept_views > 0,
         )
+
+    def _looks(self) -> Mapping[str, Any]:
+        """Look at held-out clips now and then, where a curve is wanted."""
+        every = self.cfg.frame_stage.validate_every
+        if every is None:
+            return {}
+        split, shards = self.run_of.split(self.seed), self.paths.shards.resolve()
+        probe = VerificationProbe(
+            cfg=self.cfg, shards=shards, labelled=split.items("labelled"), held_out=split.items("held_out")
+        )
+        return {"probe": probe, "probe_every": every}

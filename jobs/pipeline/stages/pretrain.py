@@ -1,20 +1,23 @@
-"""Pre-training of f_A by GITDL, on the videos alone."""
+"""Pre-training on the videos alone: of f_A by GITDL, and of f_E by TCLR where it has no published weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from finepseudo.methods.base import Role
 from finepseudo.run_folder.layout import WEIGHTS
 from finepseudo.training.checkpoint import save_weights
+from jobs.config.sections import ContrastLookConfig
 from jobs.pipeline.stages.base import Keys, Run, tags_of, weights_file
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
+    MC_DROPOUT,
     NO_SCORER,
     READING,
     Schedule,
@@ -80,6 +83,50 @@ class PretrainStage(TrainingStage):
         """Count the frames of stored clips."""
         manifest = Manifest.open(self.paths.shards, self.cfg.reading.cache)
         return manifest.n_frames[manifest.positions(keys)]
+
+
+PRETRAINED_LOOK = tuple(f"action_input.augment.{field.name}" for field in fields(ContrastLookConfig))
+"""Keys of what f_E sees that TCLR has of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionPretrainStage(TrainingStage):
+    """TCLR of f_E."""
+
+    kind = "action_pretrain"
+
+    @property
+    def folder(self) -> Path:
+        """Beside the pre-training of f_A, and shared as that is."""
+        return self.paths.action_pretrain(self.cfg.pretrain.owner(self.seed))
+
+    @property
+    def keys(self) -> Keys:
+        """The backbone, the section, and what it takes from the input of f_E."""
+        stride = ["action_input.sampling.stride"] if self.cfg.action_pretrain.stride is None else []
+        read = ["action_encoder", "action_pretrain", "action_input.augment", "action_input.sampling.frames", *stride]
+        unread = [*MC_DROPOUT, "action_encoder.dropout", *PRETRAINED_LOOK]
+        unread += optim_keys("action_pretrain.train", NO_SCORER, FIRST_ROUND)
+        return Keys((*read, "pretrain.with_labelled", *READING), unread)
+
+    @property
+    def inputs(self) -> Mapping[str, Path]:
+        """The label draw, whose test clips stay out, and the code of a network of the user's own."""
+        return {**self.run_of.drawn(self.seed), **self.cfg.action_encoder.code}
+
+    @property
+    def tags(self) -> Tags:
+        """Mark its lines."""
+        return tags_of(self.kind, self.seed, None, None)
+
+    def run(self) -> None:
+        """Train."""
+        cfg, stage = self.cfg, self.cfg.action_pretrain
+        role: Role = "all" if cfg.pretrain.with_labelled else "unlabelled"
+        reader = cfg.reader(stage.input(cfg.action_input).view(), order=stage.order)
+        streams = {"videos": StreamInput(items=items_of(self.run_of, self.seed, role, None), reader=reader)}
+        objective = partial(models.tclr, cfg, self.seed)
+        self.fit(Schedule(train=stage.train), streams, objective, cfg.action_encoder.precision)
 
 
 def check_unseen(run: Run, seed: int) -> None:

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from finepseudo.consistency.contrast import nt_xent
 from finepseudo.consistency.two_stream import temporal_gradient
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig
@@ -15,6 +14,7 @@ from finepseudo.methods.base import Setting, flat
 from finepseudo.methods.tg_fixmatch import CHANGE, TG_FIXMATCH, TgFixMatchConfig, plan, streams
 from finepseudo.training.checkpoint import save_weights
 from finepseudo.training.config import CrossEntropyConfig
+from finepseudo.training.contrast import nt_xent
 from jobs.config.recipes import load
 from shards.errors import UserError
 from shards.read.config import AugmentConfig, SamplingConfig, ViewConfig

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.finepseudo.batches import clip_batch, objective
+from finepseudo.encoders.stages import watched
+from tests.finepseudo.batches import VIEWS, clip_batch, objective
 
 
 def gradients(module, loss):
@@ -82,10 +83,50 @@ def cross_entropy(module, batch):
     return -sum(row[label].log() for row, label in zip(p, batch.labels.tolist(), strict=True)) / len(p)
 
 
-@pytest.mark.parametrize("stage", [gitdl, alignability, cross_entropy])
+def info_nce(anchor, positive, others, tau):
+    """Minus the log of h(a, p) over the sum of h(a, x), x of p and the others; h = exp(cosine / tau)."""
+    h = [(F.cosine_similarity(anchor, x, dim=0) / tau).exp() for x in (positive, *others)]
+    return -(h[0] / sum(h)).log()
+
+
+def tclr(module, batch):
+    """L_IC, L_LL and L_GL of TCLR, pair by pair: clips of a video, its local clips, the times of its global clip."""
+    cfg, clips, tau = module.cfg, range(len(batch.keys)), module.cfg.tau
+    with watched(module.encoder) as stages:
+        features = module.encoder.features(batch.frames.flatten(0, 1))
+    z = module.head(features).view(len(clips), 2, 5, -1)  # clip, augmentation, global and four local clips
+    times = stages[-1].view(len(clips), 10, *stages[-1].shape[1:])[:, [0, 5]]
+    assert times.shape[2] == 8  # tiny keeps all frames: a time is the mean of two
+    spans = module.time_head(times.reshape(*times.shape[:2], 4, 2, -1).mean(3).flatten(0, 2))
+    spans = spans.view(len(clips), 2, 4, -1)
+
+    def instance(views):
+        """NT-Xent of two views, both as the anchor."""
+        total = []
+        for a, b in (views, views[::-1]):
+            for i in clips:
+                others = [side[j] for side in (a, b) for j in clips if j != i]
+                total.append(info_nce(a[i], b[i], others, tau))
+        return sum(total) / len(total)
+
+    local = [z[:, a, p] for a in range(2) for p in range(1, 5)]
+    pairs = [instance(pair) for pair in itertools.combinations(local, 2)]
+    l_ic = instance([z[:, 0, 0], z[:, 1, 0]]) + sum(pairs) / len(pairs)
+    l_ll = l_gl = 0
+    for i, p in itertools.product(clips, range(4)):
+        for a in range(2):
+            mine, other = z[i, a, 1:], z[i, 1 - a, 1:]
+            others = [x[q] for x in (mine, other) for q in range(4) if q != p]
+            l_ll = l_ll + info_nce(mine[p], other[p], others, tau) / 2
+            for one, two in ((spans[i, a], mine), (mine, spans[i, a]), (spans[i, a], other), (other, spans[i, a])):
+                l_gl = l_gl + info_nce(one[p], two[p], [two[q] for q in range(4) if q != p], tau) / 8
+    return cfg.instance * l_ic + (cfg.local_local * l_ll + cfg.global_local * l_gl) / len(clips)
+
+
+@pytest.mark.parametrize("stage", [gitdl, tclr, alignability, cross_entropy])
 def test_a_step_is_what_the_equations_say(stage):
     module, torch_type = objective(stage.__name__).double(), torch.float64
-    batch = clip_batch(clips=5, views=2 if stage is gitdl else 1, dtype=torch_type)
+    batch = clip_batch(clips=3 if stage is tclr else 5, views=VIEWS.get(stage.__name__, 1), dtype=torch_type)
     loss = module({"labelled": batch}).loss
     found = gradients(module, loss)
     oracle = stage(objective(stage.__name__).double(), batch)

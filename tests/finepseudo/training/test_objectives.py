@@ -12,10 +12,10 @@ from finepseudo.training.objectives import AlignabilityObjective
 from shards.errors import UserError
 from shards.read.config import SamplingConfig
 from shards.read.sampling import frame_indices
-from tests.finepseudo.batches import clip_batch, objective, padded, rows
+from tests.finepseudo.batches import VIEWS, clip_batch, objective, padded, rows
 from tests.ranks import two_ranks
 
-STAGES = ("gitdl", "alignability", "cross_entropy")
+STAGES = ("gitdl", "tclr", "alignability", "cross_entropy")
 TIGHT = {"atol": 1e-6, "rtol": 1e-6}  # in float64: in float32 a ReLU at its kink may fall on either side
 # batch, first row of the second worker: an uneven valid mask, an uneven cut, and a worker without any valid clip
 CASES = {
@@ -36,7 +36,7 @@ def step(module, batch):
 
 
 def views(stage):
-    return 2 if stage == "gitdl" else 1
+    return VIEWS.get(stage, 1)
 
 
 def worker(rank, port, folder):
@@ -112,6 +112,12 @@ def test_unlabelled_clips_take_no_part_in_metric_learning_or_cross_entropy():
 def test_gitdl_refuses_one_view():
     with pytest.raises(UserError, match="sampling policy gitdl"):
         objective("gitdl")({"videos": clip_batch()})
+
+
+def test_tclr_refuses_views_of_another_policy():
+    for count in (1, 2, 5):
+        with pytest.raises(UserError, match="sampling policy tclr"):
+            objective("tclr")({"videos": clip_batch(views=count)})
 
 
 def trained_on_still_videos(draw):

@@ -109,7 +109,10 @@ def test_a_random_start_may_look_at_anything():
         ),
         ("frame_encoder.init=byol", "frame_encoder.init is no key any more"),
         ("action_encoder.layer4=tclr", "action_encoder.layer4 is no key any more: .*comes with tclr:FILE"),
-        ("action_encoder.weights=/data/k400.pth", "takes kinetics_sup:FILE, tclr:FILE or random"),
+        (
+            "action_encoder.weights=/data/k400.pth",
+            "takes kinetics_sup:FILE, tclr:FILE, tclr .*, run:PATH of a finished run or random",
+        ),
     ],
 )
 def test_old_keys_are_refused_with_the_new_spelling(override, message):

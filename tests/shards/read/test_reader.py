@@ -148,7 +148,7 @@ def test_a_resumed_epoch_goes_on_exactly(manifest: Manifest, sampler: str) -> No
 
 @pytest.mark.parametrize("sampler", ["shuffle", "balanced"])
 def test_the_ranks_together_read_the_global_batch(h264: Manifest, sampler: str) -> None:
-    cfg = config(8, sampler, augment=AugmentConfig.metric(size=32))
+    cfg = config(8, sampler, augment=AugmentConfig(size=32))
     whole = list(ClipReader(h264, items(), cfg, seed=1).epoch(0))
     assert len(h264.shards) == 4
     for world in (2, 4, 8):  # more ranks than tars, too: clips are found by key
@@ -286,7 +286,7 @@ def damage(
 def test_a_bad_clip_is_masked_and_the_others_are_untouched(
     manifest: Manifest, tmp_path: Path, half: bool, signed: bool
 ) -> None:
-    cfg = config(8, augment=AugmentConfig.metric(size=32))
+    cfg = config(8, augment=AugmentConfig(size=32))
     bad = {"clip04", "clip09"}
     sound = [b for e in range(2) for b in ClipReader(manifest, items(), cfg, seed=1).epoch(e)]
     hurt_shards = damage(manifest, tmp_path / "bad", sorted(bad), half=half, signed=signed)
@@ -364,7 +364,7 @@ def test_leaving_an_epoch_early_ends_its_threads_and_keeps_no_file(h264: Manifes
 
 
 def test_the_config_and_a_manifest_travel_to_another_process(h264: Manifest) -> None:
-    cfg = config(augment=AugmentConfig.metric(size=32))
+    cfg = config(augment=AugmentConfig(size=32))
     there = pickle.loads(pickle.dumps((h264, items(), cfg)))
     here = next(iter(ClipReader(h264, items(), cfg, seed=1).epoch(0)))
     assert same(here, next(iter(ClipReader(*there, seed=1).epoch(0))))

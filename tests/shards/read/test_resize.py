@@ -45,7 +45,7 @@ def by_dali(frames: np.ndarray, params: AugmentParams, size: int) -> np.ndarray:
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_inside_its_outer_ring_a_view_is_that_of_dali(height: int, width: int, size: int, seed: int | None) -> None:
     frames = noise(3, height, width)
-    params = draw(AugmentConfig.metric(), None if seed is None else np.random.default_rng(seed), 0)
+    params = draw(AugmentConfig(), None if seed is None else np.random.default_rng(seed), 0)
     ours = view_of(frames, np.arange(3, dtype=np.int32), params, size).astype(int)
     theirs = by_dali(frames, params, size).astype(int)
     ring = -(-size // min(height, width)) + 1  # enlarging: as many output pixels as one input pixel reaches
@@ -62,7 +62,7 @@ def test_inside_its_outer_ring_a_view_is_that_of_dali(height: int, width: int, s
 )
 def test_every_place_of_the_order_holds_its_own_frame(order: list[int], height: int, width: int, seed: int) -> None:
     frames = noise(5, height, width, seed)
-    params = draw(AugmentConfig.metric(), np.random.default_rng(seed), 0)
+    params = draw(AugmentConfig(), np.random.default_rng(seed), 0)
     view = view_of(frames, np.array(order, np.int32), params, 8)
     assert view.shape == (len(order), 8, 8, 3)
     for place, frame in enumerate(order):
@@ -80,7 +80,7 @@ def test_no_threads_are_started_beside_the_one_that_calls() -> None:
     before, seen = torch.get_num_threads(), []
 
     def work() -> None:
-        params = draw(AugmentConfig.metric(), np.random.default_rng(0), 0)
+        params = draw(AugmentConfig(), np.random.default_rng(0), 0)
         started = len(list(Path("/proc/self/task").iterdir()))
         view_of(noise(16, 256, 340), np.arange(16, dtype=np.int32), params, 112)
         seen.append(len(list(Path("/proc/self/task").iterdir())) - started)

@@ -125,6 +125,20 @@ def test_gitdl_local_start_is_random_also_in_a_short_clip() -> None:
         assert len(offsets) >= 3, n
 
 
+@given(n=st.integers(1, 400), t=st.sampled_from([4, 8, 16]), stride=st.integers(1, 3), seed=st.integers(0, 99))
+def test_tclr_is_four_clips_in_a_row_and_one_over_all_of_them_twice(n: int, t: int, stride: int, seed: int) -> None:
+    ids = frame_indices(n, SamplingConfig(policy="tclr", frames=t, stride=stride), rng(seed))
+    assert ids.shape == (10, t)
+    assert np.array_equal(ids[:5], ids[5:])
+    whole, local = ids[0], ids[1:5].ravel()
+    assert np.array_equal(whole, local[::4])
+    assert 0 <= local[0] <= local[-1] < n
+    if n > 4 * t * stride:
+        assert set(np.diff(local)) == {stride}
+    else:
+        assert set(np.diff(local)) <= set(range(stride + 1))
+
+
 def test_views_reach_from_the_first_to_the_last_frame() -> None:
     ids = frame_indices(100, SamplingConfig(policy="views", frames=16, stride=2, views=10), None)
     assert ids.shape == (10, 16)
@@ -143,7 +157,7 @@ def test_a_short_clip_repeats_frames_evenly() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match=r"0 frames"):
         frame_indices(0, SamplingConfig(), None)
-    with pytest.raises(ValueError, match=r"policy dense has 1; set policy uniform, views or groups"):
+    with pytest.raises(ValueError, match=r"policy dense has its own; set policy uniform, views or groups"):
         SamplingConfig(policy="dense", views=3)
     with pytest.raises(ValueError, match=r"frames = 7: must be at least 8"):
         SamplingConfig(policy="gitdl", frames=7)

@@ -26,7 +26,7 @@ from tests.shards.read.test_reader import damage
 LENGTHS = {f"clip{i}": (18, 5, 40, 1, 31, 29)[i] for i in range(6)}
 KEYS = list(LENGTHS)
 STILL = AugmentConfig(size=64, scale=(1, 1), ratio=(1, 1), flip=0, mean=(0, 0, 0), std=(1, 1, 1))
-WEAK = ViewConfig(name="weak", sampling=SamplingConfig(frames=6), augment=AugmentConfig.metric(size=32))
+WEAK = ViewConfig(name="weak", sampling=SamplingConfig(frames=6), augment=AugmentConfig(size=32))
 STRONG = ViewConfig(
     name="strong", sampling=SamplingConfig(policy="dense", frames=4, stride=2), augment=AugmentConfig.carl_ssl(size=48)
 )

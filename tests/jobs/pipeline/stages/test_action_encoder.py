@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from finepseudo.distributed import global_mean
@@ -16,7 +17,8 @@ from jobs.config.recipes import load
 from jobs.pipeline.plan import make_plan, unfinished
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run
-from jobs.progress import Reporter
+from jobs.progress import Reporter, Tail
+from jobs.workers.accuracy_probe import ACCURACY
 from jobs.workers.train import train_rank
 
 SMALL = [
@@ -26,6 +28,11 @@ SMALL = [
     "methods=[supervised]",
     "action_stage.train.steps=2",
     "action_stage.self_train.steps=4",
+    "action_encoder.weights=tclr",
+    "action_pretrain.train={epochs: null, steps: 2}",
+    "action_pretrain.order.batch_size=4",
+    "split.held_out=0.5",
+    "action_stage.validate_every=1",
 ]
 
 
@@ -34,8 +41,8 @@ class Agreement(CrossEntropyObjective):
 
     def __init__(self, setting):
         super().__init__(setting.encoder, setting.loss)
-        self.teacher = setting.fresh().requires_grad_(False)
-        self.teacher.load_state_dict(self.encoder.state_dict())
+        self.teacher = nn.ModuleDict({"model": setting.fresh().requires_grad_(False)})
+        self.teacher.model.load_state_dict(self.encoder.state_dict())
         self.seen = []
 
     def forward(self, batches):
@@ -46,13 +53,13 @@ class Agreement(CrossEntropyObjective):
         self.seen.append((batches[LABELLED].keys, pool.keys, pool.frames.shape))
         frames = pool.frames[pool.valid, 0]
         with torch.no_grad():
-            target = self.teacher(frames).argmax(-1)
+            target = self.teacher.model(frames).argmax(-1)
         loss = F.cross_entropy(self.encoder(frames), target, reduction="none")
         return StepOutput(supervised.loss + global_mean(loss, torch.ones_like(target, dtype=torch.bool)), {})
 
     @torch.no_grad()
     def after_step(self, step, total):
-        for mine, own in zip(self.teacher.parameters(), self.encoder.parameters(), strict=True):
+        for mine, own in zip(self.teacher.model.parameters(), self.encoder.parameters(), strict=True):
             mine.lerp_(own, 0.5)
 
 
@@ -76,16 +83,22 @@ def made(monkeypatch):
 
     method = replace(METHODS["supervised"], streams=streams, objective=objective, tested="teacher", pool=True)
     monkeypatch.setitem(METHODS, "supervised", method)
-    monkeypatch.setattr("jobs.pipeline.stages.training.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
-    return built
+    jobs = []
+
+    def fit(job, _):
+        jobs.append(job)
+        train_rank(job, 0, 1, torch.device("cpu"))
+
+    monkeypatch.setattr("jobs.pipeline.stages.training.fit", fit)
+    return built, jobs
 
 
 @pytest.mark.slow
 def test_labels_and_pool_side_by_side_under_a_teacher(made, tmp_path):
     cfg = load("smoke", [f"out={tmp_path}", *SMALL])
     run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
-    run_plan(run, make_plan(run), "code", {"data", "split", "action_encoder"}, write=True)
-    (objective,) = made  # round 0 is plain
+    run_plan(run, make_plan(run), "code", {"data", "split", "action_pretrain", "action_encoder"}, write=True)
+    (objective,), jobs = made  # round 0 is plain
     assert objective.seen[0][2] == (16, 1, 16, 3, 32, 32)
     assert [len(labelled) for labelled, _, _ in objective.seen] == [8] * 4
     pool = {key for _, keys, _ in objective.seen for key in keys if key}
@@ -93,6 +106,15 @@ def test_labels_and_pool_side_by_side_under_a_teacher(made, tmp_path):
     weights = load_weights(run.paths.action_encoder(0, "supervised", 1) / WEIGHTS)
     prefixes = {name.split(".")[0] for name in weights}
     assert prefixes == {"encoder", "teacher"}
+    split, (contrast, *_) = run.split(0), jobs
+    (videos,) = contrast.streams.values()
+    assert set(videos.items.keys) == {*split.keys("labelled"), *split.keys("unlabelled")}
+    assert set(videos.items.labels) == {-1}, "TCLR sees videos alone, none of the test and none held out"
+    tclr = load_weights(run.paths.action_pretrain(None) / WEIGHTS)
+    begun = jobs[1].objective().encoder.backbone.state_dict()
+    assert all(torch.equal(value, tclr[f"encoder.backbone.{name}"]) for name, value in begun.items())
+    looked = {line["step"] for line in Tail(run.paths.metrics).new() if ACCURACY in line and line["round"] == 1}
+    assert looked == {1, 2, 3, 4}, "the teacher's accuracy on held-out clips"
     (test,) = [stage for stage in unfinished(make_plan(run)) if stage.kind == "evaluation"]
     assert test.method.tested == "teacher"
 
