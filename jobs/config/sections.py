@@ -207,15 +207,16 @@ class ActionStageConfig(Settings):
     validate_every: int | None = setting(
         None,
         "steps between two looks at the held-out labelled clips (split.held_out): a curve of accuracy and loss in "
-        "the log, the trackers and the report; null = none, 50 with keep best",
+        "the log, the trackers and the report; null = none, keep_every with keep best",
         source="this project",
         at_least=1,
     )
+    keep_every: int = setting(50, "keep best: steps between two looks at the held-out clips", at_least=1)
 
     @property
     def look_every(self) -> int:
         """Steps between two looks at the held-out clips; 0 = there is none."""
-        return self.validate_every or (50 if self.keep == "best" else 0)
+        return self.validate_every or (self.keep_every if self.keep == "best" else 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

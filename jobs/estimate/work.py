@@ -13,6 +13,7 @@ from jobs.estimate.rates import Rate, Rates
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Stage
+from shards.read.config import LOCAL_CLIPS
 
 CLIP_BYTES = 300_000
 """A clip of some seconds in a shard, with a short side of 256."""
@@ -90,7 +91,9 @@ def _contrast(cfg: RunConfig, _: Stage, counts: Counts, rates: Rates) -> Work:
     steps = cfg.action_pretrain.train.in_steps(math.ceil(items / batch), batch).steps or 0
     views = inputs.sampling.count
     work = _steps(cfg, rates, "cross-entropy", inputs, steps=steps, clips=batch * views, batch=batch)
-    return replace(work, kind="action_pretrain", gib=work.gib * views)
+    # a global clip has no frame that its local ones have not
+    reading = steps * batch * rates.decoding_s(LOCAL_CLIPS * inputs.sampling.frames, inputs.augment.size)
+    return replace(work, kind="action_pretrain", core_seconds=reading, gib=work.gib * views)
 
 
 def _frame(cfg: RunConfig, stage: Stage, counts: Counts, rates: Rates) -> Work:

@@ -102,7 +102,11 @@ class ActionEncoderStage(TrainingStage):
         read += ["rounds", "action_stage.assumed_acceptance"] if later else []
         if self.plain:  # a curve alone changes nothing
             read += ["action_stage.keep"]
-            read += ["action_stage.validate_every"] if self.cfg.action_stage.keep == "best" else []
+            read += (
+                ["action_stage.keep_every", "action_stage.validate_every"]
+                if self.cfg.action_stage.keep == "best"
+                else []
+            )
         read += self.method.keys_of_training(self.request) if self.method else []
         unread = [
             *MC_DROPOUT,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import shutil
 
-from finepseudo.report.provenance import total_wall
-from finepseudo.report.reading import Done
+from finepseudo.report.blocks import Grid
+from finepseudo.report.provenance import total_wall, training
+from finepseudo.report.reading import Done, read_run
 from tests.finepseudo.report.pages import change, page_of
 
 
@@ -24,3 +27,16 @@ def test_the_command_stands_as_it_was_typed(small):
     told = dict(page_of(small).tables["environment"][1:])
     assert told["command"] == "finepseudo run --name 'my dives' out=runs 'seeds=[0, 1]'"
     assert shlex.split(told["command"]) == typed
+
+
+def test_curves_on_held_out_clips_are_drawn(folder, tmp_path):
+    mine = shutil.copytree(folder, tmp_path / "mine")
+    tags = {"stage": "action_encoder", "seed": 0, "method": None, "round": 0}
+    with (mine / "metrics.jsonl").open("a") as log:
+        for step, right in ((10, 0.25), (20, 0.5)):
+            log.write(json.dumps({**tags, "step": step, "valid/accuracy": right, "valid/loss": 1.0}) + "\n")
+    grids = [block for block in training(read_run(mine)).blocks if isinstance(block, Grid)]
+    drawn = [figure.svg for grid in grids for figure in grid.figures]
+    said = "top-1 on held-out clips, % over 20 steps, last value of each line: all methods, seed 0 50.0 percent"
+    assert said in drawn[-1]
+    assert len(drawn) == 1 + len([svg for svg in drawn if "waiting for data" in svg])

@@ -34,7 +34,7 @@ def test_a_dry_run_names_weights_that_are_not_there(capsys, tmp_path):
     assert main(["run", "--recipe", "diving48", f"out={tmp_path}", "--dry-run", *weights]) == 2
     said = capsys.readouterr().out
     assert "PROBLEM frame_encoder.weights: /nowhere.pt is not there" in said
-    assert "PROBLEM action_encoder.weights: variant r2plus1d_18 needs kinetics_sup:FILE or tclr:FILE; write" in said
+    assert "PROBLEM action_encoder.weights: variant r2plus1d_18 needs kinetics_sup:FILE or tclr:FILE, or tclr" in said
 
 
 NETWORK = """

@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 import torch
 
+from finepseudo.alignment.scorer import AlignabilityScorer
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.frame_encoder import FrameEncoder
 from finepseudo.training.checkpoint import save_weights
+from finepseudo.training.objectives import AlignabilityObjective
 from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.workers import models
 from jobs.workers.embed import Embedder, EmbedJob
 from jobs.workers.features import FeatureReader, store_of
 from jobs.workers.map_parts import Pool
+from jobs.workers.pair_probe import PAIR_AP, VerificationProbe
 from shards.read import loader
 from shards.read.config import OrderConfig
 from shards.read.reader import ClipReader
@@ -198,3 +201,18 @@ def test_the_pool_is_embedded_from_kept_features(
     one, two = (torch.tensor(table["embedding"].to_pylist()) for table in (tables[0], other))
     torch.testing.assert_close(one, two, atol=0.02, rtol=0)
     assert tables[0]["p_E"].equals(other["p_E"])
+
+
+def test_a_look_at_held_out_clips_tells_how_well_their_pairs_are_told(manifest: Manifest) -> None:
+    """While training on kept features: f_A embeds the frames of the clips themselves."""
+    cfg = config()
+    objective = AlignabilityObjective(encoder_of(cfg), AlignabilityScorer(), cfg.frame_stage.loss).eval()
+    labels = np.array([0, 1, 0], np.int32)
+    items = [
+        ItemTable(keys=keys, labels=labels[: len(keys)], pseudo=np.zeros(len(keys), bool))
+        for keys in (KEYS[:3], KEYS[3:5])
+    ]
+    probe = VerificationProbe(cfg=cfg, shards=manifest.folder, labelled=items[0], held_out=items[1])
+    assert 0 < probe(objective, 1)[PAIR_AP] <= 1
+    none = ItemTable.unlabelled([])
+    assert replace(probe, held_out=none)(objective, 1) == {}

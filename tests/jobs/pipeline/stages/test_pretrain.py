@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.run_folder.layout import WEIGHTS
 from finepseudo.training.checkpoint import load_weights, save_weights
 from jobs.config.recipes import load
@@ -17,6 +18,7 @@ from jobs.pipeline.stages.pretrain import PretrainStage, check_unseen, slowed_no
 from jobs.progress import Reporter
 from jobs.workers import models
 from shards.errors import UserError
+from tests.jobs.pipeline.stages.one_stage import config
 
 
 def stage_of(folder: Path, *overrides: str) -> PretrainStage:
@@ -80,6 +82,41 @@ def test_an_image_encoder_that_nothing_trains_is_refused() -> None:
 def test_what_label_draws_do_not_share_is_refused() -> None:
     with pytest.raises(UserError, match=r"pretrain.with_labelled = false: leaves out other clips .*shared=false"):
         load("smoke", ["pretrain.with_labelled=false"])
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("action_pretrain.look.erase=0", True),
+        ("action_input.augment.size=48", True),
+        ("action_input.sampling.stride=2", True),
+        ("action_input.augment.jitter=0.9", False),
+        ("action_input.sampling.policy=dense", False),
+        ("action_encoder.dropout=0.2", False),
+        ("action_pretrain.train.optim.self_training_factor=0.5", False),
+    ],
+)
+def test_tclr_reads_what_f_e_sees_but_for_its_own_look(override: str, read: bool) -> None:
+    def told(*more: str) -> object:
+        return config("pretrain/action_encoder", "action_encoder.weights=tclr", *more)
+
+    assert (told(override) != told()) == read
+
+
+def test_what_tclr_cannot_do_is_refused_and_an_f_e_of_another_run_is_taken(tmp_path: Path) -> None:
+    start = "action_encoder.weights=tclr"
+    with pytest.raises(UserError, match=r"action_pretrain.loss.global_local = 1.*compiled.*; set it to 0"):
+        load("smoke", [start, "action_encoder.compile=true"])
+    with pytest.raises(UserError, match=r"action_pretrain.order.batch_size = 40: must be a multiple of .*, 3"):
+        load("smoke", [start, "resources.workers=3", *(f"{x}_stage.order.batch_size=6" for x in ("frame", "action")),
+                       "pretrain.order.batch_size=6", "action_stage.self_order.batch_size=6"])  # fmt: skip
+    trained = models.tclr(load("smoke", [start]), 0).state_dict()
+    (tmp_path / "other/pretrain/action_encoder").mkdir(parents=True)
+    save_weights(tmp_path / "other/pretrain/action_encoder" / WEIGHTS, trained)
+    encoder = build_action_encoder(
+        load("smoke", [f"action_encoder.weights=run:{tmp_path / 'other'}"]).action_encoder, 4
+    )
+    assert all(torch.equal(v, trained[f"encoder.backbone.{n}"]) for n, v in encoder.backbone.state_dict().items())
 
 
 @pytest.mark.parametrize(
