@@ -159,8 +159,8 @@ def test_what_is_made_before_the_trials_fits_what_they_train(tmp_path):
     kinds = {
         "space: {frame_stage.loss.omega: 1}": {"data", "split", "pretrain"},
         "space: {pretrain.loss.tau: 0.1}": {"data", "split"},
-        "space: {}\ntrains: action_encoder": {"data", "split"},
-        "space: {}\ntrains: votes\nmethod: finepseudo": {"data", "split", "pretrain"},
+        "space: {}\ntrains: action_encoder": {"data", "split", "action_pretrain"},
+        "space: {}\ntrains: votes\nmethod: finepseudo": {"data", "split", "pretrain", "action_pretrain"},
     }
     for text, expected in kinds.items():
         assert base_kinds(space_of(tmp_path, text)) == expected, text
