@@ -131,7 +131,7 @@ def _tests(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> l
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
     shown = frame if method.aligns else None
     test = EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=shown)
-    if not method.aligns or run.cfg.evaluate.votes == "action":
+    if method.p_a is None or run.cfg.evaluate.votes == "action":
         return [test]
     last = max((r.number for r in requests if isinstance(r, Score)), default=0)
     return [test, VotesStage(run_of=run, test=test, frame=last)]
