@@ -126,12 +126,15 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
 
 
 def _tests(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> list[Stage]:
-    """Test the f_E of the last training, then f_A by the last gallery; pairs are shown of the method's own f_A."""
+    """Test the f_E of the last training, then f_A by the last gallery, where the method votes with it.
+
+    Pairs are shown of the method's own f_A.
+    """
     action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == MAIN), default=0)
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
     shown = frame if method.aligns else None
     test = EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=shown)
-    if not method.aligns or run.cfg.evaluate.votes == "action":
+    if not method.aligns or method.vote is None or run.cfg.evaluate.votes == "action":
         return [test]
     last = max((r.number for r in requests if isinstance(r, Score)), default=0)
     return [test, VotesStage(run_of=run, test=test, frame=last)]

@@ -170,7 +170,6 @@ def test_alignability_of_round_0_is_all_that_finepseudo_sefar_adds(make):
         "round-00/scores",
         "finepseudo_sefar/round-01/action_encoder",
         "finepseudo_sefar/evaluation",
-        "finepseudo_sefar/votes",
     ]
     student = next(s for s in itertools.chain(*plan) if s.tags.get("method") and s.kind == "action_encoder")
     assert student.inputs["side 0"].parent.name == "scores"
