@@ -126,7 +126,10 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
 
 
 def _tests(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> list[Stage]:
-    """Test the f_E of the last training, then f_A by the last gallery; pairs are shown of the method's own f_A."""
+    """Test the f_E of the last training, then f_A by the last gallery, where the method makes p_A of it.
+
+    Pairs are shown of the method's own f_A.
+    """
     action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == MAIN), default=0)
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
     shown = frame if method.aligns else None
