@@ -37,7 +37,7 @@ from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
 from jobs.pipeline.stages.similarity import SimilarityStage
-from jobs.pipeline.stages.split import SplitStage
+from jobs.pipeline.stages.split import DrawnStage, SplitStage
 from jobs.pipeline.stages.votes import VotesStage
 from shards.errors import UserError
 
@@ -68,6 +68,8 @@ def make_plan(run: Run) -> Plan:
     aligns = any(method.aligns for method in methods_of(run.cfg))
     for seed in run.cfg.seeds:
         plan.append([SplitStage(run_of=run, seed=seed)])
+        if aligns and run.cfg.split.reviewed:
+            plan.append([DrawnStage(run_of=run, seed=seed)])
         if aligns and (seed == run.cfg.seeds[0] or not run.cfg.pretrain.shared):
             plan.append([PretrainStage(run_of=run, seed=seed)])
         plan += _round_zero(run, seed)
