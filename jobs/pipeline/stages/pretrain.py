@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from finepseudo.run_folder.layout import WEIGHTS
-from finepseudo.training.checkpoint import save_weights
 from jobs.pipeline.stages.base import Keys, Run, tags_of, weights_file
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
@@ -23,10 +22,8 @@ from jobs.pipeline.stages.training import (
     items_of,
     optim_keys,
 )
-from jobs.workers import models
 from shards.errors import UserError
 from shards.read.config import MIN_COMMON
-from shards.read.streams import StreamInput
 from shards.storage.manifest import Manifest
 
 
@@ -62,6 +59,10 @@ class PretrainStage(TrainingStage):
 
     def run(self) -> None:
         """Train, or take f_A as it starts."""
+        from finepseudo.training.checkpoint import save_weights
+        from jobs.workers import models
+        from shards.read.streams import StreamInput
+
         cfg = self.cfg.pretrain
         if not self.cfg.pretrains:
             start = models.gitdl(self.cfg, self.seed)
