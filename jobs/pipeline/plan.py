@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
-from finepseudo.encoders.describe import start_problem
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.methods.base import (
     MAIN,
     AnyMethod,
@@ -42,6 +42,7 @@ from jobs.pipeline.stages.votes import VotesStage
 from shards.errors import UserError
 
 Plan = list[list[Stage]]
+Encoder = ActionEncoderConfig | FrameEncoderConfig
 
 COMMANDS: dict[str, frozenset[str]] = {
     "write-shards": frozenset({"data"}),
@@ -162,7 +163,7 @@ def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = Fa
         absent, problem = encoder.without_weights, weight_problem(name, encoder)
         if problem and not (given and absent):
             yield problem
-        if (absent or not problem) and (wrong := start_problem(encoder)):
+        if (absent or not problem) and (wrong := _cannot_start(encoder)):
             yield f"{name}.{wrong}"
     wanted = {key: file for stage in made if isinstance(stage, ActionEncoderStage) for key, file in stage.files.items()}
     for key, file in wanted.items():
@@ -170,6 +171,15 @@ def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = Fa
             yield f"{key} = null: a file is needed; `finepseudo methods {key.split('.')[1]}` says what it holds"
         elif not file.is_file():
             yield f"{key}: {file} is not there; give the path of the file"
+
+
+def _cannot_start(encoder: Encoder) -> str | None:
+    """Say why an encoder cannot start. A row of the table as it is, started at random, needs no look, and no torch."""
+    if not (encoder.is_own or encoder.options or encoder.start.file):
+        return None
+    from finepseudo.encoders.describe import start_problem
+
+    return start_problem(encoder)
 
 
 def refuse_without_weights(cfg: RunConfig, stages: Iterable[Stage]) -> None:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +24,10 @@ from jobs.pipeline.stages.evaluation import EvaluationStage
 from jobs.pipeline.stages.training import ALIGNMENT, Tags
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
-from jobs.workers.part_files import matrix, read_parts
-from jobs.workers.score import GALLERY
-from jobs.workers.votes import FrameVoteJob, align_clips, verification
+from jobs.workers.part_files import GALLERY, matrix, read_parts
+
+if TYPE_CHECKING:
+    from jobs.workers.votes import FrameVoteJob
 
 Measured = dict[Vote, dict[str, Any]]
 HELD_OUT, PARTS = "held_out", "frame"
@@ -109,6 +110,8 @@ class VotesStage(Stage):
 
     def run(self) -> None:
         """Vote, compare, choose."""
+        from jobs.workers.votes import align_clips, verification
+
         (truth, classes), split = read_truth(self.paths.clips), self.run_of.split(self.test.seed)
         roles = {key: role for role in ("test", HELD_OUT) for key in split.keys(role)}
         labels = {role: {key: truth[key] for key in roles if roles[key] == role} for role in ("test", HELD_OUT)}
@@ -137,6 +140,8 @@ class VotesStage(Stage):
         self.run_of.reporter.say(f"{self.name}: the answer is {VOTE_TITLES[chosen]}: {because}")
 
     def _job(self, n_classes: int) -> FrameVoteJob:
+        from jobs.workers.votes import FrameVoteJob
+
         return FrameVoteJob(
             cfg=self.cfg,
             run=self.paths.root.resolve(),
