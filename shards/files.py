@@ -14,6 +14,8 @@ from shards.errors import UserError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 """What a write fails with where there is no room: the disk or one's quota is full."""
+STORAGE = (*FULL_DISK, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM)
+"""What storage answers that is full, broken, gone or not one's own: no fault of the program."""
 _DISK_ERRORS = {
     errno.ENOSPC: "no space is left on the disk; free some or choose another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
