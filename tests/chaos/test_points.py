@@ -67,9 +67,7 @@ def test_every_write_is_announced_with_its_file_and_how_manieth_it_is(tmp_path):
         ("stop", False, 0, "3"),
     ],
 )
-def test_a_fault_strikes_before_or_after_its_point_and_leaves_a_whole_file(
-    tmp_path, kind, after, code, left
-):
+def test_a_fault_strikes_before_or_after_its_point_and_leaves_a_whole_file(tmp_path, kind, after, code, left):
     point = Point(RENAME.role, RENAME.what, RENAME.time, after)
     assert struck(tmp_path, fault=Fault(kind, point)) == (code, left)
     assert (tmp_path / "fired").exists()
