@@ -171,7 +171,7 @@ class Trials:
             return "write-shards", ["--repair"]
         if "--force" in said:
             return "run", ["--force"]
-        if command == "run" and re.search(r"(move it away|remove it)", said):
+        if command == "run" and re.search(r"move (it|that folder|that file) away|remove it", said):
             path = Path(said.removeprefix("error: cannot write ").removeprefix("error: ").partition(": ")[0])
             if path.is_dir():
                 shutil.rmtree(path)
