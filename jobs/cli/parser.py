@@ -119,9 +119,11 @@ def _measuring(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
     bench = commands.add_parser(
-        "bench", help="measure: method (does it work); methods, alignment, data, train, predict, gpu (how fast)"
+        "bench",
+        help="measure: method (does it work); methods, alignment, data, train, predict, cluster, gpu (how fast)",
     )
-    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "train", "predict", "gpu"))
+    what = ("method", "methods", "alignment", "data", "train", "predict", "cluster", "gpu")
+    bench.add_argument("what", choices=what)
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
 
 
