@@ -62,6 +62,11 @@ def _stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="I",
         help="only the I-th label draw of `seeds`, counted from 0, beside the others; the last one reports",
     )
+    commands.choices["run"].add_argument(
+        "--shared",
+        action="store_true",
+        help="only what all label draws share, before they run side by side: shards and pre-training",
+    )
 
 
 def _submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.run_folder.layout import WEIGHTS, RunPaths
+from finepseudo.run_folder.yaml_text import read_yaml
 from finepseudo.training.checkpoint import save_weights
 from jobs.pipeline.stages.base import Keys, Run, tags_of, weights_file
 from jobs.pipeline.stages.training import (
@@ -27,6 +28,7 @@ from jobs.workers import models
 from shards.errors import UserError
 from shards.read.config import MIN_COMMON
 from shards.read.streams import StreamInput
+from shards.splits.label_split import read_split
 from shards.storage.manifest import Manifest
 
 
@@ -82,11 +84,21 @@ class PretrainStage(TrainingStage):
         return manifest.n_frames[manifest.positions(keys)]
 
 
+def is_elsewhere(run: Run) -> bool:
+    """Tell whether this is one label draw of a run, which links the pre-training that they all share."""
+    return run.cfg.pretrain.shared and run.paths.pretrain(None).is_symlink()
+
+
 def check_unseen(run: Run, seed: int) -> None:
     """Refuse a label draw whose test clips the shared pre-training, made for the first draw, has seen."""
-    first = run.cfg.seeds[0]
+    first, split_of = run.cfg.seeds[0], run.split
+    if is_elsewhere(run):
+        whole = RunPaths(run.paths.pretrain(None).resolve().parent)
+        first = int(read_yaml(whole.config)["seeds"][0])
+        split_of = lambda seed: read_split(whole.split(seed))  # noqa: E731
     if run.cfg.pretrain.shared and seed != first:
-        seen = {key for role in ("labelled", "unlabelled") for key in run.split(first).keys(role)}
+        split = split_of(first)
+        seen = {key for role in ("labelled", "unlabelled") for key in split.keys(role)}
         if leaked := sorted(seen.intersection(run.split(seed).keys("test"))):
             raise UserError(
                 f"pretrain.shared = true: {len(leaked)} test clips of seed {seed} are trained on with seed {first}, "
