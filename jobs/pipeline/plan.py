@@ -32,7 +32,7 @@ from jobs.pipeline.stages.data import DataStage
 from jobs.pipeline.stages.embeddings import EmbeddingsStage
 from jobs.pipeline.stages.evaluation import EvaluationStage
 from jobs.pipeline.stages.frame_encoder import FrameEncoderStage
-from jobs.pipeline.stages.pretrain import PretrainStage
+from jobs.pipeline.stages.pretrain import PretrainStage, is_elsewhere
 from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
@@ -67,11 +67,14 @@ def make_plan(run: Run) -> Plan:
     """List every stage of a run in an order in which each finds what it needs."""
     plan: Plan = [[DataStage(run_of=run)]]
     aligns = any(method.aligns for method in methods_of(run.cfg))
+    begins = run.cfg.seeds[:1] if run.cfg.pretrain.shared else run.cfg.seeds
+    if is_elsewhere(run):
+        begins = ()
     for seed in run.cfg.seeds:
         plan.append([SplitStage(run_of=run, seed=seed)])
         if aligns and run.cfg.split.reviewed:
             plan.append([DrawnStage(run_of=run, seed=seed)])
-        if aligns and (seed == run.cfg.seeds[0] or not run.cfg.pretrain.shared):
+        if aligns and seed in begins:
             plan.append([PretrainStage(run_of=run, seed=seed)])
         plan += _round_zero(run, seed)
         for method in sorted(methods_of(run.cfg), key=partial(is_accounted, run.cfg)):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import WEIGHTS, RunPaths
+from finepseudo.run_folder.yaml_text import read_yaml
 from jobs.config.run import RunConfig
 from jobs.pipeline.stages.base import Keys, Run, tags_of, weights_file
 from jobs.pipeline.stages.training import (
@@ -108,11 +109,20 @@ def videos_of(cfg: RunConfig, seed: int) -> ItemTable:
     return ItemTable.unlabelled(sorted(key for role in roles for key in split.keys(role)))
 
 
+def is_elsewhere(run: Run) -> bool:
+    """Tell whether this is one label draw of a run, which links the pre-training that they all share."""
+    return run.cfg.pretrain.shared and run.paths.pretrain(None).is_symlink()
+
+
 def check_unseen(run: Run, seed: int) -> None:
     """Refuse a label draw whose test clips the shared pre-training, made for the first draw, has seen."""
-    first = run.cfg.seeds[0]
+    whole, first = run.paths, run.cfg.seeds[0]
+    if is_elsewhere(run):
+        whole = RunPaths(run.paths.pretrain(None).resolve().parent)
+        first = int(read_yaml(whole.config)["seeds"][0])
     if run.cfg.pretrain.shared and seed != first:
-        seen = {key for role in ("labelled", "unlabelled") for key in run.split(first).keys(role)}
+        split = read_split(whole.split(first))
+        seen = {key for role in ("labelled", "unlabelled") for key in split.keys(role)}
         if leaked := sorted(seen.intersection(run.split(seed).keys("test"))):
             raise UserError(
                 f"pretrain.shared = true: {len(leaked)} test clips of seed {seed} are trained on with seed {first}, "
