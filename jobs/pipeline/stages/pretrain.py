@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import WEIGHTS, RunPaths
-from finepseudo.training.checkpoint import save_weights
+from finepseudo.run_folder.yaml_text import read_yaml
 from jobs.config.run import RunConfig
 from jobs.pipeline.stages.base import Keys, Run, tags_of, weights_file
 from jobs.pipeline.stages.training import (
@@ -24,13 +25,13 @@ from jobs.pipeline.stages.training import (
     TrainingStage,
     optim_keys,
 )
-from jobs.workers import models
 from shards.errors import UserError
 from shards.read.config import MIN_COMMON
-from shards.read.streams import StreamInput
 from shards.splits.label_split import read_split
 from shards.storage.manifest import Manifest
-from shards.types import ItemTable
+
+if TYPE_CHECKING:
+    from shards.types import ItemTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,10 @@ class PretrainStage(TrainingStage):
 
     def run(self) -> None:
         """Train, or take f_A as it starts."""
+        from finepseudo.training.checkpoint import save_weights
+        from jobs.workers import models
+        from shards.read.streams import StreamInput
+
         cfg = self.cfg.pretrain
         if not self.cfg.pretrains:
             start = models.gitdl(self.cfg, self.seed)
@@ -97,16 +102,27 @@ def split_as_drawn(cfg: RunConfig, seed: int) -> Path:
 
 def videos_of(cfg: RunConfig, seed: int) -> ItemTable:
     """List the videos of a draw that pre-training sees, without labels."""
+    from shards.types import ItemTable
+
     split = read_split(split_as_drawn(cfg, seed))
     roles = ("labelled", "unlabelled") if cfg.pretrain.with_labelled else ("unlabelled",)
     return ItemTable.unlabelled(sorted(key for role in roles for key in split.keys(role)))
 
 
+def is_elsewhere(run: Run) -> bool:
+    """Tell whether this is one label draw of a run, which links the pre-training that they all share."""
+    return run.cfg.pretrain.shared and run.paths.pretrain(None).is_symlink()
+
+
 def check_unseen(run: Run, seed: int) -> None:
     """Refuse a label draw whose test clips the shared pre-training, made for the first draw, has seen."""
-    first = run.cfg.seeds[0]
+    whole, first = run.paths, run.cfg.seeds[0]
+    if is_elsewhere(run):
+        whole = RunPaths(run.paths.pretrain(None).resolve().parent)
+        first = int(read_yaml(whole.config)["seeds"][0])
     if run.cfg.pretrain.shared and seed != first:
-        seen = {key for role in ("labelled", "unlabelled") for key in run.split(first).keys(role)}
+        split = read_split(whole.split(first))
+        seen = {key for role in ("labelled", "unlabelled") for key in split.keys(role)}
         if leaked := sorted(seen.intersection(run.split(seed).keys("test"))):
             raise UserError(
                 f"pretrain.shared = true: {len(leaked)} test clips of seed {seed} are trained on with seed {first}, "

@@ -20,7 +20,7 @@ from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.stages.frame_encoder import FrameEncoderStage
 from jobs.pipeline.stages.votes import VotesStage
 from jobs.progress import Reporter
-from jobs.workers.score import GALLERY
+from jobs.workers.part_files import GALLERY
 from shards.errors import UserError
 
 RECORDED = {"method.verification.tau"}
