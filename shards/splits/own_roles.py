@@ -93,21 +93,23 @@ def hold_out_labelled(rows: Iterable[tuple[str, int, str]], share: float, seed: 
 
 
 def _take(groups: Mapping[str, Counter[int]], share: float, salt: str) -> Iterator[str]:
-    total = sum(groups.values(), Counter[int]())
+    total: Counter[int] = Counter()
+    for counts in groups.values():
+        total.update(counts)  # a sum of counters would copy all classes for each source
     want = {label: max(1, round(share * n)) for label, n in total.items() if n > 1}
     have: Counter[int] = Counter()
     ranked = sorted(groups, key=lambda source: hashlib.sha256(f"{salt}\t{source}".encode()).digest())
     left = []
     for source in ranked:
         if all(have[label] + n <= want.get(label, 0) for label, n in groups[source].items()):
-            have += groups[source]
+            have.update(groups[source])
             yield source
         else:
             left.append(source)
     for source in sorted(left, key=lambda source: sum(groups[source].values())):  # classes whose sources are large
         lacking = any(not have[label] and label in want for label in groups[source])
         if lacking and all(have[label] + n < total[label] for label, n in groups[source].items()):
-            have += groups[source]
+            have.update(groups[source])
             yield source
 
 
