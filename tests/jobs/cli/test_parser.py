@@ -9,7 +9,7 @@ from jobs.cli.parser import parser
 
 COMMON = ["--data", "--dry-run", "--force", "--name", "--print-config", "--recipe", "--set"]
 FLAGS = {
-    "run": [*COMMON, "--draw", "--verify"],
+    "run": [*COMMON, "--draw", "--shared", "--verify"],
     "write-shards": [*COMMON, "--part", "--repair", "--verify"],
     "split": COMMON,
     "pretrain": COMMON,
