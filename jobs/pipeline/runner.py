@@ -37,7 +37,7 @@ def run_plan(run: Run, plan: Plan, code_version: str, kinds: Collection[str] | N
         for stage in [stage for stage in wanted if stage.identity.missing()]:
             wanted.remove(stage)
             stage.explain()
-            lacking = lacking or f"{stage.name}: needs {stage.identity.missing()[0]}, which is not there"
+            lacking = lacking or f"{stage.name}: needs {stage.identity.missing()[0]}, which is missing or damaged"
             if kinds is None:
                 raise UserError(lacking + "; is the path right?")
         ready += len(wanted)
