@@ -52,6 +52,7 @@ def test_the_bare_loop_scores_every_clip_of_the_pool(tmp_path: Path) -> None:
     tables = [pq.read_table(path) for path in parts(job.folder)]
     assert sum(table.num_rows for table in tables) == 20
     assert len(tables) == len(parts(job.embeddings)) == 5
+    assert pool.pairs_of_part == 20 * 8 / 5
 
 
 def test_a_pool_that_is_stopped_says_how_far_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
