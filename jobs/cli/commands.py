@@ -106,6 +106,12 @@ def _review(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from jobs.cli.reproduce import reproduce
+
+    return reproduce(arguments)
+
+
 _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
     "schema": _schema,
@@ -114,6 +120,7 @@ _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "methods": _methods,
     "export": _export,
     "review": _review,
+    "reproduce": _reproduce,
 }
 """Commands that take no configuration of a run."""
 

@@ -21,8 +21,8 @@ from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.workers.embed import to_table
 from jobs.workers.map_parts import Pool, plan_pool
-from jobs.workers.part_files import chunks, parts, write_part
-from jobs.workers.score import GALLERY, Aligner, ScoreJob, pack_gallery, score
+from jobs.workers.part_files import GALLERY, chunks, parts, write_part
+from jobs.workers.score import Aligner, ScoreJob, pack_gallery, score
 from shards.annotations.base import Clip, make_annotations
 from shards.splits.config import SplitConfig
 from shards.splits.label_split import draw_split, write_split

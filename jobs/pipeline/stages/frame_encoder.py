@@ -24,8 +24,6 @@ from jobs.pipeline.stages.training import (
     optim_keys,
     slowed,
 )
-from jobs.workers import models
-from shards.read.streams import StreamInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +76,9 @@ class FrameEncoderStage(TrainingStage):
 
     def run(self) -> None:
         """Train."""
+        from jobs.workers import models
+        from shards.read.streams import StreamInput
+
         cfg, stage, request = self.cfg, self.cfg.frame_stage, self.request
         check_unseen(self.run_of, self.seed)
         items = items_of(self.run_of, self.seed, "labelled", self.labels)
