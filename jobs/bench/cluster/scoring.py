@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -45,6 +46,11 @@ class Extent:
     def gallery(self) -> int:
         """How many labelled clips each clip is aligned with."""
         return self.classes * self.per_class
+
+    @property
+    def pairs_of_part(self) -> float:
+        """Alignments of a part, on average: labelled clips lie in the parts too and are not aligned."""
+        return self.clips * self.gallery / math.ceil((self.clips + self.gallery) / self.chunk)
 
 
 KINETICS = Extent(clips=216_000, classes=400, per_class=15, chunk=512)
