@@ -133,6 +133,7 @@ def _alignment(
         scorer=Scorer(trained_scorer(cfg, weights).to(device), embeddings.shape[1]),
         exemplars=Exemplars(keys=keys, labels=labels, embeddings=embeddings),
         gamma=cfg.frame_stage.loss.gamma,
+        distance=cfg.frame_stage.loss.distance,
         gallery=build_gallery(embeddings, labels, n_classes, per_class, seed=seed, round=last) if votes else None,
         vote=partial(_vote, method, own) if votes else None,
     )
