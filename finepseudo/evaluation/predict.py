@@ -43,8 +43,8 @@ class Alignment:
     """What finds the labelled clips that a video aligns with.
 
     frame_encoder: frames [1, T, C, H, W] -> embeddings [1, T, F]; scorer: distances D [...] as they are ->
-    alignability S [...] in (0, 1). gallery and vote make p_A: the labelled bank of a round, and the method's vote from
-    mean scores S [C] and p_E [C] to class probabilities [C]; without them there is no p_A.
+    alignability S [...] in (0, 1). gallery and vote make p_A: the labelled bank of a round, and what makes class
+    probabilities [C] of mean scores S [C]; without them there is no p_A.
     """
 
     frame_encoder: Callable[[Tensor], Tensor]
@@ -53,7 +53,7 @@ class Alignment:
     # paper, sec 4.2
     gamma: float = 1e-3
     gallery: AlignmentBank | None = None
-    vote: Callable[[Tensor, Tensor], Tensor] | None = None
+    vote: Callable[[Tensor], Tensor] | None = None
     distance: Distance = "soft_dtw"
 
     @property
@@ -162,7 +162,7 @@ def predict(
         _check("frame_frames", frame_frames, 4, "[T, C, H, W]")
         u = _finite(run.alignment.frame_encoder(frame_frames[None]).float()[0])
         found = best_aligned(run.alignment, run.classes, u, matches)
-        p_a = aligned_vote(run.alignment, u, p)
+        p_a = aligned_vote(run.alignment, u)
     return _prediction(p, p_a, found, run, top)
 
 
@@ -197,11 +197,11 @@ def _best(p: Tensor, classes: Sequence[str], top: int) -> tuple[ClassVote, ...]:
 
 
 @torch.inference_mode()
-def aligned_vote(run: Alignment, u: Tensor, p: Tensor) -> Tensor | None:
-    """Give p_A [C] of an embedding u [T, F] by the method's vote on the mean scores of its gallery (eq. 7, 8)."""
+def aligned_vote(run: Alignment, u: Tensor) -> Tensor | None:
+    """Give p_A [C] of an embedding u [T, F] as the method makes it of the mean scores of its gallery (eq. 7, 8)."""
     if run.gallery is None or run.vote is None:
         return None
-    return run.vote(class_scores(u[None], run.gallery, run.scorer, run.loss)[0].double().cpu(), p)
+    return run.vote(class_scores(u[None], run.gallery, run.scorer, run.loss)[0].double().cpu())
 
 
 @torch.inference_mode()

@@ -15,8 +15,6 @@ from finepseudo.alignment.distances import framewise_cosine, pooled_cosine
 from finepseudo.evaluation.metrics import average_precision, balanced_pairs
 
 Study = dict[str, dict[str, float]]
-SCORE = "score"
-"""The learned S among the measures."""
 
 
 def verification_study(
@@ -33,7 +31,7 @@ def verification_study(
         "pooled": -pooled_cosine(embeddings, embeddings),
         "framewise": -framewise_cosine(embeddings, embeddings),
         "dtw": -dtw,
-        SCORE: score,
+        "score": score,
     }
     label = np.asarray(labels)
     upper = np.triu_indices(len(label), k=1)

@@ -88,7 +88,7 @@ def _read(table: Path) -> tuple[list[_Row], Counter[int]]:
     """Read the readable clips, batch by batch, and count the accepted labels of each class."""
     rows: list[_Row] = []
     accepted: Counter[int] = Counter()
-    columns = ["key", "label", "label_A", "label_E", "accepted", "valid", "p"]
+    columns = ["key", "label", "label_A", "label_E", "accepted", "valid", "classes", "p"]
     for batch in pq.ParquetFile(table).iter_batches(batch_size=_BATCH, columns=columns):
         found = pa.Table.from_batches([batch])
         accepted.update(found.filter(found["accepted"])["label"].to_pylist())
@@ -96,7 +96,7 @@ def _read(table: Path) -> tuple[list[_Row], Counter[int]]:
             p = np.asarray(row["p"])
             best = np.argsort(-p, kind="stable")[:CHOICES]
             margin = float(p[best[0]] - p[best[1]]) if len(best) > 1 else 1.0
-            likely = tuple((int(i), float(p[i])) for i in best)
+            likely = tuple((row["classes"][i], float(p[i])) for i in best)
             rows.append(
                 _Row(
                     key=row["key"],

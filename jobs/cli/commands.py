@@ -133,10 +133,12 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             code = check(cfg, arguments.decode, arguments.missing)
         case "submit":
             code = _submit(cfg, arguments, main)
-        case "run" if arguments.draw is not None:
-            from jobs.cli.draw import run_draw
+        case "run" if arguments.draw is not None or arguments.shared:
+            from jobs.cli.draw import make_shared, run_draw
 
-            code = run_draw(cfg, arguments.draw, force=arguments.force, verify_first=arguments.verify)
+            force, index = arguments.force, arguments.draw
+            again = {"force": force, "verify_first": arguments.verify}
+            code = make_shared(cfg, force=force) if arguments.shared else run_draw(cfg, index, **again)
         case "clean":
             from jobs.cli.clean import clean
 
@@ -183,10 +185,9 @@ def _submit(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Seque
     from jobs.cli.draw import report_of_all
     from jobs.cli.dry_run import to_come
     from jobs.pipeline.plan import refuse_without_weights
-    from jobs.submit.draws import apart, lacks, open_draws
+    from jobs.submit.draws import lacks, open_draws
     from jobs.submit.submit import submit
 
-    cfg = apart(cfg)
     if not arguments.dry_run and arguments.cluster != "dry-run":
         refuse_without_weights(cfg, to_come(cfg, "run"))
         code = submit(cfg, arguments, main)

@@ -63,6 +63,11 @@ def _stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="I",
         help="only the I-th label draw of `seeds`, counted from 0, beside the others; the last one reports",
     )
+    commands.choices["run"].add_argument(
+        "--shared",
+        action="store_true",
+        help="only what all label draws share, before they run side by side: shards and pre-training",
+    )
 
 
 def _submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -118,9 +123,11 @@ def _measuring(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
     bench = commands.add_parser(
-        "bench", help="measure: method (does it work); methods, alignment, data, train, predict, gpu (how fast)"
+        "bench",
+        help="measure: method (does it work); methods, alignment, data, train, predict, cluster, gpu (how fast); chaos",
     )
-    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "train", "predict", "gpu"))
+    what = ("method", "methods", "alignment", "data", "train", "predict", "cluster", "gpu", "chaos")
+    bench.add_argument("what", choices=what)
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
 
 

@@ -180,6 +180,13 @@ class EmbedConfig(Settings):
         "their round is labelled, and made again if a changed key asks for them; null = all",
         at_least=1,
     )
+    keep_classes: int | None = setting(
+        10,
+        "classes of each clip whose probabilities pseudo_labels.parquet keeps, the likeliest ones; null = all, half a "
+        "gigabyte a round for 216,000 clips of 400 classes",
+        source="this project: `review` shows 9; trainings, metrics and the report read none of them",
+        at_least=2,
+    )
     last_round: bool = setting(True, "whether the encoders of the last round label the pool once more")
 
 

@@ -22,10 +22,9 @@ from jobs.config.run import RunConfig
 from jobs.progress import Count
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_scorer
-from jobs.workers.part_files import parts, read_embeddings, write_part
+from jobs.workers.part_files import GALLERY, parts, read_embeddings, write_part
 from shards.splits.label_split import read_split
 
-GALLERY = "gallery.safetensors"
 SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32()))])
 
 

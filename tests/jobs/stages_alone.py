@@ -21,7 +21,8 @@ from jobs.workers import models
 from jobs.workers.embed import Embedder, EmbedJob
 from jobs.workers.evaluate import EvaluateJob, Tester
 from jobs.workers.map_parts import Pool
-from jobs.workers.score import GALLERY, Aligner, ScoreJob, pack_gallery
+from jobs.workers.part_files import GALLERY
+from jobs.workers.score import Aligner, ScoreJob, pack_gallery
 from jobs.workers.train import TrainJob, train_rank
 from jobs.workers.train_loop import LoopJob
 from jobs.workers.votes import FrameVoteJob, FrameVoter, verification

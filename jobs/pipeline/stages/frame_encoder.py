@@ -10,7 +10,6 @@ from pathlib import Path
 from finepseudo.methods.base import LABELLED, AnyMethod, TrainFrame
 from finepseudo.run_folder.done import DONE, Input
 from finepseudo.run_folder.layout import WEIGHTS
-from finepseudo.training.checkpoint import save_weights
 from jobs.pipeline.stages.base import Keys, name_of, tags_of
 from jobs.pipeline.stages.pretrain import check_unseen
 from jobs.pipeline.stages.training import (
@@ -25,8 +24,6 @@ from jobs.pipeline.stages.training import (
     optim_keys,
     slowed,
 )
-from jobs.workers import models
-from shards.read.streams import StreamInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +78,10 @@ class FrameEncoderStage(TrainingStage):
 
     def run(self) -> None:
         """Train, or leave f_A as it is."""
+        from finepseudo.training.checkpoint import save_weights
+        from jobs.workers import models
+        from shards.read.streams import StreamInput
+
         cfg, stage, request = self.cfg, self.cfg.frame_stage, self.request
         if stage.skip:
             same = models.alignability(cfg, self.seed, self.before / WEIGHTS)
