@@ -70,12 +70,12 @@ def test_a_table_runs_from_end_to_end_and_shares_what_its_rows_have_alike(ray_cl
     tiny = ["train_per_class=6", "test_per_class=2"]
     steps = ["pretrain.train", "frame_stage.train", "frame_stage.self_train", "action_stage.train"]
     keys = [*(f"data.synthetic.{key}" for key in tiny), *(f"{name}.steps=2" for name in steps)]
-    line = ["reproduce", "table8", "--synthetic", "--only", "10-percent-otam", "--only", "10-percent-cosine-pooled"]
+    names = [f"verification-ap-percent-10-percent-{name}" for name in ("cosine-pooled", "otam")]
+    line = ["reproduce", "table8", "--synthetic", *(word for name in names for word in ("--only", name))]
     line += ["--seeds", "0", f"out={tmp_path}", "evaluate.views=1", "action_stage.self_train.steps=2", *keys]
-    line = [word.replace("10-percent", "verification-ap-10-percent") for word in line]
     assert main(line) == 0
     folder = tmp_path / "paper-synthetic/table08"
-    first, second = (folder / f"verification-ap-10-percent-{name}" for name in ("cosine-pooled", "otam"))
+    first, second = (folder / name for name in names)
     assert not (first / "pretrain").is_symlink()
     for shared in ("data", "pretrain", "seed-0/round-00/action_encoder"):
         assert (second / shared).resolve() == (first / shared).resolve()
