@@ -84,5 +84,5 @@ def test_other_actions_and_empty_folders_are_refused(cfg, tmp_path):
 
 def test_phases_are_asked_of_a_data_set_by_its_name(cfg):
     assert load_phases(cfg) == read_phases(cfg)
-    with pytest.raises(UserError, match="data.name = diving48: tells no phases of frames; penn_action does"):
+    with pytest.raises(UserError, match=r"data.name = diving48: tells no phases of frames; penn_action does"):
         load_phases(DatasetConfig(name="diving48"))
