@@ -55,6 +55,7 @@ OUTSIDE_STAGES = {
     "tune",
     "export",
     layout.REVIEW,
+    "phases.json",
     *(f"compare.{ending}" for ending in ("csv", "md", "tex", "html")),
     done.DONE,
     done.STARTED,
@@ -84,7 +85,7 @@ def word(kind: pa.DataType) -> str:
 def stages(tmp_path_factory):
     """Stages of two rounds of every method, and the run folder they work in."""
     made = replace(
-        load("smoke", ["rounds=2", "action_encoder.weights=tclr"]),
+        load("smoke", ["rounds=2", "split.reviewed=x.csv", "action_encoder.weights=tclr"]),
         methods=tuple(METHODS),
         out=str(tmp_path_factory.mktemp("out")),
     )

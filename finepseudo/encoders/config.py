@@ -52,6 +52,9 @@ class Start:
         kind, colon, file = weights.partition(":")
         if kind == RUN and file:
             return Start(RUN, pretrained_file(Path(file).expanduser(), row.kind), _of_a_run(row))
+        if not row.published:
+            says = f"no published weights fit variant {variant}; leave them out, or take the variant that they fit"
+            raise BadSetting("weights", weights, f"{says} (`finepseudo weights {file or weights}` names it)")
         if kind not in row.published or not colon or not file:
             says = f"`finepseudo weights {file or weights}` says what a file is"
             raise BadSetting("weights", weights, f"variant {variant} takes {_taken(row)}; {says}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
-from finepseudo.encoders.describe import start_problem
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.methods.base import (
     MAIN,
     AnyMethod,
@@ -32,24 +32,22 @@ from jobs.pipeline.stages.data import DataStage
 from jobs.pipeline.stages.embeddings import EmbeddingsStage
 from jobs.pipeline.stages.evaluation import EvaluationStage
 from jobs.pipeline.stages.frame_encoder import FrameEncoderStage
-from jobs.pipeline.stages.pretrain import ActionPretrainStage, PretrainStage
+from jobs.pipeline.stages.pretrain import ActionPretrainStage, PretrainStage, is_elsewhere
 from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
 from jobs.pipeline.stages.similarity import SimilarityStage
-from jobs.pipeline.stages.split import SplitStage
+from jobs.pipeline.stages.split import DrawnStage, SplitStage
 from jobs.pipeline.stages.votes import VotesStage
 from shards.errors import UserError
 
 Plan = list[list[Stage]]
-
-PRETRAININGS = frozenset({"pretrain", "action_pretrain"})
-"""Kinds of stages that train an encoder on videos alone."""
+Encoder = ActionEncoderConfig | FrameEncoderConfig
 
 COMMANDS: dict[str, frozenset[str]] = {
     "write-shards": frozenset({"data"}),
     "split": frozenset({"split"}),
-    "pretrain": PRETRAININGS,
+    "pretrain": frozenset({"pretrain"}),
     "train": frozenset({"frame_encoder", "action_encoder"}),
     "embed": frozenset({"embeddings"}),
     "score": frozenset({"scores", "similarity", "pseudo_labels"}),
@@ -69,9 +67,14 @@ def make_plan(run: Run) -> Plan:
     """List every stage of a run in an order in which each finds what it needs."""
     plan: Plan = [[DataStage(run_of=run)]]
     aligns = any(method.aligns for method in methods_of(run.cfg))
+    begins = run.cfg.seeds[:1] if run.cfg.pretrain.shared else run.cfg.seeds
+    if is_elsewhere(run):
+        begins = ()
     for seed in run.cfg.seeds:
         plan.append([SplitStage(run_of=run, seed=seed)])
-        if seed == run.cfg.seeds[0] or not run.cfg.pretrain.shared:
+        if run.cfg.split.reviewed and (aligns or run.cfg.action_encoder.pretrains):
+            plan.append([DrawnStage(run_of=run, seed=seed)])
+        if seed in begins:
             plan += _pretrainings(run, seed, aligns=aligns)
         plan += _round_zero(run, seed)
         for method in sorted(methods_of(run.cfg), key=partial(is_accounted, run.cfg)):
@@ -138,12 +141,15 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
 
 
 def _tests(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> list[Stage]:
-    """Test the f_E of the last training, then f_A by the last gallery; pairs are shown of the method's own f_A."""
+    """Test the f_E of the last training, then f_A by the last gallery, where the method makes p_A of it.
+
+    Pairs are shown of the method's own f_A.
+    """
     action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == MAIN), default=0)
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
     shown = frame if method.aligns else None
     test = EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=shown)
-    if not method.aligns or run.cfg.evaluate.votes == "action":
+    if method.p_a is None or run.cfg.evaluate.votes == "action":
         return [test]
     last = max((r.number for r in requests if isinstance(r, Score)), default=0)
     return [test, VotesStage(run_of=run, test=test, frame=last)]
@@ -161,7 +167,7 @@ def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = Fa
     given: weights that the recipe leaves out are not asked for.
     """
     made = list(stages)
-    kinds = {stage.kind for stage in made}
+    kinds = {stage.kind for stage in made if not isinstance(stage, ActionPretrainStage)}
     for name, kind in STARTS.items():
         if kind not in kinds:
             continue
@@ -169,7 +175,7 @@ def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = Fa
         absent, problem = encoder.without_weights, weight_problem(name, encoder)
         if problem and not (given and absent):
             yield problem
-        if (absent or not problem) and (wrong := start_problem(encoder)):
+        if (absent or not problem) and (wrong := _cannot_start(encoder)):
             yield f"{name}.{wrong}"
     wanted = {key: file for stage in made if isinstance(stage, ActionEncoderStage) for key, file in stage.files.items()}
     for key, file in wanted.items():
@@ -177,6 +183,15 @@ def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = Fa
             yield f"{key} = null: a file is needed; `finepseudo methods {key.split('.')[1]}` says what it holds"
         elif not file.is_file():
             yield f"{key}: {file} is not there; give the path of the file"
+
+
+def _cannot_start(encoder: Encoder) -> str | None:
+    """Say why an encoder cannot start. A row of the table as it is, started at random, needs no look, and no torch."""
+    if not (encoder.is_own or encoder.options or encoder.start.file):
+        return None
+    from finepseudo.encoders.describe import start_problem
+
+    return start_problem(encoder)
 
 
 def refuse_without_weights(cfg: RunConfig, stages: Iterable[Stage]) -> None:

@@ -31,7 +31,7 @@ from jobs.cluster.resources import uses_gpu
 from jobs.cluster.session import ray_session
 from jobs.config.recipes import to_yaml
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import PRETRAININGS, Plan, make_plan, refuse_without_weights, unfinished
+from jobs.pipeline.plan import Plan, make_plan, refuse_without_weights, unfinished
 from jobs.pipeline.provenance import source_version, write_environment
 from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 ENDS = ("done", "stopped")
 """States of a trial that has an objective: it ended, or the scheduler stopped it because others were better."""
 
-BASE_KINDS = frozenset({"data", "split"}) | PRETRAININGS
+BASE_KINDS = frozenset({"data", "split", "pretrain"})
 
 
-def base_kinds(space: SpaceConfig) -> frozenset[str]:
+def base_kinds(cfg: RunConfig, space: SpaceConfig) -> frozenset[str]:
     """Name the kinds of stages that a sweep makes before its trials."""
-    own = {"pretrain"} if space.pretrains or space.trains == "action_encoder" else set()
-    return BASE_KINDS - own - ({"action_pretrain"} if space.trains == "frame_encoder" else set())
+    own_start = space.pretrains or (space.trains == "action_encoder" and not cfg.action_encoder.pretrains)
+    return BASE_KINDS - {"pretrain"} if own_start else BASE_KINDS
 
 
 def read_sweep(cfg: RunConfig, path: Path) -> tuple[RunConfig, SpaceConfig]:
@@ -75,7 +75,7 @@ def dry_run(cfg: RunConfig, path: Path) -> int:
     cfg, space = read_sweep(cfg, path)
     folder = sweep_folder(cfg, path, space)
     with Reporter(cfg.folder, tensorboard=False) as reporter:
-        base = [stage.name for stage in unfinished(make_plan(Run(cfg, reporter)), base_kinds(space))]
+        base = [stage.name for stage in unfinished(make_plan(Run(cfg, reporter)), base_kinds(cfg, space))]
     there = len(list((folder / "trials").glob("*/ended.json")))
     at_once = "as many at a time as the cluster holds" if space.concurrent is None else f"{space.concurrent} at a time"
     lines = [
@@ -101,7 +101,7 @@ def tune(cfg: RunConfig, path: Path, *, force: bool = False, best: Path | None =
         forced = refuse_other_data(cfg, force=force)
         run = Run(cfg, reporter)
         plan = make_plan(run)
-        todo = unfinished(plan, base_kinds(space))
+        todo = unfinished(plan, base_kinds(cfg, space))
         refuse_without_weights(cfg, todo)
         base = plan if todo else []
         if base:

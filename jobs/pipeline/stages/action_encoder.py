@@ -30,10 +30,7 @@ from jobs.pipeline.stages.training import (
     optim_keys,
     slowed,
 )
-from jobs.workers import models
-from jobs.workers.accuracy_probe import ACCURACY, AccuracyProbe
 from jobs.workers.labelling import check_ready
-from shards.read.streams import StreamInput
 
 START = "action_encoder.weights"
 
@@ -180,6 +177,9 @@ class ActionEncoderStage(TrainingStage):
 
     def run(self) -> None:
         """Train."""
+        from jobs.workers import models
+        from shards.read.streams import StreamInput
+
         if self.pretrained is not None:
             check_unseen(self.run_of, self.seed)
         if self.method is not None:
@@ -214,6 +214,8 @@ class ActionEncoderStage(TrainingStage):
         every = stage.look_every if self.plain else stage.validate_every
         if not every or (not self.plain and self.request.name != MAIN):  # a network on the way has no classes yet
             return {}
+        from jobs.workers.accuracy_probe import ACCURACY, AccuracyProbe
+
         tested = self.method.tested if self.method and not self.plain else "student"
         held = self.run_of.split(self.seed).items("held_out")
         probe = AccuracyProbe(cfg=self.cfg, shards=self.paths.shards.resolve(), held_out=held, tested=tested)

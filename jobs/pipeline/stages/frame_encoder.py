@@ -25,9 +25,6 @@ from jobs.pipeline.stages.training import (
     optim_keys,
     slowed,
 )
-from jobs.workers import models
-from jobs.workers.pair_probe import VerificationProbe
-from shards.read.streams import StreamInput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +51,8 @@ class FrameEncoderStage(TrainingStage):
     @property
     def keys(self) -> Keys:
         """The network without its start, which is among the inputs, and what it is trained with."""
+        if self.cfg.frame_stage.skip:
+            return Keys(("frame_encoder", "frame_stage.skip", "frame_stage.scorer"), ("frame_encoder.weights",))
         own = ["loss", "scorer", "freeze_image", "order", "self_train" if self.request.number else "train"]
         own += ["features"] if self.cfg.frame_stage.kept_views else []
         sections = ["frame_encoder", *(f"frame_stage.{name}" for name in own), "frame_input", *READING]
@@ -79,8 +78,16 @@ class FrameEncoderStage(TrainingStage):
         return tags_of(self.kind, self.seed, self.method, self.request.number)
 
     def run(self) -> None:
-        """Train."""
+        """Train, or leave f_A as it is."""
+        from finepseudo.training.checkpoint import save_weights
+        from jobs.workers import models
+        from shards.read.streams import StreamInput
+
         cfg, stage, request = self.cfg, self.cfg.frame_stage, self.request
+        if stage.skip:
+            same = models.alignability(cfg, self.seed, self.before / WEIGHTS)
+            save_weights(self.folder / WEIGHTS, same.state_dict(), {"stage": self.name})
+            return
         check_unseen(self.run_of, self.seed)
         items = items_of(self.run_of, self.seed, "labelled", self.labels)
         train = slowed(stage.self_train) if request.number else stage.train
@@ -99,6 +106,8 @@ class FrameEncoderStage(TrainingStage):
         every = self.cfg.frame_stage.validate_every
         if every is None:
             return {}
+        from jobs.workers.pair_probe import VerificationProbe
+
         split, shards = self.run_of.split(self.seed), self.paths.shards.resolve()
         probe = VerificationProbe(
             cfg=self.cfg, shards=shards, labelled=split.items("labelled"), held_out=split.items("held_out")

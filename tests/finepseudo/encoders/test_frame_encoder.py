@@ -147,7 +147,7 @@ def test_embedding_knows_its_place_and_its_neighbours():
         ({"width": 100}, "multiple of 2 x heads"),
         ({"weights": "byol"}, "takes imagenet:FILE, byol:FILE, .*carl:FILE, run:PATH of a finished run or random"),
         ({"weights": "/data/x.pt"}, "`finepseudo weights /data/x.pt` says what a file is"),
-        ({"variant": "tiny", "weights": "byol:x.pt"}, "variant tiny takes run:PATH of a finished run or random"),
+        ({"variant": "tiny", "weights": "byol:x.pt"}, "no published weights fit variant tiny"),
         ({"dropout": 1.0}, r"\[0, 1\)"),
         ({"train_length": 1}, "at least 2"),
     ],

@@ -113,7 +113,7 @@ def test_a_users_row_brings_weights_and_frames(lab):
             "takes kinetics_sup:FILE, tclr:FILE, tclr .*, run:PATH of a finished run or random",
         ),
         ({"weights": "byol:/data/x.pth"}, "`finepseudo weights /data/x.pth` says what a file is"),
-        ({"variant": "tiny", "weights": "tclr:x"}, "variant tiny takes tclr .*, run:PATH"),
+        ({"variant": "tiny", "weights": "tclr:x"}, "no published weights fit variant tiny"),
         ({"mc_passes": 1}, "mc_passes = 1: must be at least 2"),
         ({"dropout": 1.0}, r"\[0, 1\)"),
     ],

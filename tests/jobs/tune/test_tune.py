@@ -159,11 +159,13 @@ def test_what_is_made_before_the_trials_fits_what_they_train(tmp_path):
     kinds = {
         "space: {frame_stage.loss.omega: 1}": {"data", "split", "pretrain"},
         "space: {pretrain.loss.tau: 0.1}": {"data", "split"},
-        "space: {}\ntrains: action_encoder": {"data", "split", "action_pretrain"},
-        "space: {}\ntrains: votes\nmethod: finepseudo": {"data", "split", "pretrain", "action_pretrain"},
+        "space: {}\ntrains: action_encoder": {"data", "split"},
+        "space: {}\ntrains: votes\nmethod: finepseudo": {"data", "split", "pretrain"},
     }
     for text, expected in kinds.items():
-        assert base_kinds(space_of(tmp_path, text)) == expected, text
+        assert base_kinds(load("smoke"), space_of(tmp_path, text)) == expected, text
+    f_e = space_of(tmp_path, "space: {}\ntrains: action_encoder")
+    assert "pretrain" in base_kinds(load("smoke", ["action_encoder.weights=tclr"]), f_e)
     (tmp_path / "s.yaml").write_text("space: {}\ndraws: 2")
     with pytest.raises(UserError, match=r"draws = 2: seeds are \[0\]"):
         read_sweep(load("smoke"), tmp_path / "s.yaml")

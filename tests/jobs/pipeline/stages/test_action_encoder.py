@@ -89,7 +89,7 @@ def made(monkeypatch):
         jobs.append(job)
         train_rank(job, 0, 1, torch.device("cpu"))
 
-    monkeypatch.setattr("jobs.pipeline.stages.training.fit", fit)
+    monkeypatch.setattr("jobs.workers.train.fit", fit)
     return built, jobs
 
 
@@ -97,7 +97,7 @@ def made(monkeypatch):
 def test_labels_and_pool_side_by_side_under_a_teacher(made, tmp_path):
     cfg = load("smoke", [f"out={tmp_path}", *SMALL])
     run = Run(cfg, Reporter(cfg.folder, tensorboard=False))
-    run_plan(run, make_plan(run), "code", {"data", "split", "action_pretrain", "action_encoder"}, write=True)
+    run_plan(run, make_plan(run), "code", {"data", "split", "pretrain", "action_encoder"}, write=True)
     (objective,), jobs = made  # round 0 is plain
     assert objective.seen[0][2] == (16, 1, 16, 3, 32, 32)
     assert [len(labelled) for labelled, _, _ in objective.seen] == [8] * 4
