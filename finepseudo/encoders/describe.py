@@ -103,11 +103,9 @@ def _empty(cfg: Config, *, whole: bool) -> nn.Module:
 def start_problem(cfg: Config) -> str | None:
     """Say in one line why an encoder cannot be built, or cannot start from its weights; None where it can.
 
-    A row of the table as it is, started at random, needs no look. A file is read whole, and nothing is kept of it.
+    A file is read whole, and nothing is kept of it.
     """
     start = cfg.start
-    if not (cfg.is_own or cfg.options or start.file):
-        return None
     try:
         network = _empty(cfg, whole=start.published is not None and start.published.whole)
         if start.file is not None and start.kind is not None and start.published is not None:

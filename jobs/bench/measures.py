@@ -19,7 +19,8 @@ from jobs.config.run import RunConfig
 from jobs.workers.embed import evaluation_reader
 from jobs.workers.labelling import read_truth
 from jobs.workers.models import trained_frame_encoder, trained_scorer
-from jobs.workers.score import GALLERY, Scorer, read_gallery
+from jobs.workers.part_files import GALLERY
+from jobs.workers.score import Scorer, read_gallery
 from shards.splits.label_split import read_split
 
 Numbers = dict[str, float]

@@ -23,11 +23,11 @@ from jobs.pipeline.run_folder import locked
 from jobs.pipeline.stages.base import Run
 from jobs.pipeline.survey import bytes_text, size_of
 from jobs.progress import Reporter
-from jobs.workers.evaluate import PARTS
+from jobs.workers.part_files import PREDICTED
 from shards.errors import UserError
 from shards.files import TEMPORARY_SUFFIX
 
-SCRATCH = (CHECKPOINTS, "ray", PARTS)
+SCRATCH = (CHECKPOINTS, "ray", PREDICTED)
 """Folders that a training or a test removes at its end, unless it is killed between its record and that."""
 LEFT = ("*.damaged", f".*{TEMPORARY_SUFFIX}")
 """Below a run folder: what was moved aside as damaged, and what a command that was killed had begun to write."""

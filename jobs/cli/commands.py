@@ -22,6 +22,8 @@ WORKS_IN_A_RUN = frozenset(
 """Commands that work in a run as it was made."""
 _DRY_BY_ITSELF = frozenset({"submit", "doctor", "clean", "plan"})
 """Commands that know themselves what --dry-run means."""
+_SLOW_TO_BEGIN = frozenset({"bench", "export", "init", "review", "weights"})
+"""Commands without a configuration whose imports, or first videos, take seconds."""
 
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
@@ -31,6 +33,8 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
 
         return compare_folders(arguments)
     if arguments.command in _WITHOUT_A_RUN:
+        if arguments.command in _SLOW_TO_BEGIN:
+            _say_at_once(arguments.command)
         return _WITHOUT_A_RUN[arguments.command](arguments)
     cfg = configure(arguments)
     if arguments.command == "keys" or arguments.print_config:
@@ -42,18 +46,18 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
 
         return tune.dry_run(cfg, Path(arguments.space))
     if arguments.dry_run and arguments.command not in _DRY_BY_ITSELF:
-        _say_at_once(cfg, arguments.command)
+        _say_at_once(arguments.command, cfg.folder)
         from jobs.cli.dry_run import dry_run
 
         return dry_run(cfg, arguments.command, force=arguments.force)
-    _say_at_once(cfg, arguments.command)
+    _say_at_once(arguments.command, cfg.folder)
     return _run_command(cfg, arguments, main)
 
 
-def _say_at_once(cfg: RunConfig, command: str) -> None:
+def _say_at_once(command: str, folder: Path | None = None) -> None:
     """Tell who sits before a terminal what is begun: what is imported next takes seconds."""
     if sys.stderr.isatty():
-        sys.stderr.write(f"finepseudo {command}: {cfg.folder}\n")
+        sys.stderr.write(f"finepseudo {command}{f': {folder}' if folder else ''}\n")
         sys.stderr.flush()
 
 
@@ -106,6 +110,12 @@ def _review(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from jobs.cli.reproduce import reproduce
+
+    return reproduce(arguments)
+
+
 _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
     "schema": _schema,
@@ -114,6 +124,7 @@ _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "methods": _methods,
     "export": _export,
     "review": _review,
+    "reproduce": _reproduce,
 }
 """Commands that take no configuration of a run."""
 
@@ -126,10 +137,12 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             code = check(cfg, arguments.decode, arguments.missing)
         case "submit":
             code = _submit(cfg, arguments, main)
-        case "run" if arguments.draw is not None:
-            from jobs.cli.draw import run_draw
+        case "run" if arguments.draw is not None or arguments.shared:
+            from jobs.cli.draw import make_shared, run_draw
 
-            code = run_draw(cfg, arguments.draw, force=arguments.force, verify_first=arguments.verify)
+            force, index = arguments.force, arguments.draw
+            again = {"force": force, "verify_first": arguments.verify}
+            code = make_shared(cfg, force=force) if arguments.shared else run_draw(cfg, index, **again)
         case "clean":
             from jobs.cli.clean import clean
 
@@ -176,10 +189,9 @@ def _submit(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Seque
     from jobs.cli.draw import report_of_all
     from jobs.cli.dry_run import to_come
     from jobs.pipeline.plan import refuse_without_weights
-    from jobs.submit.draws import apart, lacks, open_draws
+    from jobs.submit.draws import lacks, open_draws
     from jobs.submit.submit import submit
 
-    cfg = apart(cfg)
     if not arguments.dry_run and arguments.cluster != "dry-run":
         refuse_without_weights(cfg, to_come(cfg, "run"))
         code = submit(cfg, arguments, main)

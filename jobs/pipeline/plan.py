@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 
-from finepseudo.encoders.describe import start_problem
+from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.methods.base import (
     MAIN,
     AnyMethod,
@@ -32,16 +32,17 @@ from jobs.pipeline.stages.data import DataStage
 from jobs.pipeline.stages.embeddings import EmbeddingsStage
 from jobs.pipeline.stages.evaluation import EvaluationStage
 from jobs.pipeline.stages.frame_encoder import FrameEncoderStage
-from jobs.pipeline.stages.pretrain import PretrainStage
+from jobs.pipeline.stages.pretrain import PretrainStage, is_elsewhere
 from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
 from jobs.pipeline.stages.similarity import SimilarityStage
-from jobs.pipeline.stages.split import SplitStage
+from jobs.pipeline.stages.split import DrawnStage, SplitStage
 from jobs.pipeline.stages.votes import VotesStage
 from shards.errors import UserError
 
 Plan = list[list[Stage]]
+Encoder = ActionEncoderConfig | FrameEncoderConfig
 
 COMMANDS: dict[str, frozenset[str]] = {
     "write-shards": frozenset({"data"}),
@@ -66,9 +67,14 @@ def make_plan(run: Run) -> Plan:
     """List every stage of a run in an order in which each finds what it needs."""
     plan: Plan = [[DataStage(run_of=run)]]
     aligns = any(method.aligns for method in methods_of(run.cfg))
+    begins = run.cfg.seeds[:1] if run.cfg.pretrain.shared else run.cfg.seeds
+    if is_elsewhere(run):
+        begins = ()
     for seed in run.cfg.seeds:
         plan.append([SplitStage(run_of=run, seed=seed)])
-        if aligns and (seed == run.cfg.seeds[0] or not run.cfg.pretrain.shared):
+        if aligns and run.cfg.split.reviewed:
+            plan.append([DrawnStage(run_of=run, seed=seed)])
+        if aligns and seed in begins:
             plan.append([PretrainStage(run_of=run, seed=seed)])
         plan += _round_zero(run, seed)
         for method in sorted(methods_of(run.cfg), key=partial(is_accounted, run.cfg)):
@@ -160,7 +166,7 @@ def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = Fa
         absent, problem = encoder.without_weights, weight_problem(name, encoder)
         if problem and not (given and absent):
             yield problem
-        if (absent or not problem) and (wrong := start_problem(encoder)):
+        if (absent or not problem) and (wrong := _cannot_start(encoder)):
             yield f"{name}.{wrong}"
     wanted = {key: file for stage in made if isinstance(stage, ActionEncoderStage) for key, file in stage.files.items()}
     for key, file in wanted.items():
@@ -168,6 +174,15 @@ def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = Fa
             yield f"{key} = null: a file is needed; `finepseudo methods {key.split('.')[1]}` says what it holds"
         elif not file.is_file():
             yield f"{key}: {file} is not there; give the path of the file"
+
+
+def _cannot_start(encoder: Encoder) -> str | None:
+    """Say why an encoder cannot start. A row of the table as it is, started at random, needs no look, and no torch."""
+    if not (encoder.is_own or encoder.options or encoder.start.file):
+        return None
+    from finepseudo.encoders.describe import start_problem
+
+    return start_problem(encoder)
 
 
 def refuse_without_weights(cfg: RunConfig, stages: Iterable[Stage]) -> None:

@@ -29,7 +29,7 @@ from jobs.progress import Count
 from jobs.workers.embed import evaluation_reader
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_action_encoder, trained_frame_encoder, trained_scorer
-from jobs.workers.part_files import chunks, matrix, parts, read_parts, write_part
+from jobs.workers.part_files import PREDICTED, chunks, matrix, parts, read_parts, write_part
 from jobs.workers.score import Scorer
 from shards.files import atomic
 
@@ -39,7 +39,6 @@ PART = pa.schema(
 PREDICTION_SCHEMA = PART.insert(1, pa.field("label", pa.int32()))
 """Columns of predictions.parquet: those of its parts, and the true label."""
 VIEWS_AT_ONCE = 16
-PARTS = "parts"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +72,7 @@ class Tester:
             return {**answer, "stopped": True}
         started, keys = time.perf_counter(), [str(key) for key in row["keys"]]
         table = self._table(keys)
-        write_part(self.job.folder / PARTS / row["part"], table)
+        write_part(self.job.folder / PREDICTED / row["part"], table)
         return {**answer, "clips": len(keys), "seconds": time.perf_counter() - started}
 
     @torch.inference_mode()
@@ -116,7 +115,7 @@ def evaluate(
     Writes predictions.parquet and metrics.json (`about` first) and returns the metrics.
     """
     rows = chunks(list(labels), job.cfg.evaluate.chunk)
-    folder = job.folder / PARTS
+    folder = job.folder / PREDICTED
     timeout_s = 60 * job.cfg.resources.data_timeout_min
     map_parts(Work(worker=Tester, told=job, run=job.run, folder=folder, pool=pool, timeout_s=timeout_s), rows, count)
     table = read_parts(parts(folder), PART.names)

@@ -15,9 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial, wraps
 from pathlib import Path
-from typing import Any, ParamSpec
-
-import torch
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
@@ -26,6 +24,9 @@ from jobs.config.sections import ResourcesConfig
 from jobs.progress import Count
 from jobs.workers.part_files import is_whole
 from shards.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 _P = ParamSpec("_P")
 MAX_BLOCKS = 2000
@@ -60,6 +61,8 @@ def plan_pool(wanted: int, resources: ResourcesConfig) -> Pool:
 
 def device_of(pool: Pool) -> torch.device:
     """Name the device an actor of the pool computes on."""
+    import torch
+
     return torch.device("cuda" if pool.gpu else "cpu")
 
 

@@ -9,18 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
-from torch import Tensor
 
 from shards.errors import UserError
 from shards.files import atomic, sha256_file, write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GALLERY = "gallery.safetensors"
+"""The file of a round's packed gallery, beside the parts of its scores."""
+PREDICTED = "parts"
+"""The folder of the parts of a test."""
 
 
 def chunks(keys: Sequence[str], size: int) -> list[dict[str, Any]]:
@@ -87,6 +93,8 @@ def matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
 
 def read_embeddings(paths: Sequence[Path], wanted: pa.Array | None = None) -> tuple[list[str], Tensor]:
     """Read the valid embeddings [N, T, F] of part files, of the keys `wanted` (strings) only where given."""
+    import torch
+
     names: list[str] = []
     found: list[Tensor] = []
     for path in paths:  # one by one: the pool's embeddings together may be larger than the memory

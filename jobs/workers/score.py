@@ -11,20 +11,20 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from finepseudo.alignment.distances import class_scores
 from finepseudo.alignment.gallery import build_gallery
 from finepseudo.alignment.scorer import AlignabilityScorer, length_factor
 from finepseudo.compute.networks import prepare_torch
-from finepseudo.soft_dtw import AlignmentBank, class_alignability
+from finepseudo.soft_dtw import AlignmentBank
 from finepseudo.training.checkpoint import load_weights
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
 from jobs.progress import Count
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_scorer
-from jobs.workers.part_files import parts, read_embeddings, write_part
+from jobs.workers.part_files import GALLERY, parts, read_embeddings, write_part
 from shards.splits.label_split import read_split
 
-GALLERY = "gallery.safetensors"
 SCHEMA = pa.schema([("key", pa.string()), ("scores", pa.list_(pa.float32()))])
 
 
@@ -113,8 +113,8 @@ class Aligner:
         if not len(embeddings):
             return torch.empty(0, 0)
         wrapped = Scorer(self.scorer, embeddings.shape[1])
-        gamma = self.job.cfg.frame_stage.loss.gamma
-        return class_alignability(embeddings.to(self.device), self.bank, wrapped, gamma).float().cpu()
+        loss = self.job.cfg.frame_stage.loss
+        return class_scores(embeddings.to(self.device), self.bank, wrapped, loss).float().cpu()
 
 
 def score(job: ScoreJob, pool: Pool, count: Count) -> list[dict[str, Any]]:

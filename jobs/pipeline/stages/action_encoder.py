@@ -29,10 +29,7 @@ from jobs.pipeline.stages.training import (
     optim_keys,
     slowed,
 )
-from jobs.workers import models
-from jobs.workers.accuracy_probe import ACCURACY, AccuracyProbe
 from jobs.workers.labelling import check_ready
-from shards.read.streams import StreamInput
 
 START = "action_encoder.weights"
 
@@ -164,6 +161,9 @@ class ActionEncoderStage(TrainingStage):
 
     def run(self) -> None:
         """Train."""
+        from jobs.workers import models
+        from shards.read.streams import StreamInput
+
         if self.method is not None:
             check_ready(self.run_of.split(self.seed), [self.method.name], self.cfg.method)
         streams = {
@@ -193,6 +193,8 @@ class ActionEncoderStage(TrainingStage):
         """Look at held-out clips now and then, where the best weights are wanted."""
         if not self.plain or self.cfg.action_stage.keep == "last":
             return {}
+        from jobs.workers.accuracy_probe import ACCURACY, AccuracyProbe
+
         held = self.run_of.split(self.seed).items("held_out")
         probe = AccuracyProbe(cfg=self.cfg, shards=self.paths.shards.resolve(), held_out=held)
         return {"probe": probe, "probe_every": self.cfg.action_stage.keep_every, "keep": ACCURACY}

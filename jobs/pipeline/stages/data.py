@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.pipeline.stages.base import Keys, Stage, numbered
-from jobs.workers.write_shards import data_config, write_data
 from shards.annotations import annotation_files, load
 
 
@@ -45,8 +44,12 @@ class DataStage(Stage):
 
     def run(self) -> None:
         """Write what is missing."""
+        from jobs.workers.write_shards import write_data
+
         write_data(self.cfg, self.paths, self.run_of.reporter)
 
     def explain(self) -> None:
         """Let who reads the files say what is wrong with them (a list of another version in place of the right one)."""
+        from jobs.workers.write_shards import data_config
+
         load(data_config(self.cfg, self.paths))

@@ -11,7 +11,6 @@ from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, name_of, tags_of
 from jobs.pipeline.stages.training import READING, Tags
-from jobs.workers.embed import EmbedJob, embed
 from jobs.workers.labelling import check_pool
 from jobs.workers.map_parts import plan_pool
 
@@ -71,6 +70,8 @@ class EmbeddingsStage(Stage):
 
     def run(self) -> None:
         """Embed what is missing."""
+        from jobs.workers.embed import EmbedJob, embed
+
         cfg, split = self.cfg, self.run_of.split(self.seed)
         check_pool(split, cfg.methods)  # the split may be older than the methods
         job = EmbedJob(

@@ -12,9 +12,9 @@ from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
 from jobs.pipeline.stages.training import ALIGNMENT, MC_DROPOUT, READING, Tags
-from jobs.workers.evaluate import PARTS, EvaluateJob, evaluate, write_examples
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
+from jobs.workers.part_files import PREDICTED
 
 VOTES = "evaluate.votes"
 """The one key of its section that the test of f_E does not read."""
@@ -69,7 +69,7 @@ class EvaluationStage(Stage):
     @property
     def scratch(self) -> Sequence[str]:
         """Parts of the predictions."""
-        return (PARTS,)
+        return (PREDICTED,)
 
     @property
     def tags(self) -> Tags:
@@ -78,6 +78,8 @@ class EvaluationStage(Stage):
 
     def run(self) -> None:
         """Test what is missing."""
+        from jobs.workers.evaluate import write_examples
+
         cfg, (truth, classes) = self.cfg, read_truth(self.paths.clips)
         labels = {key: truth[key] for key in self.run_of.split(self.seed).keys("test")}
         metrics = self.predict(self.folder, labels, classes)
@@ -87,6 +89,8 @@ class EvaluationStage(Stage):
 
     def predict(self, folder: Path, labels: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
         """Test f_E on the clips of `labels` (key -> class) as the papers do; results into `folder`, metrics back."""
+        from jobs.workers.evaluate import EvaluateJob, evaluate
+
         cfg = self.cfg
         job = EvaluateJob(
             cfg=cfg,

@@ -11,7 +11,6 @@ from finepseudo.report.clips import gallery_keys
 from finepseudo.report.reading import read_run
 from finepseudo.run_folder.layout import REPORT
 from jobs.pipeline.stages.base import Keys, Stage
-from jobs.workers.thumbnails import strips
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,5 +48,7 @@ class ReportStage(Stage):
 
     def run(self) -> None:
         """Write it, with thumbnails of the clips that are worth a look."""
+        from jobs.workers.thumbnails import strips
+
         keys = gallery_keys(read_run(self.paths.root))
         write_report(self.paths.root, strips(self.cfg, keys) if keys else {})

@@ -9,12 +9,10 @@ from pathlib import Path
 from finepseudo.methods.base import AnyMethod, Score
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import WEIGHTS
-from finepseudo.training.checkpoint import save_weights
 from jobs.pipeline.stages.base import Keys, Stage, name_of, tags_of
 from jobs.pipeline.stages.training import ALIGNMENT, Tags
-from jobs.workers import models
 from jobs.workers.map_parts import plan_pool
-from jobs.workers.score import GALLERY, ScoreJob, Scorer, pack_gallery, score
+from jobs.workers.part_files import GALLERY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +66,10 @@ class ScoresStage(Stage):
 
     def run(self) -> None:
         """Draw the gallery and score what is missing."""
+        from finepseudo.training.checkpoint import save_weights
+        from jobs.workers import models
+        from jobs.workers.score import ScoreJob, Scorer, pack_gallery, score
+
         cfg, n_classes = self.cfg, self.run_of.n_classes()
         labelled = self.run_of.split(self.seed).items("labelled")
         labels = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))

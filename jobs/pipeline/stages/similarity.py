@@ -12,7 +12,6 @@ from finepseudo.run_folder.layout import WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, name_of, tags_of
 from jobs.pipeline.stages.training import MC_DROPOUT, READING, Tags
 from jobs.workers.map_parts import plan_pool
-from jobs.workers.similarity import SimilarityJob, compare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +58,8 @@ class SimilarityStage(Stage):
 
     def run(self) -> None:
         """Compare what is missing."""
+        from jobs.workers.similarity import SimilarityJob, compare
+
         cfg, split, request = self.cfg, self.run_of.split(self.seed), self.request
         tested = request.of == MAIN and request.number > 0
         job = SimilarityJob(

@@ -6,28 +6,31 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finepseudo.compute.config import Precision
 from finepseudo.methods.base import AnyMethod, Role
 from finepseudo.run_folder.done import DONE, Input, Output
 from finepseudo.run_folder.layout import ACCEPTED, BEST, CHECKPOINTS, FAILURE, LOG, PSEUDO_LABELS, WEIGHTS
-from finepseudo.training.objectives import Objective
 from jobs.config.training import TrainConfig
 from jobs.pipeline.stages.base import Run, Stage, name_of
 from jobs.workers.labelling import pseudo_items, ruled_out_items
-from jobs.workers.train import TrainJob, fit
-from jobs.workers.train_loop import LoopJob, seed_of
 from shards.read.order import batches_per_epoch
-from shards.read.streams import StreamInput
 from shards.types import ItemTable
+
+if TYPE_CHECKING:
+    from finepseudo.training.objectives import Objective
+    from shards.read.streams import StreamInput
 
 Tags = Mapping[str, Any]
 READING = ("reading.decode", "deterministic")
 MC_DROPOUT = ("action_encoder.mc_passes", "action_encoder.mc_temperature")
 """Keys of f_E that only the embedding of a pool reads."""
-ALIGNMENT = ("frame_stage.loss.gamma", "frame_stage.loss.omega", "frame_stage.scorer")
-"""Keys of how two clips are aligned and scored: soft-DTW, and whether and how f_S is learned."""
+ALIGNMENT = (
+    *("frame_stage.loss.gamma", "frame_stage.loss.distance", "frame_stage.loss.omega"),
+    *("frame_stage.scorer", "frame_stage.skip"),
+)
+"""Keys of how two clips are aligned and scored: the distance, and whether and how f_S is learned."""
 NO_SCORER = "optim.scorer_lr_factor"
 FIRST_ROUND = "optim.self_training_factor"
 """Keys of every optimiser that a training without f_S, or of round 0, does not read."""
@@ -90,6 +93,9 @@ class TrainingStage(Stage):
         chosen: how the weights are chosen (`probe`, `probe_every`, `keep` of the loop), where it is not the last ones.
         features: on kept frame features.
         """
+        from jobs.workers.train import TrainJob, fit
+        from jobs.workers.train_loop import LoopJob, seed_of
+
         run, cfg = self.run_of, self.cfg
         schedule = schedule.over(next(iter(streams.values())))
         loop = LoopJob(

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +24,11 @@ from jobs.pipeline.stages.evaluation import EvaluationStage
 from jobs.pipeline.stages.training import ALIGNMENT, Tags
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
-from jobs.workers.part_files import matrix, read_parts
-from jobs.workers.score import GALLERY
-from jobs.workers.votes import FrameVoteJob, align_clips, verification
+from jobs.workers.part_files import GALLERY, matrix, read_parts
+
+if TYPE_CHECKING:
+    from finepseudo.evaluation.verification import Study
+    from jobs.workers.votes import FrameVoteJob
 
 Measured = dict[Vote, dict[str, Any]]
 HELD_OUT, PARTS = "held_out", "frame"
@@ -109,6 +111,8 @@ class VotesStage(Stage):
 
     def run(self) -> None:
         """Vote, compare, choose."""
+        from jobs.workers.votes import align_clips, verification
+
         (truth, classes), split = read_truth(self.paths.clips), self.run_of.split(self.test.seed)
         roles = {key: role for role in ("test", HELD_OUT) for key in split.keys(role)}
         labels = {role: {key: truth[key] for key in roles if roles[key] == role} for role in ("test", HELD_OUT)}
@@ -125,18 +129,24 @@ class VotesStage(Stage):
         for name in self.scratch:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
-    def _tell(self, measured: Mapping[str, Measured | None], pairs: float | None) -> None:
+    def _tell(self, measured: Mapping[str, Measured | None], pairs: Study | None) -> None:
         """Choose the answer; write the metrics and say it. pairs: how well f_A tells pairs of test clips apart."""
         wanted = self.cfg.evaluate.votes
         chosen, because = choose_vote(wanted, measured[HELD_OUT])
         shown = {vote: found for vote, found in (measured["test"] or {}).items() if wanted in ("all", vote)}
         about = {"method": self.method.name, "seed": self.test.seed, "rounds": self.test.action}
-        about |= {"frame_round": self.frame, "chosen": chosen, "because": because, "verification": pairs}
+        by_score = pairs["score"]["balanced"] if pairs else None
+        about |= {"frame_round": self.frame, "chosen": chosen, "because": because, "verification": by_score}
+        about |= {"pairs": pairs}
         write_json(self.folder / METRICS, {**about, "test": shown, HELD_OUT: measured[HELD_OUT]})
-        self.scalars({**{f"votes/{vote}": found["top1"] for vote, found in shown.items()}, "votes/verification": pairs})
+        self.scalars(
+            {**{f"votes/{vote}": found["top1"] for vote, found in shown.items()}, "votes/verification": by_score}
+        )
         self.run_of.reporter.say(f"{self.name}: the answer is {VOTE_TITLES[chosen]}: {because}")
 
     def _job(self, n_classes: int) -> FrameVoteJob:
+        from jobs.workers.votes import FrameVoteJob
+
         return FrameVoteJob(
             cfg=self.cfg,
             run=self.paths.root.resolve(),

@@ -52,6 +52,22 @@ def test_the_command_line_starts_without_tensors_tables_and_clusters(command, co
     assert packages & HEAVY == set()
 
 
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["status", "--name", "none"], 2),
+        (["clean", "--name", "none"], 2),
+        (["check", "smoke"], 0),
+        (["plan", "smoke"], 0),
+        (["run", "--recipe", "smoke", "--dry-run"], 0),
+    ],
+)
+def test_what_computes_nothing_knows_its_stages_without_torch(command, code, tmp_path):
+    ended, packages = loaded("jobs", *command, f"out={tmp_path}")
+    assert ended == code
+    assert packages & {"torch", "torchvision", "ray", "nvidia"} == set()
+
+
 def test_a_node_of_the_cluster_starts_without_torch_and_without_ray():
     ended, packages = loaded("jobs.cluster", "--help")
     assert ended == 0

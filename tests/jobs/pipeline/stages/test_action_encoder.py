@@ -76,7 +76,7 @@ def made(monkeypatch):
 
     method = replace(METHODS["supervised"], streams=streams, objective=objective, tested="teacher", pool=True)
     monkeypatch.setitem(METHODS, "supervised", method)
-    monkeypatch.setattr("jobs.pipeline.stages.training.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
+    monkeypatch.setattr("jobs.workers.train.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
     return built
 
 

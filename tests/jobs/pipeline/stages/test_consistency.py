@@ -45,7 +45,7 @@ class Killed(BaseException):
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """Run the trainings of a recipe in this process, in one folder or another."""
-    monkeypatch.setattr("jobs.pipeline.stages.training.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
+    monkeypatch.setattr("jobs.workers.train.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
 
     def go(out, methods=METHODS):
         boxes = tmp_path / "boxes.csv"
