@@ -77,6 +77,7 @@ def write_pool(folder: Path, extent: Extent) -> ScoreJob:
         Clip(name=key, path=key, label=number % extent.classes, role="train", source=key)
         for number, key in enumerate(keys)
     ]
+    clips.append(Clip(name="tested", path="tested", label=0, role="test", source="tested"))
     names = [str(number) for number in range(extent.classes)]
     split = draw_split(make_annotations(clips, names, "any", "1"), SplitConfig(per_class=extent.per_class), 0)
     write_split(folder / "split.parquet", split)
@@ -149,7 +150,10 @@ class Reached:
 
 
 def for_minutes(job: ScoreJob, actors: int, minutes: float, say: Callable[[str], None]) -> Reached:
-    """Run the stage until `minutes` after its first parts are over, then stop it as Slurm would: by its run's file."""
+    """Run the stage until `minutes` after its first part, then stop it as Slurm would, by its run's file.
+
+    Every actor has finished two parts by then.
+    """
     empty_scores(job)
     preempt.clear(job.run)
     stamps: list[Stamp] = []
@@ -159,7 +163,7 @@ def for_minutes(job: ScoreJob, actors: int, minutes: float, say: Callable[[str],
     def count(done: int, _total: int) -> None:
         stamps.append(stamp(done))
         say(f"{done} of {total} parts after {stamps[-1].wall - began:.0f} s")
-        if not asked and stamps[-1].wall - stamps[0].wall >= 60 * minutes:
+        if not asked and len(stamps) > 2 * actors and stamps[-1].wall - stamps[0].wall >= 60 * minutes:
             preempt.ask(job.run)
             asked.append(time.perf_counter())
 
