@@ -134,7 +134,7 @@ def mapped(job: ScoreJob, actors: int) -> Pace:
     empty_scores(job)
     stamps: list[Stamp] = []
     pool = plan_pool(actors, job.cfg.resources)
-    score(job, pool, lambda done, _total: stamps.append(stamp(done)))
+    score(job, pool, lambda done, _total: stamps.append(stamp(done)) if done else None)  # 0: before Ray has begun
     return steady(stamps, 2 * actors - 1)
 
 
@@ -161,6 +161,8 @@ def for_minutes(job: ScoreJob, actors: int, minutes: float, say: Callable[[str],
     asked: list[float] = []
 
     def count(done: int, _total: int) -> None:
+        if not done:  # before Ray has begun
+            return
         stamps.append(stamp(done))
         say(f"{done} of {total} parts after {stamps[-1].wall - began:.0f} s")
         if not asked and len(stamps) > 2 * actors and stamps[-1].wall - stamps[0].wall >= 60 * minutes:
