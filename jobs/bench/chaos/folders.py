@@ -18,8 +18,8 @@ from shards.files import TEMPORARY_SUFFIX
 
 ALLOWED = (".damaged", "forced.json")
 """Files that an undisturbed run does not have and another may."""
-DATED = "data/shards/shard-*.json"
-"""Files that name the time at which the videos were rendered, which not every pair of runs tells apart."""
+DATED = ("data/shards/shard-*.json", "environment.json")
+"""Files that name a time or the code, which not every pair of runs tells apart."""
 VALUES = ("train/loss", "train/lr", "eval/", "pseudo/")
 """Numbers of the log that are no matter of time."""
 
@@ -41,7 +41,8 @@ class Whole:
     def of(cls, folder: Path, other: Path) -> Whole:
         """Learn from two undisturbed runs what depends on nothing but the configuration."""
         found = names(folder)
-        differ = {n for n in found if fnmatch(n, DATED) or (folder / n).read_bytes() != (other / n).read_bytes()}
+        differ = {n for n in found if (folder / n).read_bytes() != (other / n).read_bytes()}
+        differ |= {n for n in found if any(fnmatch(n, pattern) for pattern in DATED)}
         return cls(folder, frozenset(differ))
 
     def differences(self, run: Path, spared: Collection[str] = ()) -> list[str]:
