@@ -2,7 +2,7 @@
 
 A run goes its whole way over it in seconds, so that a hundred of them can be disturbed in an hour. Ranks are processes
 of their own with a real gloo group; one that dies is started again, as often as Ray Train would. What only the real
-Ray can show is shown by `kills`.
+Ray can show is no matter of it.
 """
 
 from __future__ import annotations
