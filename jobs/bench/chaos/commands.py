@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.bench.chaos.points import Fault, clock_back, watch
+from jobs.bench.chaos.points import Fault, clock_back, die_with_parent, watch
 from shards.errors import UserError
 
 CHILDREN = multiprocessing.get_context("forkserver")
@@ -104,6 +104,7 @@ def call(argv: Sequence[str], place: Path, told: Told | None = None) -> Ended:
 
 def _child(argv: list[str], folder: Path, told: Told, said: Sequence[Path]) -> None:
     os.setsid()
+    die_with_parent()
     for number, path in zip((1, 2), said, strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
     from jobs.bench.chaos.one_process import stand_in
