@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from shards.errors import UserError
-from shards.files import append_line, atomic, write_bytes
+from shards.files import append_line, atomic, check_writable, write_bytes
 from shards.storage.remote import RemoteError
 
 
@@ -53,6 +53,26 @@ def test_disk_trouble_is_one_line_naming_the_file(tmp_path, code, message):
     with pytest.raises(UserError, match=rf"cannot write .*table: .*{message}"), atomic(tmp_path / "table"):
         raise OSError(code, "trouble")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("write", [check_writable, lambda path: write_bytes(path, b"x")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("file/table", "a part of the path is a file"), ("folder", "it is a folder")]
+)
+def test_a_place_where_no_file_can_be_is_one_line_too(tmp_path, write, name, message):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=message):
+        write(tmp_path / name)
+    assert len(list(tmp_path.rglob("*"))) == 2
+
+
+def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path):
+    write_bytes(tmp_path / "old", b"old")
+    check_writable(tmp_path / "old")
+    check_writable(tmp_path / "new" / "table")
+    assert (tmp_path / "old").read_bytes() == b"old"
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_other_errors_are_not_dressed_up(tmp_path):

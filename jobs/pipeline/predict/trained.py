@@ -97,12 +97,15 @@ def load_predictor(
 def newest_round(cfg: RunConfig, run: RunPaths, seed: int, method: str | None = None) -> tuple[AnyMethod, int]:
     """Find the last round with a trained f_E, of the method that the report shows in detail where none is named."""
     if method is not None and method not in cfg.methods:
-        raise UserError(f"predict: {run.root}: no method {method}; it has {', '.join(in_order(cfg.methods))}")
+        raise UserError(f"{run.root}: no method {method}; it has {', '.join(in_order(cfg.methods))}")
+    there = [number for number, _ in run.seeds()]
+    if seed not in there:
+        raise UserError(f"{run.root}: no seed {seed}; it has {', '.join(map(str, there)) or 'none'}")
     for number in range(max(cfg.rounds, 1), -1, -1):
         for name in [method] if method else reversed(in_order(cfg.methods)):
             if (run.action_encoder(seed, name, number) / WEIGHTS).is_file():
                 return METHODS[name], number
-    raise UserError(f"predict: {run.root}: no trained action encoder; run `finepseudo run` to its end")
+    raise UserError(f"{run.root}: no trained action encoder; run `finepseudo run` to its end")
 
 
 def aligned_round(run: RunPaths, seed: int, method: AnyMethod, number: int) -> int | None:

@@ -102,6 +102,8 @@ def test_classes_of_a_table_that_keeps_the_likeliest_are_named_by_their_numbers(
     (one,) = choose(path, CLASSES, 1)
     assert [label for label, _ in one.choices] == [0, 2]
     assert one.why == ("f_A says tuck, f_E says pike", "the two best classes are 5 points apart", *one.why[2:])
+    pq.write_table(pq.read_table(table(path, ("a", RARE, 2, 2, False, True))).drop_columns("classes"), path)
+    assert [label for label, _ in choose(path, CLASSES, 1)[0].choices] == [2, 0, 1], "a run of before has all"
 
 
 def test_labelled_clips_stand_beside_it(tmp_path):
