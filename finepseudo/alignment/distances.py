@@ -7,7 +7,6 @@ that margin and norms mean the same for all; frame-wise ones need clips of equal
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -85,8 +84,8 @@ def cross_distances(u: Tensor, bank: AlignmentBank, cfg: AlignabilityConfig) -> 
     """Compute D [U, V] of clips and a gallery, a few clips at a time."""
     if cfg.distance == "soft_dtw":
         return soft_dtw_cdist(u, bank, cfg.gamma)
-    measured = partial(OTHERS[cfg.distance], v=bank.unit.to(u.dtype))
-    return torch.cat([measured(some) for some in u.split(max(1, PAIRS_AT_ONCE // len(bank)))])
+    measured, gallery = OTHERS[cfg.distance], bank.unit.to(u.dtype)
+    return torch.cat([measured(some, gallery) for some in u.split(max(1, PAIRS_AT_ONCE // len(bank)))])
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ def chosen(table: PaperTable, runs: Sequence[PaperRun], only: Sequence[str]) -> 
     """Keep the runs that fill a row or column with one of these words in its name; UserError where there is none."""
     found = [run for run in runs if run.has(only)]
     if not found:
-        names = [part.name for part in (*table.columns, *table.rows)]
+        names = ", ".join([*(column.name for column in table.columns), *(row.name for row in table.rows)])
         raise UserError(
             f"--only {' '.join(only)}: no row or column of {table.name} has it; there are {', '.join(names)}"
         )
