@@ -52,9 +52,7 @@ def chosen(table: PaperTable, runs: Sequence[PaperRun], only: Sequence[str]) -> 
     found = [run for run in runs if run.has(only)]
     if not found:
         names = ", ".join([*(column.name for column in table.columns), *(row.name for row in table.rows)])
-        raise UserError(
-            f"--only {' '.join(only)}: no row or column of {table.name} has it; there are {', '.join(names)}"
-        )
+        raise UserError(f"--only {' '.join(only)}: no row or column of {table.name} has it; there are {names}")
     return found
 
 
