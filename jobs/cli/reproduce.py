@@ -62,6 +62,7 @@ def run_all(runs: Sequence[PaperRun], *, force: bool) -> None:
     from jobs.cluster.session import ray_session
     from jobs.paper.phases import measure_phases
     from jobs.paper.sharing import others_beside, take_from
+    from jobs.pipeline.run_folder import write_config
 
     with ray_session():
         for number, one in enumerate(runs, 1):
@@ -72,6 +73,7 @@ def run_all(runs: Sequence[PaperRun], *, force: bool) -> None:
             if one.until == "pretrain":
                 for command in UNTIL_PRETRAINED:
                     run(one.cfg, command, force=force)
+                write_config(one.cfg)  # also where all of it was taken
                 measure_phases(one.cfg)
             else:
                 run(one.cfg, "reproduce", force=force)

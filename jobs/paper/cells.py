@@ -58,6 +58,11 @@ class PaperRun:
         """The last stage that it needs."""
         return self.cells[0][1].until
 
+    @property
+    def draws(self) -> tuple[int, ...]:
+        """The label draws that it has numbers of: a pre-training is one for all."""
+        return self.cfg.seeds if self.until == "report" else self.cfg.seeds[:1]
+
     def has(self, words: Sequence[str]) -> bool:
         """Tell whether a row or column of it has one of these words in its name, or whether there are none."""
         names = [name.lower() for row, column in self.cells for name in (row.name, column.name)]
