@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 # torch for drivers of CUDA 12 lies at PyTorch's own index: name it in PIP_EXTRA_INDEX_URL, which pip reads
-# what starts a Ray, a Slurm, a browser or takes longer than some seconds: one at a time
+# what starts a Ray, a Slurm, a browser or takes longer than some seconds: in two lanes, one at a time in each
 LONG := slow or ray or slurm or browser or gpu
 export RAY_USAGE_STATS_ENABLED := 0
 export PYTHONUNBUFFERED := 1
 
-.PHONY: env dev demo check lint types quick test system bench-method clean
+.PHONY: env dev demo check lint types quick test ray-lane other-lane system bench-method clean
 
 env: $(VENV)/.made$(CUDA)  ## the pinned environment; CUDA=12 or CUDA=13 with DALI and Triton, for GPUs of such drivers
 
@@ -48,7 +48,13 @@ system: ## what the Slurm and browser tests need from Debian, where it can be in
 	@bash tests/install_system.sh
 
 test: dev system lint types quick  ## the whole suite, real two-node Slurm included
-	$(PY) -m pytest -q -m "$(LONG)" --durations=15
+	$(MAKE) --jobs=2 --keep-going --output-sync=line ray-lane other-lane
+
+ray-lane:
+	$(PY) -m pytest -q -m "ray and not slurm" --durations=15
+
+other-lane:  # Slurm's nodes wait for one another much of the time
+	$(PY) -m pytest -q -m "($(LONG)) and not (ray and not slurm)" --durations=15
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -141,12 +141,12 @@ class Reporter:
     def follow(self, name: str, log: Path) -> Iterator[None]:
         """Follow a stage's log while the block runs: show each line and copy it to the run's metrics."""
         stop = threading.Event()
-        refused: list[UserError] = []
+        refused: list[UserError | OSError] = []
 
         def run() -> None:
             try:
                 self._follow(name, log, stop)
-            except UserError as error:
+            except (UserError, OSError) as error:  # the disk is full, of the log or of TensorBoard's
                 refused.append(error)
 
         thread = threading.Thread(target=run, daemon=True)

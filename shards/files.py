@@ -5,15 +5,25 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shards.errors import UserError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 """What a write fails with where there is no room: the disk or one's quota is full."""
+TROUBLE = {
+    **dict.fromkeys(FULL_DISK, "make room"),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "see that you may write there"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "look at the disk or its server"),
+    errno.EISDIR: "move that folder away, a file belongs there",
+    errno.ENOTDIR: "move that file away, a folder belongs there",
+}
+"""What storage answers that is full, broken, somebody else's or not what it was, and what to do: no program's fault."""
 _DISK_ERRORS = {
     errno.ENOSPC: "no space is left on the disk; free some or choose another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
@@ -25,6 +35,8 @@ _DISK_ERRORS = {
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
     errno.EEXIST: "a part of the path is a file, not a folder; choose another folder",
     errno.EISDIR: "it is a folder; move it away or choose another one",
+    errno.EIO: "the disk or its server fails (Input/output error); look at it, or choose another folder",
+    errno.ESTALE: "its server has lost it (stale file handle); mount it again, or choose another folder",
     errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
 }
 TEMPORARY_SUFFIX = ".tmp"
@@ -36,7 +48,8 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        remote = type(error).__module__ != OSError.__module__  # what reading from afar raises has words of its own
+        if remote or error.errno not in _DISK_ERRORS:
             raise
         raise UserError(f"cannot write {path}: {_DISK_ERRORS[error.errno]}") from error
 
@@ -60,7 +73,18 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.replace(path)
             _fsync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # its folder is none, which has been said
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, before hours are spent on what it is to hold; its folder is made."""
+    with disk_errors(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
 
 
 def walked(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -22,7 +22,7 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
 
 
-OTHERWISE = r" (bench|check|clean|export|review|keys|schema|compare runs)\b| dives"
+OTHERWISE = r" (bench|check|clean|predict|export|review|keys|schema|reproduce|compare runs)\b| dives"
 """Commands that are run by tests of their own."""
 
 
@@ -86,16 +86,20 @@ def test_run_and_tune_plan_what_the_readme_says(line, desk):
 
 
 @pytest.mark.slow
-def test_exports_and_review_run_as_the_readme_says(tmp_path, monkeypatch):
+def test_predictions_exports_and_review_run_as_the_readme_says(tmp_path, monkeypatch):
     """In order, in a folder with a small finished run."""
     monkeypatch.chdir(tmp_path)
     write_small_run(tmp_path / "runs" / "demo")
     write_numbered(tmp_path / "dive.mp4", 20)
     (tmp_path / "more.csv").write_text("dive.mp4\n")
-    lines = [line for line in commands("finepseudo") if re.match("finepseudo (export|review)", line)]
+    (tmp_path / "clips").mkdir()
+    write_numbered(tmp_path / "clips" / "a b.mp4", 20)
+    lines = [line for line in commands("finepseudo") if re.match("finepseudo (predict|export|review)", line)]
+    assert len(lines) == 5
     assert [main(shlex.split(line)[1:]) for line in lines] == [0] * len(lines)
     assert (tmp_path / "runs/demo/export/load.py").is_file()
     assert (tmp_path / "features.safetensors").is_file()
+    assert (tmp_path / "predicted.csv").read_text().count("\n") == 3
     assert (tmp_path / "runs/demo/review.html").is_file()
 
 
@@ -113,6 +117,16 @@ def test_finished_runs_are_compared(line, tmp_path):
     done = finepseudo(line, tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "both.csv").is_file()
+
+
+@pytest.mark.parametrize("line", [line for line in commands("finepseudo") if " reproduce" in line])
+def test_tables_say_what_they_need(line, tmp_path, monkeypatch, capsys):
+    """Only what is rendered lacks nothing."""
+    monkeypatch.chdir(tmp_path)
+    arguments = [*shlex.split(line)[1:], "--dry-run"]
+    assert main(arguments) == (2 if any("weights=" in word for word in arguments) else 0)
+    assert "table06" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

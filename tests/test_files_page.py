@@ -55,6 +55,7 @@ OUTSIDE_STAGES = {
     "tune",
     "export",
     layout.REVIEW,
+    "phases.json",
     *(f"compare.{ending}" for ending in ("csv", "md", "tex", "html")),
     done.DONE,
     done.STARTED,
@@ -83,7 +84,11 @@ def word(kind: pa.DataType) -> str:
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
     """Stages of two rounds of every method, and the run folder they work in."""
-    made = replace(load("smoke", ["rounds=2"]), methods=tuple(METHODS), out=str(tmp_path_factory.mktemp("out")))
+    made = replace(
+        load("smoke", ["rounds=2", "split.reviewed=x.csv"]),
+        methods=tuple(METHODS),
+        out=str(tmp_path_factory.mktemp("out")),
+    )
     run = Run(made, Reporter(made.folder, tensorboard=False))
     return made.folder, [stage for group in make_plan(run) for stage in group]
 

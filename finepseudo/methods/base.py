@@ -259,9 +259,11 @@ class Method(Generic[C]):
     pool stay accepted in round `number`; passes: it votes on `Pool.passes`.
     files(cfg): files from outside that trainings read, by the key that names each, None where it is not given;
     ready(cfg, pool): refuses, by UserError, unlabelled clips of which they say nothing.
-    pool: it is of no use without unlabelled clips. aligns: it needs f_A and f_S. tested: the weights that are tested
-    and that label the pool, `teacher` for the objective's `MeanTeacher` of that name. training_keys: keys of the config
-    that trainings read beside `optim`; the others are read by the vote (a method without a vote needs not list them).
+    pool: it is of no use without unlabelled clips. aligns: it needs f_A and f_S. p_a(cfg, scores): class probabilities
+    [N, C] by alignment, of mean scores [N, C]: what f_A alone answers to a video, None = it is not asked. tested: the
+    weights that are tested and that label the pool, `teacher` for the objective's `MeanTeacher` of that name.
+    training_keys: keys of the config that trainings read beside `optim`; the others are read by the vote (a method
+    without a vote needs not list them).
     presets: name -> keys below `method.<name>`, dotted, with values that together are a setting of the paper or of its
     code; what a recipe says itself wins. threshold: the
     key that the confidence of its labels is compared with. needs: what else the user has to give, in words.
@@ -285,6 +287,7 @@ class Method(Generic[C]):
     passes: bool = False
     pool: bool = True
     aligns: bool = False
+    p_a: Callable[[C, Floats], Floats] | None = None
     tested: Literal["student", "teacher"] = "student"
     training_keys: tuple[str, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from typing import Literal
 from finepseudo.methods.bars import BarConfig, exceeds
 from finepseudo.methods.base import Method, Pool, Votes
 from finepseudo.methods.rounds import align_and_train
-from finepseudo.methods.voting import class_probabilities, scores_of
+from finepseudo.methods.voting import by_alignment, scores_of
 from shards.settings import BadSetting, setting
 
 
@@ -35,7 +35,7 @@ class FinePseudoConfig(BarConfig):
 
 def vote(cfg: FinePseudoConfig, pool: Pool) -> Votes:
     """Keep what both encoders together are surer of than the bar."""
-    p_a = class_probabilities(scores_of(pool), cfg.tau)
+    p_a = by_alignment(cfg, scores_of(pool))
     votes = Votes((p_a + pool.p_e) / (2 if cfg.fuse == "mean" else 1), pool.usable)
     return Votes(votes.p, pool.usable & exceeds(votes, cfg.theta, pool), p_a)
 
@@ -50,5 +50,6 @@ FINEPSEUDO = Method(
     vote=vote,
     by_row=True,
     aligns=True,
+    p_a=by_alignment,
     threshold="theta",
 )

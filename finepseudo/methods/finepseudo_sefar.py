@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from finepseudo.methods import sefar
 from finepseudo.methods.base import Method, Plan, Score, Setting, TrainAction
 from finepseudo.methods.sefar import SefarConfig
+from finepseudo.methods.voting import by_alignment
 from shards.settings import setting
 
 if TYPE_CHECKING:
@@ -68,4 +69,5 @@ FINEPSEUDO_SEFAR = Method(
     network=sefar.network,
     fits=sefar.fits,
     aligns=True,
+    p_a=by_alignment,
 )

@@ -70,6 +70,11 @@ class SefarConfig(ConsistencyConfig):
     min_confidence: float = setting(
         0.0, "confidence below which a label does not count", source="SeFAR: none", at_least=0, at_most=1
     )
+    regulation: Literal["adaptive", "threshold"] = setting(
+        "adaptive",
+        "what a label weighs: adaptive, by how sure and how steady the teacher is; threshold, 1 from min_confidence on",
+        source="SeFAR; its ablation without Ada-Reg",
+    )
     channel_drop: float = setting(
         0.2,
         "probability that a colour plane of a strong view is zeroed",
@@ -177,13 +182,14 @@ def objective(cfg: SefarConfig, setting: Setting, **parts: Any) -> Objective:  #
     parts: others of the shared objective, of a method that adds to SeFAR.
     """
     from finepseudo.consistency.objective import Mixing
-    from finepseudo.consistency.weighters import AdaptiveRegulation
+    from finepseudo.consistency.weighters import AdaptiveRegulation, Threshold
 
+    regulated = cfg.regulation == "adaptive"
     return objective_of(
         cfg,
         setting,
         network(cfg, setting.encoder, setting.n_classes),
-        weighter=AdaptiveRegulation(cfg.min_confidence),
+        weighter=AdaptiveRegulation(cfg.min_confidence) if regulated else Threshold(cfg.min_confidence),
         passes=cfg.passes,
         slots=lambda frames: group_slots(group_sizes(cfg.groups, frames), frames),
         perturb=perturbation(cfg.perturb),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from finepseudo.methods.bars import BarConfig, exceeds
 from finepseudo.methods.base import Method, Pool, Votes
 from finepseudo.methods.rounds import align_and_train
-from finepseudo.methods.voting import class_probabilities, scores_of
+from finepseudo.methods.voting import by_alignment, scores_of
 from shards.settings import setting
 
 
@@ -42,7 +42,7 @@ def vote(cfg: VerificationConfig, pool: Pool) -> Votes:
     votes = Votes(pool.p_e, pool.usable)
     verified = score[np.arange(len(score)), pool.p_e.argmax(axis=1)] > cfg.score_theta
     accepted = pool.usable & exceeds(votes, cfg.theta, pool) & verified
-    return Votes(pool.p_e, accepted, class_probabilities(score, cfg.tau))
+    return Votes(pool.p_e, accepted, by_alignment(cfg, score))
 
 
 VERIFICATION = Method(
@@ -55,5 +55,6 @@ VERIFICATION = Method(
     vote=vote,
     by_row=True,
     aligns=True,
+    p_a=by_alignment,
     threshold="theta",
 )

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from finepseudo.methods.base import Floats, Pool
+
+
+class HasTau(Protocol):
+    """Keys of a method that aligns."""
+
+    @property
+    def tau(self) -> float:
+        """Temperature of p_A."""
+        ...
 
 
 def class_probabilities(scores: Floats, tau: float) -> Floats:
@@ -16,6 +25,11 @@ def class_probabilities(scores: Floats, tau: float) -> Floats:
     powers = np.exp(shifted)
     result: Floats = powers / powers.sum(axis=1, keepdims=True)
     return result
+
+
+def by_alignment(cfg: HasTau, scores: Floats) -> Floats:
+    """Give p_A at the temperature of the method's keys."""
+    return class_probabilities(scores, cfg.tau)
 
 
 def scores_of(pool: Pool) -> Floats:

@@ -19,10 +19,10 @@ from finepseudo.report.tables import attempt
 def classes(run: RunFolder) -> Section:
     """Accuracy per class and confusions of the main method, summed over seeds."""
     name = run.main_method()
-    main = _per_class(run, name or "")
+    main = per_class(run, name or "")
     if not main or name is None:
         return Section("classes", "Classes", [Note(NOT_YET + "no evaluation.")])
-    base = _per_class(run, REFERENCE) if name != REFERENCE else {}
+    base = per_class(run, REFERENCE) if name != REFERENCE else {}
     pairs = [
         class_figures.ClassPair(c, base[c][1] / base[c][0] if base.get(c, (0, 0))[0] else None, right / n)
         for c, (n, right) in main.items()
@@ -42,7 +42,7 @@ def classes(run: RunFolder) -> Section:
     return Section("classes", "Classes", [*blocks, Fold("Accuracy per class as a table", [table])])
 
 
-def _per_class(run: RunFolder, name: str) -> dict[str, tuple[int, float]]:
+def per_class(run: RunFolder, name: str) -> dict[str, tuple[int, float]]:
     """Sum test clips and right ones per class over seeds."""
     out: dict[str, tuple[int, float]] = {}
     for _, method in run.runs(name):

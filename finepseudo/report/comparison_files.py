@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finepseudo.report import comparison_page as page
+from finepseudo.report import side_by_side
 from finepseudo.report.alarms import alarms
 from finepseudo.report.blocks import Alarm, Page
 from finepseudo.report.reading import read_run
@@ -19,7 +20,13 @@ def write_comparison(folders: Sequence[Path], prefix: Path) -> tuple[str, list[P
     found = page.comparison_of(runs)
     names = [run.root.resolve().name for run in runs]
     warnings = [Alarm(a.level, f"{name}: {a.text}") for name, run in zip(names, runs, strict=True) for a in alarms(run)]
-    html = Page(", ".join(names), "Comparison", tiles=[], alarms=warnings, sections=[page.part(found)])
+    html = Page(
+        ", ".join(names),
+        "Comparison",
+        tiles=[],
+        alarms=warnings,
+        sections=[page.part(found), side_by_side.section(runs)],
+    )
     texts = {
         ".csv": page.as_csv(found),
         ".md": page.markdown(found),

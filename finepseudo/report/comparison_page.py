@@ -14,6 +14,7 @@ from finepseudo.report.comparison_reading import read_results
 from finepseudo.report.published import Published, beside, read_published
 from finepseudo.report.reading import RunFolder
 from finepseudo.report.summary import Stat
+from finepseudo.report.table_text import latex_table, markdown_table
 
 LEAD = (
     "Test accuracy in percent, mean ± sample standard deviation over seeds (label draws). Gain: top-1 less that of "
@@ -129,37 +130,12 @@ def part(found: Comparison) -> Section:
 
 def markdown(found: Comparison) -> str:
     """Write the table with aligned columns, then the notes."""
-    head, body = cells(found)
-    lines = [[text.replace("|", r"\|") for text in line] for line in ([h.removeprefix("#") for h in head], *body)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    rules = [("-" * (w - 1) + ":") if h.startswith("#") else "-" * w for h, w in zip(head, widths, strict=True)]
-
-    def row(line: Sequence[str]) -> str:
-        texts = [
-            text.rjust(w) if h.startswith("#") else text.ljust(w) for text, h, w in zip(line, head, widths, strict=True)
-        ]
-        return f"| {' | '.join(texts)} |"
-
-    notes = [f"- {note}" for note in found.notes]
-    return "\n".join([row(lines[0]), row(rules), *map(row, lines[1:]), "", LEAD, "", *notes, ""])
-
-
-ESCAPES = {"\\": r"\textbackslash{}", **{c: f"\\{c}" for c in "&%$#_{}"}, "~": r"\textasciitilde{}"}
-ESCAPES |= {"^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "|": r"$|$"}
+    return markdown_table(*cells(found), LEAD, found.notes)
 
 
 def latex(found: Comparison) -> str:
     """Write the table for the package booktabs, with the notes as comments."""
-    head, body = cells(found)
-    columns = "".join("r" if name.startswith("#") else "l" for name in head)
-    lines = [r"\begin{tabular}{" + columns + "}", r"\toprule", _tex_row([name.removeprefix("#") for name in head])]
-    lines += [r"\midrule", *map(_tex_row, body), r"\bottomrule", r"\end{tabular}"]
-    notes = [f"% {' '.join(note.split())}" for note in (LEAD, *found.notes)]
-    return "\n".join([r"% \usepackage{booktabs}", *notes, *lines, ""])
-
-
-def _tex_row(texts: Sequence[str]) -> str:
-    return " & ".join("".join(ESCAPES.get(c, c) for c in text) for text in texts) + r" \\"
+    return latex_table(*cells(found), (LEAD, *found.notes))
 
 
 def as_csv(found: Comparison) -> str:

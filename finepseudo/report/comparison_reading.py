@@ -110,15 +110,16 @@ def _part(run: RunFolder, sections: Sequence[str]) -> dict[str, Any]:
         value: Any = run.config
         for step in section.split("."):
             value = value.get(step) if isinstance(value, Mapping) else None
-        found |= dict(_leaves(value, section)) if value is not None else {}
+        found |= dict(leaves(value, section)) if value is not None else {}
     return found
 
 
-def _leaves(value: object, prefix: str) -> Iterator[tuple[str, object]]:
+def leaves(value: object, prefix: str) -> Iterator[tuple[str, object]]:
+    """Give dotted keys and values of a part of a configuration, without those that change no result."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             if key not in SILENT:
-                yield from _leaves(item, f"{prefix}.{key}")
+                yield from leaves(item, f"{prefix}.{key}")
     else:
         yield prefix, value
 
@@ -154,7 +155,7 @@ def _is_plain(run: RunFolder, method: str) -> bool:
     if method not in METHODS:
         return True
     section = f"method.{method}"
-    default = dict(_leaves(asdict(METHODS[method].config()), section))
+    default = dict(leaves(asdict(METHODS[method].config()), section))
     return all(_text(value) == _text(default.get(key)) for key, value in _part(run, [section]).items())
 
 

@@ -88,7 +88,7 @@ def _read(table: Path) -> tuple[list[_Row], Counter[int]]:
     """Read the readable clips, batch by batch, and count the accepted labels of each class."""
     rows: list[_Row] = []
     accepted: Counter[int] = Counter()
-    columns = ["key", "label", "label_A", "label_E", "accepted", "valid", "p"]
+    columns = ["key", "label", "label_A", "label_E", "accepted", "valid", "classes", "p"]
     for batch in pq.ParquetFile(table).iter_batches(batch_size=_BATCH, columns=columns):
         found = pa.Table.from_batches([batch])
         accepted.update(found.filter(found["accepted"])["label"].to_pylist())
@@ -96,7 +96,8 @@ def _read(table: Path) -> tuple[list[_Row], Counter[int]]:
             p = np.asarray(row["p"])
             best = np.argsort(-p, kind="stable")[:CHOICES]
             margin = float(p[best[0]] - p[best[1]]) if len(best) > 1 else 1.0
-            likely = tuple((int(i), float(p[i])) for i in best)
+            classes = row.get("classes") or range(len(p))  # tables of before list all of them
+            likely = tuple((classes[i], float(p[i])) for i in best)
             rows.append(
                 _Row(
                     key=row["key"],
@@ -130,10 +131,20 @@ def write_review(
     *,
     paths: Mapping[str, str],
     thumbnails: Mapping[str, str],
+    before: Mapping[str, int | None] | None = None,
 ) -> Path:
-    """Write the page of one file; paths and thumbnails (strips of frames as data URIs) by key."""
+    """Write the page of one file; paths and thumbnails (strips of frames as data URIs) by key.
+
+    before: what a person decided already, key -> class or None for a rejected clip; it is saved with the new list.
+    """
     items = [_item(one, paths, thumbnails) for one in asked]
-    text = json.dumps({"run": run, "classes": list(classes), "items": items}, ensure_ascii=False)
+    kept = [
+        [key, "" if label is None else classes[label], "before", paths.get(key, "")]
+        for key, label in (before or {}).items()
+        if key not in {one.key for one in asked}
+    ]
+    about = {"run": run, "classes": list(classes), "items": items, "before": kept}
+    text = json.dumps(about, ensure_ascii=False)
     template = Environment(
         loader=PackageLoader("finepseudo"),
         autoescape=True,
@@ -141,7 +152,7 @@ def write_review(
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("review.html.j2")
-    write_text(out, template.render(run=run, data=Markup(text.replace("<", "\\u003c"))))  # noqa: S704
+    write_text(out, template.render(run=run, before=len(kept), data=Markup(text.replace("<", "\\u003c"))))  # noqa: S704
     return out
 
 

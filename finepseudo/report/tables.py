@@ -43,16 +43,16 @@ def attempt(run: RunFolder, path: Path, read: Callable[[Path], T]) -> T | None:
 
 
 def read_labels(path: Path, truth: Mapping[str, int]) -> LabelColumns:
-    """Read one pseudo-label table batch by batch; of the list columns only the maximum of p stays in memory."""
-    columns = ["key", "label", "label_A", "label_E", "accepted", "valid", "p_A_max", "p_E_max", "p"]
+    """Read one pseudo-label table batch by batch."""
+    columns = ["key", "label", "label_A", "label_E", "accepted", "valid", "confidence", "p_A_max", "p_E_max"]
     parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in columns}
     for batch in pq.ParquetFile(path).iter_batches(batch_size=8192, columns=columns):
         keys = batch.column("key").to_pylist()
         parts["key"].append(np.array([truth.get(k, NO_LABEL) for k in keys], np.int64))
-        parts["p"].append(_list_max(batch.column("p")))
-        for name in columns[1:-1]:
+        for name in columns[1:]:
             values = batch.column(name)
-            fill: float = float("nan") if name.endswith("_max") else NO_LABEL if name.startswith("label") else False
+            absent: float = NO_LABEL if name.startswith("label") else False
+            fill = float("nan") if name.endswith(("_max", "confidence")) else absent
             parts[name].append(np.asarray([fill if v is None else v for v in values.to_pylist()]))
 
     def column(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -63,7 +63,7 @@ def read_labels(path: Path, truth: Mapping[str, int]) -> LabelColumns:
         label=column("label", np.int64),
         label_a=column("label_A", np.int64),
         label_e=column("label_E", np.int64),
-        p_max=column("p", np.float64),
+        p_max=column("confidence", np.float64),
         p_a_max=column("p_A_max", np.float64),
         p_e_max=column("p_E_max", np.float64),
         accepted=column("accepted", np.bool_),

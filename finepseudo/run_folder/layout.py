@@ -24,7 +24,7 @@ EXAMPLES = "examples.npz"
 VOTES_TABLE = "votes.parquet"
 REPORT = "report.html"
 REVIEW = "review.html"
-SHARED = re.compile(r"pretrain|round-\d+|\..*")
+SHARED = re.compile(r"drawn|pretrain|round-\d+|\..*")
 """Folders of a label draw that are no method's."""
 
 
@@ -95,6 +95,10 @@ class RunPaths:
     def split(self, seed: int) -> Path:
         """Who is labelled."""
         return self.seed(seed) / "split.parquet"
+
+    def drawn(self, seed: int) -> Path:
+        """The folder of the split as it was drawn, where a person's labels are laid over it in `split`."""
+        return self.seed(seed) / "drawn"
 
     def pretrain(self, seed: int | None) -> Path:
         """GITDL of f_A; seed None: that which all label draws share."""

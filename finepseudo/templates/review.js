@@ -1,7 +1,7 @@
 "use strict";
 // One clip at a time: a key names it, the next one comes. Decisions are kept in the browser and saved as a list.
 (() => {
-  const { run, classes, items } = JSON.parse(document.getElementById("data").textContent);
+  const { run, classes, items, before } = JSON.parse(document.getElementById("data").textContent);
   const by = (id) => document.getElementById(id);
   const store = `finepseudo review ${run} ${items.map((item) => item.key).join(" ")}`;
   const kept = () => { try { return JSON.parse(localStorage.getItem(store)) || {}; } catch { return {}; } };
@@ -20,9 +20,22 @@
     element.style.backgroundImage = thumbnail ? `url(${thumbnail})` : "";
     element.setAttribute("aria-label", name);
   };
-  const decide = (label) => { decided[items[at].key] = label; keep(); go(1); };
+  const made = []; // what undo takes back: a place, and what was decided there before
+  const decide = (label) => {
+    made.push([at, decided[items[at].key]]);
+    decided[items[at].key] = label;
+    keep();
+    go(1);
+  };
   const go = (step) => { at = Math.min(items.length - 1, Math.max(0, at + step)); draw(); };
-  const undo = () => { delete decided[items[at].key]; keep(); draw(); };
+  const undo = () => {
+    const [place, earlier] = made.pop() ?? [at, undefined];
+    at = place;
+    if (earlier === undefined) delete decided[items[at].key];
+    else decided[items[at].key] = earlier;
+    keep();
+    draw();
+  };
 
   function draw() {
     const item = items[at];
@@ -65,7 +78,7 @@
   by("save").addEventListener("click", () => {
     const rows = items.filter((item) => item.key in decided)
       .map((item) => [item.key, decided[item.key] < 0 ? "" : classes[decided[item.key]], verdict(item), item.path]);
-    const text = [["key", "class", "verdict", "path"], ...rows].map((row) => row.map(quoted).join(",")).join("\n") + "\n";
+    const text = [["key", "class", "verdict", "path"], ...before, ...rows].map((row) => row.map(quoted).join(",")).join("\n") + "\n";
     const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: "reviewed.csv" });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);

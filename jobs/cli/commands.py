@@ -110,6 +110,12 @@ def _review(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from jobs.cli.reproduce import reproduce
+
+    return reproduce(arguments)
+
+
 _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
     "schema": _schema,
@@ -118,6 +124,7 @@ _WITHOUT_A_RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "methods": _methods,
     "export": _export,
     "review": _review,
+    "reproduce": _reproduce,
 }
 """Commands that take no configuration of a run."""
 
@@ -130,10 +137,12 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             code = check(cfg, arguments.decode, arguments.missing)
         case "submit":
             code = _submit(cfg, arguments, main)
-        case "run" if arguments.draw is not None:
-            from jobs.cli.draw import run_draw
+        case "run" if arguments.draw is not None or arguments.shared:
+            from jobs.cli.draw import make_shared, run_draw
 
-            code = run_draw(cfg, arguments.draw, force=arguments.force, verify_first=arguments.verify)
+            force, index = arguments.force, arguments.draw
+            again = {"force": force, "verify_first": arguments.verify}
+            code = make_shared(cfg, force=force) if arguments.shared else run_draw(cfg, index, **again)
         case "clean":
             from jobs.cli.clean import clean
 
@@ -180,10 +189,9 @@ def _submit(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Seque
     from jobs.cli.draw import report_of_all
     from jobs.cli.dry_run import to_come
     from jobs.pipeline.plan import refuse_without_weights
-    from jobs.submit.draws import apart, lacks, open_draws
+    from jobs.submit.draws import lacks, open_draws
     from jobs.submit.submit import submit
 
-    cfg = apart(cfg)
     if not arguments.dry_run and arguments.cluster != "dry-run":
         refuse_without_weights(cfg, to_come(cfg, "run"))
         code = submit(cfg, arguments, main)

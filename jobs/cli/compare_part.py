@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from finepseudo.run_folder.files import write_text
@@ -28,7 +29,7 @@ from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.stages.budget import is_accounted
 from jobs.progress import Reporter, Tail
-from jobs.submit.draws import draw_of, link, link_draw
+from jobs.submit.draws import draw_of, link, link_draw, shared_parts
 from shards.errors import UserError
 
 
@@ -54,17 +55,20 @@ def run_pair(cfg: RunConfig, method: str, seed: int, *, force: bool) -> None:
     """Make what is missing of one method and seed: the data, what the seed's methods share, the method's own."""
     draw = draw_of(cfg, seed)
     task = replace(draw, name=f"{draw.name}-{method}")
-    above = {"data", "report", *(["pretrain"] if cfg.pretrain.shared else [])}
-
-    def in_draw(of: int, wanted: Callable[[Stage], bool]) -> None:
-        make(draw_of(cfg, of), wanted, before=lambda: link_all(cfg, of), force=force, stop=task.folder)
-
-    make(cfg, lambda stage: stage.kind == "data", force=force, stop=task.folder)
-    if cfg.pretrain.shared:  # it begins from the first draw, whose test clips it leaves out
-        in_draw(cfg.seeds[0], lambda stage: stage.kind == "split")
-        make(cfg, lambda stage: stage.kind == "pretrain", force=force, stop=task.folder)
-    in_draw(seed, lambda stage: stage.kind not in above and owner(stage) is None)
+    for part, kind in shared_parts(cfg):
+        linked = partial(link_draw, cfg, part.seeds[0])
+        make(part, partial(_is_of, kind), before=linked, force=force, stop=task.folder)
+    make(draw, _is_of_all, before=partial(link_draw, cfg, seed), force=force, stop=task.folder)
     make(task, lambda stage: owner(stage) == method, before=lambda: link_task(draw, task, method), force=force)
+
+
+def _is_of(kind: str, stage: Stage) -> bool:
+    return stage.kind == kind
+
+
+def _is_of_all(stage: Stage) -> bool:
+    """Tell whether a stage of a draw is none of a method's own, nor one of the whole run."""
+    return stage.kind not in {"data", "report"} and owner(stage) is None
 
 
 def owner(stage: Stage) -> str | None:
@@ -102,13 +106,6 @@ def make(
                 write_environment(cfg, version)
                 check_devices(cfg, todo)
                 run_plan(run, plan, version, write=True)
-
-
-def link_all(cfg: RunConfig, seed: int) -> None:
-    """Put the data of the run, and what all its draws share, into a draw's folder, and the draw into the run."""
-    link_draw(cfg, seed)
-    if cfg.pretrain.shared:
-        link(draw_of(cfg, seed).folder / "pretrain", Path("..") / cfg.name / "pretrain")
 
 
 def link_task(draw: RunConfig, task: RunConfig, method: str) -> None:

@@ -42,10 +42,11 @@ def named_run(command: str, text: str) -> RunPaths:
 
 
 def _features(arguments: argparse.Namespace, run: RunPaths, videos: list[str]) -> int:
-    from jobs.pipeline.export.features import check_ending, export_features
+    from jobs.pipeline.export.features import ENDINGS, export_features
+    from jobs.pipeline.predict.tables import check_out
 
     out = arguments.out or Path("features.parquet")
-    check_ending(out)
+    check_out(out, ENDINGS)
     failed = export_features(read_config(run.root), run, videos, out, seed=arguments.seed, method=arguments.method)
     for path, reason in failed[:10]:
         sys.stderr.write(f"not readable: {path}: {reason}\n")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from jobs.cli.parser import parser
 from shards.errors import UserError, visible
-from shards.files import FULL_DISK
+from shards.files import TROUBLE
 
 NO_KEYS = ("export", "init", "review", "schema", "weights")
 """Commands that take no keys: `epoch=3.ckpt` is the name of a file there."""
@@ -39,9 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno not in FULL_DISK:
+        if error.errno not in TROUBLE:
             raise
-        sys.stderr.write(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}; make room\n")
+        where, todo = error.filename or "a file", TROUBLE[error.errno]
+        sys.stderr.write(f"error: {where}: {error.strerror}; {todo} and type the same command again\n")
         return UserError.exit_code
     except Preempted as stop:
         from jobs.cluster.preempt import EXIT_CODE

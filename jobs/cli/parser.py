@@ -17,7 +17,7 @@ STAGES = {
     "evaluate": "test the action encoder of the last round",
     "report": "write report.html of a run and print its table",
 }
-MAKES_A_RUN = frozenset({"run", "write-shards", "compare"})
+MAKES_A_RUN = frozenset({"run", "write-shards", "compare", "reproduce"})
 """Commands that may begin a run, and write its config.yaml."""
 
 
@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
     _stages(commands)
     _compare(commands.add_parser("compare", help="run methods on the same seeds, or take finished runs: one table"))
+    _reproduce(commands.add_parser("reproduce", help="run a table of a paper: ours beside the published numbers"))
     _submit(commands)
     _init(commands.add_parser("init", help="make a list and a recipe of a folder of videos"))
     _check(commands)
@@ -61,6 +62,11 @@ def _stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         type=_count,
         metavar="I",
         help="only the I-th label draw of `seeds`, counted from 0, beside the others; the last one reports",
+    )
+    commands.choices["run"].add_argument(
+        "--shared",
+        action="store_true",
+        help="only what all label draws share, before they run side by side: shards and pre-training",
     )
 
 
@@ -102,9 +108,7 @@ def _operating(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _common(clean)
     plan = commands.add_parser("plan", help="hours, bytes and memory of a run on a cluster, from measured rates")
     plan.add_argument("target", nargs="?", metavar="RECIPE", help="recipe to plan, the same as --recipe")
-    plan.add_argument("--nodes", type=_parts, default=1, help="nodes of the cluster (default: 1)")
-    plan.add_argument("--gpus", type=_parts, default=1, help="GPUs of a node (default: 1)")
-    plan.add_argument("--cores", type=_parts, default=16, help="cores of a node (default: 16)")
+    _cluster(plan)
     plan.add_argument("--calibrate", action="store_true", help="measure the training steps here first, a minute or so")
     _common(plan)
     doctor = commands.add_parser("doctor", help="is this machine, cluster and folder fit for a run; one check a line")
@@ -119,9 +123,11 @@ def _measuring(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
     bench = commands.add_parser(
-        "bench", help="measure: method (does it work); methods, alignment, data, train, predict, gpu (how fast)"
+        "bench",
+        help="measure: method (does it work); methods, alignment, data, train, predict, cluster, gpu (how fast); chaos",
     )
-    bench.add_argument("what", choices=("method", "methods", "alignment", "data", "train", "predict", "gpu"))
+    what = ("method", "methods", "alignment", "data", "train", "predict", "cluster", "gpu", "chaos")
+    bench.add_argument("what", choices=what)
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
 
 
@@ -167,6 +173,31 @@ def _compare(command: argparse.ArgumentParser) -> None:
         "--part", metavar="i/n", help="run every n-th method and seed, from i on; who ends last makes the table"
     )
     _common(command)
+
+
+def _reproduce(command: argparse.ArgumentParser) -> None:
+    command.add_argument("table", nargs="?", default="", metavar="TABLE", help="which one (default: list them)")
+    command.add_argument("--dry-run", action="store_true", help="say what it needs: files, weights, hours")
+    command.add_argument("--synthetic", action="store_true", help="the same code, small, on rendered dives")
+    command.add_argument("--seeds", type=_seeds, metavar="0,1,..", help="label draws (default: the recipes')")
+    command.add_argument(
+        "--only", action="append", default=[], metavar="WORD", help="only the runs of rows or columns with this word"
+    )
+    command.add_argument("--force", action="store_true", help="start over what the run folders were made with")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="section.key=value",
+        help="lay a value over all of it; --set may be left out",
+    )
+    _cluster(command)
+
+
+def _cluster(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--nodes", type=_parts, default=1, help="nodes of the cluster (default: 1)")
+    command.add_argument("--gpus", type=_parts, default=1, help="GPUs of a node (default: 1)")
+    command.add_argument("--cores", type=_parts, default=16, help="cores of a node (default: 16)")
 
 
 def _names(text: str) -> list[str]:

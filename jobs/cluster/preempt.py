@@ -38,12 +38,17 @@ def install(run_dir: Path | str) -> None:
     note_run(path.parent)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-        os.write(descriptor, _ASKED)  # the same when it is done twice
-        os.close(descriptor)
+        ask(run_dir)
 
     for number in SIGNALS:
         signal.signal(number, stop)
+
+
+def ask(run_dir: Path | str) -> None:
+    """Ask a run to stop at the next step boundary."""
+    descriptor = os.open(Path(run_dir) / _STOP, os.O_WRONLY | os.O_CREAT, 0o644)
+    os.write(descriptor, _ASKED)  # the same when it is done twice
+    os.close(descriptor)
 
 
 def requested(run_dir: Path | str) -> bool:

@@ -108,6 +108,16 @@ class FrameStageConfig(Settings):
         True, "whether only the temporal part of f_A is trained", source="paper, sec 4.2: it is"
     )
     features: FeaturesConfig = section(FeaturesConfig, "kept frame features, where the image encoder is frozen")
+    skip: bool = setting(
+        False,
+        "whether f_A stays as pre-training left it: no metric learning in any round, and S is exp(-D/T)",
+        source="paper, Table 5 c",
+    )
+
+    @property
+    def learns_score(self) -> bool:
+        """Whether f_S is learned."""
+        return self.loss.omega > 0 and not self.skip
 
     @property
     def kept_views(self) -> int:
@@ -169,6 +179,13 @@ class EmbedConfig(Settings):
         "rounds of each method whose embeddings and scores are kept, the newest ones; older parts are removed once "
         "their round is labelled, and made again if a changed key asks for them; null = all",
         at_least=1,
+    )
+    keep_classes: int | None = setting(
+        10,
+        "classes of each clip whose probabilities pseudo_labels.parquet keeps, the likeliest ones; null = all, half a "
+        "gigabyte a round for 216,000 clips of 400 classes",
+        source="this project: `review` shows 9; trainings, metrics and the report read none of them",
+        at_least=2,
     )
     last_round: bool = setting(True, "whether the encoders of the last round label the pool once more")
 

@@ -32,12 +32,12 @@ from jobs.pipeline.stages.data import DataStage
 from jobs.pipeline.stages.embeddings import EmbeddingsStage
 from jobs.pipeline.stages.evaluation import EvaluationStage
 from jobs.pipeline.stages.frame_encoder import FrameEncoderStage
-from jobs.pipeline.stages.pretrain import PretrainStage
+from jobs.pipeline.stages.pretrain import PretrainStage, is_elsewhere
 from jobs.pipeline.stages.pseudo_labels import PseudoLabelsStage
 from jobs.pipeline.stages.report import ReportStage
 from jobs.pipeline.stages.scores import ScoresStage
 from jobs.pipeline.stages.similarity import SimilarityStage
-from jobs.pipeline.stages.split import SplitStage
+from jobs.pipeline.stages.split import DrawnStage, SplitStage
 from jobs.pipeline.stages.votes import VotesStage
 from shards.errors import UserError
 
@@ -67,9 +67,14 @@ def make_plan(run: Run) -> Plan:
     """List every stage of a run in an order in which each finds what it needs."""
     plan: Plan = [[DataStage(run_of=run)]]
     aligns = any(method.aligns for method in methods_of(run.cfg))
+    begins = run.cfg.seeds[:1] if run.cfg.pretrain.shared else run.cfg.seeds
+    if is_elsewhere(run):
+        begins = ()
     for seed in run.cfg.seeds:
         plan.append([SplitStage(run_of=run, seed=seed)])
-        if aligns and (seed == run.cfg.seeds[0] or not run.cfg.pretrain.shared):
+        if aligns and run.cfg.split.reviewed:
+            plan.append([DrawnStage(run_of=run, seed=seed)])
+        if aligns and seed in begins:
             plan.append([PretrainStage(run_of=run, seed=seed)])
         plan += _round_zero(run, seed)
         for method in sorted(methods_of(run.cfg), key=partial(is_accounted, run.cfg)):
@@ -127,12 +132,15 @@ def stage_for(run: Run, seed: int, method: AnyMethod | None, request: Request) -
 
 
 def _tests(run: Run, seed: int, method: AnyMethod, requests: list[Request]) -> list[Stage]:
-    """Test the f_E of the last training, then f_A by the last gallery; pairs are shown of the method's own f_A."""
+    """Test the f_E of the last training, then f_A by the last gallery, where the method makes p_A of it.
+
+    Pairs are shown of the method's own f_A.
+    """
     action = max((r.number for r in requests if isinstance(r, TrainAction) and r.name == MAIN), default=0)
     frame = max((r.number for r in requests if isinstance(r, TrainFrame)), default=0)
     shown = frame if method.aligns else None
     test = EvaluationStage(run_of=run, seed=seed, method=method, action=action, frame=shown)
-    if not method.aligns or run.cfg.evaluate.votes == "action":
+    if method.p_a is None or run.cfg.evaluate.votes == "action":
         return [test]
     last = max((r.number for r in requests if isinstance(r, Score)), default=0)
     return [test, VotesStage(run_of=run, test=test, frame=last)]

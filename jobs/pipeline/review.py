@@ -21,7 +21,9 @@ from jobs.workers.part_files import parts, read_embeddings
 from jobs.workers.score import Scorer
 from jobs.workers.thumbnails import strips
 from shards.errors import UserError
+from shards.files import check_writable
 from shards.splits.label_split import read_split
+from shards.splits.reviewed import read_reviewed
 from shards.types import ItemTable
 
 SIDE = 176
@@ -30,7 +32,12 @@ NEAR = 4
 
 
 def review(cfg: RunConfig, run: RunPaths, out: Path | None, *, count: int, seed: int | None, name: str | None) -> Path:
-    """Write the page of the newest labels of a method and give its path. UserError when there are none."""
+    """Write the page of the newest labels of a method and give its path. UserError when there are none.
+
+    What the run's own list of reviewed labels says is saved with what the page is told: the next list is whole.
+    """
+    if out is not None:
+        check_writable(out)
     seed = cfg.seeds[0] if seed is None else seed
     method, number = _newest_labels(cfg, run, seed, name)
     _, classes = read_truth(run.clips)
@@ -42,7 +49,10 @@ def review(cfg: RunConfig, run: RunPaths, out: Path | None, *, count: int, seed:
     here = replace(cfg, out=str(run.root.parent), name=run.root.name)
     thumbnails = strips(here, list(shown), SIDE)
     place, title = out or run.root / REVIEW, run.root.resolve().name
-    return write_review(place, title, asked, classes, paths=read_files(run.clips), thumbnails=thumbnails)
+    list_before = cfg.split.reviewed
+    before = read_reviewed(Path(list_before), classes) if list_before else {}
+    files = read_files(run.clips)
+    return write_review(place, title, asked, classes, paths=files, thumbnails=thumbnails, before=before)
 
 
 def _newest_labels(cfg: RunConfig, run: RunPaths, seed: int, name: str | None) -> tuple[AnyMethod, int]:
@@ -73,8 +83,14 @@ def _near(
     )
     f_s = Scorer(trained_scorer(cfg, run.frame_encoder(seed, method.name, last) / WEIGHTS), embeddings.shape[1])
     _, classes = read_truth(run.clips)
-    gamma = cfg.frame_stage.loss.gamma
-    aligned = Alignment(frame_encoder=lambda frames: frames, scorer=f_s, exemplars=exemplars, gamma=gamma)
+    loss = cfg.frame_stage.loss
+    aligned = Alignment(
+        frame_encoder=lambda frames: frames,
+        scorer=f_s,
+        exemplars=exemplars,
+        gamma=loss.gamma,
+        distance=loss.distance,
+    )
     found = {}
     for one in asked:
         if one.key in place:

@@ -88,6 +88,7 @@ def opened_lock(folder: Path) -> Iterator[FolderLock]:
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder / LOCK):
         descriptor = _open_lock(folder)
     lock = FolderLock(folder, descriptor)
     try:

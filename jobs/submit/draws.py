@@ -1,7 +1,7 @@
 """Label draws as runs of their own: one command works in a run folder at a time, and draws want to run side by side.
 
-A draw has the folder `<name>-seed<s>`; by links, its `data` is that of the run, and the run's `seed-<s>` is its own.
-The report of the run, with mean and std over the draws, is then made as that of any run.
+A draw has the folder `<name>-seed<s>`. By links, its `data` and what else all draws share are those of the run, and the
+run's `seed-<s>` is its own. The report of the run, with mean and std over the draws, is then made as that of any run.
 """
 
 from __future__ import annotations
@@ -13,21 +13,25 @@ from pathlib import Path
 from finepseudo.run_folder.files import write_text
 from finepseudo.run_folder.layout import RunPaths
 from jobs.config.run import RunConfig
-from jobs.pipeline.plan import make_plan, unfinished
+from jobs.pipeline.plan import make_plan, methods_of, unfinished
 from jobs.pipeline.run_folder import write_config
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter, Tail
 from shards.errors import UserError
 
 
-def apart(cfg: RunConfig) -> RunConfig:
-    """Let each draw pre-train for itself: side by side, none of them could wait for the one that all share."""
-    return replace(cfg, pretrain=replace(cfg.pretrain, shared=False))
-
-
 def draw_of(cfg: RunConfig, seed: int) -> RunConfig:
     """Make the run of one label draw."""
     return replace(cfg, name=f"{cfg.name}-seed{seed}", seeds=(seed,))
+
+
+def shared_parts(cfg: RunConfig) -> list[tuple[RunConfig, str]]:
+    """List what all label draws share, in the order in which it is made: the run to work in, and the kind of stage."""
+    parts = [(cfg, "data")]
+    if cfg.pretrain.shared and any(method.aligns for method in methods_of(cfg)):
+        # pre-training begins from the first draw, whose test clips it leaves out
+        parts += [(draw_of(cfg, cfg.seeds[0]), "split"), (cfg, "pretrain")]
+    return parts
 
 
 def lacks(cfg: RunConfig, kind: str) -> bool:
@@ -63,8 +67,9 @@ def link(path: Path, target: Path) -> None:
 
 def _links(cfg: RunConfig, seed: int) -> list[tuple[Path, Path]]:
     draw = draw_of(cfg, seed)
+    shared = ("data", "pretrain") if cfg.pretrain.shared else ("data",)
     return [
-        (draw.folder / "data", Path("..") / cfg.name / "data"),
+        *((draw.folder / name, Path("..") / cfg.name / name) for name in shared),
         (cfg.folder / f"seed-{seed}", Path("..") / draw.name / f"seed-{seed}"),
     ]
 

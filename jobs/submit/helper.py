@@ -34,7 +34,7 @@ def run_here(step: Step, main: Main) -> None:
 def _lines(step: Step) -> list[list[str]]:
     if step.script is None:
         return [list(step.arguments)]
-    return [["run", *step.arguments, "--draw", str(task)] for task, _ in step.tasks]
+    return [["run", *step.arguments, "--draw", str(task)] for task, _ in step.tasks] or [["run", *step.arguments]]
 
 
 @contextmanager

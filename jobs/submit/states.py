@@ -84,4 +84,4 @@ def parts_done(cfg: RunConfig, lacks: Callable[[RunConfig, str], bool]) -> dict[
     """Tell of every step of a chain whether its results are there."""
     data = not lacks(cfg, "data")
     draws = {entry_of(seed): not lacks(draw_of(cfg, seed), "report") for seed in cfg.seeds}
-    return {"shards": data, "manifest": data, **draws}
+    return {"shards": data, "manifest": data, "pretrain": not lacks(cfg, "pretrain"), **draws}

@@ -1,6 +1,7 @@
 """The steps of a run as Slurm jobs.
 
-    shards (array of CPU jobs, no Ray) -> manifest (one CPU job) -> draws (array: a Ray job on GPU nodes each)
+    shards (array of CPU jobs, no Ray) -> manifest (one CPU job)
+        -> pretrain (one Ray job, where several draws share it) -> draws (array: a Ray job on GPU nodes each)
 
 The last draw to end writes the report of all.
 """
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.config.run import RunConfig
-from jobs.submit.draws import draw_of, lacks
+from jobs.submit.draws import draw_of, lacks, shared_parts
 
 SCRIPTS = Path(__file__).parents[2] / "slurm"
 HELPER_MINUTES, HELPER_CPUS = 120, 4
@@ -40,6 +41,8 @@ class Step:
     tasks: tuple[tuple[int, str], ...] = ()
     # whether the nodes need no GPU
     cpu: bool = False
+    # kind of the stages that it makes; of an array, those of the last one
+    makes: str = "data"
 
     @property
     def job_name(self) -> str:
@@ -62,7 +65,7 @@ class Step:
     def done(self, entry: str) -> bool:
         """Tell whether the results are there and match the configuration."""
         if not self.tasks:
-            return not lacks(self.cfg, "data")
+            return not lacks(self.cfg, self.makes)
         seed = next(seed for seed in self.cfg.seeds if entry == entry_of(seed))
         return not lacks(draw_of(self.cfg, seed), "report")
 
@@ -121,6 +124,9 @@ def make_steps(
     where = (f"--partition={partition}",) if partition else ()
     no_gpu = ("--gpus-per-node=0",) if cfg.resources.device == "cpu" else ()
     own = SCRIPTS / f"run_{cfg.data.name}.sh"
+    ray = {"script": own if own.exists() else SCRIPTS / "run.sh", "cfg": cfg, "options": (*no_gpu, *options)}
+    pretrain = Step(name="pretrain", arguments=(*arguments, "--shared"), needs=("manifest",), makes="pretrain", **ray)
+    first = [pretrain] if len(cfg.seeds) > 1 and (cfg, "pretrain") in shared_parts(cfg) else []
     return [
         Step(
             name="shards",
@@ -139,13 +145,13 @@ def make_steps(
             cfg=cfg,
             cpu=True,
         ),
+        *first,
         Step(
             name="draws",
-            script=own if own.exists() else SCRIPTS / "run.sh",
             arguments=arguments,
-            needs=("manifest",),
-            cfg=cfg,
-            options=(*no_gpu, *options),
+            needs=tuple(step.name for step in first) or ("manifest",),
+            makes="report",
+            **ray,
             tasks=tuple((task, entry_of(seed)) for task, seed in enumerate(cfg.seeds)),
         ),
     ]
@@ -158,7 +164,7 @@ def plan_lines(steps: Sequence[Step]) -> Iterator[str]:
     yield f"plan        {cfg.folder}: {count}, each step after the one before"
     for step in steps:
         yield f"{step.name:12}{step.size()}"
-        if step.tasks:
+        if step.script and not step.cpu:
             took = cfg.resources
             yield (
                 f"            training takes {took.workers} workers, embedding {took.embed_actors}, scoring "

@@ -16,6 +16,7 @@ from finepseudo.run_folder.layout import WEIGHTS, RunPaths
 from finepseudo.training.objectives import Objective
 from jobs.config.run import RunConfig
 from jobs.config.training import TrainConfig
+from jobs.pipeline.stages.pretrain import videos_of
 from jobs.pipeline.stages.training import slowed
 from jobs.tune.space import SpaceConfig
 from jobs.workers import models
@@ -76,9 +77,6 @@ def frame_job(cfg: RunConfig, space: SpaceConfig, folder: Path, seed: int) -> Tr
 
 def pretrain_job(cfg: RunConfig, space: SpaceConfig, folder: Path, seed: int) -> TrainJob:
     """Describe GITDL with a trial's keys, on the videos that the pre-training of a run sees."""
-    split = read_split(RunPaths(cfg.folder).split(seed))
-    roles = ("labelled", "unlabelled") if cfg.pretrain.with_labelled else ("unlabelled",)
-    items = ItemTable.unlabelled(sorted(key for role in roles for key in split.keys(role)))
     reader = cfg.reader(cfg.pretrain.input.view(), order=cfg.pretrain.order)
     return _job(
         cfg,
@@ -86,7 +84,7 @@ def pretrain_job(cfg: RunConfig, space: SpaceConfig, folder: Path, seed: int) ->
         folder / "pretrain",
         seed=seed,
         train=cfg.pretrain.train,
-        streams={LABELLED: StreamInput(items=items, reader=reader)},
+        streams={LABELLED: StreamInput(items=videos_of(cfg, seed), reader=reader)},
         objective=partial(models.gitdl, cfg, seed),
     )
 

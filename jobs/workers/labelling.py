@@ -105,11 +105,12 @@ def label_pool_of(
     classes: Sequence[str],
     files: Mapping[str, str],
     held_out: Mapping[str, int] | None = None,
+    keep: int | None = None,
 ) -> dict[str, Any]:
     """Write pseudo_labels.parquet and .csv, accepted.parquet, pseudo_metrics.json of a round; return the metrics.
 
     files: the path of every clip, for the CSV. held_out: key -> label of labelled clips that nothing trains on; a
-    calibrated bar is set by them.
+    calibrated bar is set by them. keep: see `likeliest`.
     Part by part where the method votes by row: the numbers of a whole pool (216,000 clips x 400 classes) are several
     gigabytes, those of a part some hundred kilobytes. Parts are in key order, and so is the table.
     """
@@ -132,7 +133,7 @@ def label_pool_of(
         for table in labelled():
             done = sum(piece.num_rows for piece in small)
             chosen = table if kept is None else _accepting(table, kept.slice(done, table.num_rows))
-            write(chosen)
+            write(likeliest(chosen, keep))
             small.append(chosen.select(SMALL))
             p = matrix(chosen["p"])[chosen["accepted"].to_numpy()]
             expected.append(p.max(axis=1, initial=0) / p.sum(axis=1))
@@ -146,6 +147,24 @@ def label_pool_of(
     metrics = pseudo_label_metrics(summary, truth, classes) | bar.record(np.concatenate(expected))
     write_json(folder / PSEUDO_METRICS, metrics)
     return metrics
+
+
+def likeliest(table: pa.Table, count: int | None) -> pa.Table:
+    """Keep of each row the probabilities of the `count` classes with the most of what was voted with; None = of all.
+
+    Classes stay in ascending order, so that rows read the same whatever is kept. What is cut was read by nothing: the
+    largest entries and their classes have columns of their own.
+    """
+    p = matrix(table["p"])
+    if count is None or count >= p.shape[1]:
+        return table
+    best = np.sort(np.argsort(-p, axis=1, kind="stable")[:, :count], axis=1)
+    offsets = np.arange(len(best) + 1, dtype=np.int32) * count
+    for at, field in enumerate(table.schema):
+        if field.name in {"classes", "p_A", "p_E", "p"} and (values := matrix(table[field.name])).shape[1]:
+            kept = np.take_along_axis(values, best, axis=1)
+            table = table.set_column(at, field, pa.ListArray.from_arrays(offsets, pa.array(kept.ravel())))
+    return table
 
 
 def _summary(pieces: Iterable[pa.Table]) -> pa.Table | None:

@@ -54,6 +54,12 @@ class TrainJob:
     # f_A reads kept frame features in place of frames; the configuration says which
     features: RunConfig | None = None
 
+    def reader(self, place: Place, objective: Objective) -> Reader:
+        """Open what one rank reads."""
+        if self.features:
+            return open_features(self, place, self.features, objective)
+        return open_streams(self, place)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
@@ -72,9 +78,7 @@ def train_rank(job: TrainJob, rank: int, world: int, device: torch.device, share
     problem = ""
     try:
         objective, place = job.objective(), Place(rank=rank, world=world, device=device, sharers=sharers)
-        features = job.features
-        reader: Reader = open_features(job, place, features, objective) if features else open_streams(job, place)
-        loop = (objective, reader)
+        loop = (objective, job.reader(place, objective))
     except UserError as error:
         problem = str(error)
     if any_rank([bool(problem)], device)[0] or loop is None:  # before any rank waits for another

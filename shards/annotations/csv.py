@@ -7,22 +7,26 @@ clips: they are kept in the clip table, for metrics, and never reach a split.
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePath
 
 from shards.annotations.base import Annotations, Clip, absolute, make_annotations
 from shards.annotations.class_names import NO_CLASS, Classes, infer_classes, read_class_file
-from shards.annotations.columns import Cells, read_columns
+from shards.annotations.columns import WORDS, Cells, read_columns
 from shards.annotations.config import DatasetConfig
-from shards.annotations.list_lines import read_list_file
+from shards.annotations.list_lines import ListFile, read_list_file
 from shards.annotations.roles import LIST_ROLES, ROLE_RULE, VAL, role_word, source_of
 from shards.errors import UserError, counted
 from shards.sources.sources import plain_path
 from shards.types import NO_LABEL
 
 _SHOWN = 3
+_TRIED = 1000
+"""Lines that are looked for as files: a list on a slow disk is not waited for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,11 +67,36 @@ def read(cfg: DatasetConfig) -> Annotations:
 def read_clips_alone(path: Path) -> list[Clip]:
     """Read a list for its clips: paths, relative to the list, and windows. Classes and roles are left aside.
 
-    Raises UserError as `read` does; a clip that is listed twice is one clip.
+    A line may be a path alone that holds blanks or commas, as `ls` and `find` write it. Raises UserError as `read`
+    does; a clip that is listed twice is one clip.
     """
-    rows = _forward_slashes(_read_list(path, "unlabelled", []), [])
+    alone = _paths_alone(read_list_file(path))
+    rows = alone or _forward_slashes(_read_list(path, "unlabelled", []), [])
     once = {(row.path, row.start, row.end): row for row in rows}
     return [_clip(row, NO_LABEL, str(path.parent)) for row in once.values()]
+
+
+def _paths_alone(found: ListFile) -> list[_Row]:
+    """Take whole lines for paths where one that could be split is a file; none where a list has columns."""
+    whole = [_unquoted(line.text) for line in found.lines]
+    splits = (text for text, line in zip(whole, found.lines, strict=True) if len(line.fields) > 1)
+    if not any(_is_there(found.path.parent, text) for text in islice(splits, _TRIED)):
+        return []
+    if whole[0].lower() in WORDS["path"] and not _is_there(found.path.parent, whole[0]):
+        whole = whole[1:]
+    return [_Row(where=str(found.path), path=text, token="", role="unlabelled") for text in whole]
+
+
+def _unquoted(text: str) -> str:
+    fields = next(csv.reader([text]))
+    return fields[0] if len(fields) == 1 else text
+
+
+def _is_there(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).exists()
+    except (OSError, ValueError):  # longer than a name may be, or not one at all
+        return False
 
 
 def files(cfg: DatasetConfig) -> list[Path]:

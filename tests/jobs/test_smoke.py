@@ -66,8 +66,8 @@ def test_every_file_of_a_run_is_there_and_fits_together(whole):
     for number in (0, 1):
         labels = pq.read_table(whole / f"seed-0/finepseudo/round-{number:02d}/pseudo_labels.parquet")
         assert labels["key"].to_pylist() == split.keys("unlabelled")
-        p = np.array(labels["p"].to_pylist())
-        assert (labels["label"].to_numpy() == p.argmax(1)).all()
+        p, named = (np.array(labels[name].to_pylist()) for name in ("p", "classes"))
+        assert (labels["label"].to_numpy() == named[range(len(p)), p.argmax(1)]).all()
     for method in ("supervised", "finepseudo"):
         metrics = json.loads((whole / f"seed-0/{method}/evaluation/metrics.json").read_text())
         assert metrics["n"] == len(split.keys("test")) == sum(map(sum, metrics["confusion"]))

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from shards.errors import UserError
-from shards.files import append_line, atomic, walked, write_bytes
+from shards.files import append_line, atomic, check_writable, walked, write_bytes
+from shards.storage.remote import RemoteError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -41,7 +42,13 @@ def test_the_mask_alone_decides_who_may_read_a_file(tmp_path, mask, mode):
 
 
 @pytest.mark.parametrize(
-    ("code", "message"), [(errno.ENOSPC, "no space is left"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only")]
+    ("code", "message"),
+    [
+        (errno.ENOSPC, "no space is left"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "read-only"),
+        (errno.EIO, "the disk or its server fails"),
+    ],
 )
 def test_disk_trouble_is_one_line_naming_the_file(tmp_path, code, message):
     with pytest.raises(UserError, match=rf"cannot write .*table: .*{message}"), atomic(tmp_path / "table"):
@@ -49,10 +56,31 @@ def test_disk_trouble_is_one_line_naming_the_file(tmp_path, code, message):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("write", [check_writable, lambda path: write_bytes(path, b"x")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("file/table", "a part of the path is a file"), ("folder", "it is a folder")]
+)
+def test_a_place_where_no_file_can_be_is_one_line_too(tmp_path, write, name, message):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=message):
+        write(tmp_path / name)
+    assert len(list(tmp_path.rglob("*"))) == 2
+
+
+def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path):
+    write_bytes(tmp_path / "old", b"old")
+    check_writable(tmp_path / "old")
+    check_writable(tmp_path / "new" / "table")
+    assert (tmp_path / "old").read_bytes() == b"old"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 def test_other_errors_are_not_dressed_up(tmp_path):
-    with pytest.raises(OSError, match="Input/output") as caught, atomic(tmp_path / "table"):
-        raise OSError(errno.EIO, "Input/output error")
-    assert not isinstance(caught.value, UserError)
+    for error in (OSError(errno.EBADF, "Bad file descriptor"), RemoteError(errno.EIO, "no answer", "s3://shards")):
+        with pytest.raises(OSError) as caught, atomic(tmp_path / "table"):
+            raise error
+        assert caught.value is error
 
 
 def test_a_line_is_appended_whole_or_not_at_all(small_disk):

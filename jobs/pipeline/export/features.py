@@ -57,12 +57,6 @@ class _Encoders:
         return {name: values.float().cpu().numpy() for name, values in found.items()}
 
 
-def check_ending(path: Path) -> None:
-    """Refuse a file of another kind before anything is computed."""
-    if path.suffix.lower() not in ENDINGS:
-        raise UserError(f"--out {path}: ends with none of {', '.join(ENDINGS)}; the ending says what is written")
-
-
 def export_features(
     cfg: RunConfig, run: RunPaths, given: Sequence[str | Path], out: Path, *, seed: int | None, method: str | None
 ) -> list[tuple[str, str]]:

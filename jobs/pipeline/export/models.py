@@ -32,7 +32,7 @@ from jobs.pipeline.predict.trained import aligned_round, newest_round
 from jobs.workers.labelling import read_truth
 from jobs.workers.models import trained_action_encoder, trained_frame_encoder
 from shards.errors import UserError
-from shards.files import disk_errors
+from shards.files import check_writable, disk_errors
 
 TOLERANCE = 1e-4
 """Largest difference of an exported file from its network, of numbers of the size of 1."""
@@ -57,7 +57,9 @@ def export_run(cfg: RunConfig, run: RunPaths, out: Path, *, seed: int | None, me
         made: dict[str, dict[str, Any]] = {}
         said: list[str] = []
         for name, (network, weights, shape) in _networks(cfg, run, seed, (found, number), len(classes)).items():
-            said += _written(network, place / name, torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)))
+            said += write_network(
+                network, place / name, torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+            )
             made[name] = {
                 "input": ["batch", *shape],
                 "variant": getattr(cfg, name).variant,
@@ -69,7 +71,10 @@ def export_run(cfg: RunConfig, run: RunPaths, out: Path, *, seed: int | None, me
         about = {"run": run.root.name, "seed": seed, "method": found.name, "round": number, "precision": "fp32"}
         write_json(place / "config.json", {**about, "torch": torch.__version__, "encoders": made})
         shutil.copyfile(loader.__file__, place / LOADER)
-        for path in sorted(place.iterdir()):
+        written = sorted(place.iterdir())
+        for path in written:
+            check_writable(out / path.name)  # all of them before the first
+        for path in written:
             path.replace(out / path.name)
     return [*said, *([] if can_onnx() else [NO_ONNX])]
 
@@ -102,7 +107,7 @@ def _networks(
     return found
 
 
-def _written(network: nn.Module, path: Path, example: Tensor) -> Iterator[str]:
+def write_network(network: nn.Module, path: Path, example: Tensor) -> Iterator[str]:
     """Write one network in every form and compare each with it; say how far they are apart."""
     for parameter in network.parameters():
         parameter.requires_grad_(False)

@@ -15,6 +15,7 @@ import pyarrow as pa
 from finepseudo.evaluation.predict import Match, Prediction
 from finepseudo.run_folder.files import write_table, write_text
 from shards.errors import UserError
+from shards.files import check_writable
 from shards.write.plans import PlannedClip
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
@@ -106,10 +107,11 @@ def _match(match: Match, times: Sequence[float], paths: Mapping[str, str]) -> di
     }
 
 
-def check_ending(path: Path) -> None:
-    """Refuse a file of another kind before anything is computed."""
-    if path.suffix.lower() not in ENDINGS:
-        raise UserError(f"--out {path}: ends with none of {', '.join(ENDINGS)}; the ending says what is written")
+def check_out(path: Path, endings: Sequence[str] = ENDINGS) -> None:
+    """Refuse a file of another kind, or one that cannot be written, before anything is computed."""
+    if path.suffix.lower() not in endings:
+        raise UserError(f"--out {path}: ends with none of {', '.join(endings)}; the ending says what is written")
+    check_writable(path)
 
 
 def write_predictions(path: Path, table: pa.Table) -> None:

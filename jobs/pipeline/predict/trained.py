@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -17,7 +18,7 @@ from finepseudo.consistency.network import Network
 from finepseudo.encoders.frame_encoder import FrameEncoder
 from finepseudo.evaluation.predict import Alignment, Exemplars, Predictor
 from finepseudo.evaluation.votes import chosen_vote
-from finepseudo.methods.base import AnyMethod, MethodConfig, Pool
+from finepseudo.methods.base import AnyMethod
 from finepseudo.methods.table import METHODS, in_order, settings
 from finepseudo.run_folder.layout import METRICS, WEIGHTS, RunPaths
 from jobs.config.run import RunConfig
@@ -28,6 +29,9 @@ from jobs.workers.part_files import parts, read_embeddings
 from jobs.workers.score import Scorer
 from shards.errors import UserError
 from shards.splits.label_split import read_split
+
+if TYPE_CHECKING:
+    from finepseudo.methods.base import Floats
 
 CPU = torch.device("cpu")
 
@@ -93,12 +97,15 @@ def load_predictor(
 def newest_round(cfg: RunConfig, run: RunPaths, seed: int, method: str | None = None) -> tuple[AnyMethod, int]:
     """Find the last round with a trained f_E, of the method that the report shows in detail where none is named."""
     if method is not None and method not in cfg.methods:
-        raise UserError(f"predict: {run.root}: no method {method}; it has {', '.join(in_order(cfg.methods))}")
+        raise UserError(f"{run.root}: no method {method}; it has {', '.join(in_order(cfg.methods))}")
+    there = [number for number, _ in run.seeds()]
+    if seed not in there:
+        raise UserError(f"{run.root}: no seed {seed}; it has {', '.join(map(str, there)) or 'none'}")
     for number in range(max(cfg.rounds, 1), -1, -1):
         for name in [method] if method else reversed(in_order(cfg.methods)):
             if (run.action_encoder(seed, name, number) / WEIGHTS).is_file():
                 return METHODS[name], number
-    raise UserError(f"predict: {run.root}: no trained action encoder; run `finepseudo run` to its end")
+    raise UserError(f"{run.root}: no trained action encoder; run `finepseudo run` to its end")
 
 
 def aligned_round(run: RunPaths, seed: int, method: AnyMethod, number: int) -> int | None:
@@ -126,22 +133,18 @@ def _alignment(
     weights = run.frame_encoder(seed, method.name, last) / WEIGHTS
     frame_cfg = replace(cfg, frame_encoder=replace(cfg.frame_encoder, compile=False))
     own = settings(cfg.method, method.name)
-    votes = method.aligns and method.vote is not None and method.by_row
     per_class = cfg.embed.gallery_per_class
     return Alignment(
         frame_encoder=OnDevice(placed(trained_frame_encoder(frame_cfg, weights), device), device),
         scorer=Scorer(trained_scorer(cfg, weights).to(device), embeddings.shape[1]),
         exemplars=Exemplars(keys=keys, labels=labels, embeddings=embeddings),
         gamma=cfg.frame_stage.loss.gamma,
-        gallery=build_gallery(embeddings, labels, n_classes, per_class, seed=seed, round=last) if votes else None,
-        vote=partial(_vote, method, own) if votes else None,
+        distance=cfg.frame_stage.loss.distance,
+        gallery=build_gallery(embeddings, labels, n_classes, per_class, seed=seed, round=last) if method.p_a else None,
+        vote=None if method.p_a is None else partial(_vote, partial(method.p_a, own)),
     )
 
 
-def _vote(method: AnyMethod, own: MethodConfig, scores: Tensor, p_e: Tensor) -> Tensor:
-    """Give p_A [C] as the method makes it of mean scores [C] and p_E [C]; p_E where it makes none."""
-    if method.vote is None:
-        raise ValueError(f"{method.name} does not vote")
-    pool = Pool(np.ones(1, np.bool_), scores.numpy()[None], p_e.numpy()[None], np.zeros(1))
-    p_a = method.vote(own, pool).p_a
-    return p_e if p_a is None else torch.from_numpy(p_a[0])
+def _vote(p_a: Callable[[Floats], Floats], scores: Tensor) -> Tensor:
+    """Give p_A [C] as the method makes it of mean scores [C]."""
+    return torch.from_numpy(p_a(scores.numpy()[None])[0])

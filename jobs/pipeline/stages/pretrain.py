@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from finepseudo.run_folder.layout import WEIGHTS
+from finepseudo.run_folder.done import DONE
+from finepseudo.run_folder.layout import WEIGHTS, RunPaths
+from finepseudo.run_folder.yaml_text import read_yaml
+from jobs.config.run import RunConfig
 from jobs.pipeline.stages.base import Keys, Run, tags_of, weights_file
 from jobs.pipeline.stages.training import (
     FIRST_ROUND,
@@ -19,12 +23,15 @@ from jobs.pipeline.stages.training import (
     Schedule,
     Tags,
     TrainingStage,
-    items_of,
     optim_keys,
 )
 from shards.errors import UserError
 from shards.read.config import MIN_COMMON
+from shards.splits.label_split import read_split
 from shards.storage.manifest import Manifest
+
+if TYPE_CHECKING:
+    from shards.types import ItemTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +54,14 @@ class PretrainStage(TrainingStage):
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The label draw, whose test clips stay out, published weights, and the code of a network of the user's own."""
+        """The label draw, whose test clips stay out, published weights, and the code of a network of the user's own.
+
+        Labels of a person change no video: the draw is read as it was before them, with what they reject.
+        """
         encoder = self.cfg.frame_encoder
         weights = weights_file("frame_encoder.weights", encoder.weights_file)
-        return {**self.run_of.drawn(self.seed), **weights, **encoder.code}
+        drawn = {"split": split_as_drawn(self.cfg, self.seed).parent / DONE}
+        return {**self.run_of.drawn(self.seed), **drawn, **weights, **encoder.code}
 
     @property
     def tags(self) -> Tags:
@@ -70,7 +81,7 @@ class PretrainStage(TrainingStage):
             weights = self.cfg.frame_encoder.weights or "random"
             self.run_of.reporter.say(f"{self.name}: skipped, f_A starts from {weights}")
             return
-        items = items_of(self.run_of, self.seed, "all" if cfg.with_labelled else "unlabelled", None)
+        items = videos_of(self.cfg, self.seed)
         if note := slowed_note(self._lengths(items.keys), cfg.input.sampling.frames):
             self.run_of.reporter.say(f"{self.name}: {note}")
         streams = {"videos": StreamInput(items=items, reader=self.cfg.reader(cfg.input.view(), order=cfg.order))}
@@ -83,11 +94,35 @@ class PretrainStage(TrainingStage):
         return manifest.n_frames[manifest.positions(keys)]
 
 
+def split_as_drawn(cfg: RunConfig, seed: int) -> Path:
+    """Find the split of a seed without the labels that a person gave since."""
+    paths = RunPaths(cfg.folder)
+    return paths.drawn(seed) / paths.split(seed).name if cfg.split.reviewed else paths.split(seed)
+
+
+def videos_of(cfg: RunConfig, seed: int) -> ItemTable:
+    """List the videos of a draw that pre-training sees, without labels."""
+    from shards.types import ItemTable
+
+    split = read_split(split_as_drawn(cfg, seed))
+    roles = ("labelled", "unlabelled") if cfg.pretrain.with_labelled else ("unlabelled",)
+    return ItemTable.unlabelled(sorted(key for role in roles for key in split.keys(role)))
+
+
+def is_elsewhere(run: Run) -> bool:
+    """Tell whether this is one label draw of a run, which links the pre-training that they all share."""
+    return run.cfg.pretrain.shared and run.paths.pretrain(None).is_symlink()
+
+
 def check_unseen(run: Run, seed: int) -> None:
     """Refuse a label draw whose test clips the shared pre-training, made for the first draw, has seen."""
-    first = run.cfg.seeds[0]
+    whole, first = None, run.cfg.seeds[0]
+    if is_elsewhere(run):
+        whole = RunPaths(run.paths.pretrain(None).resolve().parent)
+        first = int(read_yaml(whole.config)["seeds"][0])
     if run.cfg.pretrain.shared and seed != first:
-        seen = {key for role in ("labelled", "unlabelled") for key in run.split(first).keys(role)}
+        split = read_split(whole.split(first)) if whole else run.split(first)
+        seen = {key for role in ("labelled", "unlabelled") for key in split.keys(role)}
         if leaked := sorted(seen.intersection(run.split(seed).keys("test"))):
             raise UserError(
                 f"pretrain.shared = true: {len(leaked)} test clips of seed {seed} are trained on with seed {first}, "

@@ -50,8 +50,8 @@ class PseudoLabelsStage(Stage):
 
     @property
     def keys(self) -> Keys:
-        """The method's own."""
-        return Keys(self.method.keys_of("vote"))
+        """The method's own, and what is kept of the probabilities."""
+        return Keys((*self.method.keys_of("vote"), "embed.keep_classes"))
 
     @property
     def inputs(self) -> Mapping[str, Path]:
@@ -87,6 +87,7 @@ class PseudoLabelsStage(Stage):
             truth=truth,
             classes=classes,
             files=read_files(self.paths.clips),
+            keep=self.cfg.embed.keep_classes,
             held_out=dict(zip(held.keys, held.labels.tolist(), strict=True)),
         )
         self.scalars({f"pseudo/{name}": metrics[name] for name in LOGGED})

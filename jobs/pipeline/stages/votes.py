@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from finepseudo.evaluation.votes import VOTE_TITLES, Vote, answers, choose_vote, vote_metrics
-from finepseudo.methods.base import AnyMethod, Pool
+from finepseudo.methods.base import AnyMethod
 from finepseudo.methods.table import settings
 from finepseudo.run_folder.done import DONE, Input, Output
 from finepseudo.run_folder.files import write_json, write_table
@@ -27,6 +27,7 @@ from jobs.workers.map_parts import plan_pool
 from jobs.workers.part_files import GALLERY, matrix, read_parts
 
 if TYPE_CHECKING:
+    from finepseudo.evaluation.verification import Study
     from jobs.workers.votes import FrameVoteJob
 
 Measured = dict[Vote, dict[str, Any]]
@@ -78,7 +79,8 @@ class VotesStage(Stage):
         test = self.test.keys
         unread = tuple(key for key in test.without if key != TEST_READS_NOT)
         aligning = ("frame_encoder", "frame_input", *ALIGNMENT, "embed.gallery_dtype")
-        return Keys(tuple(dict.fromkeys((*test.read, *aligning, *self.method.keys_of("vote")))), unread)
+        own = self.method.keys_of("training" if self.method.vote is None else "vote")
+        return Keys(tuple(dict.fromkeys((*test.read, *aligning, *own))), unread)
 
     @property
     def inputs(self) -> Mapping[str, Input]:
@@ -127,15 +129,19 @@ class VotesStage(Stage):
         for name in self.scratch:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
-    def _tell(self, measured: Mapping[str, Measured | None], pairs: float | None) -> None:
+    def _tell(self, measured: Mapping[str, Measured | None], pairs: Study | None) -> None:
         """Choose the answer; write the metrics and say it. pairs: how well f_A tells pairs of test clips apart."""
         wanted = self.cfg.evaluate.votes
         chosen, because = choose_vote(wanted, measured[HELD_OUT])
         shown = {vote: found for vote, found in (measured["test"] or {}).items() if wanted in ("all", vote)}
         about = {"method": self.method.name, "seed": self.test.seed, "rounds": self.test.action}
-        about |= {"frame_round": self.frame, "chosen": chosen, "because": because, "verification": pairs}
+        by_score = pairs["score"]["balanced"] if pairs else None
+        about |= {"frame_round": self.frame, "chosen": chosen, "because": because, "verification": by_score}
+        about |= {"pairs": pairs}
         write_json(self.folder / METRICS, {**about, "test": shown, HELD_OUT: measured[HELD_OUT]})
-        self.scalars({**{f"votes/{vote}": found["top1"] for vote, found in shown.items()}, "votes/verification": pairs})
+        self.scalars(
+            {**{f"votes/{vote}": found["top1"] for vote, found in shown.items()}, "votes/verification": by_score}
+        )
         self.run_of.reporter.say(f"{self.name}: the answer is {VOTE_TITLES[chosen]}: {because}")
 
     def _job(self, n_classes: int) -> FrameVoteJob:
@@ -167,18 +173,15 @@ class VotesStage(Stage):
     def _table(
         self, parts: Sequence[Path], roles: Mapping[str, str], labels: Mapping[str, int], by_action: Mapping[str, Any]
     ) -> pa.Table:
-        """Lay out the numbers of all clips: p_A is what the method's own vote makes of the class scores."""
+        """Lay out the numbers of all clips: p_A is what the method makes of the class scores."""
         read = read_parts(parts, ["key", "scores", "valid"])
         keys, valid = read["key"].to_pylist(), read["valid"].to_numpy()
         p_e = np.stack([by_action[key] for key in keys]).astype(np.float64)
         usable = valid & np.isfinite(p_e).all(axis=1)
         score = np.where(usable[:, None], matrix(read["scores"]), 0).astype(np.float64)
-        pool = Pool(usable, score, np.where(usable[:, None], p_e, 0.0), np.zeros(len(keys)))
-        if self.method.vote is None:
-            raise ValueError(f"{self.method.name} has no vote")
-        p_a = self.method.vote(settings(self.cfg.method, self.method.name), pool).p_a
-        if p_a is None:
+        if self.method.p_a is None:
             raise ValueError(f"{self.method.name} says nothing of p_A")
+        p_a = self.method.p_a(settings(self.cfg.method, self.method.name), score)
         p_a = np.where(usable[:, None], p_a, np.nan)
         columns = [keys, [roles[key] for key in keys], [labels[key] for key in keys], list(p_e), list(p_a)]
         arrays = [pa.array(c, type=f.type) for c, f in zip(columns, SCHEMA, strict=True)]

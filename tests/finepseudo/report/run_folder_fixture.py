@@ -200,6 +200,7 @@ def _labels(folder, rng, method, keys, truth, classes, strength):
         "label_A": label_a if scored else [-1] * n,
         "label_E": label_e,
         "score_max": p_a.max(1) if scored else [np.nan] * n,
+        "classes": [list(range(c))] * n,
         "p_A": list(p_a) if scored else [[]] * n,
         "p_E": list(p_e),
         "p": list(p),
@@ -209,6 +210,7 @@ def _labels(folder, rng, method, keys, truth, classes, strength):
     floats = dict.fromkeys(("confidence", "p_A_max", "p_E_max", "score_max", "uncertainty"), pa.float32())
     ints = dict.fromkeys(("label", "label_A", "label_E"), pa.int32())
     lists = dict.fromkeys(("p_A", "p_E", "p"), pa.list_(pa.float32()))
+    lists["classes"] = pa.list_(pa.int32())
     _write_table(folder / "pseudo_labels.parquet", columns, **floats, **ints, **lists)
     right = label == truth
     per_class = [

@@ -23,6 +23,7 @@ def table(path, *rows):
             "label_E": e,
             "accepted": accepted,
             "valid": valid,
+            "classes": list(range(3)),
             "p": p,
         }
         for key, p, a, e, accepted, valid in rows
@@ -35,6 +36,7 @@ def table(path, *rows):
             ("label_E", pa.int32()),
             ("accepted", pa.bool_()),
             ("valid", pa.bool_()),
+            ("classes", pa.list_(pa.int32())),
             ("p", pa.list_(pa.float32())),
         ]
     )
@@ -88,6 +90,20 @@ def test_the_page_is_one_file_and_names_are_text(tmp_path):
     (item,) = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])["items"]
     assert item["href"] == "file:///v/a.mp4"
     assert [label for label, _ in item["choices"]] == [2, 0, 1]
+
+
+def test_classes_of_a_table_that_keeps_the_likeliest_are_named_by_their_numbers(tmp_path):
+    path = table(tmp_path / "t", ("a", CLOSE, 1, 0, False, True))
+    whole = pq.read_table(path)
+    for name, values in {"classes": [0, 2], "p": [0.5, 0.45]}.items():
+        field = whole.schema.field(name)
+        whole = whole.set_column(whole.schema.get_field_index(name), field, pa.array([values], field.type))
+    pq.write_table(whole, path)
+    (one,) = choose(path, CLASSES, 1)
+    assert [label for label, _ in one.choices] == [0, 2]
+    assert one.why == ("f_A says tuck, f_E says pike", "the two best classes are 5 points apart", *one.why[2:])
+    pq.write_table(pq.read_table(table(path, ("a", RARE, 2, 2, False, True))).drop_columns("classes"), path)
+    assert [label for label, _ in choose(path, CLASSES, 1)[0].choices] == [2, 0, 1], "a run of before has all"
 
 
 def test_labelled_clips_stand_beside_it(tmp_path):

@@ -10,7 +10,11 @@ from jobs.cli.main import main
 from jobs.cluster import preempt
 from jobs.config.recipes import load
 from jobs.pipeline import run_folder
+from jobs.pipeline.plan import make_plan
 from jobs.pipeline.run_folder import opened_lock, read_config, write_config
+from jobs.pipeline.stages.base import Run
+from jobs.progress import Reporter
+from jobs.submit import draws
 from jobs.submit.draws import draw_of, gather
 from shards.errors import UserError
 
@@ -34,17 +38,57 @@ def ran(monkeypatch):
     return commands
 
 
-def test_the_first_draw_writes_the_shards_and_the_last_one_the_report(cfg, ran, monkeypatch, capsys):
-    lacking = {("r", "data"), ("r-seed0", "report"), ("r-seed7", "report")}
-    monkeypatch.setattr(draw, "lacks", lambda cfg, kind: (cfg.name, kind) in lacking)
-    monkeypatch.setattr("jobs.submit.draws.lacks", lambda cfg, kind: (cfg.name, kind) in lacking)
-    lacking.discard(("r-seed0", "report"))
-    assert draw.run_draw(cfg, 0) == 0
-    assert ran == [("r", "write-shards"), ("r-seed0", "run")]
-    assert "not done yet: 7; the last one reports" in capsys.readouterr().out
+@pytest.fixture
+def lacking(monkeypatch):
+    """What is still to be made, as (name of the run, kind of stage)."""
+    found = {("r", "data"), ("r-seed0", "split"), ("r", "pretrain"), ("r-seed0", "report"), ("r-seed7", "report")}
+    for where in (draw, draws):
+        monkeypatch.setattr(where, "lacks", lambda cfg, kind: (cfg.name, kind) in found)
+    return found
+
+
+SHARED = [("r", "write-shards"), ("r-seed0", "split"), ("r", "pretrain")]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_first_draw_makes_what_all_share_and_the_last_one_the_report(cfg, ran, lacking, capsys, first):
+    """Whichever begins: pre-training leaves out the test clips of draw 0, so that is drawn before."""
+    seed, other = cfg.seeds[first], cfg.seeds[1 - first]
+    lacking.discard((f"r-seed{seed}", "report"))
+    assert draw.run_draw(cfg, first) == 0
+    assert ran == [*SHARED, (f"r-seed{seed}", "run")]
+    assert f"not done yet: {other}; the last one reports" in capsys.readouterr().out
     lacking.clear()
-    assert draw.run_draw(cfg, 1) == 0
-    assert ran[2:] == [("r-seed7", "run"), ("r", "report")]
+    assert draw.run_draw(cfg, 1 - first) == 0
+    assert ran[4:] == [(f"r-seed{other}", "run"), ("r", "report")]
+
+
+def test_what_all_share_is_made_alone_and_once(cfg, ran, lacking):
+    assert draw.make_shared(cfg) == 0
+    assert ran == SHARED
+    lacking.clear()
+    assert draw.make_shared(cfg) == 0
+    assert ran == SHARED
+
+
+def test_each_draw_pre_trains_for_itself_where_that_is_not_shared(tmp_path, ran, lacking):
+    own = load("smoke", [f"out={tmp_path}", "seeds=[0, 7]", "pretrain.shared=false"], {"name": "r"})
+    assert draw.run_draw(own, 0) == 0
+    assert ran[:2] == [("r", "write-shards"), ("r-seed0", "run")]
+    assert not (tmp_path / "r-seed0" / "pretrain").exists()
+
+
+def test_the_stages_of_all_draws_are_those_of_the_run_each_in_one_place(cfg):
+    """What a draw links is no stage of its own: its keys could not be told from those of the whole run."""
+    for seed in cfg.seeds:
+        draws.link_draw(cfg, seed)
+
+    def places(one):
+        plan = make_plan(Run(one, Reporter(one.folder, tensorboard=False)))
+        return [stage.folder.resolve() for group in plan for stage in group if stage.kind not in ("data", "report")]
+
+    whole = places(cfg)
+    assert sorted(whole) == sorted([cfg.folder / "pretrain", *places(draw_of(cfg, 0)), *places(draw_of(cfg, 7))])
 
 
 def test_a_draw_that_waits_for_another_can_be_stopped(cfg, ran, monkeypatch, capsys):
@@ -56,7 +100,7 @@ def test_a_draw_that_waits_for_another_can_be_stopped(cfg, ran, monkeypatch, cap
         with pytest.raises(preempt.Preempted):
             draw.run_draw(cfg, 0)
     assert ran == []
-    assert "another draw writes the shards" in capsys.readouterr().out
+    assert "another draw makes what all share" in capsys.readouterr().out
 
 
 def test_a_draw_that_is_not_there_is_refused_and_leaves_nothing(tmp_path, capsys):

@@ -1,20 +1,39 @@
 """Overrides among the arguments, and errors that end as one line."""
 
 import errno
+import os
 
 import pytest
 
 from jobs.cli.main import main, split_overrides
 
 
-def test_a_disk_that_fills_up_anywhere_is_one_line(capsys, monkeypatch, tmp_path):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device", "/runs/smoke/metrics.jsonl")
+@pytest.mark.parametrize(
+    ("number", "todo"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EROFS, "see that you may write there"),
+        (errno.EIO, "look at the disk or its server"),
+        (errno.EISDIR, "move that folder away, a file belongs there"),
+    ],
+)
+def test_a_disk_that_fills_up_or_fails_anywhere_is_one_line(capsys, monkeypatch, tmp_path, number, todo):
+    def fails(*_):
+        raise OSError(number, os.strerror(number), "/runs/smoke/metrics.jsonl")
 
-    monkeypatch.setattr("jobs.cli.commands.dispatch", full)
+    monkeypatch.setattr("jobs.cli.commands.dispatch", fails)
     assert main(["report", f"out={tmp_path}"]) == 2
-    said = capsys.readouterr().err
-    assert said == "error: /runs/smoke/metrics.jsonl cannot be written: No space left on device; make room\n"
+    said = f"error: /runs/smoke/metrics.jsonl: {os.strerror(number)}; {todo} and type the same command again\n"
+    assert capsys.readouterr().err == said
+
+
+def test_errors_of_the_program_keep_their_trace(monkeypatch, tmp_path):
+    def wrong(*_):
+        raise FileNotFoundError(errno.ENOENT, "No such file", "weights")
+
+    monkeypatch.setattr("jobs.cli.commands.dispatch", wrong)
+    with pytest.raises(FileNotFoundError):
+        main(["report", f"out={tmp_path}"])
 
 
 def test_overrides_may_stand_anywhere():

@@ -9,7 +9,7 @@ from jobs.cli.parser import parser
 
 COMMON = ["--data", "--dry-run", "--force", "--name", "--print-config", "--recipe", "--set"]
 FLAGS = {
-    "run": [*COMMON, "--draw", "--verify"],
+    "run": [*COMMON, "--draw", "--shared", "--verify"],
     "write-shards": [*COMMON, "--part", "--repair", "--verify"],
     "split": COMMON,
     "pretrain": COMMON,
@@ -20,6 +20,18 @@ FLAGS = {
     "report": COMMON,
     "submit": ["target", *COMMON, "--cluster", "--parts", "--sbatch"],
     "compare": ["runs", *COMMON, "--methods", "--out", "--part", "--seeds"],
+    "reproduce": [
+        "table",
+        "--cores",
+        "--dry-run",
+        "--force",
+        "--gpus",
+        "--nodes",
+        "--only",
+        "--seeds",
+        "--set",
+        "--synthetic",
+    ],
     "check": ["target", *COMMON, "--decode", "--missing"],
     "clean": ["run", *COMMON, "--keep-rounds", "--yes"],
     "plan": ["target", *COMMON, "--calibrate", "--cores", "--gpus", "--nodes"],

@@ -284,6 +284,19 @@ def test_changed_code_of_ones_own_network_undoes_what_it_trained(make, monkeypat
     assert not ran & {"data", "split of seed-0", "pretrain", "seed-0/round-00/frame_encoder"}
 
 
+def test_labels_of_a_person_leave_the_pre_training_done(make, monkeypatch, tmp_path):
+    reviewed = tmp_path / "reviewed.csv"
+    reviewed.write_text("key,class\n")
+    everything = set(run(make, monkeypatch))
+    ran = set(run(make, monkeypatch, f"split.reviewed={reviewed}"))
+    drawn = {f"split of seed-{seed} as drawn" for seed in (0, 1)}
+    assert everything - ran == {"data", "pretrain"}
+    assert ran - everything == drawn
+    reviewed.write_text("key,class\nx,\n")
+    assert everything - set(run(make, monkeypatch, f"split.reviewed={reviewed}")) == {"data", "pretrain"}
+    assert "pretrain" not in run(make, monkeypatch), "nor when the list is given up"
+
+
 def test_a_third_seed_leaves_the_others_done(make, monkeypatch):
     run(make, monkeypatch)
     ran = run(make, monkeypatch, "seeds=[0, 1, 2]")
@@ -335,7 +348,7 @@ def test_a_stop_between_stages_is_obeyed_and_the_next_run_goes_on(make, monkeypa
 
 
 def test_a_single_command_runs_its_kind_or_says_what_it_needs(make, monkeypatch):
-    with pytest.raises(UserError, match=r"pretrain: needs .*DONE.json, which is not there; run the stage before"):
+    with pytest.raises(UserError, match=r"pretrain: needs .*DONE.json, which is missing or damaged; run the"):
         run(make, monkeypatch, kinds=COMMANDS["pretrain"])
     assert run(make, monkeypatch, kinds=COMMANDS["write-shards"]) == ["data"]
     assert run(make, monkeypatch, kinds=COMMANDS["split"]) == ["split of seed-0", "split of seed-1"]

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -49,6 +50,23 @@ def test_the_page_asks_for_pool_clips_and_shows_labelled_ones(run, capsys):
         assert all(truth[near["key"]] == near["label"] for near in item["near"])
 
 
+def test_what_the_run_was_told_before_is_saved_with_the_new_list(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    split = read_split(RunPaths(copy).split(0))
+    named, rejected = split.keys("labelled")[0], "gone"
+    (tmp_path / "before.csv").write_text(f"key,class\n{named},{split.classes[1]}\n{rejected},\n")
+    cfg = read_config(copy)
+    told = replace(cfg, split=replace(cfg.split, reviewed=str(tmp_path / "before.csv")))
+    RunPaths(copy).config.write_text(to_yaml(told))
+    assert main(["review", str(copy)]) == 0
+    kept = json.loads(re.search(r'id="data">(.*?)</script>', (copy / "review.html").read_text(), re.S)[1])["before"]
+    assert [row[:3] for row in kept] == [[named, split.classes[1], "before"], [rejected, "", "before"]]
+    assert "The 2 of the list that the run has already" in (copy / "review.html").read_text()
+    (tmp_path / "before.csv").unlink()
+    assert main(["review", str(copy)]) == 2
+    assert "before.csv: cannot be read" in capsys.readouterr().err
+
+
 def test_without_embeddings_labelled_clips_of_the_likeliest_classes_are_shown(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     shutil.rmtree(RunPaths(copy).embeddings(0, "finepseudo", 1))
@@ -87,6 +105,9 @@ def test_keys_make_a_list_that_the_split_takes(run, browser, tmp_path):
     body = browser.find_element(By.TAG_NAME, "body")
     body.send_keys("1", "2", "0", "3", "u")  # accept, change, reject; change the last one and undo that
     assert browser.find_element(By.ID, "count").text == "3 of 4 decided, clip 4"
+    body.send_keys("u", "u")  # the reject and the change too
+    assert browser.find_element(By.ID, "count").text == "1 of 4 decided, clip 2"
+    body.send_keys("2", "0")
     browser.refresh()
     assert browser.find_element(By.ID, "count").text == "3 of 4 decided, clip 4"
     browser.find_element(By.ID, "save").click()

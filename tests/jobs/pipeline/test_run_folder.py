@@ -241,6 +241,12 @@ def test_a_config_of_a_folder_where_nothing_has_begun_is_written_over(tmp_path):
     assert (cfg.folder / "config.yaml").read_text() == to_yaml(cfg)
 
 
+def test_a_folder_in_place_of_the_lock_is_named(tmp_path, capsys):
+    (tmp_path / "smoke" / ".lock").mkdir(parents=True)
+    assert main(["split", f"out={tmp_path}", *SMALL]) == 2
+    assert "smoke/.lock: it is a folder; move it away" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("lock", [True, False])
 def test_a_finished_run_in_a_folder_that_may_only_be_read_is_looked_at(small_disk, capsys, lock):
     folder, resize = small_disk

@@ -59,30 +59,38 @@ def test_the_draws_are_an_array_that_waits_for_the_shards(cfg, tmp_path, queue, 
     assert queue.lines == [
         ("shards", (), ("shards",)),
         ("manifest", ("1",), ("manifest",)),
-        ("draws", ("2",), ("seed-0", "seed-7")),
+        ("pretrain", ("2",), ("pretrain",)),
+        ("draws", ("3",), ("seed-0", "seed-7")),
     ]
-    assert jobs_of(tmp_path) == {"shards": "1", "manifest": "2", "seed-0": "3_0", "seed-7": "3_1"}
+    assert jobs_of(tmp_path) == {"shards": "1", "manifest": "2", "pretrain": "3", "seed-0": "4_0", "seed-7": "4_1"}
     said = capsys.readouterr().out
     assert said.index("plan ") < said.index("shards: job 1 submitted"), "the plan comes first"
-    assert "seed-7 job 3_1 submitted" in said
+    assert "seed-7 job 4_1 submitted" in said
+
+
+@pytest.mark.parametrize("alone", ["seeds=[0]", "pretrain.shared=false", "methods=[supervised, pseudo_label]"])
+def test_a_pre_training_that_no_draws_share_has_no_step_of_its_own(tmp_path, alone):
+    found = steps.make_steps(load("smoke", [f"out={tmp_path}", "seeds=[0, 7]", alone]), "smoke", [])
+    assert [step.name for step in found] == ["shards", "manifest", "draws"]
+    assert found[-1].needs == ("manifest",)
 
 
 def test_a_second_submit_takes_only_what_is_neither_done_nor_on_its_way(cfg, tmp_path, queue, monkeypatch):
     submit.submit(cfg, arguments(tmp_path), main)
-    queue.alive -= {"1", "2", "3_1"}  # shards and manifest ended well, seed 7 died
+    queue.alive -= {"1", "2", "3", "4_1"}  # shards, manifest and pre-training ended well, seed 7 died
     monkeypatch.setattr(submit, "how_it_ended", lambda job: "TIMEOUT")
-    monkeypatch.setattr(steps.Step, "done", lambda step, entry: entry in ("shards", "manifest"))
+    monkeypatch.setattr(steps.Step, "done", lambda step, entry: entry in ("shards", "manifest", "pretrain"))
     queue.lines.extend([("", (), ())] * 5)
     submit.submit(cfg, arguments(tmp_path), main)
-    assert queue.lines[8:] == [("draws", (), ("seed-7",))]
-    assert jobs_of(tmp_path) == {"manifest": "2", "seed-0": "3_0", "seed-7": "9_1"}
+    assert queue.lines[9:] == [("draws", (), ("seed-7",))]
+    assert jobs_of(tmp_path) == {"pretrain": "3", "seed-0": "4_0", "seed-7": "10_1"}
 
 
 def test_a_step_whose_follower_still_waits_is_not_submitted_again(cfg, tmp_path, queue):
     submit.submit(cfg, arguments(tmp_path), main)
     queue.alive.discard("1")  # all parts are written, the manifest is not
     submit.submit(cfg, arguments(tmp_path), main)
-    assert len(queue.lines) == 3
+    assert len(queue.lines) == 4
 
 
 def test_a_run_folder_with_results_of_its_own_is_not_linked_over(cfg, tmp_path, queue):
@@ -92,7 +100,7 @@ def test_a_run_folder_with_results_of_its_own_is_not_linked_over(cfg, tmp_path, 
     assert queue.lines == []
 
 
-@pytest.mark.parametrize(("step", "left"), [("shards", []), ("draws", ["shards", "manifest"])])
+@pytest.mark.parametrize(("step", "left"), [("shards", []), ("draws", ["shards", "manifest", "pretrain"])])
 def test_a_submit_that_slurm_refuses_leaves_no_folder_but_what_it_submitted(cfg, tmp_path, queue, step, left):
     queue.refuses = step
     with pytest.raises(UserError, match=f"step {step}: sbatch refuses"):
@@ -205,18 +213,21 @@ def test_a_second_submit_says_which_job_died_and_how(cfg, tmp_path, queue, monke
     capsys.readouterr()
     submit.submit(cfg, arguments(tmp_path), main)
     said = capsys.readouterr().out
-    assert "manifest: job 5 submitted; job 2 ended without its result (TIMEOUT)" in said
-    assert "draws: seed-7 job 6_1 submitted; job 3_1 ended without its result (CANCELLED)" in said
+    assert "manifest: job 6 submitted; job 2 ended without its result (TIMEOUT)" in said
+    assert "draws: seed-7 job 8_1 submitted; job 4_1 ended without its result (CANCELLED)" in said
 
 
 def test_links_of_draws_are_made_side_by_side_and_twice(cfg, tmp_path):
     for seed in (0, 7, 7):
         draws.link_draw(cfg, seed)
     assert (tmp_path / "r-seed7" / "data").resolve() == tmp_path / "r" / "data"
+    assert (tmp_path / "r-seed7" / "pretrain").resolve() == tmp_path / "r" / "pretrain"
     assert (tmp_path / "r" / "seed-7").resolve() == tmp_path / "r-seed7" / "seed-7"
 
 
 def test_the_local_chain_runs_every_draw_by_its_number(cfg):
     lines = []
-    helper.run_here(steps.make_steps(cfg, "smoke", [])[-1], lambda line: lines.append(line) or 0)
-    assert [line[-2:] for line in lines] == [["--draw", "0"], ["--draw", "1"]]
+    for step in steps.make_steps(cfg, "smoke", [])[-2:]:
+        helper.run_here(step, lambda line: lines.append(line) or 0)
+    assert [line[0] for line in lines] == ["run"] * 3
+    assert [line[-2:] for line in lines] == [["r", "--shared"], ["--draw", "0"], ["--draw", "1"]]

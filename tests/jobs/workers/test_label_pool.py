@@ -56,7 +56,7 @@ def write_pool(folder, n, n_classes, size):
     return {f"clip-{number:06d}": number % n_classes for number in range(n)}
 
 
-def label(method, folder, truth, classes=CLASSES, pool=None, number=0, held_out=None, **options):
+def label(method, folder, truth, classes=CLASSES, pool=None, number=0, held_out=None, keep=None, **options):
     return label_pool_of(
         method,
         method.config(**options),
@@ -69,6 +69,7 @@ def label(method, folder, truth, classes=CLASSES, pool=None, number=0, held_out=
         classes=classes,
         files={key: f"videos/{key}, a.mp4" for key in truth},
         held_out=held_out,
+        keep=keep,
     )
 
 
@@ -92,6 +93,30 @@ def test_part_by_part_gives_the_table_of_all_at_once(tmp_path, method):
     assert accepted.to_pylist() == [
         {"key": row["key"], "label": row["label"]} for row in table.to_pylist() if row["accepted"]
     ]
+
+
+@pytest.mark.parametrize("method", BY_ROW, ids=lambda method: method.name)
+@pytest.mark.parametrize("keep", [2, 5, 6])
+def test_the_likeliest_classes_are_kept_of_the_record_and_nothing_else_is_another(tmp_path, method, keep):
+    truth = write_pool(tmp_path, 53, len(CLASSES), 8)
+    made = []
+    for kept in (None, keep):
+        metrics = label(method, tmp_path, truth, keep=kept)
+        read = [pq.read_table(tmp_path / f"{name}.parquet") for name in ("pseudo_labels", "accepted")]
+        made.append((metrics, (tmp_path / "pseudo_labels.csv").read_bytes(), *read))
+    (*whole, full, accepted), (*other, cut, accepted_of_cut) = made
+    assert whole == other
+    assert accepted.equals(accepted_of_cut)
+    assert full.schema == cut.schema
+    lists = ["classes", "p_A", "p_E", "p"]
+    assert str(full.drop_columns(lists).to_pylist()) == str(cut.drop_columns(lists).to_pylist())  # NaN is no NaN
+    for row, record in zip(full.to_pylist(), cut.to_pylist(), strict=True):
+        assert row["classes"] == list(range(len(CLASSES)))
+        likeliest = sorted(row["classes"], key=lambda i: -row["p"][i])[:keep]
+        assert record["classes"] == sorted(likeliest)
+        for name in lists[1:]:
+            assert record[name] == ([row[name][i] for i in sorted(likeliest)] if row[name] else [])
+        assert max(record["p"]) == pytest.approx(record["confidence"])
 
 
 @pytest.mark.parametrize("name", ["finepseudo", "pseudo_label"])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from shards.annotations import load
 from shards.annotations.base import Clip, make_annotations, read_clips, sanitise_key, write_clips
 from shards.annotations.config import DatasetConfig
+from shards.annotations.csv import read_clips_alone
 from shards.errors import UserError
 from shards.sources.presence import missing_paths
 from shards.splits.config import SplitConfig
@@ -339,3 +340,21 @@ def test_names_that_are_no_text_are_refused_in_one_line():
     clip = Clip(name="a", path="/v/a\ud800.mp4", label=0, role="train", source="a")
     with pytest.raises(UserError, match=r"toy: '/v/a\\ud800.mp4' is no valid text; rename the file or fix the list"):
         make_annotations([clip], ["any"], "toy", "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a b.mp4\nc,d;e.mp4\ngone 1.mp4\n", ["a b.mp4", "c,d;e.mp4", "gone 1.mp4"]),
+        ('path\n"c,d;e.mp4"\na b.mp4\n', ["c,d;e.mp4", "a b.mp4"]),
+        ("a b.mp4 jump\n", ["a b.mp4"]),
+        ("a b.mp4,jump\nplain.mp4,run\n", ["a b.mp4", "plain.mp4"]),
+    ],
+)
+def test_a_list_for_its_clips_alone_may_be_what_ls_writes(tmp_path, text, names):
+    """Blanks and commas belong to a name where the whole line is a file; columns stay columns."""
+    for name in ("a b.mp4", "c,d;e.mp4", "plain.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "list.txt").write_text(text)
+    found = read_clips_alone(tmp_path / "list.txt")
+    assert [clip.path for clip in found] == [str(tmp_path / name) for name in names]

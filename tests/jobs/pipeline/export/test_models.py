@@ -131,6 +131,16 @@ def test_with_them_there_is_a_file_that_any_batch_goes_through(place):
         assert found == pytest.approx(program(frames).detach().numpy(), abs=1e-4)
 
 
+def test_a_folder_that_cannot_take_every_file_gets_none(place, tmp_path, capsys):
+    (tmp_path / "old" / "load.py").mkdir(parents=True)
+    run = str(place / "runs" / "small")
+    assert main(["export", run, "--method", "supervised", "--out", str(tmp_path / "old")]) == 2
+    assert "load.py: it is a folder" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "old").iterdir()] == ["load.py"]
+    assert main(["export", run, "--seed", "7"]) == 2
+    assert "no seed 7; it has 0" in capsys.readouterr().err
+
+
 def test_a_program_that_answers_otherwise_is_not_written(place, tmp_path, monkeypatch):
     monkeypatch.setattr(models, "TOLERANCE", -1.0)
     run = RunPaths(place / "runs" / "small")

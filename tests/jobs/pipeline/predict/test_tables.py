@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from finepseudo.evaluation.predict import ClassVote, Match, Prediction
-from jobs.pipeline.predict.tables import PREDICTED_SCHEMA, Answer, check_ending, csv_text, table_of, write_predictions
+from jobs.pipeline.predict.tables import PREDICTED_SCHEMA, Answer, check_out, csv_text, table_of, write_predictions
 from shards.errors import UserError
 from shards.write.plans import PlannedClip
 
@@ -75,7 +75,9 @@ def test_the_ending_says_what_is_written(table, tmp_path):
     assert [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()] == table.to_pylist()
     assert (tmp_path / "x.csv").read_text() == csv_text(table)
     with pytest.raises(UserError, match=r"x\.xlsx: ends with none of \.csv, \.jsonl, \.parquet"):
-        check_ending(tmp_path / "x.xlsx")
+        check_out(tmp_path / "x.xlsx")
+    with pytest.raises(UserError, match=r"cannot write .*x\.csv/y\.csv: a part of the path is a file"):
+        check_out(tmp_path / "x.csv" / "y.csv")
 
 
 def test_no_answer_makes_an_empty_table_with_its_columns():

@@ -190,6 +190,28 @@ def test_on_a_terminal_several_videos_take_a_line_each(run, folder, capsys):
     assert f"not readable: {videos[1]}: not_a_video" in said.err
 
 
+def test_one_damaged_video_among_files_is_a_row_like_another(run, folder, capsys):
+    out = folder.parent / "one.csv"
+    where = ["--name", run.name, f"out={run.parent}"]
+    assert main(["predict", str(folder / "4.mp4"), "--out", str(out), *where]) == 1
+    assert "0 of 1 video predicted" in capsys.readouterr().out
+    assert "4.mp4" in out.read_text()
+    assert main(["predict", str(folder / "4.mp4"), *where]) == 2, "without a table it is the whole answer"
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+
+
+def test_a_name_breaks_no_line_of_the_terminal(run, folder, capsys):
+    shutil.copy(folder / "0.mp4", folder / "a\nb\x1b[2J.mp4")
+    (folder / "c\td.mp4").write_text("no video")
+    names = [str(folder / name) for name in ("a\nb\x1b[2J.mp4", "c\td.mp4")]
+    assert main(["predict", *names, "--name", run.name, f"out={run.parent}"]) == 1
+    said = capsys.readouterr()
+    assert [line.split("/")[-1].split()[0] for line in said.out.splitlines()] == [r"a\nb\x1b[2J.mp4", r"c\td.mp4"]
+    assert said.err.count("\n") == 1
+
+
 def test_another_ending_is_refused_before_anything_is_computed(run, folder, capsys):
     assert main(["predict", str(folder), "--out", "x.xlsx", "--name", run.name, f"out={run.parent}"]) == 2
     assert "x.xlsx: ends with none of" in capsys.readouterr().err

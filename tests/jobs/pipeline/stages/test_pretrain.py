@@ -12,9 +12,11 @@ import torch
 from finepseudo.run_folder.layout import WEIGHTS
 from finepseudo.training.checkpoint import load_weights, save_weights
 from jobs.config.recipes import load
+from jobs.pipeline.run_folder import write_config
 from jobs.pipeline.stages.base import Run
 from jobs.pipeline.stages.pretrain import PretrainStage, check_unseen, slowed_note
 from jobs.progress import Reporter
+from jobs.submit.draws import draw_of, link_draw
 from jobs.workers import models
 from shards.errors import UserError
 
@@ -69,6 +71,26 @@ def test_a_shared_pre_training_must_not_have_seen_the_test_of_another_draw(
     with pytest.raises(UserError, match=r"1 test clips of seed 1 are trained on with seed 0, first b; set pretrain"):
         check_unseen(shared, 1)
     check_unseen(stage_of(tmp_path, "seeds=[0, 1]", "pretrain.shared=false").run_of, 1)
+
+
+def test_a_draw_of_its_own_knows_whose_clips_the_pre_training_that_it_links_has_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = load("smoke", [f"out={tmp_path}", "seeds=[0, 1]"], {"name": "r"})
+    for seed in cfg.seeds:
+        link_draw(cfg, seed)
+    write_config(cfg)
+    roles = {"r/seed-0": {"labelled": ["a"], "unlabelled": ["b"]}, "r-seed1/seed-1": {"test": ["b"]}}
+
+    def split_at(path: Path) -> SimpleNamespace:
+        return SimpleNamespace(keys=roles[path.parent.relative_to(tmp_path).as_posix()].__getitem__)
+
+    for where in ("jobs.pipeline.stages.pretrain", "jobs.pipeline.stages.base"):
+        monkeypatch.setattr(f"{where}.read_split", split_at)
+    runs = [Run(one, Reporter(one.folder, tensorboard=False)) for one in (draw_of(cfg, 0), draw_of(cfg, 1))]
+    check_unseen(runs[0], 0)
+    with pytest.raises(UserError, match=r"1 test clips of seed 1 are trained on with seed 0, first b; set pretrain"):
+        check_unseen(runs[1], 1)
 
 
 def test_an_image_encoder_that_nothing_trains_is_refused() -> None:

@@ -1,0 +1,122 @@
+"""Ours beside the published numbers: what the runs of a table have left, as text for readers and for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from finepseudo.report.blocks import Note, Page, Section, Table
+from finepseudo.report.summary import Stat
+from finepseudo.report.table_text import latex_table, markdown_table
+from finepseudo.report.writing import render_page
+from finepseudo.run_folder.files import write_text
+from finepseudo.run_folder.layout import RunPaths
+from jobs.paper.cells import PaperRun, Size
+from jobs.paper.measures import Measure, measure
+from jobs.paper.table import Column, PaperTable, Row
+
+HEAD = (
+    "Ours: mean ± sample standard deviation over label draws, in percent unless the column says otherwise. Published: "
+    "as printed, with other label draws, and other starts and tests where the notes say so."
+)
+SMALL = (
+    "Rendered dives at a small size (--synthetic): the same code, every stage of it; the numbers mean nothing and the "
+    "published ones are of other data."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One number of the table: ours over label draws, and the published one."""
+
+    row: Row
+    column: Column
+    run: PaperRun | None
+    measure: Measure
+    stat: Stat
+    published: float | None
+
+
+def cells_of(table: PaperTable, runs: Sequence[PaperRun]) -> list[Cell]:
+    """Read what the runs have left, row by row."""
+    made = {(id(row), id(column)): run for run in runs for row, column in run.cells}
+    found = []
+    for row in table.rows:
+        for column in table.columns:
+            run, how = made.get((id(row), id(column))), measure(table.measure(row, column))
+            values = [how.read(RunPaths(run.cfg.folder), seed, row.method) for seed in run.cfg.seeds] if run else []
+            published = table.published(row, column)
+            cell = Cell(row=row, column=column, run=run, measure=how, stat=Stat.of(values), published=published)
+            found.append(cell)
+    return found
+
+
+def table_of(table: PaperTable, cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
+    """Lay the cells out: two columns each, ours and the published one where there is any."""
+    known = [c for c in table.columns if any(cell.published is not None for cell in cells if cell.column is c)]
+    head = ["Method"]
+    for column in table.columns:
+        head += [f"#{column.name}, ours", *([f"#{column.name}, published"] if column in known else [])]
+    body = []
+    for row in table.rows:
+        line = [row.name]
+        for cell in (cell for cell in cells if cell.row is row):
+            said = "" if cell.published is None else f"{cell.published:g}"
+            line += [cell.measure.shown(cell.stat), *([said] if cell.column in known else [])]
+        body.append(line)
+    return head, body
+
+
+def notes_of(table: PaperTable, size: Size, cells: Sequence[Cell]) -> list[str]:
+    """Say where numbers come from, what is open and what is not there yet."""
+    sources = dict.fromkeys([table.source, *(row.source for row in table.rows if row.source)])
+    notes = [f"Published: {'; '.join(sources)}.", *table.notes, *([SMALL] if size.small else [])]
+    ours = [cell for cell in cells if cell.run]
+    seeds = sorted({cell.run.cfg.seeds for cell in ours if cell.run})
+    notes.append(f"Label draws: {'; '.join(', '.join(map(str, some)) for some in seeds)}.")
+    if open_cells := [cell for cell in ours if len(cell.stat.values) < len(cell.run.cfg.seeds if cell.run else ())]:
+        names = dict.fromkeys(cell.run.cfg.name for cell in open_cells if cell.run)
+        notes.append(f"Not whole yet: {len(open_cells)} of {len(ours)} cells, of the runs {', '.join(names)}.")
+    return notes
+
+
+def as_csv(cells: Sequence[Cell]) -> str:
+    """Write a line a cell, every number unrounded."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["row", "column", "method", "run", "seeds", "mean", "std", "published"])
+    writer.writerows(_lines(cells))
+    return stream.getvalue()
+
+
+def _lines(cells: Sequence[Cell]) -> Iterator[list[object]]:
+    for cell in cells:
+        run = cell.run.cfg if cell.run else None
+        numbers = [cell.stat.mean, cell.stat.std, cell.published]
+        if run or cell.published is not None:
+            seeds = " ".join(map(str, run.seeds)) if run else ""
+            about = [cell.row.name, cell.column.name, cell.row.method, run.name if run else "", seeds]
+            yield [*about, *("" if number is None else number for number in numbers)]
+
+
+def write_result(table: PaperTable, size: Size, runs: Sequence[PaperRun]) -> tuple[str, list[Path]]:
+    """Write `<table>.csv`, `.md`, `.tex` and `.html` beside the runs; give the Markdown text and the paths."""
+    cells = cells_of(table, runs)
+    head, body = table_of(table, cells)
+    notes = notes_of(table, size, cells)
+    section = Section(table.name, table.title, [Table(table.name, head, body), *map(Note, notes)], HEAD)
+    texts = {
+        ".csv": as_csv(cells),
+        ".md": markdown_table(head, body, HEAD, notes),
+        ".tex": latex_table(head, body, [HEAD, *notes]),
+        ".html": render_page(Page(table.title, table.source, tiles=[], alarms=[], sections=[section])),
+    }
+    folder = size.folder(table)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{table.name}{ending}" for ending in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_text(path, text)
+    return texts[".md"], paths

@@ -1,0 +1,74 @@
+"""Ours beside the published numbers, read from run folders whose files are written here."""
+
+import csv
+import io
+import statistics
+
+import pytest
+
+from finepseudo.run_folder.files import write_json
+from finepseudo.run_folder.layout import METRICS, PSEUDO_METRICS, RunPaths
+from jobs.paper.cells import Size, runs_of
+from jobs.paper.measures import MEASURES, measure
+from jobs.paper.result import as_csv, cells_of, write_result
+from shards.errors import UserError
+from tests.jobs.paper.test_table import mine
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Two of three label draws of one run are tested."""
+    size = Size(out=str(tmp_path), seeds=(0, 1, 2))
+    table = mine()
+    runs = runs_of(table, size)
+    for seed, top1 in enumerate((0.5, 0.625)):
+        write_json(RunPaths(runs[0].cfg.folder).evaluation(seed, "supervised") / METRICS, {"top1": top1})
+    return table, size, runs
+
+
+def test_a_cell_is_the_mean_over_label_draws_beside_the_number_of_the_paper(made):
+    table, _, runs = made
+    (first, *_), body = cells_of(table, runs), list(csv.DictReader(io.StringIO(as_csv(cells_of(table, runs)))))
+    assert first.stat.mean == pytest.approx(56.25)
+    ours, paper = body[0], body[-1]
+    assert (ours["row"], ours["column"], ours["run"], ours["seeds"]) == ("a", "5 %", "5-percent", "0 1 2")
+    assert float(ours["std"]) == pytest.approx(statistics.stdev([50, 62.5]))
+    assert (paper["row"], paper["run"], paper["mean"], paper["published"]) == ("d", "", "", "3.0")
+
+
+def test_the_files_say_sources_and_what_is_not_there_yet(made):
+    table, size, runs = made
+    text, paths = write_result(table, size, runs)
+    assert [path.name for path in paths] == [f"mine.{ending}" for ending in ("csv", "md", "tex", "html")]
+    line = next(line for line in text.splitlines() if line.startswith("| a "))
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == ["a", "56.2 ± 8.8", "", "", ""]
+    assert "Published: s." in text
+    assert "Not whole yet: 5 of 5 cells" in text
+    assert "Label draws: 0, 1, 2." in text
+    assert r"\toprule" in paths[2].read_text()
+    assert "56.2 ± 8.8" in paths[3].read_text()
+
+
+def test_what_is_made_small_says_that_its_numbers_mean_nothing(tmp_path):
+    size = Size(out=str(tmp_path), small=True)
+    text, _ = write_result(mine(), size, runs_of(mine(), size))
+    assert "the numbers mean nothing" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [("accepted", 1234, "1,234"), ("precision", 0.875, "87.5"), ("novel", 0.25, "25.0"), ("precision", None, "")],
+)
+def test_the_first_pseudo_labels_are_read_in_the_papers_units(name, value, shown, tmp_path):
+    from finepseudo.report.summary import Stat
+
+    how = MEASURES[name]
+    run = RunPaths(tmp_path)
+    assert how.read(run, 0, "ups") is None
+    write_json(run.round(0, "ups", 0) / PSEUDO_METRICS, {how.path[-1]: value})
+    assert how.shown(Stat.of([how.read(run, 0, "ups")])) == shown
+
+
+def test_a_measure_that_is_none_is_answered_with_all():
+    with pytest.raises(UserError, match="no measure is called top2; there are top1, "):
+        measure("top2")
