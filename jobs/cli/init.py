@@ -26,7 +26,7 @@ from shards.check.decode import Decoded, decode_clips, decode_lines
 from shards.check.hopeless import hopeless
 from shards.check.missing import in_common
 from shards.errors import SampleError, UserError, counted
-from shards.files import walked, write_bytes
+from shards.files import check_writable, walked, write_bytes
 from shards.sources.presence import missing_paths
 from shards.sources.probe import open_video
 from shards.splits.own_roles import hold_out_test, labelled_by_list
@@ -86,6 +86,8 @@ def init(folder: Path, given: Path | None, out: Path, *, test_share: float, devi
     if left_out:
         lines.append(f"left out of the list: {counted(left_out, 'clip')} that cannot be used")
     _say(found, lines)
+    for path in (recipe, out):
+        check_writable(path)
     write_list(found, out)
     write_bytes(recipe, own_recipe(facts, out, gpu=_has_gpu(device)).encode())
     sys.stdout.write(
