@@ -116,7 +116,10 @@ def test_records_of_another_version_and_missing_inputs_have_a_reason(make, finis
     assert states["seed-0/supervised/evaluation"].because == ("files are missing",)
     assert states["seed-0/supervised/evaluation"].state == "goes on", "what is there stays"
     assert states["pretrain"].state == "to do"
-    assert states["seed-1/round-00/frame_encoder"].because == ("weights is missing",)
+    follows = states["seed-1/round-00/frame_encoder"]
+    assert (follows.state, follows.because) == ("follows", ("after weights",)), "it stays where they come out the same"
+    changed = states_of(make, "frame_stage.train.steps=5")["seed-1/round-00/frame_encoder"]
+    assert (changed.state, changed.because[-1]) == ("undone", "weights is missing")
 
 
 def test_times_and_sizes_are_for_people():
