@@ -22,7 +22,7 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
 
 
-OTHERWISE = r" (bench|check|clean|predict|export|review|keys|schema|compare runs)\b| dives"
+OTHERWISE = r" (bench|check|clean|predict|export|review|keys|schema|reproduce|compare runs)\b| dives"
 """Commands that are run by tests of their own."""
 
 
@@ -117,6 +117,16 @@ def test_finished_runs_are_compared(line, tmp_path):
     done = finepseudo(line, tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "both.csv").is_file()
+
+
+@pytest.mark.parametrize("line", [line for line in commands("finepseudo") if " reproduce" in line])
+def test_tables_say_what_they_need(line, tmp_path, monkeypatch, capsys):
+    """Only what is rendered lacks nothing."""
+    monkeypatch.chdir(tmp_path)
+    arguments = [*shlex.split(line)[1:], "--dry-run"]
+    assert main(arguments) == (2 if any("weights=" in word for word in arguments) else 0)
+    assert "table06" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

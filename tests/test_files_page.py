@@ -55,6 +55,7 @@ OUTSIDE_STAGES = {
     "tune",
     "export",
     layout.REVIEW,
+    "phases.json",
     *(f"compare.{ending}" for ending in ("csv", "md", "tex", "html")),
     done.DONE,
     done.STARTED,

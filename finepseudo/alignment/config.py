@@ -9,12 +9,22 @@ from shards.settings import BadSetting, Settings, setting
 
 Mining = Literal["all", "hard", "hardest"]
 Norm = Literal["none", "T", "2T"]
+Distance = Literal["soft_dtw", "otam", "framewise_cosine", "pooled_cosine"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GitdlConfig(Settings):
-    """Constants of eq. (9)."""
+    """Constants of eq. (9), and of what it is compared with."""
 
+    objective: Literal["gitdl", "carl"] = setting(
+        "gitdl",
+        "what f_A is pre-trained by: GITDL, or CARL's sequence contrast on the same two clips, which reads tau and "
+        "variance alone",
+        source="paper, eq. (9); Table 15: CARL",
+    )
+    variance: float = setting(
+        10.0, "carl: variance of the Gaussian of its positives, in frames squared", source="CARL: 10", above=0
+    )
     tau: float = setting(0.1, "temperature", source="paper, sec 4.2", above=0)
     mu: float = setting(
         0.99,
@@ -74,6 +84,12 @@ class AlignabilityConfig(Settings):
     )
     omega: float = setting(1.0, "weight of L_Score", source="open in the paper (only named)", at_least=0)
     gamma: float = setting(0.001, "smoothness of soft-DTW", source="paper, sec 4.2", above=0)
+    distance: Distance = setting(
+        "soft_dtw",
+        "distance of two clips, in training and wherever they are scored: soft-DTW; OTAM, with open ends; 1 - cosine, "
+        "frame by frame or of the mean over time",
+        source="paper, eq. (1); the others: Table 8",
+    )
     mining: Mining = setting("hard", "which negatives are mined", source="paper, App. C.1 and Table 7")
     norm: Norm = setting(
         "none",

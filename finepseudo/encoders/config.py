@@ -44,7 +44,8 @@ class Start:
             return Start(RUN, pretrained_file(Path(file).expanduser()), OWN)
         kinds = ", ".join(f"{name}:FILE" for name in row.published)
         if not kinds:
-            raise BadSetting("weights", weights, f"no published weights fit variant {variant}; leave them out")
+            says = f"no published weights fit variant {variant}; leave them out, or take the variant that they fit"
+            raise BadSetting("weights", weights, f"{says} (`finepseudo weights {file or weights}` names it)")
         if kind not in row.published or not colon or not file:
             says = f"`finepseudo weights {file if colon else weights}` says what a file is"
             run = f", {RUN}:PATH of a finished run" if row.kind == "frame" else ""

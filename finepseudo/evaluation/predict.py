@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from finepseudo.alignment.config import AlignabilityConfig, Distance
+from finepseudo.alignment.distances import class_scores, cross_distances
 from finepseudo.evaluation.votes import VOTE_TITLES, Vote, answers
-from finepseudo.soft_dtw import AlignmentBank, class_alignability, soft_alignment, soft_dtw_cdist
+from finepseudo.soft_dtw import AlignmentBank, soft_alignment
 from shards.errors import UserError
 
 
@@ -40,7 +42,7 @@ class Exemplars:
 class Alignment:
     """What finds the labelled clips that a video aligns with.
 
-    frame_encoder: frames [1, T, C, H, W] -> embeddings [1, T, F]; scorer: soft-DTW distances D [...] as they are ->
+    frame_encoder: frames [1, T, C, H, W] -> embeddings [1, T, F]; scorer: distances D [...] as they are ->
     alignability S [...] in (0, 1). gallery and vote make p_A: the labelled bank of a round, and what makes class
     probabilities [C] of mean scores S [C]; without them there is no p_A.
     """
@@ -52,6 +54,12 @@ class Alignment:
     gamma: float = 1e-3
     gallery: AlignmentBank | None = None
     vote: Callable[[Tensor], Tensor] | None = None
+    distance: Distance = "soft_dtw"
+
+    @property
+    def loss(self) -> AlignabilityConfig:
+        """What distances are computed by."""
+        return AlignabilityConfig(gamma=self.gamma, distance=self.distance)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,14 +201,14 @@ def aligned_vote(run: Alignment, u: Tensor) -> Tensor | None:
     """Give p_A [C] of an embedding u [T, F] as the method makes it of the mean scores of its gallery (eq. 7, 8)."""
     if run.gallery is None or run.vote is None:
         return None
-    return run.vote(class_alignability(u[None], run.gallery, run.scorer, run.gamma)[0].double().cpu())
+    return run.vote(class_scores(u[None], run.gallery, run.scorer, run.loss)[0].double().cpu())
 
 
 @torch.inference_mode()
 def best_aligned(run: Alignment, classes: Sequence[str], u: Tensor, count: int) -> tuple[Match, ...]:
     """Choose the exemplars with the highest S for an embedding u [T, F]; equal scores go by the smaller distance."""
     gallery = run.exemplars
-    distance = soft_dtw_cdist(u[None], gallery.bank, run.gamma)[0]
+    distance = cross_distances(u[None], gallery.bank, run.loss)[0]
     pairs = list(zip(run.scorer(distance).tolist(), distance.tolist(), strict=True))
     order = sorted(range(len(pairs)), key=lambda i: (-pairs[i][0], pairs[i][1], gallery.keys[i]))
     names = [classes[label] for label in gallery.labels]

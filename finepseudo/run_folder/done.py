@@ -198,6 +198,17 @@ def deleted_by(stage: Identity) -> list[Path]:
     return [path for pattern in patterns for path in sorted(stage.folder.glob(pattern))]
 
 
+def tidy(stage: Identity) -> None:
+    """Remove what a kill left beside a stage that nobody works on: half-written files, and the mark of a done one."""
+    patterns = (*stage.outputs, *stage.scratch)
+    folders = {stage.folder, *((stage.folder / pattern).parent for pattern in patterns)}
+    folders |= {path for pattern in patterns for path in stage.folder.glob(pattern) if path.is_dir()}
+    for path in (path for folder in folders for path in folder.glob(f".*{TEMPORARY_SUFFIX}")):
+        _remove(path)
+    if stage.record.exists():
+        (stage.folder / STARTED).unlink(missing_ok=True)
+
+
 def changed_keys(stage: Identity, record: Mapping[str, Any]) -> list[Change]:
     """List the keys with which a record was made and that now differ; none where it does not say."""
     return (
@@ -231,6 +242,7 @@ def begin(stage: Identity) -> bool:
             _remove(path)
         write_json(stage.folder / STARTED, key)
     stage.record.unlink(missing_ok=True)
+    tidy(stage)
     if _matches(stage.folder / STARTED, key):
         return True
     (stage.folder / STARTED).unlink(missing_ok=True)

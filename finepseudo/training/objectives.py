@@ -16,14 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from finepseudo.alignment.carl import carl_loss
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig
+from finepseudo.alignment.distances import pair_distances
 from finepseudo.alignment.gitdl import gitdl_loss, retrieval
 from finepseudo.alignment.scorer import AlignabilityScorer, Pairs, length_factor, score_loss, triplet_loss
 from finepseudo.compute.networks import computed_in
 from finepseudo.distributed import gather_rows, global_mean, sum_across_ranks, widened, world_size
 from finepseudo.encoders.action_encoder import ActionEncoder
 from finepseudo.encoders.frame_encoder import FrameEncoder
-from finepseudo.soft_dtw import soft_dtw_pairwise
 from finepseudo.training.config import CrossEntropyConfig
 from shards.errors import UserError
 from shards.types import NO_LABEL, ClipBatch
@@ -70,7 +71,10 @@ class GitdlObjective(Objective):
         self.cfg = cfg
 
     def forward(self, batches: Batches) -> StepOutput:
-        """Compute L_GITDL of frames [B, 2, T, C, H, W], the mean over clips with two or more shared frames."""
+        """Compute L_GITDL, or CARL's loss, of frames [B, 2, T, C, H, W].
+
+        The mean over clips with two or more shared frames.
+        """
         batch = single(batches)
         if batch.frames.shape[1] != 2:
             raise UserError(f"GITDL needs 2 views a clip, got {batch.frames.shape[1]}; set sampling policy gitdl")
@@ -80,7 +84,10 @@ class GitdlObjective(Objective):
         embeddings = self.encoder.in_time(described)
         with computed_in("fp32", frames.device):
             projected = self.encoder.project(embeddings)
-            loss, shared, found = gitdl_loss(projected[:clips], projected[clips:], ids[:, 0], ids[:, 1], self.cfg)
+            views = (projected[:clips], projected[clips:], ids[:, 0], ids[:, 1])
+            loss, shared, found = gitdl_loss(*views, self.cfg)
+            if self.cfg.objective == "carl":
+                loss = carl_loss(*views, self.cfg)
         usable = shared > 1
         mean = global_mean(loss, usable)
         metrics = {
@@ -128,11 +135,11 @@ class AlignabilityObjective(Objective):
             if len(embeddings) == 0:  # every clip failed: no pair, zero loss, zero gradients
                 distances = embeddings.new_zeros(0, 0) + embeddings.sum()
             else:
-                distances = soft_dtw_pairwise(embeddings, gamma=self.cfg.gamma)
+                distances = pair_distances(embeddings, self.cfg)
             return self.losses(distances, labels, embeddings.shape[1])
 
     def losses(self, distances: Tensor, labels: Tensor, length: int) -> StepOutput:
-        """L_AV of raw soft-DTW distances [B, B] of clips with labels [B] (negative = none) and `length` frames."""
+        """L_AV of raw distances [B, B] of clips with labels [B] (negative = none) and `length` frames."""
         pairs = Pairs.of(labels, torch.ones_like(labels, dtype=torch.bool))
         scaled = distances / length_factor(length, self.cfg.norm)
         triplet, mined, active = triplet_loss(scaled, pairs, self.cfg.margin, self.cfg.mining)

@@ -22,6 +22,8 @@ WORKS_IN_A_RUN = frozenset(
 """Commands that work in a run as it was made."""
 _DRY_BY_ITSELF = frozenset({"submit", "doctor", "clean", "plan"})
 """Commands that know themselves what --dry-run means."""
+_SLOW_TO_BEGIN = frozenset({"bench", "export", "init", "review", "weights"})
+"""Commands without a configuration whose imports, or first videos, take seconds."""
 
 
 def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
@@ -31,6 +33,8 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
 
         return compare_folders(arguments)
     if arguments.command in _WITHOUT_A_RUN:
+        if arguments.command in _SLOW_TO_BEGIN:
+            _say_at_once(arguments.command)
         return _WITHOUT_A_RUN[arguments.command](arguments)
     cfg = configure(arguments)
     if arguments.command == "keys" or arguments.print_config:
@@ -42,18 +46,18 @@ def dispatch(arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]
 
         return tune.dry_run(cfg, Path(arguments.space))
     if arguments.dry_run and arguments.command not in _DRY_BY_ITSELF:
-        _say_at_once(cfg, arguments.command)
+        _say_at_once(arguments.command, cfg.folder)
         from jobs.cli.dry_run import dry_run
 
         return dry_run(cfg, arguments.command, force=arguments.force)
-    _say_at_once(cfg, arguments.command)
+    _say_at_once(arguments.command, cfg.folder)
     return _run_command(cfg, arguments, main)
 
 
-def _say_at_once(cfg: RunConfig, command: str) -> None:
+def _say_at_once(command: str, folder: Path | None = None) -> None:
     """Tell who sits before a terminal what is begun: what is imported next takes seconds."""
     if sys.stderr.isatty():
-        sys.stderr.write(f"finepseudo {command}: {cfg.folder}\n")
+        sys.stderr.write(f"finepseudo {command}{f': {folder}' if folder else ''}\n")
         sys.stderr.flush()
 
 

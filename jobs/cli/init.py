@@ -6,8 +6,6 @@ Both are plain files to look at and to change; nothing of a run depends on how t
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import os
 import sys
 from collections import Counter, defaultdict
@@ -15,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+
+from jobs.cli.own_list import write_list
 from jobs.cli.own_recipe import NO_POOL, Facts, own_recipe
 from shards.annotations import load
 from shards.annotations.base import Annotations, Clip, make_annotations
@@ -24,7 +25,8 @@ from shards.annotations.list_lines import is_video_name
 from shards.annotations.roles import role_word, source_of
 from shards.check.decode import Decoded, decode_clips, decode_lines
 from shards.check.hopeless import hopeless
-from shards.errors import SampleError, UserError
+from shards.check.missing import in_common
+from shards.errors import SampleError, UserError, counted
 from shards.files import write_bytes
 from shards.sources.presence import missing_paths
 from shards.sources.probe import open_video
@@ -37,8 +39,6 @@ MOST_MISSING = 0.5
 
 def init_command(arguments: argparse.Namespace) -> int:
     """Do what the command line asks for."""
-    import torch
-
     if not 0 < arguments.test_share <= 0.5:
         raise UserError(f"--test-share {arguments.test_share} is outside (0, 0.5]; 20 % is written 0.2")
     return init(
@@ -46,32 +46,48 @@ def init_command(arguments: argparse.Namespace) -> int:
         arguments.list,
         arguments.out or Path(f"{arguments.folder.resolve().name}.csv"),
         test_share=arguments.test_share,
-        gpu=arguments.device == "gpu" or (arguments.device == "auto" and torch.cuda.is_available()),
+        device=arguments.device,
         force=arguments.force,
     )
 
 
-def init(folder: Path, given: Path | None, out: Path, *, test_share: float, gpu: bool, force: bool) -> int:
+def _has_gpu(device: str) -> bool:
+    """Tell whether the recipe is for a GPU; `auto` looks, for which torch is imported."""
+    if device != "auto":
+        return device == "gpu"
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def init(folder: Path, given: Path | None, out: Path, *, test_share: float, device: str, force: bool) -> int:
     """Write the list `out` and, beside it, a recipe; say what was found. UserError when most videos are not there."""
     recipe = out.with_suffix(".yaml")
+    if out.suffix.lower() != ".csv":
+        raise UserError(f"init: --out {out}: the list is written as CSV; give a name that ends in .csv")
     for path in (out, recipe):
         if path.exists() and not force:
             raise UserError(f"init: {path} is there already; give another --out, or --force to write it again")
     if not folder.is_dir():
         raise UserError(f"init: {folder} is no folder; give the folder of the videos")
-    found = _with_roles(read_folder(folder, given, out), test_share)
+    found = read_folder(folder, given, out)
     missing = missing_paths(found.clips["path"].to_pylist())
     there = found.clips.num_rows - len(missing)
     if there < (1 - MOST_MISSING) * found.clips.num_rows:
         raise UserError(
             f"init: {len(missing):,} of {found.clips.num_rows:,} videos are not in {folder}, first {missing[0]}; "
-            "give the folder that the list is of"
+            + (in_common(missing) or "give the folder that the list is of")
         )
     decoded = decode_clips(found.clips, DatasetConfig(name="csv"))
+    lines = [*decode_lines(decoded, found.clips.num_rows), *([f"missing: {len(missing):,}"] if missing else [])]
+    found, left_out = _usable(found, decoded, missing if given is None else ())
+    found = _with_roles(found, test_share)
     facts = _facts(found, decoded)
-    write_bytes(out, _list_text(found, out.absolute().parent).encode())
-    write_bytes(recipe, own_recipe(facts, out, gpu=gpu).encode())
-    _say(found, [*decode_lines(decoded, found.clips.num_rows), *([f"missing: {len(missing):,}"] if missing else [])])
+    if left_out:
+        lines.append(f"left out of the list: {counted(left_out, 'clip')} that cannot be used")
+    _say(found, lines)
+    write_list(found, out)
+    write_bytes(recipe, own_recipe(facts, out, gpu=_has_gpu(device)).encode())
     sys.stdout.write(
         f"wrote {out} and {recipe}\nnext: finepseudo check --recipe {recipe} --decode all\n"
         f"then: finepseudo run --recipe {recipe}\n"
@@ -112,12 +128,13 @@ def _only_list(folder: Path, out: Path) -> Path | None:
 
 
 def _places(folder: Path) -> Mapping[str, list[Path]]:
-    """File name -> where it lies below the folder."""
+    """File name, and the name without its ending -> where it lies below the folder."""
     places: dict[str, list[Path]] = defaultdict(list)
     for place, _, names in os.walk(folder):
         for name in names:
             if is_video_name(name):
-                places[name].append(Path(place) / name)
+                for called in {name, Path(name).stem}:
+                    places[called].append(Path(place) / name)
     return places
 
 
@@ -185,23 +202,14 @@ def _with_roles(found: Annotations, test_share: float) -> Annotations:
     return labelled_by_list(found) or found
 
 
-def _list_text(found: Annotations, beside: Path) -> str:
-    """Write path, class, role and source of every clip, and start and end where there are windows."""
-    rows = found.clips.to_pylist()
-    windows = any(row["start"] is not None or row["end"] is not None for row in rows)
-    head = ["path", "class", "role", "source", *(["start", "end"] if windows else [])]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    for row in rows:
-        name = found.classes[row["label"]] if row["label"] != NO_LABEL else ""
-        times = ["" if row[key] is None else f"{row[key]:.6g}" for key in ("start", "end")] if windows else []
-        writer.writerow([_relative(row["path"], beside), name, row["role"], _relative(row["source"], beside), *times])
-    return text.getvalue()
-
-
-def _relative(path: str, beside: Path) -> str:
-    return path.removeprefix(f"{beside}/")
+def _usable(found: Annotations, decoded: Sequence[Decoded], missing: Sequence[str]) -> tuple[Annotations, int]:
+    """Leave out what was seen to be no video, and `missing`: one file of fifty would stop a run; count them."""
+    broken = {clip.key for clip in decoded if clip.reason not in ("", "missing_file")}
+    gone = set(missing)
+    rows = found.clips.select(["key", "path"]).to_pylist()
+    kept = pa.array([row["key"] not in broken and row["path"] not in gone for row in rows])
+    clips = found.clips.filter(kept)
+    return replace(found, clips=clips), found.clips.num_rows - clips.num_rows
 
 
 def _facts(found: Annotations, decoded: Sequence[Decoded]) -> Facts:
@@ -224,7 +232,8 @@ def _facts(found: Annotations, decoded: Sequence[Decoded]) -> Facts:
 def _say(found: Annotations, lines: Sequence[str]) -> None:
     roles = Counter(found.clips["role"].to_pylist())
     shown = ", ".join(f"{n:,} {role}" for role, n in sorted(roles.items()))
-    sys.stdout.write(f"{found.clips.num_rows:,} clips of {len(found.classes)} classes: {shown}\n")
+    clips, classes = counted(found.clips.num_rows, "clip"), counted(len(found.classes), "class", "classes")
+    sys.stdout.write(f"{clips} of {classes}: {shown}\n")
     labels = [(row["role"], row["label"]) for row in found.clips.select(["role", "label"]).to_pylist()]
     trained, tested = ([lb for r, lb in labels if r in of] for of in (("labelled", "train"), ("test",)))
     warnings = (f"warning: {text}" for text in hopeless(trained, tested, found.classes))

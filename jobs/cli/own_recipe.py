@@ -18,6 +18,8 @@ _BATCH = 24
 NO_POOL = "No clip is unlabelled, so there is nothing to label"
 _ENOUGH = 10
 """Labelled clips a class from which on some can be spared to choose by."""
+_S_A_PIXEL = 2.5e-7
+"""Seconds that a pixel of a clip takes in a step of the small f_E on two cores: measured, tests/golden/own.md."""
 _FITTED = 700
 """Steps in which f_E fits some hundred labels: with 108 labels and 240 steps its training loss was still 1.3 to 1.7."""
 
@@ -63,14 +65,15 @@ def _remarks(facts: Facts, *, gpu: bool) -> list[str]:
     pool = f"{facts.labelled:,} labelled clips, {facts.pool:,} in the pool, {len(facts.classes)} classes"
     lines = [f"Made by `finepseudo init` for {pool}; half of the clips have {facts.frames} frames or more."]
     if gpu:
-        lines.append(
-            "For a GPU: the paper's encoders. It runs when you say what they start from: frame_encoder.weights"
-        )
-        lines.append(
-            "and action_encoder.weights, as KIND:FILE (`finepseudo weights FILE` says the kind), or random: much worse."
-        )
+        lines.append("For a GPU: the paper's encoders. It runs when you say what they start from, one key each:")
+        lines.append("frame_encoder.weights: imagenet:FILE (a ResNet-50) and action_encoder.weights: kinetics_sup:FILE")
+        lines.append("(torchvision's R(2+1)D-18). `finepseudo weights FILE` says what others are; random: much worse.")
+        lines.append("Minutes to an hour on a GPU of a data centre: `finepseudo plan` with this file says how many.")
     else:
         lines.append("For a CPU: small encoders that start at random and train their images too (freeze_image: false).")
+        lines.append(
+            f"About {_minutes(facts)} minutes on two free cores, an evening on a busy laptop; minutes on a GPU."
+        )
     if facts.alone:
         lines.append(f"{NO_POOL}: it trains on the labels alone (methods: [supervised]).")
     elif not facts.pool:
@@ -83,6 +86,18 @@ def _remarks(facts: Facts, *, gpu: bool) -> list[str]:
     if facts.sided:
         lines.append("Class names speak of sides: images are never mirrored (flip: 0).")
     return lines
+
+
+def _minutes(facts: Facts) -> int:
+    """Reckon what the recipe for a CPU takes, in tens of minutes: steps of f_E, twice as dear ones of f_A, clips."""
+    trained = _BATCH * (500 + 3 * 2 * _self_steps(facts) + 2 * (200 + 2 * 60 + 2 * 60))
+    pixels = _sampled(facts) * _cpu_size(facts) ** 2
+    seconds = (trained + 2 * 5 * (facts.labelled + facts.pool)) * pixels * _S_A_PIXEL
+    return max(10, 10 * round(seconds / 600))
+
+
+def _cpu_size(facts: Facts) -> int:
+    return 56 if facts.short_side >= 64 else 40
 
 
 def _sampled(facts: Facts) -> int:
@@ -99,7 +114,7 @@ def _on_cpu(facts: Facts) -> dict[str, Any]:
     frames, flip = _sampled(facts), 0.0 if facts.sided else 0.5
     look: dict[str, dict[str, Any]] = {
         "sampling": {"frames": frames},
-        "augment": {"size": 56 if facts.short_side >= 64 else 40, "scale": [0.8, 1.0], "flip": flip},
+        "augment": {"size": _cpu_size(facts), "scale": [0.8, 1.0], "flip": flip},
     }
     light = {"jitter": 0.8, "brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05}
     balanced = {"batch_size": _BATCH, "sampler": "balanced"}

@@ -6,14 +6,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from finepseudo.run_folder.layout import RunPaths
 from jobs.config.run import RunConfig
 from jobs.pipeline.predict.inputs import clips_of
-from jobs.pipeline.predict.tables import Answer, check_out, table_of, write_predictions
-from jobs.pipeline.predict.videos import Asked, answers
 from jobs.workers.labelling import read_files
 from shards.errors import UserError, counted, visible
+
+if TYPE_CHECKING:
+    from jobs.pipeline.predict.tables import Answer
 
 SOME_FAILED = 1
 """Exit code where some videos could not be read; the others were predicted."""
@@ -21,12 +23,15 @@ SOME_FAILED = 1
 
 def predict_command(cfg: RunConfig, arguments: argparse.Namespace) -> int:
     """Predict what the command line names; 0 when all could be read, 1 when some could not."""
-    out: Path | None = arguments.out
-    if out is not None:
-        check_out(out)
     clips = clips_of(arguments.videos)
     if len(clips) == 1 and "://" not in clips[0].path and not Path(clips[0].path).exists():
         raise UserError(f"predict: {arguments.videos[0]}: no such file")
+    from jobs.pipeline.predict.tables import check_out, table_of, write_predictions
+    from jobs.pipeline.predict.videos import Asked, answers
+
+    out: Path | None = arguments.out
+    if out is not None:
+        check_out(out)
     asked = Asked(top=arguments.top, matches=arguments.matches, seed=arguments.seed, method=arguments.method)
     made, alone = [], out is None and len(clips) == 1
     for answer in answers(cfg.folder, clips, asked, cfg=cfg):

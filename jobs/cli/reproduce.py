@@ -10,6 +10,9 @@ from jobs.paper.cells import PaperRun, Size, runs_of
 from jobs.paper.table import PaperTable, read_table, table_names
 from shards.errors import UserError
 
+UNTIL_PRETRAINED = ("write-shards", "split", "pretrain")
+"""Commands that make no more than a pre-trained f_A."""
+
 
 def reproduce(arguments: argparse.Namespace) -> int:
     """List the tables, say what one needs, or run it to its end."""
@@ -59,6 +62,7 @@ def run_all(runs: Sequence[PaperRun], *, force: bool) -> None:
     """Run what is not done, in one Ray; each run takes what an earlier one has made already."""
     from jobs.cli.run import run
     from jobs.cluster.session import ray_session
+    from jobs.paper.phases import measure_phases
     from jobs.paper.sharing import others_beside, take_from
 
     with ray_session():
@@ -67,4 +71,9 @@ def run_all(runs: Sequence[PaperRun], *, force: bool) -> None:
             shared = f"; takes {len(taken)} stages of other runs" if taken else ""
             sys.stdout.write(f"run {number} of {len(runs)}: {one.cfg.folder}{shared}\n")
             sys.stdout.flush()
-            run(one.cfg, "reproduce", force=force)
+            if one.until == "pretrain":
+                for command in UNTIL_PRETRAINED:
+                    run(one.cfg, command, force=force)
+                measure_phases(one.cfg)
+            else:
+                run(one.cfg, "reproduce", force=force)

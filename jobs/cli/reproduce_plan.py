@@ -28,6 +28,9 @@ from shards.errors import UserError, counted
 KINETICS = KnownCounts(400, 240_000, 20_000, 400, 400)
 """Its lists shrink as videos vanish: FinePseudo's numbers (paper, sec 4.1)."""
 
+FIRST_KINDS = frozenset({"data", "split", "pretrain"})
+"""Stages of a run that ends with the pre-training."""
+
 
 def dry_run(table: PaperTable, size: Size, runs: Sequence[PaperRun], cluster: Cluster) -> int:
     """Print what a table takes; 0 where all that it needs is here, else 2."""
@@ -36,8 +39,8 @@ def dry_run(table: PaperTable, size: Size, runs: Sequence[PaperRun], cluster: Cl
     needs: dict[str, None] = {}
     unknown = 0
     for run in runs:
-        needs |= dict.fromkeys(problems(run.cfg))
-        own, known = estimate(run.cfg)
+        needs |= dict.fromkeys(problems(run))
+        own, known = estimate(run)
         new = {key: work for key, work in own.items() if key not in every}
         every |= new
         unknown += not known
@@ -57,14 +60,15 @@ def dry_run(table: PaperTable, size: Size, runs: Sequence[PaperRun], cluster: Cl
 
 def refuse_what_is_missing(runs: Sequence[PaperRun]) -> None:
     """Raise UserError with all that the runs lack, before one of them begins."""
-    lacking = dict.fromkeys(text for run in runs for text in problems(run.cfg))
+    lacking = dict.fromkeys(text for run in runs for text in problems(run))
     if lacking:
         more = "; --only WORD leaves runs out, --dry-run says what each needs" if len(runs) > 1 else ""
         raise UserError(f"reproduce: {counted(len(lacking), 'thing')} missing{more}\n" + "\n".join(lacking))
 
 
-def problems(cfg: RunConfig) -> Iterator[str]:
+def problems(run: PaperRun) -> Iterator[str]:
     """Name the data, lists and weights that a run lacks."""
+    cfg = run.cfg
     found, note = read_annotations(cfg)
     if found is not None:
         yield from split_problems(cfg, found)
@@ -72,13 +76,16 @@ def problems(cfg: RunConfig) -> Iterator[str]:
         yield note.removeprefix("PROBLEM ").replace("; lists and videos are not checked (set data.root)", "")
         if cfg.split.lists and not Path(cfg.split.lists).expanduser().is_dir():
             yield f"split.lists: {cfg.split.lists} is not here; give the folder of the published lists"
-    yield from weight_problems(cfg, to_come(cfg, "run"))
+    yield from weight_problems(cfg, to_come(cfg, "pretrain" if run.until == "pretrain" else "run"))
 
 
-def estimate(cfg: RunConfig) -> tuple[dict[str, Work], bool]:
+def estimate(run: PaperRun) -> tuple[dict[str, Work], bool]:
     """Count the work of each stage, by a hash of all that decides what it makes, and tell whether its size is known."""
+    cfg = run.cfg
     with Reporter(cfg.folder, tensorboard=False) as reporter:
         plan = make_plan(Run(cfg, reporter))
+    if run.until == "pretrain":
+        plan = [kept for group in plan if (kept := [stage for stage in group if stage.kind in FIRST_KINDS])]
     counts = counts_of(cfg)
     stages = (stage for group in plan for stage in group)
     nothing = [Work(kind=stage.kind, seconds=0, core_seconds=0, most=1) for stage in stages]

@@ -74,7 +74,8 @@ class RunConfig(Settings):
         for name in self.methods:
             if name not in METHODS:
                 raise BadSetting("methods", self.methods, f"no method is called {name}; {nearest(name, list(METHODS))}")
-        if self.frame_stage.freeze_image and not self.pretrains and self.frame_encoder.start.published is None:
+        at_random = self.frame_encoder.start.published is None and not self.frame_encoder.without_weights
+        if self.frame_stage.freeze_image and not self.pretrains and at_random:
             rule = (
                 "leaves f_A's image encoder at random for good; set frame_stage.freeze_image=false, or give it weights"
             )

@@ -108,6 +108,16 @@ class FrameStageConfig(Settings):
         True, "whether only the temporal part of f_A is trained", source="paper, sec 4.2: it is"
     )
     features: FeaturesConfig = section(FeaturesConfig, "kept frame features, where the image encoder is frozen")
+    skip: bool = setting(
+        False,
+        "whether f_A stays as pre-training left it: no metric learning in any round, and S is exp(-D/T)",
+        source="paper, Table 5 c",
+    )
+
+    @property
+    def learns_score(self) -> bool:
+        """Whether f_S is learned."""
+        return self.loss.omega > 0 and not self.skip
 
     @property
     def kept_views(self) -> int:

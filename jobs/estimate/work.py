@@ -85,10 +85,33 @@ def _pretrain(cfg: RunConfig, _: Stage, counts: Counts, rates: Rates) -> Work:
 
 
 def _frame(cfg: RunConfig, stage: Stage, counts: Counts, rates: Rates) -> Work:
+    if cfg.frame_stage.kept_views:
+        return _features(cfg, stage, counts, rates)
     train = cfg.frame_stage.self_train if stage.tags["round"] else cfg.frame_stage.train
     batch = cfg.frame_stage.order.batch_size
     steps = train.in_steps(math.ceil(_trained_on(cfg, stage, counts) / batch), batch).steps or 0
     return _steps(cfg, rates, "metric", cfg.frame_input, steps=steps, clips=batch, batch=batch)
+
+
+def _features(cfg: RunConfig, stage: Stage, counts: Counts, rates: Rates) -> Work:
+    """Count what metric learning on kept features computes: each view of a clip once, when the clip is first seen.
+
+    Accepted clips are first seen in round 1; those that a later round adds are few.
+    """
+    number, inputs, encoder = stage.tags["round"] or 0, cfg.frame_input, cfg.frame_encoder
+    new = counts.labelled if number == 0 else _trained_on(cfg, stage, counts) - counts.labelled if number == 1 else 0.0
+    clips, frames, side = new * cfg.frame_stage.kept_views, inputs.sampling.frames, inputs.augment.size
+    rate = rates.embedding("frame", encoder.variant, encoder.precision, frames * side**2)
+    return Work(
+        kind="frame_encoder",
+        seconds=clips / rate.per_second,
+        core_seconds=clips * rates.decoding_s(frames, side),
+        most=cfg.frame_stage.order.batch_size,
+        doubts=(
+            *rate.doubts,
+            "metric learning on kept features: its steps; only making them is counted",
+        ),
+    )
 
 
 def _action(cfg: RunConfig, stage: ActionEncoderStage, counts: Counts, rates: Rates) -> Work:
@@ -131,10 +154,11 @@ def _steps(
 
 def _embedding(cfg: RunConfig, stage: Stage, counts: Counts, rates: Rates) -> Work:
     frames = bool(getattr(stage, "frame", None))
+    kept = cfg.frame_stage.kept_views > 0 and bool(stage.tags["round"])  # those of round 0
     clips = counts.labelled + counts.unlabelled
     rate_of: list[tuple[str, ActionEncoderConfig | FrameEncoderConfig, InputConfig]]
     rate_of = [("action", cfg.action_encoder, cfg.action_input)]
-    rate_of += [("frame", cfg.frame_encoder, cfg.frame_input)] if frames else []
+    rate_of += [("frame", cfg.frame_encoder, cfg.frame_input)] if frames and not kept else []
     spent, reading = 0.0, 0.0
     doubts: list[str] = []
     for name, encoder, inputs in rate_of:
@@ -166,9 +190,10 @@ def _scores(cfg: RunConfig, _: Stage, counts: Counts, rates: Rates) -> Work:
     )
 
 
-def _labels(_: RunConfig, stage: Stage, counts: Counts, rates: Rates) -> Work:
+def _labels(cfg: RunConfig, stage: Stage, counts: Counts, rates: Rates) -> Work:
     del rates
-    return Work(kind=stage.kind, seconds=0, core_seconds=0, most=1, bytes=counts.unlabelled * counts.classes * 12)
+    kept = min(cfg.embed.keep_classes or counts.classes, counts.classes)
+    return Work(kind=stage.kind, seconds=0, core_seconds=0, most=1, bytes=counts.unlabelled * kept * 16)
 
 
 def _test(cfg: RunConfig, _: Stage, counts: Counts, rates: Rates) -> Work:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from finepseudo.methods.table import in_order
 from jobs.config.recipes import load, parse_override, to_yaml
@@ -53,6 +53,11 @@ class PaperRun:
     cfg: RunConfig
     cells: list[tuple[Row, Column]] = field(default_factory=list)
 
+    @property
+    def until(self) -> Literal["report", "pretrain"]:
+        """The last stage that it needs."""
+        return self.cells[0][1].until
+
     def has(self, words: Sequence[str]) -> bool:
         """Tell whether a row or column of it has one of these words in its name, or whether there are none."""
         names = [part.name.lower() for cell in self.cells for part in cell]
@@ -66,12 +71,12 @@ def runs_of(table: PaperTable, size: Size) -> list[PaperRun]:
         for row in table.rows:
             if table.is_run(row, column, small=size.small):
                 recipe, keys = laid(table, row, column, small=size.small)
-                found = asked.setdefault(json.dumps([recipe, keys], sort_keys=True), (recipe, keys, []))
+                found = asked.setdefault(json.dumps([recipe, keys, column.until], sort_keys=True), (recipe, keys, []))
                 found[2].append((row, column))
     runs: dict[str, PaperRun] = {}
     for recipe, keys, cells in asked.values():
         cfg = _config(table, size, recipe, keys, cells)
-        same = to_yaml(replace(cfg, name="run", methods=("supervised",)))
+        same = cells[0][1].until + to_yaml(replace(cfg, name="run", methods=("supervised",)))
         if same in runs:
             runs[same].cells += cells
         else:

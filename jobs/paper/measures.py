@@ -10,6 +10,7 @@ from typing import Any
 from finepseudo.report.summary import Stat
 from finepseudo.run_folder.files import read_json
 from finepseudo.run_folder.layout import METRICS, PSEUDO_METRICS, RunPaths
+from shards.annotations.penn_action import PHASES
 from shards.errors import UserError
 
 
@@ -56,10 +57,37 @@ def _first_labels(run: RunPaths, seed: int, method: str) -> Path:
     return run.round(seed, method, 0) / PSEUDO_METRICS
 
 
+def _phases(run: RunPaths, seed: int, method: str) -> Path:
+    del seed, method  # one pre-training
+    return run.root / "phases.json"
+
+
 MEASURES: dict[str, Measure] = {
     "top1": Measure(file=_test, path=("top1",), about="top-1 of f_E, %"),
     "top1_frame": Measure(file=_votes, path=("test", "frame", "top1"), about="top-1 of f_A by its gallery, %"),
     "verification": Measure(file=_votes, path=("verification",), about="average precision of S on pairs, %"),
+    **{
+        f"pairs_{name}_{pairs}": Measure(
+            file=_votes, path=("pairs", name, pairs), about=f"average precision on pairs, {pairs}, %"
+        )
+        for name in ("pooled", "framewise", "dtw", "score")
+        for pairs in ("balanced", "natural")
+    },
+    **{
+        f"{task}{'_' if action else ''}{action}": Measure(
+            file=_phases,
+            path=("actions", action, task) if action else ("mean", task),
+            factor=1.0,
+            form=".3f",
+            about=about,
+        )
+        for task, about in {
+            "phase": "accuracy of phase classification",
+            "tau": "Kendall's tau",
+            "progress": "R^2 of event progress",
+        }.items()
+        for action in ("", *PHASES)
+    },
     "accepted": Measure(
         file=_first_labels, path=("accepted",), factor=1.0, form=",.0f", about="accepted first pseudo-labels"
     ),

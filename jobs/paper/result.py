@@ -46,7 +46,7 @@ def cells_of(table: PaperTable, runs: Sequence[PaperRun]) -> list[Cell]:
     found = []
     for row in table.rows:
         for column in table.columns:
-            run, how = made.get((id(row), id(column))), measure(row.measure or column.measure)
+            run, how = made.get((id(row), id(column))), measure(table.measure(row, column))
             values = [how.read(RunPaths(run.cfg.folder), seed, row.method) for seed in run.cfg.seeds] if run else []
             published = table.published(row, column)
             cell = Cell(row=row, column=column, run=run, measure=how, stat=Stat.of(values), published=published)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from finepseudo.run_folder.yaml_text import NoYaml, read_yaml
 from jobs.config.build import build
@@ -38,10 +38,11 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column(Part):
-    """A column: what is measured (`jobs.paper.measures`) under which keys. A row's own measure goes before it."""
+    """A column: what is measured (`jobs.paper.measures`) under which keys; until: of which stage on nothing is run."""
 
     name: str
-    measure: str = "top1"
+    measure: str = ""
+    until: Literal["report", "pretrain"] = "report"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +51,8 @@ class Row(Part):
 
     published: a number a column in the paper's units, null where the paper has no such cell, which is not run either;
     nothing at all where the numbers are not known. source: of these numbers, where it is not the table's. files: it
-    wants files that no one has of rendered dives, so --synthetic leaves it out.
+    wants files that no one has of rendered dives, so --synthetic leaves it out. of: the part of the data set
+    that alone is measured, the last word of the measure.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Row(Part):
     published: tuple[float | None, ...] = ()
     source: str = ""
     files: bool = False
+    of: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +78,11 @@ class PaperTable(Part):
     def published(self, row: Row, column: Column) -> float | None:
         """Give the number of a cell, None where there is none."""
         return row.published[self.columns.index(column)] if row.published else None
+
+    @staticmethod
+    def measure(row: Row, column: Column) -> str:
+        """Name what a cell shows: the row's words, then the column's; top-1 where neither says anything."""
+        return "_".join(word for word in (row.measure, column.measure, row.of) if word) or "top1"
 
     def is_run(self, row: Row, column: Column, *, small: bool) -> bool:
         """Tell whether a cell is one of ours."""

@@ -83,8 +83,14 @@ def _near(
     )
     f_s = Scorer(trained_scorer(cfg, run.frame_encoder(seed, method.name, last) / WEIGHTS), embeddings.shape[1])
     _, classes = read_truth(run.clips)
-    gamma = cfg.frame_stage.loss.gamma
-    aligned = Alignment(frame_encoder=lambda frames: frames, scorer=f_s, exemplars=exemplars, gamma=gamma)
+    loss = cfg.frame_stage.loss
+    aligned = Alignment(
+        frame_encoder=lambda frames: frames,
+        scorer=f_s,
+        exemplars=exemplars,
+        gamma=loss.gamma,
+        distance=loss.distance,
+    )
     found = {}
     for one in asked:
         if one.key in place:

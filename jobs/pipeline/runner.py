@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from finepseudo.report.blocks import Alarm
 from finepseudo.report.health import Labels, Records, health
-from finepseudo.run_folder.done import begin, finish, is_done
+from finepseudo.run_folder.done import begin, finish, is_done, tidy
 from finepseudo.run_folder.files import read_json
 from finepseudo.run_folder.layout import PSEUDO_METRICS
 from jobs.cluster import preempt
@@ -37,11 +37,14 @@ def run_plan(run: Run, plan: Plan, code_version: str, kinds: Collection[str] | N
         for stage in [stage for stage in wanted if stage.identity.missing()]:
             wanted.remove(stage)
             stage.explain()
-            lacking = lacking or f"{stage.name}: needs {stage.identity.missing()[0]}, which is not there"
+            lacking = lacking or f"{stage.name}: needs {stage.identity.missing()[0]}, which is missing or damaged"
             if kinds is None:
                 raise UserError(lacking + "; is the path right?")
         ready += len(wanted)
         todo = [stage for stage in wanted if not is_done(stage.identity)]
+        for stage in wanted:
+            if stage not in todo:
+                tidy(stage.identity)
         if todo and preempt.requested(run.paths.root):
             raise Preempted
         if todo and write:

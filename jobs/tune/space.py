@@ -40,7 +40,11 @@ class SpaceConfig(Settings):
     )
     method: str = setting("", "whose keys are searched, where f_E is trained or votes are cast; empty = plain f_E")
     draws: int = setting(1, "label draws of a trial, the first of `seeds`; their mean is its objective", at_least=1)
-    scheduler: Literal["asha", "none"] = setting("asha", "asha: stop the weak trials early | none: let all end")
+    scheduler: Literal["asha", "none"] = setting(
+        "asha",
+        "asha: stop the weak trials early | none: let all end; no population based training: a trial would go on from "
+        "another one's checkpoint, and of a Ray Train run Ray Tune has none to copy",
+    )
     search: Literal["random", "optuna"] = setting(
         "random", "random: draws and grids | optuna: TPE, needs finepseudo[search]"
     )

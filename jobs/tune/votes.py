@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from finepseudo.alignment.distances import class_scores
 from finepseudo.alignment.gallery import build_gallery
 from finepseudo.methods.labelling import label_rows
 from finepseudo.methods.table import METHODS, settings
 from finepseudo.run_folder.layout import WEIGHTS, RunPaths
-from finepseudo.soft_dtw import class_alignability
 from jobs.config.run import RunConfig
 from jobs.tune.space import SpaceConfig
 from jobs.tune.trainings import KEPT, hold_out
@@ -73,4 +73,4 @@ def _scores(
     asked = embeddings[[rows[held[i]] for i in places]]
     scorer = Scorer(trained_scorer(cfg, folder / WEIGHTS), asked.shape[1])
     with torch.inference_mode():
-        return places, class_alignability(asked, bank, scorer, cfg.frame_stage.loss.gamma).float().numpy()
+        return places, class_scores(asked, bank, scorer, cfg.frame_stage.loss).float().numpy()

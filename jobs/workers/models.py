@@ -136,7 +136,7 @@ def trained_action_encoder(cfg: RunConfig, weights: Path, n_classes: int, method
 
 
 def _scorer(cfg: RunConfig) -> AlignabilityScorer:
-    return AlignabilityScorer(cfg.frame_stage.scorer, learned=cfg.frame_stage.loss.omega > 0)
+    return AlignabilityScorer(cfg.frame_stage.scorer, learned=cfg.frame_stage.learns_score)
 
 
 def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

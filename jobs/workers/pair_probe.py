@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from finepseudo.alignment.distances import cross_distances
 from finepseudo.distributed import rank
 from finepseudo.evaluation.metrics import average_precision
-from finepseudo.soft_dtw import AlignmentBank, soft_dtw_cdist
+from finepseudo.soft_dtw import AlignmentBank
 from finepseudo.training.objectives import AlignabilityObjective
 from jobs.config.run import RunConfig
 from jobs.workers.embed import evaluation_reader
@@ -55,7 +56,7 @@ class PairProbe:
                 np.savez(stream, keys=np.array(keys), embeddings=embeddings.cpu().numpy())
         held = np.array([key in self.held for key in keys])
         bank = AlignmentBank(embeddings)
-        distances = soft_dtw_cdist(embeddings[torch.from_numpy(held)], bank, self.cfg.frame_stage.loss.gamma)
+        distances = cross_distances(embeddings[torch.from_numpy(held)], bank, self.cfg.frame_stage.loss)
         scores = Scorer(objective.scorer, embeddings.shape[1])(distances.to(embeddings.device)).cpu().numpy()
         wanted = np.ones_like(scores, dtype=bool)
         wanted[np.arange(int(held.sum())), np.flatnonzero(held)] = False  # a clip with itself is no pair

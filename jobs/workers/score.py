@@ -11,10 +11,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from finepseudo.alignment.distances import class_scores
 from finepseudo.alignment.gallery import build_gallery
 from finepseudo.alignment.scorer import AlignabilityScorer, length_factor
 from finepseudo.compute.networks import prepare_torch
-from finepseudo.soft_dtw import AlignmentBank, class_alignability
+from finepseudo.soft_dtw import AlignmentBank
 from finepseudo.training.checkpoint import load_weights
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
@@ -112,8 +113,8 @@ class Aligner:
         if not len(embeddings):
             return torch.empty(0, 0)
         wrapped = Scorer(self.scorer, embeddings.shape[1])
-        gamma = self.job.cfg.frame_stage.loss.gamma
-        return class_alignability(embeddings.to(self.device), self.bank, wrapped, gamma).float().cpu()
+        loss = self.job.cfg.frame_stage.loss
+        return class_scores(embeddings.to(self.device), self.bank, wrapped, loss).float().cpu()
 
 
 def score(job: ScoreJob, pool: Pool, count: Count) -> list[dict[str, Any]]:

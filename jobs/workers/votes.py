@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from finepseudo.alignment.distances import class_scores, pair_distances
 from finepseudo.compute.networks import placed, prepare_torch
-from finepseudo.evaluation.metrics import average_precision, balanced_pairs
-from finepseudo.soft_dtw import class_alignability, soft_dtw_pairwise
+from finepseudo.evaluation.verification import Study, verification_study
+from finepseudo.soft_dtw import soft_dtw_pairwise
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
 from jobs.progress import Count
@@ -81,7 +82,7 @@ class FrameVoter:
             valid += batch.valid.tolist()
         u = torch.cat(embedded)
         wrapped = Scorer(self.scorer, u.shape[1])
-        scores = class_alignability(u, self.bank, wrapped, self.job.cfg.frame_stage.loss.gamma).float().cpu()
+        scores = class_scores(u, self.bank, wrapped, self.job.cfg.frame_stage.loss).float().cpu()
         flat, rows = [row.flatten().numpy() for row in u.cpu()], [row.numpy() for row in scores]
         columns = [keys, flat, [u.shape[1]] * len(u), [u.shape[2]] * len(u), rows, valid]
         return pa.table([pa.array(c, type=f.type) for c, f in zip(columns, PART, strict=True)], schema=PART)
@@ -97,16 +98,17 @@ def align_clips(job: FrameVoteJob, keys: Sequence[str], pool: Pool, count: Count
 
 
 @torch.inference_mode()
-def verification(job: FrameVoteJob, paths: Sequence[Path], labels: Mapping[str, int], seed: int) -> float | None:
-    """Average precision of telling same-class from different-class pairs of clips by S (Fig. 1c), as many of each.
+def verification(job: FrameVoteJob, paths: Sequence[Path], labels: Mapping[str, int], seed: int) -> Study | None:
+    """Judge how well same-class and different-class pairs of clips are told apart, by S and by three measures more.
 
     labels: key -> class of the clips to pair, of which at most `VERIFIED` are drawn. None where there is no such pair.
     """
     drawn = np.random.default_rng(seed).permutation(sorted(labels))[:VERIFIED]
     keys, embeddings = read_embeddings(paths, pa.array(drawn.tolist(), pa.string()))
-    i, j, same = balanced_pairs([labels[key] for key in keys], seed)
-    if not len(same):
+    if len(keys) < 2:
         return None
-    distances = soft_dtw_pairwise(embeddings, gamma=job.cfg.frame_stage.loss.gamma)
-    scores = Scorer(trained_scorer(job.cfg, job.frame_weights), embeddings.shape[1])(distances)
-    return average_precision(scores.numpy()[i, j], same)
+    loss = job.cfg.frame_stage.loss
+    dtw = soft_dtw_pairwise(embeddings, gamma=loss.gamma)
+    distances = dtw if loss.distance == "soft_dtw" else pair_distances(embeddings, loss)
+    score = Scorer(trained_scorer(job.cfg, job.frame_weights), embeddings.shape[1])(distances)
+    return verification_study(embeddings, [labels[key] for key in keys], dtw, score, seed)

@@ -16,6 +16,8 @@ from shards.annotations.config import DataName, DatasetConfig
 from shards.errors import UserError
 
 if TYPE_CHECKING:  # the settings beside it must load without tables
+    import pyarrow as pa
+
     from shards.annotations.base import Annotations
 
 DATASETS: tuple[str, ...] = get_args(DataName)
@@ -32,6 +34,14 @@ def load(cfg: DatasetConfig) -> Annotations:
     _refuse_unused(cfg, getattr(module, "OPTIONS", ()))
     annotations: Annotations = module.read(cfg)
     return open_world(annotations, cfg.open_world) if cfg.open_world.known else annotations
+
+
+def load_phases(cfg: DatasetConfig) -> pa.Table:
+    """Load the phase of every frame of every clip (see `shards.annotations.phases`), where a data set tells them."""
+    read = getattr(_module(cfg), "read_phases", None)
+    if read is None:
+        raise UserError(f"data.name = {cfg.name}: tells no phases of frames; penn_action does")
+    return read(cfg)
 
 
 def annotation_files(cfg: DatasetConfig) -> list[Path]:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from shards.annotations.base import Annotations, Clip, absolute, make_annotations, write_table
 from shards.annotations.config import DatasetConfig
+from shards.annotations.phases import phase_table
 from shards.errors import UserError
 from shards.files import write_bytes
 from shards.synthetic.config import NUISANCES, SyntheticDivingConfig
@@ -60,6 +62,13 @@ def read(cfg: DatasetConfig) -> Annotations:
         clips.append(Clip(name=video.key, path=str(path), label=video.label, role=video.split, source=video.key))
     write_table(root / PHASES, pa.Table.from_pylist(phases, schema=PHASE_SCHEMA), {"fps": FPS})
     return make_annotations(clips, synthetic.class_names, cfg.name, _version(synthetic))
+
+
+def read_phases(cfg: DatasetConfig) -> pa.Table:
+    """Return the phase of every frame of the rendered dives: columns key, phases (see `shards.annotations.phases`)."""
+    path = Path(absolute(cfg.root, "")) / PHASES
+    rows = pq.read_table(path, columns=["key", "phase"]).to_pylist()
+    return phase_table([(row["key"], row["phase"]) for row in rows], [])
 
 
 def render_part(cfg: DatasetConfig, part: int, parts: int) -> int:

@@ -64,12 +64,14 @@ class CheckReport:
 
     def render(self) -> str:
         """Write the report as plain lines."""
-        lines = [f"{self.dataset} {self.version}: {self.n_classes} classes, {sum(self.clips.values()):,} clips"]
+        classes, clips = counted(self.n_classes, "class", "classes"), counted(sum(self.clips.values()), "clip")
+        lines = [f"{self.dataset} {self.version}: {classes}, {clips}"]
         if not self.clips:
             lines = [self.dataset]
         for role, n in self.clips.items():
             present = self.present.get(role)
-            lines.append(f"  {role}: {n:,} clips" + (f" of {present} classes" if present else ", no class known"))
+            of = f" of {counted(present, 'class', 'classes')}" if present else ", no class known"
+            lines.append(f"  {role}: {counted(n, 'clip')}{of}")
         if self.per_class:
             lines.append(f"  classes (clips): {_counted(self.per_class)}")
         lines += [f"  note: {remark}" for remark in self.remarks]

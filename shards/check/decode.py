@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from shards.annotations.config import DatasetConfig
-from shards.errors import SampleError
+from shards.errors import SampleError, counted
 from shards.sources.sources import Sources
 from shards.sources.window import opened, window_frames
 
@@ -25,6 +25,7 @@ _SHOWN = 3
 class Decoded:
     """What one clip holds: frames, seconds, size in pixels; or why it cannot be used; and what is odd with it."""
 
+    key: str
     path: str
     frames: int = 0
     fps: float = 0.0
@@ -63,8 +64,8 @@ def _decode(cfg: DatasetConfig, key: str, path: str, start: float | None, end: f
                     raise SampleError(key, "empty_cut", "no frame lies inside start..end")
                 rate = float(video.rate)
     except SampleError as error:
-        return Decoded(path=path, reason=error.reason, detail=error.detail, remarks={})
-    return Decoded(path=path, frames=count, fps=rate, width=size[0], height=size[1], remarks=remarks)
+        return Decoded(key=key, path=path, reason=error.reason, detail=error.detail, remarks={})
+    return Decoded(key=key, path=path, frames=count, fps=rate, width=size[0], height=size[1], remarks=remarks)
 
 
 def _span(values: Sequence[float], form: str) -> str:
@@ -92,9 +93,9 @@ def decode_lines(found: Sequence[Decoded], of: int) -> list[str]:
     bad = Counter(clip.reason for clip in found if clip.reason)
     for reason, count in bad.most_common():
         examples = [f"{clip.path} ({clip.detail})" for clip in found if clip.reason == reason][:_SHOWN]
-        lines.append(f"cannot be used: {count:,} clips, {reason}: {'; '.join(examples)}")
+        lines.append(f"cannot be used: {counted(count, 'clip')}, {reason}: {'; '.join(examples)}")
     odd = Counter(name for clip in good for name in clip.remarks)
     for name, count in odd.most_common():
         example = next(clip for clip in good if name in clip.remarks)
-        lines.append(f"odd: {count:,} clips, {name}: {example.path} ({example.remarks[name]})")
+        lines.append(f"odd: {counted(count, 'clip')}, {name}: {example.path} ({example.remarks[name]})")
     return lines

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -55,13 +55,22 @@ def hold_out_test(ann: Annotations, share: float) -> Annotations:
     if not taken:
         raise UserError(
             "no clip is a test clip, and none can be held out: no class has two labelled clips of different source "
-            "videos; label more clips, or give some the role test"
+            f"videos{_as_one(keys, sources)}; label more clips, or give some the role test"
         )
     tested = [
         "test" if r in ("train", "labelled") and lb != NO_LABEL and (s or k) in taken else r
         for k, r, lb, s in zip(keys, roles, labels, sources, strict=True)
     ]
     return _with_roles(ann, tested)
+
+
+def _as_one(keys: Sequence[str], sources: Sequence[str]) -> str:
+    """Name two clips that count as one, where there are any: by their names, or by what the list says."""
+    first: dict[str, str] = {}
+    for key, source in zip(keys, sources, strict=True):
+        if source and first.setdefault(source, key) != key:
+            return f" ({first[source]} and {key} count as parts of one, {source})"
+    return ""
 
 
 def hold_out_labelled(rows: Iterable[tuple[str, int, str]], share: float, seed: int) -> frozenset[str]:
@@ -84,21 +93,23 @@ def hold_out_labelled(rows: Iterable[tuple[str, int, str]], share: float, seed: 
 
 
 def _take(groups: Mapping[str, Counter[int]], share: float, salt: str) -> Iterator[str]:
-    total = sum(groups.values(), Counter[int]())
+    total: Counter[int] = Counter()
+    for counts in groups.values():
+        total.update(counts)  # a sum of counters would copy all classes for each source
     want = {label: max(1, round(share * n)) for label, n in total.items() if n > 1}
     have: Counter[int] = Counter()
     ranked = sorted(groups, key=lambda source: hashlib.sha256(f"{salt}\t{source}".encode()).digest())
     left = []
     for source in ranked:
         if all(have[label] + n <= want.get(label, 0) for label, n in groups[source].items()):
-            have += groups[source]
+            have.update(groups[source])
             yield source
         else:
             left.append(source)
     for source in sorted(left, key=lambda source: sum(groups[source].values())):  # classes whose sources are large
         lacking = any(not have[label] and label in want for label in groups[source])
         if lacking and all(have[label] + n < total[label] for label, n in groups[source].items()):
-            have += groups[source]
+            have.update(groups[source])
             yield source
 
 

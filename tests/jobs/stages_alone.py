@@ -135,7 +135,10 @@ def _apply(cfg: RunConfig, folder: Path, device: torch.device) -> dict[str, Any]
     voted = torch.tensor([r["scores"] for r in by_frame if r["key"] in set(split.keys("unlabelled"))])
     found = verification(voter.job, [folder / "voted" / row["part"]], truth, seed=0)
     assert found is not None
-    assert 0 <= found <= 1
+    assert {name: set(values) for name, values in found.items()} == {
+        name: {"balanced", "natural"} for name in ("pooled", "framewise", "dtw", "score")
+    }
+    assert all(0 <= value <= 1 for values in found.values() for value in values.values())
     return {
         "scores": torch.tensor(scores),
         "voted": voted,

@@ -60,16 +60,23 @@ class Trials:
         self.folder, self.rng = folder, random.Random(seed)
         self.place = folder / "now"
         self.run = self.place / "out" / "smoke"
-        log = folder / "points"
-        for name in [name for name in ("one", "whole") if not (folder / name).exists()]:
+        log, whole, one = folder / "points", folder / "whole", folder / "one"
+        if not whole.exists():
             log.unlink(missing_ok=True)
             self._fresh()
-            ended = self._call("run", Told(log=log))
-            if ended.code:
-                raise RuntimeError(f"the undisturbed run ends with {ended.code}: {ended.err[-2000:]}")
-            shutil.copytree(self.run, folder / name)
-        self.whole = Whole.of(folder / "whole", folder / "one")
+            self._undisturbed(whole, Told(log=log))
+        self.whole = Whole(whole, frozenset())
+        if not one.exists():
+            self.begin(self.whole.stages()[1][0])
+            self._undisturbed(one)
+        self.whole = Whole.of(whole, one)
         self.reached = _read_log(log)
+
+    def _undisturbed(self, copy: Path, told: Told | None = None) -> None:
+        ended = self._call("run", told)
+        if ended.code:
+            raise RuntimeError(f"an undisturbed run ends with {ended.code}: {ended.err[-2000:]}")
+        shutil.copytree(self.run, copy)
 
     def point(self) -> Trial:
         """Strike once at a point, drawn over kinds of points first."""

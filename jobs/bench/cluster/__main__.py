@@ -128,7 +128,7 @@ def _scoring(folder: Path, extent: Extent) -> None:
     bare, one, two = zip(*rounds, strict=True)
     _scaling("Ray Data alignability, 1 -> 2 actors", one, two, ACTORS)
     _overhead("Ray Data alignability, one actor / a bare loop, after the start", bare, one, MAPPING)
-    pairs = extent.pool.chunk * extent.pool.gallery / 1e6
+    pairs = extent.pool.pairs_of_part / 1e6
     for name, paces in {"bare": bare, "one actor": one, "two actors": two}.items():
         _spent(f"{name}: us a pair", middle(paces), pairs)
 
@@ -194,7 +194,7 @@ def _at_scale(folder: Path, pool: scoring.Extent, actors: int, minutes: float) -
     job = scoring.write_pool(folder, pool)
     with ray_session():
         found = scoring.for_minutes(job, actors, minutes, lambda line: print(line, file=sys.stderr))  # noqa: T201
-    pairs, of_part = pool.clips * pool.gallery, pool.chunk * pool.gallery
+    pairs, of_part = pool.clips * pool.gallery, pool.pairs_of_part
     say(f"{pool.clips:,} clips against {pool.gallery:,}, T {pool.frames}, F {pool.features}: {pairs:,} alignments, by")
     say(f"{actors} Ray Data actors, {pool.chunk} clips a part.\n")
     say(f"- start to the first part: {found.start_s:.0f} s; from the stop request to the end {found.stop_s:.1f} s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -20,8 +21,8 @@ from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.workers.embed import to_table
 from jobs.workers.map_parts import Pool, plan_pool
-from jobs.workers.part_files import chunks, parts, write_part
-from jobs.workers.score import GALLERY, Aligner, ScoreJob, pack_gallery, score
+from jobs.workers.part_files import GALLERY, chunks, parts, write_part
+from jobs.workers.score import Aligner, ScoreJob, pack_gallery, score
 from shards.annotations.base import Clip, make_annotations
 from shards.splits.config import SplitConfig
 from shards.splits.label_split import draw_split, write_split
@@ -45,6 +46,11 @@ class Extent:
     def gallery(self) -> int:
         """How many labelled clips each clip is aligned with."""
         return self.classes * self.per_class
+
+    @property
+    def pairs_of_part(self) -> float:
+        """Alignments of a part, on average: labelled clips lie in the parts too and are not aligned."""
+        return self.clips * self.gallery / math.ceil((self.clips + self.gallery) / self.chunk)
 
 
 KINETICS = Extent(clips=216_000, classes=400, per_class=15, chunk=512)

@@ -139,6 +139,7 @@ def _alignment(
         scorer=Scorer(trained_scorer(cfg, weights).to(device), embeddings.shape[1]),
         exemplars=Exemplars(keys=keys, labels=labels, embeddings=embeddings),
         gamma=cfg.frame_stage.loss.gamma,
+        distance=cfg.frame_stage.loss.distance,
         gallery=build_gallery(embeddings, labels, n_classes, per_class, seed=seed, round=last) if method.p_a else None,
         vote=None if method.p_a is None else partial(_vote, partial(method.p_a, own)),
     )

@@ -50,6 +50,8 @@ class FrameEncoderStage(TrainingStage):
     @property
     def keys(self) -> Keys:
         """The network without its start, which is among the inputs, and what it is trained with."""
+        if self.cfg.frame_stage.skip:
+            return Keys(("frame_encoder", "frame_stage.skip", "frame_stage.scorer"), ("frame_encoder.weights",))
         own = ["loss", "scorer", "freeze_image", "order", "self_train" if self.request.number else "train"]
         own += ["features"] if self.cfg.frame_stage.kept_views else []
         sections = ["frame_encoder", *(f"frame_stage.{name}" for name in own), "frame_input", *READING]
@@ -75,11 +77,16 @@ class FrameEncoderStage(TrainingStage):
         return tags_of(self.kind, self.seed, self.method, self.request.number)
 
     def run(self) -> None:
-        """Train."""
+        """Train, or leave f_A as it is."""
+        from finepseudo.training.checkpoint import save_weights
         from jobs.workers import models
         from shards.read.streams import StreamInput
 
         cfg, stage, request = self.cfg, self.cfg.frame_stage, self.request
+        if stage.skip:
+            same = models.alignability(cfg, self.seed, self.before / WEIGHTS)
+            save_weights(self.folder / WEIGHTS, same.state_dict(), {"stage": self.name})
+            return
         check_unseen(self.run_of, self.seed)
         items = items_of(self.run_of, self.seed, "labelled", self.labels)
         train = slowed(stage.self_train) if request.number else stage.train

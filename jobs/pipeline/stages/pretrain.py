@@ -116,12 +116,12 @@ def is_elsewhere(run: Run) -> bool:
 
 def check_unseen(run: Run, seed: int) -> None:
     """Refuse a label draw whose test clips the shared pre-training, made for the first draw, has seen."""
-    whole, first = run.paths, run.cfg.seeds[0]
+    whole, first = None, run.cfg.seeds[0]
     if is_elsewhere(run):
         whole = RunPaths(run.paths.pretrain(None).resolve().parent)
         first = int(read_yaml(whole.config)["seeds"][0])
     if run.cfg.pretrain.shared and seed != first:
-        split = read_split(whole.split(first))
+        split = read_split(whole.split(first)) if whole else run.split(first)
         seen = {key for role in ("labelled", "unlabelled") for key in split.keys(role)}
         if leaked := sorted(seen.intersection(run.split(seed).keys("test"))):
             raise UserError(

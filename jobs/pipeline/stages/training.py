@@ -26,8 +26,11 @@ Tags = Mapping[str, Any]
 READING = ("reading.decode", "deterministic")
 MC_DROPOUT = ("action_encoder.mc_passes", "action_encoder.mc_temperature")
 """Keys of f_E that only the embedding of a pool reads."""
-ALIGNMENT = ("frame_stage.loss.gamma", "frame_stage.loss.omega", "frame_stage.scorer")
-"""Keys of how two clips are aligned and scored: soft-DTW, and whether and how f_S is learned."""
+ALIGNMENT = (
+    *("frame_stage.loss.gamma", "frame_stage.loss.distance", "frame_stage.loss.omega"),
+    *("frame_stage.scorer", "frame_stage.skip"),
+)
+"""Keys of how two clips are aligned and scored: the distance, and whether and how f_S is learned."""
 NO_SCORER = "optim.scorer_lr_factor"
 FIRST_ROUND = "optim.self_training_factor"
 """Keys of every optimiser that a training without f_S, or of round 0, does not read."""

@@ -27,6 +27,7 @@ from jobs.workers.map_parts import plan_pool
 from jobs.workers.part_files import GALLERY, matrix, read_parts
 
 if TYPE_CHECKING:
+    from finepseudo.evaluation.verification import Study
     from jobs.workers.votes import FrameVoteJob
 
 Measured = dict[Vote, dict[str, Any]]
@@ -128,15 +129,19 @@ class VotesStage(Stage):
         for name in self.scratch:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
-    def _tell(self, measured: Mapping[str, Measured | None], pairs: float | None) -> None:
+    def _tell(self, measured: Mapping[str, Measured | None], pairs: Study | None) -> None:
         """Choose the answer; write the metrics and say it. pairs: how well f_A tells pairs of test clips apart."""
         wanted = self.cfg.evaluate.votes
         chosen, because = choose_vote(wanted, measured[HELD_OUT])
         shown = {vote: found for vote, found in (measured["test"] or {}).items() if wanted in ("all", vote)}
         about = {"method": self.method.name, "seed": self.test.seed, "rounds": self.test.action}
-        about |= {"frame_round": self.frame, "chosen": chosen, "because": because, "verification": pairs}
+        by_score = pairs["score"]["balanced"] if pairs else None
+        about |= {"frame_round": self.frame, "chosen": chosen, "because": because, "verification": by_score}
+        about |= {"pairs": pairs}
         write_json(self.folder / METRICS, {**about, "test": shown, HELD_OUT: measured[HELD_OUT]})
-        self.scalars({**{f"votes/{vote}": found["top1"] for vote, found in shown.items()}, "votes/verification": pairs})
+        self.scalars(
+            {**{f"votes/{vote}": found["top1"] for vote, found in shown.items()}, "votes/verification": by_score}
+        )
         self.run_of.reporter.say(f"{self.name}: the answer is {VOTE_TITLES[chosen]}: {because}")
 
     def _job(self, n_classes: int) -> FrameVoteJob:

@@ -195,6 +195,15 @@ def test_a_step_puts_the_groups_in_order_of_time_and_teaches(method):
     assert out.loss.isfinite() and out.metrics["train/mixed"] > 0
 
 
+def test_without_regulation_a_label_counts_whole_from_the_least_confidence_on():
+    p = torch.tensor([[0.2, 0.8], [0.6, 0.4]])
+    given = p, torch.full_like(p, 0.1), p.argmax(1)
+    assert objective(SEFAR, regulation="threshold", min_confidence=0.7).weighter(*given).tolist() == [1, 0]
+    regulated = objective(SEFAR, min_confidence=0.7).weighter(*given).tolist()
+    assert 0 < regulated[0] < 1
+    assert regulated[1] == 0
+
+
 def test_its_network_answers_the_same_whoever_else_is_in_the_batch():
     torch.manual_seed(0)
     network = GroupedEncoder(build_action_encoder(ActionEncoderConfig(variant="tiny"), 4), (), 4).eval()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finepseudo.run_folder.done import DONE, STARTED, Identity, Output, begin, finish, is_done, set_aside_damaged
+from finepseudo.run_folder.done import DONE, STARTED, Identity, Output, begin, finish, is_done, set_aside_damaged, tidy
 from finepseudo.run_folder.files import read_json, write_json, write_text
 from shards.errors import UserError
 from tests.finepseudo.run_folder.test_files import Killed
@@ -100,6 +100,26 @@ def test_a_started_stage_goes_on_only_with_the_same_key(tmp_path):
 
     assert not begin(first(tmp_path, lr=2)), "another configuration starts over"
     assert not (stage.folder / "tmp").exists()
+
+
+def test_what_a_kill_left_half_written_is_gone_when_the_stage_goes_on_or_is_done(tmp_path):
+    stage = replace(first(tmp_path), outputs=("parts/out-*.txt",), scratch=("checkpoints",))
+    begin(stage)
+    places = [stage.folder, stage.folder / "parts", stage.folder / "checkpoints", stage.folder / "other stage"]
+    left = [place / ".out-1.txt.77-0123abcd.tmp" for place in places]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    (stage.folder / "parts" / "out-1.txt").write_text("one")
+    assert begin(stage)
+    assert [path.exists() for path in left] == [False, False, False, True]
+    finish(stage, wall_s=1.0, code_version="x")
+    write_json(stage.folder / STARTED, stage.key())  # killed between the record and the mark's removal
+    left[1].write_text("half")
+    tidy(stage)
+    assert is_done(stage)
+    assert not (stage.folder / STARTED).exists()
+    assert not left[1].exists()
 
 
 def test_old_outputs_are_gone_before_an_undone_stage_runs(tmp_path):

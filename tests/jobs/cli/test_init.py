@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,22 @@ def test_sides_are_never_mirrored_and_a_full_set_hides_half(desk):
         ),
         (lambda f: (f / "a.csv").write_text("p.mp4,x\nq.mp4,x\n"), ["dives"], "2 of 2 videos are not in dives"),
         (lambda f: None, ["dives", "--test-share", "2"], "--test-share 2.0 is outside"),
+        (lambda f: None, ["dives", "--out", "dives.yaml"], "--out dives.yaml: the list is written as CSV"),
+        (
+            lambda f: [(f / name).mkdir() for name in "ab"] and [_copies(f, "a", 3), _copies(f, "b\nc", 3)],
+            ["dives"],
+            "b\\nc: line breaks and the like cannot stand in a list",
+        ),
+        (
+            lambda f: [_copies(f, "1", 3), _copies(f, "01", 3)],
+            ["dives"],
+            "its class '01' reads differently in a list; rename the class",
+        ),
+        (
+            lambda f: [_copies(f, "a", 3, "v_a_g01_c0{}.mp4"), _copies(f, "b", 3, "v_b_g01_c0{}.mp4")],
+            ["dives"],
+            "v_a_g01_c01 and v_a_g01_c02 count as parts of one, v_a_g01",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_writes_nothing(desk, capsys, tmp_path, prepare, arguments, message):
@@ -117,6 +134,37 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(desk, capsys, tmp_pa
     assert message in said
     assert said.count("\n") == 1
     assert not (tmp_path / "dives.csv").exists()
+
+
+def _copies(folder, name, count, form="{}.mp4"):
+    (folder / name).mkdir(exist_ok=True)
+    for number in range(1, count + 1):
+        shutil.copy(folder / "0.mp4", folder / name / form.format(number))
+
+
+def test_what_is_no_video_is_left_out_and_the_list_passes_its_check(desk, capsys):
+    folder = desk(*CLASSES)
+    (folder / "tuck" / "empty.mp4").touch()
+    (folder / "tuck" / "gone.mp4").symlink_to("nowhere.mp4")
+    (folder / "pike" / "text.mp4").write_text("no video")
+    assert main(["init", "dives", "--device", "cpu"]) == 0
+    assert "left out of the list: 3 clips that cannot be used" in capsys.readouterr().out
+    assert {Path(row["path"]).relative_to("dives").as_posix() for row in listed()} == set(CLASSES)
+    assert main(["check", "--recipe", "dives.yaml", "--decode", "all"]) == 0
+
+
+def test_names_that_a_list_has_to_quote_come_back(desk):
+    names = ("a, b", 'c"d', " blank ", "null", "#1e5")
+    desk(*(f"{name}/{n}.mp4" for name in names for n in range(2)))
+    assert main(["init", "dives", "--device", "cpu"]) == 0
+    assert {row["class"].strip() for row in listed()} == {name.strip() for name in names}
+
+
+def test_a_list_without_file_endings_finds_its_videos(desk):
+    folder = desk(*(f"{n}.mp4" for n in range(8)))
+    (folder / "mine.csv").write_text("".join(f"{n},{'tuck' if n % 2 else 'pike'}\n" for n in range(8)))
+    assert main(["init", "dives", "--device", "cpu"]) == 0
+    assert {row["path"] for row in listed()} == {f"dives/{n}.mp4" for n in range(8)}
 
 
 def test_an_older_list_is_not_written_over(desk, capsys, tmp_path):

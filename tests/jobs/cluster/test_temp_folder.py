@@ -25,6 +25,16 @@ with ray_session():
     print(os.environ["RAY_AUTH_TOKEN_PATH"], flush=True)
     input()
 """
+SECOND = """
+import os
+from jobs.cluster.temp_folder import private_folder
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+with private_folder() as folder:
+    print(folder, flush=True)
+    input()
+"""
 INTRUDER = """
 import os, sys
 os.setgroups([])
@@ -78,6 +88,28 @@ def test_the_folder_is_ours_alone_and_short_with_a_jobs_name_in_it():
         assert len(str(longest)) < 107
     with private_folder("12345678.0.99-") as other:
         assert other != folder
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become a second user")
+def test_two_users_on_one_node_leave_each_others_folders_alone():
+    """What one left after a kill is removed by its next start, and by nobody else's."""
+    with driver() as (process, killed), driver(SECOND) as (second, theirs):
+        process.kill()
+        process.wait()
+        assert (theirs.stat().st_uid, theirs.stat().st_mode & 0o777) == (65534, 0o700)
+        second.kill()
+        second.wait()
+        with driver(SECOND) as (_, again):
+            assert again != theirs and not theirs.exists()
+            assert killed.exists(), "the second user has started once more"
+        with driver(SECOND) as (last, left):
+            last.kill()
+            last.wait()
+            with private_folder():
+                assert not killed.exists()
+                assert left.exists()
+    with driver(SECOND) as (_, again):
+        assert again.exists() and not left.exists()
 
 
 def intrude(folder):

@@ -48,6 +48,20 @@ def test_a_training_takes_its_steps_at_the_measured_rate():
     assert work.doubts == ()
 
 
+def test_metric_learning_on_kept_features_computes_each_view_of_a_clip_once():
+    """Whether it passes over them a hundred times or once; what it costs from frames is by the step, as before."""
+    kept = [work for work in found("rounds=2")[1] if work.kind == "frame_encoder"]
+    rate = yaml.safe_load(FILE.read_text())[0]["embed"]["frame"]
+    per_second = rate["bf16"] if not isinstance(rate["bf16"], list) else rate["bf16"][0]
+    assert [round(work.seconds * per_second / 4) for work in kept] == [1500, round(0.34 * 13500), 0]
+    assert kept[0].seconds == one("frame_encoder", "frame_stage.train.epochs=1").seconds
+    frames = one("frame_encoder", "frame_stage.freeze_image=false")
+    assert frames.seconds > 10 * kept[0].seconds
+    assert any("kept features" in doubt for doubt in kept[0].doubts) and not frames.doubts
+    first, *later = [work for work in found("rounds=2")[1] if work.kind == "embeddings"]
+    assert all(work.seconds < first.seconds for work in later), "f_A's frames are there from round 0"
+
+
 def test_alignment_takes_its_pairs():
     assert one("scores").seconds == pytest.approx(13500 * 720 / 404.6e6)
     assert one("scores", "embed.gallery_dtype=bfloat16").seconds == pytest.approx(13500 * 720 / 963.1e6)

@@ -348,7 +348,7 @@ def test_a_stop_between_stages_is_obeyed_and_the_next_run_goes_on(make, monkeypa
 
 
 def test_a_single_command_runs_its_kind_or_says_what_it_needs(make, monkeypatch):
-    with pytest.raises(UserError, match=r"pretrain: needs .*DONE.json, which is not there; run the stage before"):
+    with pytest.raises(UserError, match=r"pretrain: needs .*DONE.json, which is missing or damaged; run the"):
         run(make, monkeypatch, kinds=COMMANDS["pretrain"])
     assert run(make, monkeypatch, kinds=COMMANDS["write-shards"]) == ["data"]
     assert run(make, monkeypatch, kinds=COMMANDS["split"]) == ["split of seed-0", "split of seed-1"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.annotations import load
+from shards.annotations import load, load_phases
 from shards.annotations.config import DatasetConfig
 from shards.annotations.penn_action import PHASES, read_phases
 from shards.errors import UserError
@@ -80,3 +80,9 @@ def test_other_actions_and_empty_folders_are_refused(cfg, tmp_path):
         load(cfg)
     with pytest.raises(UserError, match="phase label folder"):
         load(DatasetConfig(name="penn_action", root=str(tmp_path / "none")))
+
+
+def test_phases_are_asked_of_a_data_set_by_its_name(cfg):
+    assert load_phases(cfg) == read_phases(cfg)
+    with pytest.raises(UserError, match=r"data.name = diving48: tells no phases of frames; penn_action does"):
+        load_phases(DatasetConfig(name="diving48"))

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score
 
-from shards.annotations import load
+from shards.annotations import load, load_phases
 from shards.annotations.config import DatasetConfig
 from shards.errors import UserError
 from shards.synthetic.config import CLASS_SETS, NUISANCES, PROGRAMS, TAKEOFFS, SyntheticDivingConfig, parse_class
@@ -136,6 +136,8 @@ def test_reading_renders_real_files_once(tmp_path):
             assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 25)
             assert sum(1 for _ in container.decode(stream)) == len(phases[key]["phase"])
         assert phases[key]["names"][0] == "prep"
+    told = {row["key"]: row["phases"] for row in load_phases(config(tmp_path)).to_pylist()}
+    assert told == {key: row["phase"] for key, row in phases.items()}
     victim = tmp_path / paths[0]
     victim.unlink()
     stamps = {path: (tmp_path / path).stat().st_mtime_ns for path in paths[1:]}

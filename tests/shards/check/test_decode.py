@@ -44,8 +44,8 @@ def test_windows_past_the_end_and_single_frames_are_said(tmp_path):
     write_numbered(tmp_path / "b.mp4", 1)
     (tmp_path / "all.csv").write_text("path,class,start,end\na.mp4,x,0,9\nb.mp4,x,,\n")
     said = check_config(DatasetConfig(name="csv", lists={"all": str(tmp_path / "all.csv")}), decode=None).render()
-    assert "odd: 1 clips, cut_past_end" in said
-    assert "odd: 1 clips, one_frame" in said
+    assert "odd: 1 clip, cut_past_end" in said
+    assert "odd: 1 clip, one_frame" in said
 
 
 def test_missing_videos_are_not_opened(tmp_path):
