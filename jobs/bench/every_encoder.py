@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, multiprocessing
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from finepseudo.alignment.config import AlignabilityConfig
 from finepseudo.alignment.scorer import AlignabilityScorer
@@ -144,7 +145,7 @@ def compare(names: Sequence[str], steps: int) -> Iterator[tuple[str, float, floa
     try:
         with tempfile.TemporaryDirectory() as text:
             folder = Path(text)
-            multiprocessing.spawn(_worker, (_free_port(), names, text, steps), nprocs=2)  # type: ignore[no-untyped-call]
+            spawn(_worker, (_free_port(), names, text, steps), nprocs=2)  # type: ignore[no-untyped-call]
             for name in names:
                 train(name, folder / name / "one", steps, _Clips())
                 one, two = (load_weights(folder / name / who / WEIGHTS) for who in ("one", "two"))

@@ -42,7 +42,7 @@ class TorchViews:
     def _transform(self, sample: Sample, places: Sequence[Tensor]) -> None:
         for place, cfg in enumerate(self.spec.places):
             frames = torch.from_numpy(sample.data[place])
-            for pixels, out in zip(frames.split(_AT_ONCE), places[place].split(_AT_ONCE), strict=True):
+            for pixels, out in zip(torch.split(frames, _AT_ONCE), torch.split(places[place], _AT_ONCE), strict=True):
                 changed = _recoloured(pixels, cfg, sample.params[place]) if self.spec.random else pixels
                 _normalise(changed, cfg, out)
 

@@ -13,7 +13,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -45,7 +45,8 @@ def _draw(trials: Trials, asked: argparse.Namespace, command: str) -> list[Trial
     kept = trials.folder / "trials.jsonl"
     lines = json_lines(kept.read_bytes())[0] if kept.exists() else []
     found = [Trial(**line) for line in lines]
-    until, deck = time.monotonic() + 60 * asked.minutes, []
+    until = time.monotonic() + 60 * asked.minutes
+    deck: list[Callable[[], Trial]] = []
     while time.monotonic() < until:
         if not deck:
             deck = trials.kinds()
