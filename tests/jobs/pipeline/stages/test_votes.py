@@ -41,9 +41,9 @@ def test_f_a_answers_by_the_class_scores_at_the_method_s_temperature(name, tmp_p
         write_part(job.folder / "part-000000.parquet", table)
         return [job.folder / "part-000000.parquet"]
 
-    monkeypatch.setattr(votes, "align_clips", align_clips)
+    monkeypatch.setattr("jobs.workers.votes.align_clips", align_clips)
     monkeypatch.setattr(votes, "plan_pool", lambda *_: None)
-    monkeypatch.setattr(votes, "verification", lambda *_: None)
+    monkeypatch.setattr("jobs.workers.votes.verification", lambda *_: None)
     monkeypatch.setattr(votes, "read_truth", lambda _: (TRUTH, ["x", "y"]))
     roles = {"test": KEYS, "held_out": []}
     monkeypatch.setattr(Run, "split", lambda self, seed: SimpleNamespace(keys=roles.__getitem__))
