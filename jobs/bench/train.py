@@ -216,7 +216,7 @@ def _transformers_timesformer() -> Callable[[Tensor], Tensor]:
 
 def _both_ways(network: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None]:
     def call() -> None:
-        network(x).sum().backward()  # gradients add up in place
+        torch.autograd.backward(network(x).sum())  # gradients add up in place
 
     return call
 
