@@ -87,6 +87,15 @@ def check_writable(path: Path) -> None:
             pass
 
 
+def walked(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk as os.walk. UserError for a folder that cannot be listed: what lies in it would be left out unsaid."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be listed: {error.strerror}; check its permissions") from error
+
+    return os.walk(folder, onerror=refuse)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file atomically."""
     with atomic(path) as temporary:

@@ -6,8 +6,13 @@
 # Usage          sbatch slurm/compare.sh [recipe, methods, seeds and overrides]
 #                sbatch --array=0-11 slurm/compare.sh --recipe diving48_uniform --methods supervised,fixmatch,sefar,finepseudo --seeds 0,1,2
 #                bash slurm/compare.sh --methods supervised,sefar --seeds 0,1 --dry-run      (the plan, nothing is started)
-#                A budget in epochs is refused where it is counted of other methods: set action_stage.self_train.epochs=null
-#                and action_stage.self_train.steps. With fewer tasks than methods x seeds each takes several; tasks beyond them end at once.
+#                With fewer tasks than methods x seeds each takes several (as many as seeds: a seed each, and none waits for
+#                another); tasks beyond them end at once. While one makes what the methods of a seed share, the others of
+#                that seed wait with their GPUs. With --shared a task a seed makes that before:
+#                job=$(sbatch --parsable --array=0-2 slurm/compare.sh --shared --recipe R --methods M --seeds 0,1,2)
+#                sbatch --dependency=afterok:$job --array=0-11 slurm/compare.sh --recipe R --methods M --seeds 0,1,2
+#                Where a budget in epochs gives a method the steps that others come to (action_stage.self_train.epochs), its
+#                task ends where they have not come to them, and the last of these others goes on with it.
 # Overrides      before the script: every directive below. Behind it: everything that `finepseudo compare` takes; without
 #                --recipe it is diving48, without --methods and --seeds they are the recipe's. Environment: see
 #                slurm/ray_job.sh.

@@ -7,7 +7,6 @@ that margin and norms mean the same for all; frame-wise ones need clips of equal
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -85,8 +84,8 @@ def cross_distances(u: Tensor, bank: AlignmentBank, cfg: AlignabilityConfig) -> 
     """Compute D [U, V] of clips and a gallery, a few clips at a time."""
     if cfg.distance == "soft_dtw":
         return soft_dtw_cdist(u, bank, cfg.gamma)
-    measured = partial(OTHERS[cfg.distance], v=bank.unit.to(u.dtype))
-    return torch.cat([measured(some) for some in u.split(max(1, PAIRS_AT_ONCE // len(bank)))])
+    measured, gallery = OTHERS[cfg.distance], bank.unit.to(u.dtype)
+    return torch.cat([measured(some, gallery) for some in torch.split(u, max(1, PAIRS_AT_ONCE // len(bank)))])
 
 
 @torch.no_grad()
@@ -96,6 +95,6 @@ def class_scores(u: Tensor, bank: AlignmentBank, scorer: Callable[[Tensor], Tens
         return class_alignability(u, bank, scorer, cfg.gamma)
     members, present = bank.members
     counts = present.sum(1).clamp(min=1)
-    parts = u.split(max(1, PAIRS_AT_ONCE // len(bank)))
+    parts = torch.split(u, max(1, PAIRS_AT_ONCE // len(bank)))
     scores = [scorer(cross_distances(part, bank, cfg))[:, members] for part in parts]
     return torch.cat([torch.where(present, score, 0.0).sum(-1) / counts for score in scores]).float()

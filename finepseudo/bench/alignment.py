@@ -197,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpu", action="store_true", help="only the GPU's rows, as JSON")
     options = parser.parse_args(argv)
     if options.gpu:
-        say(json.dumps(gpu_rows(rounds=options.rounds, quick=options.quick), indent=1))
+        say(json.dumps(dict(gpu_rows(rounds=options.rounds, quick=options.quick)), indent=1))
         return 0
     torch.manual_seed(0)
     torch.set_num_threads(1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -142,19 +142,18 @@ def training_row(t: int, device: torch.device, batch: int, rounds: int) -> Rows:
     return row
 
 
-def gpu_rows(device: str = "cuda", rounds: int = 5, quick: bool = False) -> Rows:
-    """Measure everything on a device and return it, ready for JSON; `quick` is tiny, and runs on a CPU too."""
+def gpu_rows(device: str = "cuda", rounds: int = 5, quick: bool = False) -> Iterator[tuple[str, Any]]:
+    """Measure everything on a device, giving row after row, ready for JSON; `quick` is tiny, and runs on a CPU too."""
     torch.manual_seed(0)
     where, videos = torch.device(device), 8 if quick else 1024
-    found: Rows = {"torch": torch.__version__, "gamma": GAMMA, "videos": videos, "expected": EXPECTED}
+    yield from {"torch": torch.__version__, "gamma": GAMMA, "videos": videos, "expected": EXPECTED}.items()
     if where.type == "cuda":
-        found["device"] = torch.cuda.get_device_name(where)
-    for t, f in SHAPES[: 1 if quick else None]:
-        found[f"T {t}, F {f}"] = {n: forward_row((t, f), d, where, videos, rounds) for n, d in DTYPES.items()}
+        yield "device", torch.cuda.get_device_name(where)
+    yield "training", {f"T {t}": training_row(t, where, 4 if quick else 96, 4 * rounds) for t in (32, 16)}
     size = (16, 30) if quick else (24_000, 6000)
-    found["class means"] = {n: class_means_row(d, where, *size, min(rounds, 3)) for n, d in DTYPES.items()}
-    found["training"] = {f"T {t}": training_row(t, where, 4 if quick else 96, 4 * rounds) for t in (16, 32)}
-    return found
+    yield "class means", {n: class_means_row(d, where, *size, min(rounds, 3)) for n, d in DTYPES.items()}
+    for t, f in SHAPES[: 1 if quick else None]:
+        yield f"T {t}, F {f}", {n: forward_row((t, f), d, where, videos, rounds) for n, d in DTYPES.items()}
 
 
 def gpu(rounds: int, quick: bool) -> None:
@@ -162,7 +161,7 @@ def gpu(rounds: int, quick: bool) -> None:
     if not (torch.cuda.is_available() and backends.has_triton()):
         say("No GPU with Triton here: not measured.")
         return
-    found = gpu_rows("cuda", rounds, quick)
+    found = dict(gpu_rows("cuda", rounds, quick))
     say(f"{found['device']}, torch {found['torch']}, gamma {GAMMA}.\n")
     table_head("million pairs a second", ["kernel", "whole call", "largest error of D", "MiB"])
     for shape in (name for name in found if name.startswith("T ")):

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Generic, ParamSpec, TypeVar
 
 import torch
+import torch.utils.deterministic
 from torch import Tensor, nn
 
 from finepseudo.compute.config import Precision
@@ -28,6 +29,8 @@ def prepare_torch(threads: int, deterministic: bool, precision: Precision = "fp3
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
+    # nothing reads new memory: NaN in every new tensor would be a pass over it
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
     _allow_tf32(precision == "tf32")

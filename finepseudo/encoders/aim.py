@@ -102,11 +102,11 @@ class Aim(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """Map video [B, 3, T, H, W] to features [B, D]."""
-        clips, frames = len(video), video.shape[2]
+        clips, frames = video.shape[0], video.shape[2]
         if frames != self.temporal_embedding.shape[1]:
             raise ValueError(f"{frames} frames do not fit the {self.temporal_embedding.shape[1]} of the time code")
         patches = self.patch_embed(video.transpose(1, 2).flatten(0, 1))
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], 1) + self.pos_embed
+        tokens = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
         x = tokens.view(clips, frames, *tokens.shape[1:]) + self.temporal_embedding[:, :, None]
         x = self.norm_pre(x)
         for block in self.blocks:

@@ -25,7 +25,7 @@ class DividedBlock(Block):
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         """Map tokens [B, 1 + S T, D] of `frames` T to the same."""
-        clips = len(x)
+        clips = x.shape[0]  # not len(): a program of torch.export takes any number
         token, patches = x[:, :1], x[:, 1:]
         places = patches.shape[1] // frames  # named: a rank may hold no clip at all
         times = patches.reshape(clips * places, frames, x.shape[-1])  # [B S, T, D]
@@ -81,7 +81,7 @@ class TimeSformer(nn.Module):
 
     def forward(self, video: Tensor, group: int = 0) -> Tensor:
         """Map video [B, 3, T, H, W] of a group's T frames to features [B, D], those of the class token."""
-        clips, frames = len(video), video.shape[2]
+        clips, frames = video.shape[0], video.shape[2]
         code = self.time_embeds[group]
         if frames != code.shape[1]:
             raise ValueError(f"{frames} frames do not fit the {code.shape[1]} of time code {group}")
@@ -102,5 +102,5 @@ class TimeSformer(nn.Module):
 
     def over_time(self, output: Tensor) -> Tensor:
         """Map tokens [B, 1 + S T, D] to their mean over places [B, T, D]."""
-        clips, places = len(output), self.pos_embed.shape[1] - 1
+        clips, places = output.shape[0], self.pos_embed.shape[1] - 1
         return output[:, 1:].reshape(clips, places, (output.shape[1] - 1) // places, output.shape[2]).mean(1)

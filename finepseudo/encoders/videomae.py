@@ -60,7 +60,7 @@ class VideoMae(nn.Module):
 
     def over_time(self, output: Tensor) -> Tensor:
         """Map tokens [B, T S, D] to their mean over places [B, T, D], T tubes."""
-        clips, times = len(output), self.frames // TUBE
+        clips, times = output.shape[0], self.frames // TUBE
         return output.reshape(clips, times, output.shape[1] // times, output.shape[2]).mean(2)
 
 

@@ -79,7 +79,7 @@ def _logistic(x: torch.Tensor, y: torch.Tensor, classes: int) -> tuple[Floats, F
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    solver.step(closure)
+    solver.step(closure)  # type: ignore[no-untyped-call]
     return weights.detach().numpy(), bias.detach().numpy()
 
 

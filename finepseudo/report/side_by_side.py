@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from finepseudo.methods.table import title as method_title
@@ -45,10 +46,10 @@ def _row(name: str, columns: Sequence[Mapping[str, tuple[int, float]]]) -> list[
 
 
 def _settings(runs: Sequence[RunFolder]) -> Block:
-    """List the keys that have not one value in all runs; a key that a run lacks is blank."""
+    """List the keys that have not one value in all runs; a key that a run lacks is a dash."""
     values = [
         {
-            key: str(value)
+            key: value if isinstance(value, str) else json.dumps(value, default=str)
             for name, part in run.config.items()
             if name not in OF_THE_PLACE
             for key, value in leaves(part, name)
@@ -56,7 +57,7 @@ def _settings(runs: Sequence[RunFolder]) -> Block:
         for run in runs
     ]
     keys = dict.fromkeys(key for found in values for key in found)
-    rows = [[key, *(found.get(key, "") for found in values)] for key in keys if len({f.get(key) for f in values}) > 1]
+    rows = [[key, *(found.get(key, "–") for found in values)] for key in keys if len({f.get(key) for f in values}) > 1]
     if not rows:
         return Note("The runs have the same settings.")
     return Table("settings-beside", ["Key", *(run.root.resolve().name for run in runs)], rows)

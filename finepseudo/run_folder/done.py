@@ -143,6 +143,21 @@ def is_done(stage: Identity) -> bool:
     return set(record["outputs"]) - gone == set(_output_files(stage)) - gone and not _damaged(stage, record)
 
 
+def waits(stage: Identity) -> bool:
+    """Tell whether a stage was done with this configuration and all inputs that are there: those to come decide."""
+    record = _read_record(stage.record)
+    if record is None or record.get("config_sha256") != sha256_json(stage.config):
+        return False
+    before = record.get("inputs") or {}
+    there = {name: made for name, made in stage.inputs.items() if _is_there(made)}
+    return (
+        before.keys() == stage.inputs.keys()
+        and all(before[name] == _input_hash(made) for name, made in there.items())
+        and record["outputs"].keys() == _output_files(stage).keys()
+        and not _damaged(stage, record)
+    )
+
+
 def _record_of(stage: Identity) -> dict[str, Any] | None:
     """Read the DONE record where it is one of this configuration and these inputs."""
     return None if stage.missing() or not _matches(stage.record, stage.key()) else _read_record(stage.record)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finepseudo.report.comparison_files import write_comparison
-from finepseudo.run_folder.layout import REPORT, RunPaths
+from finepseudo.run_folder.layout import METRICS, REPORT, RunPaths
 from jobs.config.run import RunConfig
 from shards.errors import UserError
 
@@ -21,8 +21,10 @@ def compare(cfg: RunConfig, arguments: argparse.Namespace) -> int:
     if arguments.part:
         from jobs.cli.compare_part import run_part
 
-        if not run_part(cfg, arguments.part, force=arguments.force):
+        if not run_part(cfg, arguments.part, force=arguments.force, shared=arguments.shared):
             return 0
+    elif arguments.shared:
+        raise UserError("compare --shared: makes what the methods of a seed share ahead of --part i/n; give that too")
     else:
         from jobs.cli.run import run
 
@@ -34,16 +36,25 @@ def compare(cfg: RunConfig, arguments: argparse.Namespace) -> int:
 
 def compare_folders(arguments: argparse.Namespace) -> int:
     """Print and write the table of run folders as they are."""
-    words = ("recipe", "data", "name", "methods", "seeds", "part", "print_config", "dry_run", "force")
+    words = ("recipe", "data", "name", "methods", "seeds", "part", "shared", "print_config", "dry_run", "force")
     given = [f"--{word.replace('_', '-')}" for word in words if getattr(arguments, word)] + list(arguments.overrides)
     if given:
         raise UserError(f"compare: run folders are compared as they are, and {given[0]} is given too; leave one out")
     for folder in arguments.runs:
         if not RunPaths(folder).config.is_file():
             raise UserError(f"compare: {folder}: no run folder, it has no config.yaml; give one that `run` made")
+        if not is_tested(RunPaths(folder)):
+            rule = "no method of it is tested yet; `finepseudo status` says where it stands"
+            raise UserError(f"compare: {folder}: {rule}")
     alone = RunPaths(arguments.runs[0]).comparison if len(arguments.runs) == 1 else DEFAULT
     show(arguments.runs, arguments.out or alone)
     return 0
+
+
+def is_tested(run: RunPaths) -> bool:
+    """Tell whether there is a number to compare."""
+    tests = (run.evaluation(seed, method) for seed, _ in run.seeds() for method in run.methods(seed))
+    return any((test / METRICS).is_file() for test in tests)
 
 
 def show(folders: Sequence[Path], prefix: Path) -> None:

@@ -6,7 +6,6 @@ Both are plain files to look at and to change; nothing of a run depends on how t
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ from shards.check.decode import Decoded, decode_clips, decode_lines
 from shards.check.hopeless import hopeless
 from shards.check.missing import in_common
 from shards.errors import SampleError, UserError, counted
-from shards.files import write_bytes
+from shards.files import check_writable, walked, write_bytes
 from shards.sources.presence import missing_paths
 from shards.sources.probe import open_video
 from shards.splits.own_roles import hold_out_test, labelled_by_list
@@ -70,6 +69,7 @@ def init(folder: Path, given: Path | None, out: Path, *, test_share: float, devi
             raise UserError(f"init: {path} is there already; give another --out, or --force to write it again")
     if not folder.is_dir():
         raise UserError(f"init: {folder} is no folder; give the folder of the videos")
+    next(walked(folder))
     found = read_folder(folder, given, out)
     missing = missing_paths(found.clips["path"].to_pylist())
     there = found.clips.num_rows - len(missing)
@@ -86,6 +86,8 @@ def init(folder: Path, given: Path | None, out: Path, *, test_share: float, devi
     if left_out:
         lines.append(f"left out of the list: {counted(left_out, 'clip')} that cannot be used")
     _say(found, lines)
+    for path in (recipe, out):
+        check_writable(path)
     write_list(found, out)
     write_bytes(recipe, own_recipe(facts, out, gpu=_has_gpu(device)).encode())
     sys.stdout.write(
@@ -130,7 +132,7 @@ def _only_list(folder: Path, out: Path) -> Path | None:
 def _places(folder: Path) -> Mapping[str, list[Path]]:
     """File name, and the name without its ending -> where it lies below the folder."""
     places: dict[str, list[Path]] = defaultdict(list)
-    for place, _, names in os.walk(folder):
+    for place, _, names in walked(folder):
         for name in names:
             if is_video_name(name):
                 for called in {name, Path(name).stem}:

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from jobs.cli.parser import parser
 from shards.errors import UserError, visible
@@ -22,6 +23,7 @@ OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    _open_what_is_closed()
     given = sys.argv[1:] if argv is None else argv
     rest, overrides = split_overrides(given) if given and given[0] not in NO_KEYS else (list(given), [])
     arguments = parser().parse_args(rest)
@@ -53,6 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command goes on\n")
         return 130
+
+
+def _open_what_is_closed() -> None:
+    """Give a stream that the caller closed (`>&-`) somewhere to go: to nothing, not into the next file."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the program
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import textwrap
 
+from finepseudo.encoders.config import ActionEncoderConfig
+from finepseudo.encoders.table import ACTION
 from finepseudo.methods.base import AnyMethod
 from finepseudo.methods.table import METHODS
 from jobs.config.build import nearest
-from jobs.config.keys import all_keys
+from jobs.config.keys import Key, all_keys
 from shards.errors import UserError
-from shards.settings import shown
+from shards.settings import BadSetting, shown
 
 _WIDTH = 120
 
 
 def described(name: str = "") -> str:
-    """Write the methods one a paragraph: their keys with defaults or, where one is named, all that is known of these.
+    """Write the methods one a paragraph, their keys with defaults and sources; of one that is named, all that is known.
 
     UserError: there is no such method.
     """
@@ -36,14 +38,33 @@ def needs(method: AnyMethod) -> str:
     return ", ".join(text for text in found if text) or "nothing but labelled clips"
 
 
+def encoders(method: AnyMethod) -> str:
+    """Say which encoders f_E may be, by the method's defaults."""
+    refused = []
+    for variant in ACTION:
+        try:
+            if method.fits is not None:
+                method.fits(method.config(), ActionEncoderConfig(variant=variant))
+        except BadSetting:
+            refused.append(variant)
+    return f"all but {', '.join(refused)}" if refused else "all"
+
+
 def _preset(name: str, method: AnyMethod) -> str:
     said = ", ".join(f"{key} {shown(value)}" for key, value in method.presets[name].items())
     text = f"preset {name}: {said}"
     return textwrap.fill(text, _WIDTH, initial_indent="    ", subsequent_indent="      ")
 
 
+def _brief(key: Key) -> str:
+    """Write a key with its default and its source."""
+    source = f" ({key.declaration.source})" if key.declaration.source else ""
+    return f"{key.name.split('.', 2)[2]} {shown(key.default)}{source}"
+
+
 def _paragraph(method: AnyMethod, *, keys: bool) -> str:
     lines = [f"{method.name}: {method.title}", f"    {method.paper}", f"    needs: {needs(method)}"]
+    lines.append(f"    encoders: {encoders(method)}")
     lines += [_preset(name, method) for name in method.presets]
     default = method.config()
     for key in all_keys(default, default, f"method.{method.name}"):
@@ -52,6 +73,6 @@ def _paragraph(method: AnyMethod, *, keys: bool) -> str:
             lines.append(textwrap.fill(facts, _WIDTH, initial_indent="    ", subsequent_indent="      "))
     if not keys:
         own = [key for key in all_keys(default, default, f"method.{method.name}") if not key.is_section]
-        names = ", ".join(f"{key.name.split('.', 2)[2]} {shown(key.default)}" for key in own)
+        names = ", ".join(map(_brief, own))
         lines.append(textwrap.fill(f"keys: {names}", _WIDTH, initial_indent="    ", subsequent_indent="      "))
     return "\n".join(lines) + "\n"

@@ -71,9 +71,7 @@ def _remarks(facts: Facts, *, gpu: bool) -> list[str]:
         lines.append("Minutes to an hour on a GPU of a data centre: `finepseudo plan` with this file says how many.")
     else:
         lines.append("For a CPU: small encoders that start at random and train their images too (freeze_image: false).")
-        lines.append(
-            f"About {_minutes(facts)} minutes on two free cores, an evening on a busy laptop; minutes on a GPU."
-        )
+        lines.append(f"About {_minutes(facts)} minutes on two free cores, an evening on a busy laptop.")
     if facts.alone:
         lines.append(f"{NO_POOL}: it trains on the labels alone (methods: [supervised]).")
     elif not facts.pool:

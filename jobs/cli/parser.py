@@ -172,6 +172,9 @@ def _compare(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--part", metavar="i/n", help="run every n-th method and seed, from i on; who ends last makes the table"
     )
+    command.add_argument(
+        "--shared", action="store_true", help="with --part: only what the methods of every n-th seed share"
+    )
     _common(command)
 
 
@@ -201,8 +204,11 @@ def _cluster(command: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str) -> list[str]:
-    """Read names with commas between them."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+    """Read names with commas between them, at least one."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r}: write one or more, with commas between them; or leave it out")
+    return names
 
 
 def _seeds(text: str) -> list[int]:

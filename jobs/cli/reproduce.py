@@ -51,10 +51,8 @@ def chosen(table: PaperTable, runs: Sequence[PaperRun], only: Sequence[str]) -> 
     """Keep the runs that fill a row or column with one of these words in its name; UserError where there is none."""
     found = [run for run in runs if run.has(only)]
     if not found:
-        names = [part.name for part in (*table.columns, *table.rows)]
-        raise UserError(
-            f"--only {' '.join(only)}: no row or column of {table.name} has it; there are {', '.join(names)}"
-        )
+        names = ", ".join([*(column.name for column in table.columns), *(row.name for row in table.rows)])
+        raise UserError(f"--only {' '.join(only)}: no row or column of {table.name} has it; there are {names}")
     return found
 
 
@@ -64,6 +62,7 @@ def run_all(runs: Sequence[PaperRun], *, force: bool) -> None:
     from jobs.cluster.session import ray_session
     from jobs.paper.phases import measure_phases
     from jobs.paper.sharing import others_beside, take_from
+    from jobs.pipeline.run_folder import write_config
 
     with ray_session():
         for number, one in enumerate(runs, 1):
@@ -74,6 +73,7 @@ def run_all(runs: Sequence[PaperRun], *, force: bool) -> None:
             if one.until == "pretrain":
                 for command in UNTIL_PRETRAINED:
                     run(one.cfg, command, force=force)
+                write_config(one.cfg)  # also where all of it was taken
                 measure_phases(one.cfg)
             else:
                 run(one.cfg, "reproduce", force=force)

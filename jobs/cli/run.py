@@ -17,7 +17,7 @@ from jobs.config.run import RunConfig
 from jobs.pipeline.freeing import bring_back_read
 from jobs.pipeline.plan import COMMANDS, Plan, make_plan, refuse_without_weights
 from jobs.pipeline.provenance import source_version, write_environment
-from jobs.pipeline.run_folder import locked, record_forced, refuse_other_data
+from jobs.pipeline.run_folder import locked, mend_config, record_forced, refuse_other_data
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.survey import loss_lines, open_stages, survey
@@ -55,6 +55,8 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
                 reporter.say(line)
             record_forced(cfg, changes)
             ran = _run_unfinished(context, command, plan, todo)
+        if not ran and force and command in MAKES_A_RUN:
+            mend_config(cfg)
         if not ran:
             reporter.say(f"nothing to do: {_why_nothing(cfg, plan, kinds)}")
         if command == "report" and (old := [s for group in survey(plan) for s in group if s.lost]):

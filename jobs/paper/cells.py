@@ -58,9 +58,14 @@ class PaperRun:
         """The last stage that it needs."""
         return self.cells[0][1].until
 
+    @property
+    def draws(self) -> tuple[int, ...]:
+        """The label draws that it has numbers of: a pre-training is one for all."""
+        return self.cfg.seeds if self.until == "report" else self.cfg.seeds[:1]
+
     def has(self, words: Sequence[str]) -> bool:
         """Tell whether a row or column of it has one of these words in its name, or whether there are none."""
-        names = [part.name.lower() for cell in self.cells for part in cell]
+        names = [name.lower() for row, column in self.cells for name in (row.name, column.name)]
         return not words or self.cfg.name in words or any(word.lower() in name for word in words for name in names)
 
 
@@ -70,8 +75,8 @@ def runs_of(table: PaperTable, size: Size) -> list[PaperRun]:
     for column in table.columns:
         for row in table.rows:
             if table.is_run(row, column, small=size.small):
-                recipe, keys = laid(table, row, column, small=size.small)
-                found = asked.setdefault(json.dumps([recipe, keys, column.until], sort_keys=True), (recipe, keys, []))
+                cell = laid(table, row, column, small=size.small)
+                found = asked.setdefault(json.dumps([*cell, column.until], sort_keys=True), (*cell, []))
                 found[2].append((row, column))
     runs: dict[str, PaperRun] = {}
     for recipe, keys, cells in asked.values():

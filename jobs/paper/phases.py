@@ -56,8 +56,8 @@ def measure_phases(cfg: RunConfig) -> Path:
 
 def means(actions: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
     """Average each task over the actions that have a number."""
-    known = {task: [one[task] for one in actions if one[task] is not None] for task in TASKS}
-    return {task: float(np.mean(values)) if values else None for task, values in known.items()}  # type: ignore[arg-type]
+    known = {task: [value for one in actions if (value := one[task]) is not None] for task in TASKS}
+    return {task: float(np.mean(values)) if values else None for task, values in known.items()}
 
 
 @torch.inference_mode()

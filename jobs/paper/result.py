@@ -47,7 +47,7 @@ def cells_of(table: PaperTable, runs: Sequence[PaperRun]) -> list[Cell]:
     for row in table.rows:
         for column in table.columns:
             run, how = made.get((id(row), id(column))), measure(table.measure(row, column))
-            values = [how.read(RunPaths(run.cfg.folder), seed, row.method) for seed in run.cfg.seeds] if run else []
+            values = [how.read(RunPaths(run.cfg.folder), seed, row.method) for seed in run.draws] if run else []
             published = table.published(row, column)
             cell = Cell(row=row, column=column, run=run, measure=how, stat=Stat.of(values), published=published)
             found.append(cell)
@@ -75,9 +75,9 @@ def notes_of(table: PaperTable, size: Size, cells: Sequence[Cell]) -> list[str]:
     sources = dict.fromkeys([table.source, *(row.source for row in table.rows if row.source)])
     notes = [f"Published: {'; '.join(sources)}.", *table.notes, *([SMALL] if size.small else [])]
     ours = [cell for cell in cells if cell.run]
-    seeds = sorted({cell.run.cfg.seeds for cell in ours if cell.run})
+    seeds = sorted({cell.run.draws for cell in ours if cell.run})
     notes.append(f"Label draws: {'; '.join(', '.join(map(str, some)) for some in seeds)}.")
-    if open_cells := [cell for cell in ours if len(cell.stat.values) < len(cell.run.cfg.seeds if cell.run else ())]:
+    if open_cells := [cell for cell in ours if len(cell.stat.values) < len(cell.run.draws if cell.run else ())]:
         names = dict.fromkeys(cell.run.cfg.name for cell in open_cells if cell.run)
         notes.append(f"Not whole yet: {len(open_cells)} of {len(ours)} cells, of the runs {', '.join(names)}.")
     return notes
@@ -97,7 +97,7 @@ def _lines(cells: Sequence[Cell]) -> Iterator[list[object]]:
         run = cell.run.cfg if cell.run else None
         numbers = [cell.stat.mean, cell.stat.std, cell.published]
         if run or cell.published is not None:
-            seeds = " ".join(map(str, run.seeds)) if run else ""
+            seeds = " ".join(map(str, cell.run.draws)) if cell.run else ""
             about = [cell.row.name, cell.column.name, cell.row.method, run.name if run else "", seeds]
             yield [*about, *("" if number is None else number for number in numbers)]
 

@@ -19,8 +19,9 @@ from jobs.pipeline.run_folder import locked
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.progress import Reporter, Tail
 
-BESIDE = frozenset({"split", "pseudo_labels"})
-"""Kinds of stages that write small files into a folder where others have theirs: these are copied, not linked."""
+COPIED = frozenset({"split", "pseudo_labels", "pretrain"})
+"""Kinds of stages that are copied, not linked: the first two lie in a folder with others, and a pre-training that is a
+link stands for one that all label draws of a run share."""
 
 
 def others_beside(folder: Path) -> list[Path]:
@@ -51,16 +52,16 @@ def take_from(cfg: RunConfig, others: Sequence[Path]) -> list[str]:
 
 def _maker(stage: Stage, others: Sequence[Path]) -> Path | None:
     """Take a stage that nothing is there of from the first run that makes it done; give that run."""
-    beside = stage.kind in BESIDE
+    copied = stage.kind in COPIED
     if any((stage.folder / name).exists() for name in (stage.identity.record.name, STARTED)):
         return None
-    if stage.folder.exists() and not beside:
+    if stage.folder.exists() and not copied:
         return None
     for other in others:
         made = other / stage.folder.relative_to(stage.paths.root)
         if not (made / stage.identity.record.name).is_file():
             continue
-        put = _copy(stage, made) if beside else _link(stage, made)
+        put = _copy(stage, made) if copied else _link(stage, made)
         if is_done(stage.identity):
             return other
         for path in put:

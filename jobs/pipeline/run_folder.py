@@ -147,6 +147,14 @@ def write_config(cfg: RunConfig) -> None:
         write_text(path, text)
 
 
+def mend_config(cfg: RunConfig) -> None:
+    """Write a config.yaml that cannot be read again, though no stage has to run."""
+    try:
+        stored_config(cfg)
+    except UnreadableConfig:
+        write_config(cfg)
+
+
 class UnreadableConfig(UserError):  # noqa: N818 -- the name says what is wrong
     """A config.yaml of another version, or a damaged one."""
 

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from finepseudo.run_folder.done import Identity, changed_keys, deleted_by, is_done, is_started, record_of, to_heal
+from finepseudo.run_folder.done import (
+    Identity,
+    changed_keys,
+    deleted_by,
+    is_done,
+    is_started,
+    record_of,
+    to_heal,
+    waits,
+)
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.stages.base import Stage
 from shards.errors import counted
@@ -75,9 +84,10 @@ def _state_of(stage: Stage, remade: Collection[Path], *, runs: bool) -> StageSta
     identity = stage.identity
     after = [name for name, made in identity.inputs.items() if record_of(made) in remade]
     record = _read(identity.record)
-    if is_done(identity):
-        if after:
-            return _lost(stage, "follows", (f"after {', '.join(after)}",), record)
+    done = is_done(identity)
+    if after and (done or (runs and waits(identity))):
+        return _lost(stage, "follows", (f"after {', '.join(after)}",), record)
+    if done:
         return StageState(stage=stage, state="done", wall_s=_wall(record)) if runs else None
     if not runs:
         return None

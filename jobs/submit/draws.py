@@ -92,8 +92,12 @@ def open_draws(cfg: RunConfig) -> list[int]:
 
 
 def gather(cfg: RunConfig) -> None:
-    """Put the configuration and the curves of all draws into the run's folder, for its report."""
+    """Put the configuration and the curves of all draws into the run's folder, for its report.
+
+    Of its own curves that of the pre-training stays, which was made there for all.
+    """
     write_config(cfg)  # a changed key ran in the draws' folders alone
-    logs = [RunPaths(draw_of(cfg, seed).folder).metrics for seed in cfg.seeds]
-    lines = [json.dumps(line) + "\n" for log in logs if log.is_file() for line in Tail(log).new()]
-    write_text(RunPaths(cfg.folder).metrics, "".join(lines))
+    whole = RunPaths(cfg.folder).metrics
+    found = [line for line in Tail(whole).new() if line.get("stage") == "pretrain"]
+    found += [line for seed in cfg.seeds for line in Tail(RunPaths(draw_of(cfg, seed).folder).metrics).new()]
+    write_text(whole, "".join(json.dumps(line) + "\n" for line in found))

@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from jobs.config.run import RunConfig
@@ -124,8 +125,9 @@ def make_steps(
     where = (f"--partition={partition}",) if partition else ()
     no_gpu = ("--gpus-per-node=0",) if cfg.resources.device == "cpu" else ()
     own = SCRIPTS / f"run_{cfg.data.name}.sh"
-    ray = {"script": own if own.exists() else SCRIPTS / "run.sh", "cfg": cfg, "options": (*no_gpu, *options)}
-    pretrain = Step(name="pretrain", arguments=(*arguments, "--shared"), needs=("manifest",), makes="pretrain", **ray)
+    script = own if own.exists() else SCRIPTS / "run.sh"
+    on_ray = partial(Step, script=script, cfg=cfg, options=(*no_gpu, *options))
+    pretrain = on_ray(name="pretrain", arguments=(*arguments, "--shared"), needs=("manifest",), makes="pretrain")
     first = [pretrain] if len(cfg.seeds) > 1 and (cfg, "pretrain") in shared_parts(cfg) else []
     return [
         Step(
@@ -146,12 +148,11 @@ def make_steps(
             cpu=True,
         ),
         *first,
-        Step(
+        on_ray(
             name="draws",
             arguments=arguments,
             needs=tuple(step.name for step in first) or ("manifest",),
             makes="report",
-            **ray,
             tasks=tuple((task, entry_of(seed)) for task, seed in enumerate(cfg.seeds)),
         ),
     ]

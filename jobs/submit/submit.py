@@ -83,7 +83,8 @@ def _run_all(steps: Sequence[Step], submit_one: Submit, line: str) -> int:
 def read_dag(record: Path) -> dict[str, Any]:
     """Read which jobs a run was submitted as; a damaged record is the user's business, in one line."""
     found = read_json(record) if record.exists() else {}
-    if not isinstance(found, dict):
+    steps = found.values() if isinstance(found, dict) else [None]
+    if not all(isinstance(step, dict) and isinstance(step.get("job"), str) for step in steps):
         raise UserError(f"{record}: holds no jobs; remove it when none of the run is in the queue")
     return found
 

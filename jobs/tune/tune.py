@@ -121,7 +121,7 @@ def _tune(run: Run, base: Plan, folder: Path, space: SpaceConfig) -> tuple[int, 
         if base:
             version = source_version()
             write_environment(cfg, version)
-            run_plan(run, base, version, base_kinds(space), write=not run.paths.config.exists())
+            run_plan(run, base, version, base_kinds(cfg, space), write=not run.paths.config.exists())
         reporter.say(f"sweep: {space.trials()} trials in {folder}")
         rows = _search(cfg, space, folder)
         keys, judged = list(space.space), JUDGED[space.trains]

@@ -8,7 +8,6 @@ The second form has a folder for each role above the classes. A folder of images
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from shards.annotations.config import DatasetConfig
 from shards.annotations.list_lines import is_video_name
 from shards.annotations.roles import VAL, role_word, source_of
 from shards.errors import UserError
+from shards.files import walked
 from shards.sources.frames import CODECS
 from shards.types import NO_LABEL
 
@@ -29,6 +29,7 @@ def read(cfg: DatasetConfig) -> Annotations:
     root = Path(cfg.root).expanduser().absolute()
     if not cfg.root or not root.is_dir():
         raise UserError(f"data.root: {cfg.root or '(empty)'} is no folder; give the folder of the videos")
+    next(walked(root))
     by_role = _roles(root)
     found = [(role, name, path) for role, place in by_role for name, path in _clips(place, role)]
     classes = sorted({name for _, name, _ in found if name})
@@ -82,7 +83,7 @@ def _clips(place: Path, role: str) -> Iterator[tuple[str, Path]]:
 
 def _below(folder: Path) -> Iterator[Path]:
     """Walk to the videos and folders of images below a folder."""
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in walked(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = sorted(name for name in names if not name.startswith("."))
         videos = [name for name in visible if is_video_name(name)]

@@ -1,4 +1,4 @@
-"""The one DALI graph that turns clips into encoder input, on a CPU or a GPU, whoever decodes.
+"""The one DALI graph that turns clips into encoder input: on a GPU whoever decodes, on a CPU where DALI does.
 
 encoded bytes -> DALI's decoder -> per view: pick frames -> crop and resize, or views that `shards.read.resize` made of
 frames decoded elsewhere; then colours -> blur -> erase -> channel order -> mirror, normalise -> float [T, C, H, W].
@@ -63,6 +63,11 @@ class GraphSpec:
     decoder: Literal["cpu", "mixed"] | None
     """DALI decodes, on the CPU or on the GPU, crops and resizes; None: that is done and views are fed."""
     device: torch.device
+
+    @property
+    def all_on_cpu(self) -> bool:
+        """Say whether views made on the CPU stay there: torch is faster at that (`shards.read.torch_views`)."""
+        return self.decoder is None and self.device.type == "cpu"
 
     @property
     def branches(self) -> bool:
@@ -202,12 +207,15 @@ def has_dali() -> bool:
     return True
 
 
-def without_dali(requested: str, device: torch.device) -> bool:
-    """Tell whether clips are to be read without DALI: UserError where a GPU or the decoder asked for needs it."""
+def without_dali(requested: str, by_dali: bool, device: torch.device) -> bool:
+    """Tell whether clips are read without DALI: UserError where a GPU or the decoder asked for needs it.
+
+    by_dali: DALI would decode them, were it there; where it would not, a CPU has nothing to import it for.
+    """
     if device.type == "cuda" or requested.startswith("dali"):
         import_dali()
         return False
-    return not has_dali()
+    return not by_dali or not has_dali()
 
 
 def _remove_translations() -> None:

@@ -81,10 +81,11 @@ class ClipLoader:
 
         UserError when the decoder cannot work here, or DALI is not installed and a GPU is to be used.
         """
-        self._by_torch = without_dali(cfg.decode, torch.device(device))
         self.manifest, self.cfg, self.chunk, self.total = manifest, cfg, chunk, total
         self.threads, self.device = threads, torch.device(device)
-        self.decoder = choose_decoder("pyav" if self._by_torch else cfg.decode, manifest.codecs, self.device)
+        self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device)
+        if without_dali(cfg.decode, self.decoder.by_dali, self.device):
+            self.decoder = choose_decoder("pyav", manifest.codecs, self.device)
         self.failures: dict[str, SampleError] = {}
         self.by_pyav: dict[str, str] = {}
         self._takes = [view.augment for view in cfg.views for _ in range(view.takes)]
@@ -195,7 +196,7 @@ class ClipLoader:
         )
         with self._building:
             idle = self._idle.setdefault((random, encoded), [])
-            graph = idle.pop() if idle else TorchViews(spec) if self._by_torch else ClipGraph(spec)
+            graph = idle.pop() if idle else TorchViews(spec) if spec.all_on_cpu else ClipGraph(spec)
         try:
             yield graph
         finally:

@@ -147,8 +147,10 @@ def open_video(key: str, source: Path | IO[bytes], size: int | None = None) -> I
         source_name = source
     try:
         container = av.open(source_name, metadata_errors="ignore", container_options=_OPTIONS)
+    except PermissionError as error:
+        raise SampleError(key, "not_readable", "permission is denied") from error
     except (FFmpegError, ValueError) as error:
-        raise SampleError(key, "not_a_video", str(error)) from error
+        raise SampleError(key, "not_a_video", getattr(error, "strerror", None) or str(error)) from error
     with container:
         stream = _stream(key, container)
         rate = _rate(stream, lambda: _stamps(source_name, stream.index)) / _ticks_a_frame(container, stream)

@@ -1,12 +1,13 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from shards.errors import UserError
-from shards.files import append_line, atomic, check_writable, write_bytes
+from shards.files import append_line, atomic, check_writable, walked, write_bytes
 from shards.storage.remote import RemoteError
 
 
@@ -95,3 +96,10 @@ def test_a_line_is_appended_whole_or_not_at_all(small_disk):
     resize(64 * 4096)
     append_line(folder / "log", text)
     assert (folder / "log").read_text() == (text + "\n") * (len(lines) + 1)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert [(Path(place).name, names) for place, names, _ in walked(tmp_path)] == [(tmp_path.name, ["a"]), ("a", [])]
+    with pytest.raises(UserError, match=r"gone: cannot be listed: No such file or directory"):
+        list(walked(tmp_path / "gone"))

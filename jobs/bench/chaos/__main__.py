@@ -1,8 +1,8 @@
 """`finepseudo bench chaos`: faults drawn at random, each followed by the same command again, until the time is over.
 
 Processes are killed, stopped and asked to stop and writes fail before and after each durable write, collective and call
-of Ray; files of finished and of stopped runs are damaged; storage is slow, the clock goes back. Most of it runs over a
-stand-in for Ray (`one_process`); `--ray` kills the parts of a real one.
+of Ray; files of finished and of stopped runs are damaged; storage is slow, the clock goes back. All of it runs over a
+stand-in for Ray (`one_process`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 from finepseudo.bench.race import say
 from finepseudo.run_folder.files import json_lines, write_text
-from jobs.bench.chaos import kills
 from jobs.bench.chaos.page import markdown
 from jobs.bench.chaos.trials import Trial, Trials
 from shards.files import append_line
@@ -33,7 +32,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="which faults are drawn (default: 0)")
     parser.add_argument("--out", type=Path, help="Markdown page to write (default: the terminal)")
     parser.add_argument("--work", type=Path, help="folder for the runs; a later call goes on there")
-    parser.add_argument("--ray", action="store_true", help="kill parts of a real Ray, a minute or two each")
     arguments = parser.parse_args(argv)
     with nullcontext(arguments.work) if arguments.work else tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         found = _draw(Trials(Path(folder), arguments.seed), arguments, "finepseudo bench chaos " + " ".join(argv))
@@ -47,10 +45,11 @@ def _draw(trials: Trials, asked: argparse.Namespace, command: str) -> list[Trial
     kept = trials.folder / "trials.jsonl"
     lines = json_lines(kept.read_bytes())[0] if kept.exists() else []
     found = [Trial(**line) for line in lines]
-    until, deck = time.monotonic() + 60 * asked.minutes, []
+    until = time.monotonic() + 60 * asked.minutes
+    deck: list[Callable[[], Trial]] = []
     while time.monotonic() < until:
         if not deck:
-            deck = kills.kinds(trials) if asked.ray else trials.kinds()
+            deck = trials.kinds()
             trials.rng.shuffle(deck)
         trial = deck.pop()()
         found.append(trial)

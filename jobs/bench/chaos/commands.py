@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import time
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.bench.chaos.points import Fault, clock_back, watch
+from jobs.bench.chaos.points import Fault, clock_back, die_with_parent, watch
 from shards.errors import UserError
 
 CHILDREN = multiprocessing.get_context("forkserver")
@@ -104,17 +105,18 @@ def call(argv: Sequence[str], place: Path, told: Told | None = None) -> Ended:
 
 def _child(argv: list[str], folder: Path, told: Told, said: Sequence[Path]) -> None:
     os.setsid()
+    die_with_parent()
     for number, path in zip((1, 2), said, strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
     from jobs.bench.chaos.one_process import stand_in
-    from jobs.cli.main import main
 
     stand_in()
     folder.mkdir(parents=True, exist_ok=True)
     watch(folder, log=told.log, fault=told.fault, slow=told.slow)
     if told.clock:
         clock_back()
-    sys.exit(main(argv))
+    sys.argv = ["finepseudo", *argv]
+    runpy.run_module("jobs", run_name="__main__")  # the program is above its benchmarks, so it is started, not imported
 
 
 def _left(session: int | None) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from shards.files import TEMPORARY_SUFFIX
 
 ALLOWED = (".damaged", "forced.json")
 """Files that an undisturbed run does not have and another may."""
+DATED = ("data/shards/shard-*.json", "environment.json")
+"""Files that name a time or the code, which not every pair of runs tells apart."""
 VALUES = ("train/loss", "train/lr", "eval/", "pseudo/")
 """Numbers of the log that are no matter of time."""
 
@@ -37,7 +40,9 @@ class Whole:
     @classmethod
     def of(cls, folder: Path, other: Path) -> Whole:
         """Learn from two undisturbed runs what depends on nothing but the configuration."""
-        differ = {n for n in names(folder) if (folder / n).read_bytes() != (other / n).read_bytes()}
+        found = names(folder)
+        differ = {n for n in found if (folder / n).read_bytes() != (other / n).read_bytes()}
+        differ |= {n for n in found if any(fnmatch(n, pattern) for pattern in DATED)}
         return cls(folder, frozenset(differ))
 
     def differences(self, run: Path, spared: Collection[str] = ()) -> list[str]:

@@ -2,12 +2,11 @@
 
 A run goes its whole way over it in seconds, so that a hundred of them can be disturbed in an hour. Ranks are processes
 of their own with a real gloo group; one that dies is started again, as often as Ray Train would. What only the real
-Ray can show is shown by `kills`.
+Ray can show is no matter of it.
 """
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -26,11 +25,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from jobs.bench.chaos.points import PLACE, reach
+from jobs.bench.chaos.points import PLACE, die_with_parent, reach
 
 COLLECTIVES = ("all_reduce", "all_gather", "all_gather_into_tensor", "broadcast", "barrier", "reduce_scatter_tensor")
 CPUS = 4.0
-_DIES_WITH_PARENT = 1
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -115,7 +113,7 @@ class _Trainer:
         return answers[-1][0], problem
 
     def _rank(self, told: Connection, meeting: Path, rank: int, world: int) -> None:
-        ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
+        die_with_parent()
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_DFL)
         PLACE.role, PLACE.counts = f"rank {rank}", Counter()

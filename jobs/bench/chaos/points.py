@@ -7,6 +7,7 @@ to which file, and the how-manieth time of that.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -26,6 +27,7 @@ LASTING = ("full", "quota", "read-only")
 WRITES = {"os.rename": "rename", "os.remove": "remove", "os.mkdir": "mkdir", "os.rmdir": "rmdir", "os.truncate": "cut"}
 STOPPED_S, SLOW_S = 1.0, 0.02
 DAY_S = 86_400.0
+_DIES_WITH_PARENT = 1
 _TEMPORARY = re.compile(r"^\.(.+)\.\d+-[0-9a-f]{8}\.tmp$")
 
 
@@ -70,6 +72,11 @@ class _Place:
 
 PLACE = _Place()
 _busy = threading.local()
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when the one that made it ends, however that ends."""
+    ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
 
 
 def reach(name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finepseudo.run_folder.layout import REPORT
+from finepseudo.run_folder.layout import LOG, REPORT
 from jobs.bench.chaos.commands import Ended, Told, call, line
 from jobs.bench.chaos.damage import DAMAGES
 from jobs.bench.chaos.folders import Whole, names
@@ -19,6 +19,8 @@ STRIKES = ("kill", "kill", "kill", "exit", "stop", "term", "usr1", *ERRORS)
 """What is done at a point; kills, which change most, more often."""
 TRIES = 3
 """Commands that may be typed until a damaged run is whole: each of several files may need one."""
+RECORDS = (LOG, "environment.json")
+"""What no stage reads or makes again: what is lost of it is lost."""
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -150,7 +152,7 @@ class Trials:
                 if said.crashed or (said.code and not said.refusal):
                     trial.problems.append(f"{command} ends with {said.code}: {said.err[-600:]}")
         self._heal(trial, name, ["--verify"] if kind == "rot" else [])
-        trial.problems += self.whole.differences(self.run)
+        trial.problems += self.whole.differences(self.run, [name] if name.endswith(RECORDS) else [])
         return trial
 
     def _heal(self, trial: Trial, name: str, options: Sequence[str]) -> None:

@@ -77,6 +77,7 @@ def write_pool(folder: Path, extent: Extent) -> ScoreJob:
         Clip(name=key, path=key, label=number % extent.classes, role="train", source=key)
         for number, key in enumerate(keys)
     ]
+    clips.append(Clip(name="tested", path="tested", label=0, role="test", source="tested"))
     names = [str(number) for number in range(extent.classes)]
     split = draw_split(make_annotations(clips, names, "any", "1"), SplitConfig(per_class=extent.per_class), 0)
     write_split(folder / "split.parquet", split)
@@ -133,7 +134,7 @@ def mapped(job: ScoreJob, actors: int) -> Pace:
     empty_scores(job)
     stamps: list[Stamp] = []
     pool = plan_pool(actors, job.cfg.resources)
-    score(job, pool, lambda done, _total: stamps.append(stamp(done)))
+    score(job, pool, lambda done, _total: stamps.append(stamp(done)) if done else None)  # 0: before Ray has begun
     return steady(stamps, 2 * actors - 1)
 
 
@@ -149,7 +150,10 @@ class Reached:
 
 
 def for_minutes(job: ScoreJob, actors: int, minutes: float, say: Callable[[str], None]) -> Reached:
-    """Run the stage until `minutes` after its first parts are over, then stop it as Slurm would: by its run's file."""
+    """Run the stage until `minutes` after its first part, then stop it as Slurm would, by its run's file.
+
+    Every actor has finished two parts by then.
+    """
     empty_scores(job)
     preempt.clear(job.run)
     stamps: list[Stamp] = []
@@ -157,9 +161,11 @@ def for_minutes(job: ScoreJob, actors: int, minutes: float, say: Callable[[str],
     asked: list[float] = []
 
     def count(done: int, _total: int) -> None:
+        if not done:  # before Ray has begun
+            return
         stamps.append(stamp(done))
         say(f"{done} of {total} parts after {stamps[-1].wall - began:.0f} s")
-        if not asked and stamps[-1].wall - stamps[0].wall >= 60 * minutes:
+        if not asked and len(stamps) > 2 * actors and stamps[-1].wall - stamps[0].wall >= 60 * minutes:
             preempt.ask(job.run)
             asked.append(time.perf_counter())
 

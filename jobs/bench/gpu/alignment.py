@@ -10,4 +10,4 @@ from jobs.bench.gpu.timing import Row, device
 
 def measure(tiny: bool) -> Iterator[Row]:
     """Give million pairs a second, errors, memory, launches and waits by shape and dtype."""
-    yield from alignment_gpu.gpu_rows(device().type, quick=tiny).items()
+    yield from alignment_gpu.gpu_rows(device().type, quick=tiny)

@@ -17,7 +17,7 @@ from jobs.bench.gpu.timing import Row, device, seconds
 def measure(tiny: bool) -> Iterator[Row]:
     """Give clips a second by encoder and precision, and the relative difference to fp32 on the CPU."""
     prepare_torch(torch.get_num_threads(), False)
-    for precision in get_args(Precision):
+    for precision in reversed(get_args(Precision)):
         for name in ("gitdl", "cross-entropy"):
             torch.manual_seed(0)
             objective: Any = objectives(tiny, precision)[name]()

@@ -25,11 +25,12 @@ from jobs.workers.train_loop import Loop, LoopJob
 
 def measure(tiny: bool) -> Iterator[Row]:
     """Give milliseconds, clips a second, GiB and host syncs of a step, by objective and precision."""
-    for precision in get_args(Precision):
+    for precision in reversed(get_args(Precision)):  # first what recipes of the papers' scale use
         prepare_torch(torch.get_num_threads(), False, precision)
-        for name, make in objectives(tiny, precision).items():
+        for name, make in reversed(objectives(tiny, precision).items()):
             yield f"{name} {precision}", step_numbers(name, make, shapes(tiny)[name], steps=2 if tiny else 8)
-        yield from bare_numbers(tiny, precision).items()
+            if name == "cross-entropy":
+                yield from bare_numbers(tiny, precision)
 
 
 def step_numbers(name: str, make: Callable[[], Objective], shape: Shape, steps: int) -> Numbers:
@@ -78,20 +79,20 @@ class TimedLoop(Loop):
         return sum("synchronizing" in str(one.message) for one in seen)
 
 
-def bare_numbers(tiny: bool, precision: Precision) -> Numbers:
+def bare_numbers(tiny: bool, precision: Precision) -> Iterator[Row]:
     """Train torchvision's R(2+1)D-18 in a bare loop on the batch of `cross-entropy`; nothing without torchvision."""
     try:
         from torchvision.models.video import r2plus1d_18
     except ImportError:
-        return {"bare": "torchvision is not installed"}
-    shape, found = shapes(tiny)["cross-entropy"], {}
-    for layout in (torch.contiguous_format, torch.channels_last_3d):
+        yield "bare", "torchvision is not installed"
+        return
+    shape = shapes(tiny)["cross-entropy"]
+    for layout in (torch.channels_last_3d, torch.contiguous_format):
         model = r2plus1d_18(num_classes=CLASSES).to(device(), memory_format=layout)
         clips = torch.randn(shape.clips, 3, shape.frames, shape.side, shape.side, device=device())
         spent = seconds(bare_step(model, clips.contiguous(memory_format=layout), precision), 2 if tiny else 8)
         name = "channels last" if layout == torch.channels_last_3d else "plain"
-        found[f"bare torchvision r2plus1d_18 {precision} {name}"] = {"ms": 1e3 * spent, "clips/s": shape.clips / spent}
-    return found
+        yield f"bare torchvision r2plus1d_18 {precision} {name}", {"ms": 1e3 * spent, "clips/s": shape.clips / spent}
 
 
 def bare_step(model: nn.Module, clips: torch.Tensor, precision: Precision) -> Callable[[], None]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from shards.annotations.csv import read_clips_alone
 from shards.annotations.list_lines import is_video_name
 from shards.errors import UserError
+from shards.files import walked
 from shards.sources.frames import CODECS
 from shards.storage.remote import is_url
 from shards.write.plans import PlannedClip
@@ -50,7 +50,7 @@ def _named(text: str) -> Iterator[Named]:
 
 def _below(folder: Path) -> Iterator[Path]:
     """Walk through a folder: its videos; a folder that holds images and no video is a clip of frames."""
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in walked(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         shown = sorted(name for name in names if not name.startswith("."))
         videos = [name for name in shown if is_video_name(name)]

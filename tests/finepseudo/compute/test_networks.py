@@ -158,3 +158,17 @@ def test_compile_without_a_compiler_says_what_to_do(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(UserError, match="set compile to false"):
         build("action", compile=True)
+
+
+def test_deterministic_steps_have_the_same_bits_whether_new_memory_is_filled_or_not() -> None:
+    found = []
+    for fill in (True, False):
+        prepare_torch(1, True)
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+        torch.utils.deterministic.fill_uninitialized_memory = fill
+        torch.manual_seed(0)
+        trained = objective("alignability", dropout=0.1)
+        trained({"one": clip_batch(views=1, invalid=(2,))}).loss.backward()
+        found.append([p.grad for p in trained.parameters() if p.grad is not None])
+    assert len(found[0]) > 0
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

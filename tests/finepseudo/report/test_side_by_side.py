@@ -51,7 +51,7 @@ def test_the_keys_that_differ_are_named_and_no_other(folders):
         run.config = {"name": run.root.name, "rounds": 1, "action_stage": {"train": {"optim": {"lr": lr}}}}
     runs[1].config["split"] = {"ratio": 0.1}
     rows = section(runs).blocks[1].rows
-    assert rows == [["action_stage.train.optim.lr", "0.1", "0.2"], ["split.ratio", "", "0.1"]]
+    assert rows == [["action_stage.train.optim.lr", "0.1", "0.2"], ["split.ratio", "–", "0.1"]]
     runs[1].config = dict(runs[0].config)
     assert isinstance(section(runs).blocks[1], Note)
 

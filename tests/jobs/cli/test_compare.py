@@ -42,6 +42,7 @@ def test_several_runs_are_written_where_out_says(small, tmp_path, capsys):
         (["--methods", "sefar"], "compared as they are, and --methods is given too"),
         (["rounds=2"], "compared as they are, and rounds=2 is given too"),
         (["{}/none"], "no run folder, it has no config.yaml"),
+        (["--shared"], "compared as they are, and --shared is given too"),
     ],
 )
 def test_what_does_not_go_with_run_folders_is_refused(small, tmp_path, more, message, capsys):
@@ -49,6 +50,15 @@ def test_what_does_not_go_with_run_folders_is_refused(small, tmp_path, more, mes
     assert main(line) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_has_tested_nothing_yet_is_one_line(tmp_path, capsys):
+    (tmp_path / "half" / "seed-0" / "sefar").mkdir(parents=True)
+    (tmp_path / "half" / "config.yaml").write_text("name: half\n")
+    assert main(["compare", str(tmp_path / "half"), "--out", str(tmp_path / "x")]) == 2
+    said = capsys.readouterr().err
+    assert "half: no method of it is tested yet" in said and said.count("\n") == 1
+    assert not list(tmp_path.glob("x.*"))
 
 
 def test_methods_and_seeds_go_over_the_recipe(capsys):
@@ -61,9 +71,12 @@ def test_methods_and_seeds_go_over_the_recipe(capsys):
 def test_a_method_or_seed_that_is_none_is_one_line(tmp_path, capsys):
     assert main(["compare", "--methods", "supervised,sefr", f"out={tmp_path}"]) == 2
     assert "no method is called sefr; did you mean sefar?" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["compare", "--seeds", "0,x"])
-    assert "write whole numbers with commas" in capsys.readouterr().err
+    refused = [("--seeds", "0,x", "write whole numbers with commas"), ("--seeds", "", "write one or more")]
+    for option, value, said in [*refused, ("--methods", ",", "write one or more")]:
+        with pytest.raises(SystemExit) as ended:
+            main(["compare", option, value])
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
 
 
 def test_the_plan_shares_data_split_and_round_zero_of_a_seed(tmp_path):

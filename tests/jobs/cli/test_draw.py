@@ -118,6 +118,8 @@ def test_a_draw_without_the_weights_of_its_recipe_leaves_no_folder(tmp_path, ran
 
 def test_the_report_is_of_what_the_draws_ran_with_and_of_their_curves(cfg):
     write_config(replace(cfg, rounds=3))
+    own = [{"stage": "pretrain", "seed": 1}, {"stage": "frame_encoder", "seed": 2}]  # made for all; of an older run
+    (cfg.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in own))
     for seed in cfg.seeds:
         folder = draw_of(cfg, seed).folder
         folder.mkdir()
@@ -125,4 +127,4 @@ def test_the_report_is_of_what_the_draws_ran_with_and_of_their_curves(cfg):
     gather(cfg)
     assert read_config(cfg.folder).rounds == cfg.rounds
     lines = (cfg.folder / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["seed"] for line in lines] == [0, 7]
+    assert [json.loads(line)["seed"] for line in lines] == [1, 0, 7]

@@ -109,6 +109,11 @@ def test_sides_are_never_mirrored_and_a_full_set_hides_half(desk):
         ),
         (lambda f: (f / "a.csv").write_text("p.mp4,x\nq.mp4,x\n"), ["dives"], "2 of 2 videos are not in dives"),
         (lambda f: None, ["dives", "--test-share", "2"], "--test-share 2.0 is outside"),
+        (
+            lambda f: [_copies(f, "a", 3), _copies(f, "b", 3)],
+            ["dives", "--out", "dives/0.mp4/x.csv"],
+            "cannot write dives/0.mp4/x.yaml: a part of the path is a file",
+        ),
         (lambda f: None, ["dives", "--out", "dives.yaml"], "--out dives.yaml: the list is written as CSV"),
         (
             lambda f: [(f / name).mkdir() for name in "ab"] and [_copies(f, "a", 3), _copies(f, "b\nc", 3)],

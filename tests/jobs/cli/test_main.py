@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 
 import pytest
 
@@ -34,6 +35,15 @@ def test_errors_of_the_program_keep_their_trace(monkeypatch, tmp_path):
     monkeypatch.setattr("jobs.cli.commands.dispatch", wrong)
     with pytest.raises(FileNotFoundError):
         main(["report", f"out={tmp_path}"])
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_that_is_closed_takes_nothing_and_stops_nothing(monkeypatch, capsys, name):
+    monkeypatch.setattr(sys, name, None)
+    assert main(["methods", "sefar"]) == 0
+    assert main(["methods", "no_such"]) == 2
+    said = capsys.readouterr()
+    assert bool(said.out) == (name == "stderr") and bool(said.err) == (name == "stdout")
 
 
 def test_overrides_may_stand_anywhere():

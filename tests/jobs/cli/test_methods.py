@@ -14,8 +14,16 @@ def test_every_method_is_listed_with_where_it_comes_from_and_its_keys(capsys):
     said = capsys.readouterr().out
     for name, method in METHODS.items():
         assert f"{name}: {method.title}\n    {method.paper}\n    needs: " in said
-    assert "keys: optim null, bar fixed, bar_by_class false, precision 0.95, tau 0.1, theta 0.6, fuse mean" in said
+    assert "theta 0.6 (paper, sec 4.2), fuse mean (open in the paper (prints a sum))" in " ".join(said.split())
     assert "nothing but labelled clips" in said and "the alignability encoder" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("fixmatch", "encoders: all\n"), ("sefar", "encoders: all but aim_b16, videomae_b\n")],
+)
+def test_each_says_which_encoders_fit(name, expected):
+    assert expected in described(name)
 
 
 def test_one_method_is_told_with_defaults_and_sources(capsys):

@@ -13,30 +13,19 @@ from jobs.cli.main import main
 from jobs.cluster import temp_folder
 from tests.small_run import write_small_run
 
-COMMANDS = (["status"], ["status", "--all"], ["clean"], ["clean", "--yes"], ["report"], ["doctor", "--dry-run"])
-CONTENTS = {
-    "empty": b"",
-    "zeros": bytes(64),
-    "a list": b"[1, 2]",
-    "a number": b"3\n",
-    "no text": b"\xff\xfe\xfa name: x",
-    "cut": b'{"stage": "data", "out',
-}
+COMMANDS = (["status"], ["clean", "--yes"])
+CONTENTS = {"zeros": bytes(64), "a list": b"[1, 2]", "cut": b'{"stage": "data", "out', "a folder": None}
 FILES = (
     "config.yaml",
     "metrics.jsonl",
-    "environment.json",
     "dag.json",
     "data/clips.parquet",
-    "data/shards/manifest.parquet",
     "data/DONE.json",
     "seed-0/split.parquet",
-    "seed-0/DONE.json",
     "seed-0/finepseudo/round-01/pseudo_labels.parquet",
     "seed-0/finepseudo/round-01/pseudo_metrics.json",
     "seed-0/finepseudo/evaluation/metrics.json",
     "seed-0/finepseudo/evaluation/predictions.parquet",
-    "seed-0/finepseudo/round-01/embeddings/DONE.json",
 )
 
 
@@ -84,7 +73,7 @@ def looked_at(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_none_of_ours(copied: Callable[[], Path], name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for content in [*CONTENTS.values(), None]:
+    for content in CONTENTS.values():
         folder = copied()
         replaced(folder / name, content)
         looked_at(folder, capsys)
@@ -98,10 +87,6 @@ def test_folders_that_are_none(copied: Callable[[], Path], capsys: pytest.Captur
         if not (folder / name).exists():
             (folder / name).write_text("a file")
         looked_at(folder, capsys)
-    folder = copied()
-    shutil.rmtree(folder / "seed-0")
-    (folder / "seed-0").symlink_to("seed-0")
-    looked_at(folder, capsys)
     folder = copied()
     shutil.rmtree(folder)
     folder.write_text("a run that is a file")

@@ -76,9 +76,9 @@ def test_a_table_runs_from_end_to_end_and_shares_what_its_rows_have_alike(ray_cl
     assert main(line) == 0
     folder = tmp_path / "paper-synthetic/table08"
     first, second = (folder / name for name in names)
-    assert not (first / "pretrain").is_symlink()
-    for shared in ("data", "pretrain", "seed-0/round-00/action_encoder"):
+    for shared in ("data", "seed-0/round-00/action_encoder"):
         assert (second / shared).resolve() == (first / shared).resolve()
+    assert (second / "pretrain/DONE.json").read_bytes() == (first / "pretrain/DONE.json").read_bytes()
     assert not (second / "seed-0/round-00/frame_encoder").is_symlink()
     with (folder / "table08.csv").open() as stream:
         rows = {(row["row"], row["column"]): row for row in csv.DictReader(stream)}

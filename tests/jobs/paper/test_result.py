@@ -11,6 +11,7 @@ from finepseudo.run_folder.layout import METRICS, PSEUDO_METRICS, RunPaths
 from jobs.paper.cells import Size, runs_of
 from jobs.paper.measures import MEASURES, measure
 from jobs.paper.result import as_csv, cells_of, write_result
+from jobs.paper.table import read_table
 from shards.errors import UserError
 from tests.jobs.paper.test_table import mine
 
@@ -72,3 +73,18 @@ def test_the_first_pseudo_labels_are_read_in_the_papers_units(name, value, shown
 def test_a_measure_that_is_none_is_answered_with_all():
     with pytest.raises(UserError, match="no measure is called top2; there are top1, "):
         measure("top2")
+
+
+def test_a_pre_training_is_one_for_all_label_draws(tmp_path):
+    """Its numbers have no deviation that only repeats them."""
+    size = Size(out=str(tmp_path), seeds=(0, 1, 2))
+    table = read_table("table13")
+    (run,) = runs_of(table, size)
+    write_json(run.cfg.folder / "phases.json", {"mean": {"tau": 0.5}, "actions": {"bowl": {"tau": 0.25}}})
+    text, _ = write_result(table, size, [run])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    lines = {name: cells for name, *cells in rows}
+    assert lines["FinePseudo"] == ["", "0.932", "0.500", "0.992", "", "0.911"]
+    assert lines["bowl"] == ["", "", "0.250", "", "", ""]
+    assert lines["GTA"] == ["", "", "", "0.748", "", ""]
+    assert "Label draws: 0." in text

@@ -8,11 +8,12 @@ import sys
 
 import pytest
 
+from finepseudo.run_folder.files import write_json
 from jobs.cli.main import main
 from jobs.cli.write_part import write_part
 from jobs.config.recipes import load, to_yaml
 from jobs.pipeline.plan import COMMANDS, make_plan
-from jobs.pipeline.run_folder import changed_keys, locked, opened_lock, write_config
+from jobs.pipeline.run_folder import changed_keys, locked, mend_config, opened_lock, write_config
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
@@ -239,6 +240,15 @@ def test_a_config_of_a_folder_where_nothing_has_begun_is_written_over(tmp_path):
     (cfg.folder / "config.yaml").write_bytes(b"\xff")
     write_config(cfg)
     assert (cfg.folder / "config.yaml").read_text() == to_yaml(cfg)
+
+
+def test_a_damaged_config_is_written_again_though_nothing_has_to_run(tmp_path):
+    cfg = load("smoke", [f"out={tmp_path}", *SMALL])
+    write_json(cfg.folder / "data" / "DONE.json", {"outputs": {}})
+    for damage, healed in ((b"\0" * 40, to_yaml(cfg)), (b"rounds: 1\n", "rounds: 1\n")):
+        (cfg.folder / "config.yaml").write_bytes(damage)
+        mend_config(cfg)
+        assert (cfg.folder / "config.yaml").read_text() == healed
 
 
 def test_a_folder_in_place_of_the_lock_is_named(tmp_path, capsys):

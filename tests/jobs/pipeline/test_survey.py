@@ -66,6 +66,18 @@ def test_a_record_made_again_with_the_same_accepted_labels_leaves_the_trainings_
     assert after["report"].state == "undone", "it shows the record"
 
 
+def test_labels_of_a_person_are_not_said_to_cost_the_pre_training(make, finished, monkeypatch, tmp_path):  # noqa: F811
+    """What it reads, the split as drawn, is new in the plan; it comes out as it was, and so nothing is lost."""
+    (tmp_path / "reviewed.csv").write_text("key,class\n")
+    reviewed = f"split.reviewed={tmp_path / 'reviewed.csv'}"
+    before = states_of(make, reviewed)
+    assert before["split of seed-0 as drawn"].state == "to do"
+    assert (before["pretrain"].state, before["pretrain"].because) == ("follows", ("after split",))
+    assert "pretrain" not in run(make, monkeypatch, reviewed)
+    both = states_of(make, reviewed.replace("reviewed.csv", "other.csv"), "pretrain.train.steps=5")
+    assert both["pretrain"].state == "undone"
+
+
 def test_what_is_removed_is_counted(make, finished):  # noqa: F811
     folder = finished / "data" / "shards"
     (folder / "shard-000000.tar").write_bytes(bytes(5000))
@@ -104,7 +116,10 @@ def test_records_of_another_version_and_missing_inputs_have_a_reason(make, finis
     assert states["seed-0/supervised/evaluation"].because == ("files are missing",)
     assert states["seed-0/supervised/evaluation"].state == "goes on", "what is there stays"
     assert states["pretrain"].state == "to do"
-    assert states["seed-1/round-00/frame_encoder"].because == ("weights is missing",)
+    follows = states["seed-1/round-00/frame_encoder"]
+    assert (follows.state, follows.because) == ("follows", ("after weights",)), "it stays where they come out the same"
+    changed = states_of(make, "frame_stage.train.steps=5")["seed-1/round-00/frame_encoder"]
+    assert (changed.state, changed.because[-1]) == ("undone", "weights is missing")
 
 
 def test_times_and_sizes_are_for_people():

@@ -213,6 +213,31 @@ def test_torch_makes_the_views_that_dali_makes(seed: int, channels: str) -> None
         assert clip.params[0].erase.any() or not wrong.any()
 
 
+@pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0, 9.0])
+def test_torch_blurs_by_the_weights_of_a_gaussian_mirrored_at_the_border(sigma: float) -> None:
+    """Against one matrix that names every pixel's share; the widest kernel is wider than the image."""
+    radius, n = int(np.ceil(3 * sigma)), 20
+    taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    line = np.pad(np.arange(n), radius, mode="reflect")
+    shares = np.zeros((n, n))
+    for pixel in range(n):
+        np.add.at(shares[pixel], line[pixel : pixel + 2 * radius + 1], taps / taps.sum())
+    frames = images(n, n)[:T]
+    wanted = np.einsum("ij,kl,tjlc->tikc", shares, shares, frames.astype(np.float64))
+    graph = by_torch(Graph(unit(n)))
+    got = graph.run([sample(frames, [plain(sigma=sigma)])])[0][0].permute(0, 2, 3, 1).numpy() * 255
+    assert np.abs(got - wanted).max() <= 0.501
+
+
+def test_threads_change_no_view() -> None:
+    cfg = unit(24, jitter=0.8, blur=0.6, erase=0.6, brightness=0.4)
+    rng = np.random.default_rng(0)
+    clips = [sample(images(seed=seed), [draw(cfg, rng, 0)]) for seed in range(4)]
+    alone, beside = by_torch(Graph(cfg)), by_torch(Graph(cfg))
+    beside.graph.spec = replace(beside.graph.spec, threads=3)
+    assert torch.equal(alone.run(clips)[0], beside.run(clips)[0])
+
+
 def test_torch_makes_the_same_evaluation_views_bit_for_bit_as_dali() -> None:
     cfg = replace(unit(24), crops=3)
     clips = [sample(images(48, 96), [draw(cfg, None, view) for view in range(3)])]

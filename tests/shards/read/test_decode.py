@@ -134,13 +134,13 @@ def test_missing_dali_names_the_package_to_install(monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match=r"pip install 'finepseudo\[cuda13\]'"):
         import_dali()
     with pytest.raises(UserError, match=r"make env CUDA=13"):
-        without_dali("dali-cpu", CPU)
+        without_dali("dali-cpu", True, CPU)
 
 
 def test_without_dali_a_cpu_reads_by_pyav_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    write(tmp_path, {"clip0": 20, "clip1": 24}, "h264")
+    write(tmp_path, {"clip0": 20, "clip1": 24}, "vp9")
     manifest = Manifest.open(tmp_path / "shards")
     views = (ViewConfig(sampling=SamplingConfig(frames=8), augment=AugmentConfig(size=24, flip=0.0)),)
 
@@ -158,4 +158,14 @@ def test_without_dali_a_cpu_reads_by_pyav_and_says_so_once(
         "NVIDIA DALI is not installed: PyAV decodes and torch makes the views, on this CPU as good"
     ]
     assert all(bool(one.valid.all()) for one in by_torch)
-    assert torch.allclose(by_dali.frames, by_torch[0].frames, atol=1e-5)
+    inside = (..., slice(1, -1), slice(1, -1))  # DALI looks beyond the window at the border
+    levels = 255 * 0.224 * (by_dali.frames[inside] - by_torch[0].frames[inside]).abs()
+    assert levels.max() <= 4 and levels.mean() < 1, "two decoders round colours, and two filters sizes, each their way"
+
+
+def test_a_cpu_that_decodes_h264_needs_no_dali(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    assert without_dali("auto", False, CPU)
+    assert not caplog.records, "nothing is missed"

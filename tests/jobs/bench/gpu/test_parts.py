@@ -64,3 +64,13 @@ def test_what_cannot_be_measured_is_refused(capsys: pytest.CaptureFixture[str]) 
 def test_a_visit_names_files_that_are_there() -> None:
     assert set(visit.ORDER) == {*own_parts(tiny=False), *visit.TESTS}
     assert all((Path(visit.__file__).parent / name).is_file() for names in visit.TESTS.values() for name in names)
+
+
+@pytest.mark.slow
+def test_a_visit_is_rehearsed_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["visit", "--device", "cpu", "--out", str(tmp_path), "probe", "test-norm"]
+    monkeypatch.setattr(sys, "argv", given)
+    assert visit.main() == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["probe"]["code"], results["test-norm"]["code"]) == (0, 0)
+    assert (tmp_path / "test-norm.xml").is_file()
