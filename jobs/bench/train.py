@@ -1,9 +1,8 @@
 """`finepseudo bench train`: what training costs, as ratios within one run.
 
-An epoch of metric learning from kept frame features beside one from frames; our networks beside those of torchvision,
-timm and transformers; what is kept for the backward pass with activations computed again and without; every encoder on
-two workers beside one, and cut off. Contenders run in turn and are told by the processor time that they take, so other
-work on the machine moves little.
+An epoch of metric learning from kept frame features beside one from frames; our networks beside torchvision's; what is
+kept for the backward pass with activations computed again and without. Contenders run in turn and are told by the
+processor time that they take, so other work on the machine moves little. Two workers against one are judged by weights.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +24,11 @@ from finepseudo.bench.alignment import processor
 from finepseudo.bench.race import Contender, Target, figure, race, say, table_head, table_row
 from finepseudo.encoders.frame_encoder import FrameEncoder, build_frame_encoder
 from finepseudo.encoders.resnet import ResNet50
-from finepseudo.encoders.timesformer import TimeSformer
 from finepseudo.encoders.video_resnet import VideoResNet18
 from finepseudo.training.config import MemoryConfig
 from finepseudo.training.memory import save_memory
 from finepseudo.training.objectives import AlignabilityObjective
 from finepseudo.training.optim import build_optimizer
-from jobs.bench.every_encoder import ENCODERS, race_encoders
 from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.workers.features import FeatureReader, store_of
@@ -42,8 +38,6 @@ from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable, only_view
 
 PER_CLASS = 2
-PAPER = (96, 32)
-"""Clips and frames of a metric step of the paper."""
 FEATURES, SAME, LESS = Target(must=20, aim=50), Target(must=1 / 1.02, aim=1.0), Target(must=-0.5, aim=-0.35)
 """Promises: times faster; torchvision's time over ours; the share that is kept, of which less is better."""
 
@@ -57,11 +51,9 @@ class Extent:
     frames: int = 32
     side: int = 224
     rounds: int = 3
-    # of every encoder on one and on two workers
-    steps: int = 20
 
 
-QUICK = Extent(variant="tiny", clips=4, frames=8, side=40, rounds=1, steps=2)
+QUICK = Extent(variant="tiny", clips=4, frames=8, side=40, rounds=1)
 
 
 def recipe(extent: Extent) -> RunConfig:
@@ -151,72 +143,31 @@ def race_features(extent: Extent, folder: Path) -> None:
     table_row("kept features / frames, times faster", [figure(gain, target=FEATURES)])
 
 
-def race_networks(extent: Extent) -> None:
-    """Compare our networks, forward and backward, with those of the same shape that libraries have."""
-    side, small = min(extent.side, 112), min(extent.side, 56)
-    images, video = torch.randn(4, 3, side, side), torch.randn(1, 3, 8, small, small)
-    pairs: list[tuple[str, str, Callable[[], nn.Module], Callable[[], Callable[[Tensor], Tensor]], Tensor]] = [
-        ("ResNet-50", "torchvision", ResNet50, _torchvision_resnet, images),
-        ("ResNet-50", "timm", ResNet50, _timm_resnet, images),
-        ("R(2+1)D-18", "torchvision", VideoResNet18, _torchvision_video, video),
-        (
-            "TimeSformer ViT-B, 8 x 112^2",
-            "transformers",
-            _timesformer,
-            _transformers_timesformer,
-            torch.randn(1, 3, 8, 112, 112),
-        ),
-    ]
-    for name, library, ours, theirs, x in pairs:
-        row = f"{name}: time of {library} / ours"
-        if importlib.util.find_spec(library) is None:
-            table_row(row, [f"not measured: {library} is not installed"])
-            continue
-        torch.manual_seed(0)
-        contenders = {"ours": Contender(call=_both_ways(ours(), x), items=1)}
-        contenders["theirs"] = Contender(call=_both_ways(theirs(), x), items=1)
+def race_torchvision(extent: Extent) -> None:
+    """Compare our networks, forward and backward, with torchvision's of the same shape."""
+    if importlib.util.find_spec("torchvision") is None:
+        table_row("ResNet-50, R(2+1)D-18 / torchvision's", ["not measured: torchvision is in the extra `encoders`"])
+        return
+    from torchvision import models
+
+    side, video = min(extent.side, 112), torch.randn(1, 3, 8, min(extent.side, 56), min(extent.side, 56))
+    images = torch.randn(4, 3, side, side)
+    pairs: dict[str, tuple[nn.Module, nn.Module, Tensor]] = {
+        "ResNet-50": (ResNet50(), models.resnet50(), images),
+        "R(2+1)D-18": (VideoResNet18(), models.video.r2plus1d_18(), video),
+    }
+    for name, (ours, theirs, x) in pairs.items():
+        contenders = {
+            who: Contender(call=_both_ways(network, x), items=1) for who, network in (("o", ours), ("t", theirs))
+        }
         race(contenders, extent.rounds)
-        table_row(row, [figure(contenders["ours"].ratios(contenders["theirs"]), ".3f", SAME)])
+        table_row(f"{name}: torchvision's time / ours", [figure(contenders["o"].ratios(contenders["t"]), ".3f", SAME)])
 
 
-def _torchvision_resnet() -> Callable[[Tensor], Tensor]:
-    from torchvision.models import resnet50
-
-    return resnet50()  # type: ignore[no-any-return]
-
-
-def _timm_resnet() -> Callable[[Tensor], Tensor]:
-    import timm
-
-    return timm.create_model("resnet50", pretrained=False)  # type: ignore[no-any-return]
-
-
-def _torchvision_video() -> Callable[[Tensor], Tensor]:
-    from torchvision.models.video import r2plus1d_18
-
-    return r2plus1d_18()  # type: ignore[no-any-return]
-
-
-def _timesformer() -> nn.Module:
-    return TimeSformer(size=112, frames=8, drop_path=0.0)
-
-
-def _transformers_timesformer() -> Callable[[Tensor], Tensor]:
-    """Divided space-time attention, which timm has not."""
-    from transformers import TimesformerConfig, TimesformerModel
-
-    network = TimesformerModel(TimesformerConfig(image_size=112, num_frames=8, drop_path_rate=0.0))
-
-    def call(x: Tensor) -> Tensor:
-        found: Tensor = network(x.transpose(1, 2)).last_hidden_state[:, 0]
-        return found
-
-    return call
-
-
-def _both_ways(network: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None]:
+def _both_ways(network: nn.Module, x: Tensor) -> Callable[[], None]:
     def call() -> None:
-        torch.autograd.backward(network(x).sum())  # gradients add up in place
+        network(x).sum().backward()
+        network.zero_grad()
 
     return call
 
@@ -229,15 +180,10 @@ def compare_memory(extent: Extent) -> None:
         encoder: FrameEncoder = build_frame_encoder(recipe(extent).frame_encoder)
         objective = AlignabilityObjective(encoder, AlignabilityScorer(), recipe(extent).frame_stage.loss)
         save_memory(objective, MemoryConfig(recompute=recompute))
-        kept.append(_kept_bytes(objective, _clips(2, min(extent.frames, 4), extent.side)))
+        kept.append(_kept_bytes(objective, _clips(2, min(extent.frames, 8), min(extent.side, 112))))
     share = kept[1] / kept[0]
     words = f"{share:.2f} {LESS.verdict(-share)} ({kept[1] / 1e6:.0f} of {kept[0] / 1e6:.0f} MB)"
-    table_row(
-        f"kept for the backward pass of 2 clips of {min(extent.frames, 4)} frames, with recompute / without", [words]
-    )
-    times = PAPER[0] * PAPER[1] / (2 * min(extent.frames, 4)) / 1e9
-    words = f"{kept[1] * times:.0f} of {kept[0] * times:.0f} GB, in proportion to the frames; not run"
-    table_row(f"the same of {PAPER[0]} clips of {PAPER[1]} frames", [words])
+    table_row("kept for the backward pass with recompute / without", [words])
 
 
 def _kept_bytes(objective: AlignabilityObjective, batch: ClipBatch) -> int:
@@ -269,12 +215,6 @@ def _clips(clips: int, frames: int, side: int) -> ClipBatch:
     )
 
 
-def _versions() -> str:
-    """Name torch and the libraries that are compared with."""
-    found = [(name, importlib.util.find_spec(name)) for name in ("torchvision", "timm", "transformers")]
-    return ", ".join([f"torch {torch.__version__}", *(f"{name} {version(name)}" for name, there in found if there)])
-
-
 def main(options: Sequence[str]) -> int:
     """Run the benchmark as a command; prints a page of Markdown."""
     parser = argparse.ArgumentParser(prog="finepseudo bench train", description="What does training cost?")
@@ -287,13 +227,12 @@ def main(options: Sequence[str]) -> int:
     extent = QUICK if arguments.quick else Extent(rounds=arguments.rounds, clips=arguments.clips)
     torch.set_num_threads(1)
     say("# What training costs\n")
-    say(f"Processor: {processor()}, one thread; {_versions()}. f_A {extent.variant}, T = {extent.frames},")
+    say(f"Processor: {processor()}, one thread; torch {torch.__version__}. f_A {extent.variant}, T = {extent.frames},")
     say(f"{extent.side} x {extent.side} pixels, float32; medians of {extent.rounds} rounds, with quartiles.\n")
     table_head("figure", ["measured"])
     with tempfile.TemporaryDirectory() as name:
         race_features(extent, Path(name))
-    race_networks(extent)
+    race_torchvision(extent)
     compare_memory(extent)
-    race_encoders(list(ENCODERS), extent.steps)
     say(f"\nLoad of the machine (1, 5, 15 minutes): {', '.join(f'{x:.1f}' for x in os.getloadavg())}.")
     return 0
