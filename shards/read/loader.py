@@ -84,7 +84,7 @@ class ClipLoader:
         self.manifest, self.cfg, self.chunk, self.total = manifest, cfg, chunk, total
         self.threads, self.device = threads, torch.device(device)
         self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device)
-        if without_dali(cfg.decode, self.decoder.by_dali, self.device):
+        if without_dali(cfg.decode, self.decoder.by_dali, self.device) and self.decoder.by_dali:
             self.decoder = choose_decoder("pyav", manifest.codecs, self.device)
         self.failures: dict[str, SampleError] = {}
         self.by_pyav: dict[str, str] = {}

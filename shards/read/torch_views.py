@@ -16,6 +16,7 @@ from torch import Tensor
 from shards.read.augment import AugmentParams
 from shards.read.config import AugmentConfig
 from shards.read.dali_graph import GraphSpec, Sample
+from shards.read.faults import judged
 
 _AT_ONCE = 4
 """Frames: what is made on the way of so few stays in a core's cache."""
@@ -30,6 +31,12 @@ class TorchViews:
 
     def run(self, samples: Sequence[Sample], out: Sequence[Sequence[Tensor]]) -> None:
         """Transform clip i into out[i], for each place a float32 [T, C, size, size]."""
+        try:
+            self._transform_all(samples, out)
+        except (RuntimeError, MemoryError) as error:
+            raise judged(error, self.spec.device) from error
+
+    def _transform_all(self, samples: Sequence[Sample], out: Sequence[Sequence[Tensor]]) -> None:
         if self.spec.threads == 1 or len(samples) == 1:
             for sample, places in zip(samples, out, strict=True):
                 self._transform(sample, places)

@@ -91,14 +91,21 @@ class Whole:
 
 
 def _log_differences(one: Path, two: Path) -> Iterator[str]:
-    """Say which lines one log has and the other has not, or has twice; the numbers of time left out."""
-    mine, found = (Counter(map(_fixed, json_lines(path.read_bytes())[0])) for path in (one, two))
+    """Say which lines one log has and the other has not, or has twice; the numbers of time left out.
+
+    A line of such numbers alone, the pace of a part, is written behind the part: a kill between both loses it.
+    """
+    mine, found = (Counter(map(_fixed, filter(_tells, json_lines(path.read_bytes())[0]))) for path in (one, two))
     if json_lines(two.read_bytes())[1]:
         yield "a line is damaged"
     for marks in mine - found:
         yield f"lost {marks}"
     for marks in found - mine:
         yield f"has too much {marks}"
+
+
+def _tells(line: dict[str, Any]) -> bool:
+    return any(name.startswith(VALUES) for name in line)
 
 
 def _fixed(line: dict[str, Any]) -> str:

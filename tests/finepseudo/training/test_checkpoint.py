@@ -117,5 +117,5 @@ def test_a_state_is_what_it_was_when_it_was_given_and_what_goes_wrong_is_told(tm
     (tmp_path / "file").write_text("no folder")
     writer = StateWriter(tmp_path / "file")
     writer.write(1, {"model": {}})
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(UserError, match="a part of the path is a file, not a folder"):
         writer.close()

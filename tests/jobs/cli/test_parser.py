@@ -19,7 +19,7 @@ FLAGS = {
     "evaluate": COMMON,
     "report": COMMON,
     "submit": ["target", *COMMON, "--cluster", "--parts", "--sbatch"],
-    "compare": ["runs", *COMMON, "--methods", "--out", "--part", "--seeds"],
+    "compare": ["runs", *COMMON, "--methods", "--out", "--part", "--seeds", "--shared"],
     "reproduce": [
         "table",
         "--cores",

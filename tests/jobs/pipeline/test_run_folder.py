@@ -245,8 +245,9 @@ def test_a_config_of_a_folder_where_nothing_has_begun_is_written_over(tmp_path):
 def test_a_damaged_config_is_written_again_though_nothing_has_to_run(tmp_path):
     cfg = load("smoke", [f"out={tmp_path}", *SMALL])
     write_json(cfg.folder / "data" / "DONE.json", {"outputs": {}})
-    for damage, healed in ((b"\0" * 40, to_yaml(cfg)), (b"rounds: 1\n", "rounds: 1\n")):
-        (cfg.folder / "config.yaml").write_bytes(damage)
+    other = to_yaml(load("smoke", [f"out={tmp_path}", *SMALL, "rounds=1"]))
+    for found, healed in ((b"\0" * 40, to_yaml(cfg)), (other.encode(), other)):
+        (cfg.folder / "config.yaml").write_bytes(found)
         mend_config(cfg)
         assert (cfg.folder / "config.yaml").read_text() == healed
 

@@ -12,7 +12,8 @@ from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.training.checkpoint import save_weights
 from jobs.config.recipes import load
 from jobs.workers.embed import evaluation_reader
-from jobs.workers.evaluate import PARTS, EvaluateJob, Tester
+from jobs.workers.evaluate import EvaluateJob, Tester
+from jobs.workers.part_files import PREDICTED
 from jobs.workers.map_parts import Pool
 from tests.shards.numbered import write
 
@@ -43,7 +44,7 @@ def test_repeated_views_are_not_computed_and_do_not_count(tmp_path: Path, policy
     tester, seen = Tester(job, Pool(actors=1, cpus=1, gpu=False)), []
     tester.encoder.register_forward_pre_hook(lambda _, frames: seen.append(len(frames[0])))  # type: ignore[operator]
     tester({"part": "part-00000.parquet", "keys": list(LENGTHS)})
-    table = pq.read_table(tmp_path / PARTS / "part-00000.parquet").to_pylist()
+    table = pq.read_table(tmp_path / PREDICTED / "part-00000.parquet").to_pylist()
     assert {row["key"]: row["views"] for row in table} == views
     assert sum(seen) == sum(views.values())
     reader = evaluation_reader(cfg, job.shards, [cfg.test_input().view()], torch.device("cpu"))

@@ -15,6 +15,7 @@ from shards.read.dali_graph import ClipGraph
 from shards.read.faults import DecodeError, judged
 from shards.read.loader import ClipLoader
 from shards.read.reader import ClipReader
+from shards.read.torch_views import TorchViews
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
 from tests.shards.numbered import write
@@ -67,11 +68,17 @@ def failing(real: Callable[..., Any], error: Exception) -> Callable[..., Any]:
     return call
 
 
+def fail_inside(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Fail where views are made: of vp9 by DALI, of h264 by torch."""
+    for kind, name in ((ClipGraph, "_pixels"), (TorchViews, "_transform_all")):
+        monkeypatch.setattr(kind, name, failing(getattr(kind, name), error))
+
+
 @pytest.mark.parametrize("error", [TORCH, dali("CUDA allocation failed"), MemoryError("std::bad_alloc")])
 def test_out_of_memory_says_what_to_lower_and_masks_no_clip(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(ClipGraph, "_pixels", failing(ClipGraph._pixels, error))
+    fail_inside(monkeypatch, error)
     reader = read(manifest)
     with pytest.raises(UserError, match=r"out of memory .*lower order.batch_size .*reading.prefetch"):
         next(reader.epoch(0))
@@ -90,7 +97,7 @@ def test_a_batch_that_finds_no_memory_says_so_too(manifest: Manifest, monkeypatc
 def test_a_broken_device_and_a_broken_graph_are_not_a_clips_fault(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(ClipGraph, "_pixels", failing(ClipGraph._pixels, error))
+    fail_inside(monkeypatch, error)
     reader = read(manifest)
     with pytest.raises(RuntimeError, match=r"illegal memory access|operator `nvidia.dali.fn.resize`") as caught:
         next(reader.epoch(0))
@@ -100,7 +107,7 @@ def test_a_broken_device_and_a_broken_graph_are_not_a_clips_fault(
 
 def test_a_graph_works_after_a_lack_of_memory(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = read(manifest)
-    monkeypatch.setattr(ClipGraph, "_pixels", failing(ClipGraph._pixels, TORCH))
+    fail_inside(monkeypatch, TORCH)
     for _ in range(2):
         with pytest.raises(UserError):
             next(reader.epoch(0))

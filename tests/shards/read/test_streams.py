@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from shards.errors import UserError
 from shards.read import cores
 from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
-from shards.read.dali_graph import ClipGraph
 from shards.read.decode import DecoderChoice
 from shards.read.reader import PRODUCERS, ClipReader
 from shards.read.streams import StreamInput, StreamReader
+from shards.read.torch_views import TorchViews
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ClipBatch, ItemTable
 from tests.shards.numbered import write
@@ -157,16 +157,16 @@ def test_several_steps_in_the_making_change_nothing(manifest: Manifest, monkeypa
     first = labelled(5, 2)
     streams = {"labelled": replace(first, reader=replace(first.reader, prefetch=3)), "unlabelled": pool(7, 3)}
     alone = read(manifest, streams, 0, 8)
-    real, running, at_once = ClipGraph.run, Counter[ClipGraph](), set()
+    real, running, at_once = TorchViews.run, Counter[TorchViews](), set()
 
-    def run(self: ClipGraph, *args: Any) -> None:
+    def run(self: TorchViews, *args: Any) -> None:
         running[self] += 1
         time.sleep(0.02)  # long enough for another thread to come by
         at_once.add((running[self], running.total() > 1))
         real(self, *args)
         running[self] -= 1
 
-    monkeypatch.setattr(ClipGraph, "run", run)
+    monkeypatch.setattr(TorchViews, "run", run)
     monkeypatch.setitem(PRODUCERS, "cpu", 3)
     for one, other in zip(alone, read(manifest, streams, 0, 8), strict=True):
         assert all(same(content([one[name]]), content([other[name]])) for name in streams)

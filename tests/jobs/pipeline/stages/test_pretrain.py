@@ -129,7 +129,7 @@ def test_what_tclr_cannot_do_is_refused_and_an_f_e_of_another_run_is_taken(tmp_p
     start = "action_encoder.weights=tclr"
     with pytest.raises(UserError, match=r"action_pretrain.loss.global_local = 1.*compiled.*; set it to 0"):
         load("smoke", [start, "action_encoder.compile=true"])
-    with pytest.raises(UserError, match=r"action_pretrain.order.batch_size = 40: must be a multiple of .*, 3"):
+    with pytest.raises(UserError, match=r"action_pretrain.order.batch_size = 8: must be a multiple of .*, 3"):
         load("smoke", [start, "resources.workers=3", *(f"{x}_stage.order.batch_size=6" for x in ("frame", "action")),
                        "pretrain.order.batch_size=6", "action_stage.self_order.batch_size=6"])  # fmt: skip
     trained = models.tclr(load("smoke", [start]), 0).state_dict()
