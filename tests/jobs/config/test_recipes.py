@@ -35,7 +35,8 @@ def test_f_e_sees_what_the_weights_of_its_data_set_expect(name):
     for kind, channels in (("kinetics_sup", "rgb"), ("tclr", "bgr")):
         augment = load(name, [f"action_encoder.weights={kind}:/some/file.pt"]).action_input.augment
         assert augment.channels == channels
-        assert (augment.erase, augment.jitter) == ((0, 0) if name in ("kinetics400", "ssv2", "penn_action") else (0.25, 0.15))
+        plain = name in ("kinetics400", "ssv2", "penn_action")
+        assert (augment.erase, augment.jitter) == ((0, 0) if plain else (0.25, 0.15))
 
 
 def test_an_unknown_recipe_names_the_nearest():

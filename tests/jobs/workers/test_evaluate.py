@@ -13,8 +13,8 @@ from finepseudo.training.checkpoint import save_weights
 from jobs.config.recipes import load
 from jobs.workers.embed import evaluation_reader
 from jobs.workers.evaluate import EvaluateJob, Tester
-from jobs.workers.part_files import PREDICTED
 from jobs.workers.map_parts import Pool
+from jobs.workers.part_files import PREDICTED
 from tests.shards.numbered import write
 
 LENGTHS = {"short": 5, "close": 18, "long": 60}
