@@ -28,7 +28,7 @@ from shards.splits.config import SplitConfig
 from shards.splits.label_split import draw_split, write_split
 
 PLACES = 64
-"""Sets of random embeddings that the clips share: drawing each one anew would take longer than to align it."""
+"""Sets of random embeddings that the clips share: drawing each one again would take longer than to align it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
