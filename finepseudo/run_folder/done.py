@@ -253,10 +253,10 @@ def begin(stage: Identity) -> bool:
 
 
 def finish(stage: Identity, *, wall_s: float, code_version: str) -> None:
-    """Write the DONE record: the last thing a stage does."""
+    """Write the DONE record: the last thing a stage does, but for what a worker killed on the way left half written."""
     stats = {name: _stat(path) for name, path in _output_files(stage).items()}
     record = {**stage.key(), "outputs": hash_outputs(stage), "stat": stats}
     record |= {"code_version": code_version, "wall_s": round(wall_s, 3)}
     record["finished_at"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
     write_json(stage.record, {**record, "config": dict(stage.config)})
-    (stage.folder / STARTED).unlink(missing_ok=True)
+    tidy(stage)

@@ -127,11 +127,11 @@ def test_submit_chains_its_jobs_and_an_array_writes_the_shards(lab, tmp_path):
     done = subprocess.run(line, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     dag = json.loads((tmp_path / "runs" / "r" / "dag.json").read_text())
-    assert list(dag) == ["shards", "manifest", "seed-0", "seed-7"]
+    assert list(dag) == ["shards", "manifest", "pretrain", "seed-0", "seed-7"]
     jobs = {name: step["job"] for name, step in dag.items()}
     try:
         assert jobs["seed-7"] == jobs["seed-0"].replace("_0", "_1")
-        assert jobs["manifest"] in lab.show(jobs["seed-7"].split("_")[0])["Dependency"]
+        assert jobs["pretrain"] in lab.show(jobs["seed-7"].split("_")[0])["Dependency"]
         again = subprocess.run(line, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True)
         assert "submitted" not in again.stdout, again.stdout + again.stderr
         started = (tmp_path / "runs" / "r" / "data" / "STARTED.json").exists

@@ -113,7 +113,9 @@ def test_what_a_kill_left_half_written_is_gone_when_the_stage_goes_on_or_is_done
     (stage.folder / "parts" / "out-1.txt").write_text("one")
     assert begin(stage)
     assert [path.exists() for path in left] == [False, False, False, True]
+    left[0].write_text("half")  # by a worker that was killed, and replaced, while the stage ran
     finish(stage, wall_s=1.0, code_version="x")
+    assert not left[0].exists()
     write_json(stage.folder / STARTED, stage.key())  # killed between the record and the mark's removal
     left[1].write_text("half")
     tidy(stage)
