@@ -12,6 +12,8 @@ from finepseudo.soft_dtw import native
 NAMES = ("auto", "reference", "torch", "cpu", "triton")
 TRITON_FEATURES = 512
 """The Triton kernels keep a whole frame of many videos in shared memory."""
+TRITON_LONGEST = 64
+"""Frames of the longest video that they train on: longer tables do not fit into the registers of a program."""
 
 
 def is_triton(backend: str) -> bool:

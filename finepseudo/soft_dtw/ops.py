@@ -40,38 +40,7 @@ def unit_rows(x: Tensor, lengths: Tensor) -> Tensor:
         return triton_rows.unit_rows(x.contiguous(), lengths)
 
 
-@torch.library.custom_op("finepseudo::unit_rows_backward", mutates_args=())
-def unit_rows_backward(grad: Tensor, x: Tensor, lengths: Tensor) -> Tensor:
-    """Return the gradient of `unit_rows` for x."""
-    from finepseudo.soft_dtw import triton_rows
-
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-        return triton_rows.unit_rows_backward(grad.contiguous(), x.contiguous(), lengths)
-
-
 unit_rows.register_fake(lambda x, lengths: x.new_empty(x.shape))
-unit_rows_backward.register_fake(lambda grad, x, lengths: x.new_empty(x.shape))
-
-
-def _keep_rows(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _rows_gradient(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
-    x, lengths = ctx.saved_tensors  # type: ignore[attr-defined]
-    return unit_rows_backward(grad, x, lengths), None
-
-
-cast(Callable[..., None], unit_rows.register_autograd)(_rows_gradient, setup_context=_keep_rows)
-
-
-def _pairs_fit(x: Tensor, y: Tensor, backend: str) -> bool:
-    """Tell whether the Triton kernels do these tables; longer ones take the wavefront, on any device."""
-    if not backends.is_triton(backend):
-        return False
-    from finepseudo.soft_dtw import triton_pairs
-
-    return triton_pairs.fits(x.shape[1], y.shape[1])
 
 
 @torch.library.custom_op("finepseudo::soft_dtw", mutates_args=())
@@ -82,12 +51,6 @@ def soft_dtw(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: f
     other = x if y is None else y
     if backend == "reference":
         value = reference.rectangle(x, other, x_len, y_len, gamma)
-    elif _pairs_fit(x, other, backend):
-        from finepseudo.soft_dtw import triton_pairs
-
-        # Triton launches on the current device, which may be another one
-        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-            return triton_pairs.rectangle(x, y, x_len, y_len, gamma)
     else:
         value = wavefront.rectangle(x, other.transpose(0, 1), x_len, y_len, gamma, symmetric=y is None)
     return _mirror(value) if y is None else value
@@ -107,11 +70,6 @@ def soft_dtw_backward(
     if backends.is_native(backend):
         grad_x, grad_y = native.pairwise_backward(grad, x, y, x_len, y_len, gamma, backend)
         return (grad_x + grad_y, x.new_empty(0)) if y is None else (grad_x.contiguous(), grad_y.contiguous())
-    if _pairs_fit(x, x if y is None else y, backend):
-        from finepseudo.soft_dtw import triton_pairs
-
-        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-            return triton_pairs.rectangle_backward(grad, x, y, x_len, y_len, gamma)
     other, grad = (x, _both_sides(grad)) if y is None else (y, grad)
     if backend == "reference":
         grad_x, grad_y = reference.rectangle_backward(grad, x, other, x_len, y_len, gamma)
@@ -150,6 +108,95 @@ def _gradient(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[T
 
 
 cast(Callable[..., None], soft_dtw.register_autograd)(_gradient, setup_context=_setup)
+
+
+Given = tuple[Tensor, Tensor | None, Tensor, Tensor, float]
+
+
+@torch.library.custom_op("finepseudo::soft_dtw_frames", mutates_args=())
+def soft_dtw_frames(
+    x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return D of `soft_dtw` and the unit rows of x and y (empty without y) of frames as they come, by Triton alone.
+
+    One operator for both steps: what surrounds an operator takes a GPU's host longer than its kernels take the GPU.
+    """
+    from finepseudo.soft_dtw import triton_pairs, triton_rows
+
+    # Triton launches on the current device, which may be another one
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+        rows = triton_rows.unit_rows(x.contiguous(), x_len)
+        others = None if y is None else triton_rows.unit_rows(y.contiguous(), y_len)
+        value = triton_pairs.rectangle(rows, others, x_len, y_len, gamma)
+    return value, rows, x.new_empty(0) if others is None else others
+
+
+@soft_dtw_frames.register_fake
+def _(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
+    other = x if y is None else y
+    value = x.new_empty(x.shape[0], other.shape[0])
+    return value, x.new_empty(x.shape), x.new_empty(0) if y is None else y.new_empty(y.shape)
+
+
+@torch.library.custom_op("finepseudo::soft_dtw_frames_backward", mutates_args=())
+def soft_dtw_frames_backward(
+    grad: Tensor,
+    x: Tensor,
+    y: Tensor | None,
+    unit_x: Tensor,
+    unit_y: Tensor | None,
+    x_len: Tensor,
+    y_len: Tensor,
+    gamma: float,
+    y_too: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of `soft_dtw_frames` for x and, `y_too`, for y (else anything)."""
+    from finepseudo.soft_dtw import triton_pairs, triton_rows
+
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+        grad_x, grad_y = triton_pairs.rectangle_backward(grad, unit_x, unit_y, x_len, y_len, gamma)
+        grad_x = triton_rows.unit_rows_backward(grad_x, x.contiguous(), x_len)
+        if y is not None and y_too:
+            grad_y = triton_rows.unit_rows_backward(grad_y, y.contiguous(), y_len)
+    return grad_x, grad_y
+
+
+@soft_dtw_frames_backward.register_fake
+def _(
+    grad: Tensor,
+    x: Tensor,
+    y: Tensor | None,
+    unit_x: Tensor,
+    unit_y: Tensor | None,
+    x_len: Tensor,
+    y_len: Tensor,
+    gamma: float,
+    y_too: bool,
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(0) if y is None else y.new_empty(y.shape)
+
+
+def _setup_frames(
+    ctx: torch.autograd.function.FunctionCtx, inputs: Given, output: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    x, y, x_len, y_len, gamma = inputs
+    _, unit_x, unit_y = output
+    ctx.mark_non_differentiable(unit_x, unit_y)
+    ctx.save_for_backward(x, x_len, y_len, unit_x, *(() if y is None else (y, unit_y)))
+    ctx.gamma = gamma  # type: ignore[attr-defined]
+
+
+def _frames_gradient(
+    ctx: torch.autograd.function.FunctionCtx, grad: Tensor, _: Tensor | None, __: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    x, x_len, y_len, unit_x, *rest = ctx.saved_tensors  # type: ignore[attr-defined]
+    y, unit_y = rest or (None, None)
+    gamma, y_too = ctx.gamma, ctx.needs_input_grad[1]  # type: ignore[attr-defined]
+    grad_x, grad_y = soft_dtw_frames_backward(grad.contiguous(), x, y, unit_x, unit_y, x_len, y_len, gamma, y_too)
+    return grad_x, grad_y if y_too else None, None, None, None
+
+
+cast(Callable[..., None], soft_dtw_frames.register_autograd)(_frames_gradient, setup_context=_setup_frames)
 
 
 @torch.library.custom_op("finepseudo::soft_dtw_bank", mutates_args=())

@@ -37,16 +37,26 @@ def soft_dtw_pairwise(
     checks.embeddings("y", other)
     checks.same_features("y", other, x.shape[2], x.device)
     x_len = checks.lengths_tensor("lengths", lengths, len(x), x.shape[1], x.device)
-    y_len = checks.lengths_tensor(name, other_lengths, len(other), other.shape[1], x.device)
+    y_len = x_len if y is None else checks.lengths_tensor(name, other_lengths, len(other), other.shape[1], x.device)
     with torch.autocast(x.device.type, enabled=False):
         dtype = torch.promote_types(rows.working_dtype(x), rows.working_dtype(other))
         chosen = backends.resolve(backend, x.device, dtype, x.shape[2])
-        unit_rows = ops.unit_rows if backends.is_triton(chosen) else rows.unit_rows
-        unit_x = unit_rows(x.to(dtype), x_len)
-        unit_y = None if y is None else unit_rows(y.to(dtype), y_len)
-        value: Tensor = ops.soft_dtw(unit_x, unit_y, x_len, y_len, gamma, chosen)
+        left, right = x.to(dtype), None if y is None else y.to(dtype)
+        value = _all_pairs(left, right, x_len, y_len, gamma, chosen)
         if normalize != "none":
             value = value / rows.path_scale(x_len, y_len, normalize).to(value.dtype)
+    return value
+
+
+def _all_pairs(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float, backend: str) -> Tensor:
+    """Return D of frames in the dtype of the recursion; tables too long for Triton take the wavefront."""
+    value: Tensor
+    longest = max(x.shape[1], x.shape[1] if y is None else y.shape[1])
+    if backends.is_triton(backend) and longest <= backends.TRITON_LONGEST:
+        value, _, _ = ops.soft_dtw_frames(x, y, x_len, y_len, gamma)
+        return value
+    unit_x, unit_y = rows.unit_rows(x, x_len), None if y is None else rows.unit_rows(y, y_len)
+    value = ops.soft_dtw(unit_x, unit_y, x_len, y_len, gamma, "torch" if backends.is_triton(backend) else backend)
     return value
 
 

@@ -60,6 +60,31 @@ def gain(a, b, degree: tl.constexpr, native: tl.constexpr):
 
 
 @triton.jit
+def split(x):
+    """Return x, at most 1 in size, times 1024 as an upper and a lower half in float16: 22 bits of it.
+
+    The factor keeps the lower halves in float16's normal range; `unscaled` takes it from a product.
+    """
+    scaled = x * 1024.0
+    upper = scaled.to(tl.float16)
+    return upper, (scaled - upper.to(tl.float32)).to(tl.float16)
+
+
+@triton.jit
+def unscaled(product):
+    """Return what a product of `split` matrices stands for."""
+    return product * 9.5367431640625e-07
+
+
+@triton.jit
+def precise_product(a, b, total):
+    """Return total + a @ b of matrices from `split`, to about the bits of float32; see `unscaled`."""
+    total = tl.dot(a[1], b[0], total)
+    total = tl.dot(a[0], b[1], total)
+    return tl.dot(a[0], b[0], total)
+
+
+@triton.jit
 def least_of_two(a, b):
     """Return the minimum; NaN spreads."""
     return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)

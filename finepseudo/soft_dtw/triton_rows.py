@@ -24,38 +24,31 @@ def load_frames(x, lengths, total, n, features, frames: tl.constexpr, wide: tl.c
 
 
 @triton.jit
-def largest_of(value):
-    """Return the largest absolute value of each row, [rows, 1], 1 where that is 0: no square of the rest overflows."""
-    largest = tl.max(tl.abs(value), 1, keep_dims=True)
-    return tl.where(largest == 0, 1.0, largest)
-
-
-@triton.jit
 def inverse_norm(value):
-    """Return 1 / norm of each row, [rows, 1], 0 where that is 0."""
-    norm = tl.sqrt_rn(tl.sum(value * value, 1, keep_dims=True))
+    """Return 1 / norm of each row of float64, [rows, 1], 0 where that is 0; squares of float32 fit into float64."""
+    norm = tl.sqrt(tl.sum(value * value, 1, keep_dims=True))
     return tl.where(norm == 0, 0.0, 1.0 / tl.where(norm == 0, 1.0, norm))
 
 
 @triton.jit(do_not_specialize=["total", "n", "features"], do_not_specialize_on_alignment=["lengths"])
 def normalise(x, lengths, out, total, n, features, frames: tl.constexpr, wide: tl.constexpr):
-    """Write each frame of x [total, F] divided by its norm."""
+    """Write each frame of x [total, F] divided by its norm: in float64, so that a row is rounded just once."""
     value, offset, inside, _ = load_frames(x, lengths, total, n, features, frames, wide)
-    value = value / largest_of(value)
-    tl.store(out + offset, value * inverse_norm(value), mask=inside)
+    value = value.to(tl.float64)
+    tl.store(out + offset, (value * inverse_norm(value)).to(tl.float32), mask=inside)
 
 
 @triton.jit(do_not_specialize=["total", "n", "features"], do_not_specialize_on_alignment=["lengths"])
 def normalise_backward(grad, x, lengths, out, total, n, features, frames: tl.constexpr, wide: tl.constexpr):
     """Write the gradient of each frame of x: (g - (g . r) r) / norm with r its unit row."""
     value, offset, inside, known = load_frames(x, lengths, total, n, features, frames, wide)
-    upstream = tl.load(grad + offset, mask=inside & known[:, None], other=0.0)
-    largest = largest_of(value)
-    value = value / largest
+    upstream = tl.load(grad + offset, mask=inside & known[:, None], other=0.0).to(tl.float64)
+    value = value.to(tl.float64)
     scale = inverse_norm(value)
     unit = value * scale
     along = tl.sum(upstream * unit, 1, keep_dims=True)
-    tl.store(out + offset, tl.where(known[:, None], (upstream - along * unit) * scale / largest, 0.0), mask=inside)
+    result = tl.where(known[:, None], (upstream - along * unit) * scale, 0.0)
+    tl.store(out + offset, result.to(tl.float32), mask=inside)
 
 
 def unit_rows(x: Tensor, lengths: Tensor) -> Tensor:

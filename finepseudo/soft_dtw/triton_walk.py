@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from finepseudo.soft_dtw.triton_cells import logarithm, power
+from finepseudo.soft_dtw.triton_cells import logarithm, power, precise_product, split, unscaled
 
 
 @triton.jit
@@ -24,22 +24,23 @@ def spread_costs(
     wide: tl.constexpr,
     pairs: tl.constexpr,
     depth: tl.constexpr,
+    breadth: tl.constexpr,
 ):
     """Write the costs of video u of x with w..w + pairs - 1 of y, [pairs, tall + wide, tall]; cell i, j at i + j, i."""
-    i, c, k = tl.arange(0, tall), tl.arange(0, depth), tl.arange(0, depth)
+    i, c, k = tl.arange(0, tall), tl.arange(0, breadth), tl.arange(0, depth)
     row = x + u.to(tl.int64) * n * features + (i[:, None] * features + k[None, :])
-    for start in range(0, pairs * wide, depth):
+    for start in range(0, pairs * wide, breadth):
         pair, j = (start + c) // wide, (start + c) % wide
         inside = (j < m) & (w + pair < partners)
         column = y + w.to(tl.int64) * m * features + ((pair * m + j)[None, :] * features + k[:, None])
-        cosines = tl.zeros([tall, depth], tl.float32)
+        cosines = tl.zeros([tall, breadth], tl.float32)
         for first in range(0, features, depth):
             deep = first + k < features
             left = tl.load(row + first, mask=(i < n)[:, None] & deep[None, :], other=0.0)
             right = tl.load(column + first, mask=inside[None, :] & deep[:, None], other=0.0)
-            cosines = tl.dot(left, right, cosines, input_precision="tf32x3")
+            cosines = precise_product(split(left), split(right), cosines)
         skewed = (pair * (tall + wide) + j)[None, :] * tall + (i * (tall + 1))[:, None]
-        tl.store(costs + skewed, steepness - steepness * cosines)
+        tl.store(costs + skewed, steepness - steepness * unscaled(cosines))
     tl.debug_barrier()  # other threads read them
 
 
@@ -83,9 +84,11 @@ def walk_forward(
     here = tl.zeros([pairs, tall], tl.float32) + border
     corner = tl.where((i == 0) & (p >= 0), 0.0, border)  # the diagonal predecessor of the first cell
     base, found = tl.zeros([pairs, 1], tl.float64), tl.zeros([pairs, tall], tl.float64)
+    cells = (i < tl.minimum(rows, 1)) & (columns[:, None] > 0)
+    cost = tl.load(costs + p * ((tall + wide) * tall) + i, mask=cells, other=0.0)
     for d in range(rows + tl.max(columns, 0) - 1):
-        cells = (i < rows) & (d >= i) & (d - i < columns[:, None])
-        cost = tl.load(costs + (p * (tall + wide) + d) * tall + i, mask=cells, other=0.0)
+        next_cells = (i < rows) & (d + 1 >= i) & (d + 1 - i < columns[:, None])
+        next_cost = tl.load(costs + (p * (tall + wide) + d + 1) * tall + i, mask=next_cells, other=0.0)
         up = shifted(here, -1, border, pairs, tall)
         least, a, b = soft_minimum(up, here, corner, native)
         if keep:
@@ -95,11 +98,12 @@ def walk_forward(
         here = tl.where(cells, cost + least, border)
         origin = tl.min(here, 1, keep_dims=True)
         origin = tl.where(origin < 0.5 * border, origin, 0.0)
-        base += origin.to(tl.float64)
         here -= origin
+        base += origin.to(tl.float64)
         corner = up - origin
         last = (i == rows - 1) & (d - i == columns[:, None] - 1)
         found = tl.where(last, base + here.to(tl.float64), found)
+        cells, cost = next_cells, next_cost
     return tl.sum(found, 1)
 
 
@@ -107,7 +111,7 @@ def walk_forward(
 def walk_backward(
     shares,
     mass,
-    grad,
+    wanted,
     rows,
     columns,
     m,
@@ -115,18 +119,23 @@ def walk_backward(
     wide: tl.constexpr,
     pairs: tl.constexpr,
 ):
-    """Write the mass d sum(grad R) / d cost of each pair to the rows [n, m] that its mass [pairs, 1] points to."""
+    """Write the mass d R / d cost of each `wanted` pair to the rows [n, m] that its mass [pairs, 1] points to."""
     p, i = tl.arange(0, pairs)[:, None], tl.arange(0, tall)[None, :]
     arriving, late = tl.zeros([pairs, tall], tl.float32), tl.zeros([pairs, tall], tl.float32)
     steps = rows + tl.max(columns, 0) - 1
+    inside = (i < rows) & wanted[:, None]
+    kept = shares + (p * (tall + wide) + steps - 1) * (2 * tall) + i
+    cells = inside & (steps - 1 >= i) & (steps - 1 - i < columns[:, None])
+    up_share, left_share = tl.load(kept, mask=cells, other=0.0), tl.load(kept + tall, mask=cells, other=0.0)
     for back in range(steps):
         d = steps - 1 - back
-        cells = (i < rows) & (d >= i) & (d - i < columns[:, None]) & (grad != 0)[:, None]
+        next_cells = inside & (d - 1 >= i) & (d - 1 - i < columns[:, None])
+        kept -= 2 * tall
+        next_up, next_left = tl.load(kept, mask=next_cells, other=0.0), tl.load(kept + tall, mask=next_cells, other=0.0)
         last = (i == rows - 1) & (d - i == columns[:, None] - 1)
-        here = tl.where(last, arriving + grad[:, None], arriving)
+        here = tl.where(last, arriving + 1.0, arriving)
         tl.store(mass + i * m + (d - i), here, mask=cells)
-        kept = shares + (p * (tall + wide) + d) * (2 * tall) + i
-        up = tl.where(cells, here * tl.load(kept, mask=cells, other=0.0), 0.0)
-        left = tl.where(cells, here * tl.load(kept + tall, mask=cells, other=0.0), 0.0)
+        up, left = tl.where(cells, here * up_share, 0.0), tl.where(cells, here * left_share, 0.0)
         arriving = left + shifted(up + late, 1, 0.0, pairs, tall)
         late = tl.where(cells, here - up - left, 0.0)
+        cells, up_share, left_share = next_cells, next_up, next_left

@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from finepseudo.soft_dtw import triton_fused, triton_pairs, triton_rows
+from finepseudo.soft_dtw import triton_fused, triton_gather, triton_pairs, triton_rows
 
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 KINDS = {
@@ -98,15 +98,18 @@ def fused(dtype: str, features: int, rough: bool, split: bool = False) -> dict[s
 
 def trained(frames: int, symmetric: bool) -> dict[str, dict[str, Any]]:
     """Compile the kernels of a training step."""
-    shape = {"tall": frames, "wide": frames, "depth": triton_pairs.DEPTH}
-    walks = shape | {"pairs": triton_pairs.pairs_of(shape), "native": True, "symmetric": symmetric}
+    walks = {"native": True, "symmetric": symmetric} | triton_pairs.walk_shape(frames, frames)
+    gathers = {"symmetric": symmetric, "turned": not symmetric} | triton_gather.gather_shape(frames, frames)
     found = {}
-    for kernel in (triton_pairs.align, triton_pairs.push_back):
-        found[kernel.fn.__name__] = machine_code(kernel, walks, {}, num_warps=triton_pairs.WARPS)
-    constants = triton_pairs.gather_shape(shape)
-    warps = constants.pop("num_warps")
-    constants |= {"symmetric": symmetric, "turned": not symmetric}
-    found["gather_rows"] = machine_code(triton_pairs.gather_rows, constants, {"unit": "*fp32"}, num_warps=warps)
+    for kernel, shape in (
+        (triton_pairs.align, walks),
+        (triton_pairs.push_back, walks),
+        (triton_gather.gather_rows, gathers),
+    ):
+        constants = shape | {"tall": frames, "wide": frames}
+        options = {name: constants.pop(name) for name in ("num_warps", "num_stages")}
+        pointers = {"unit": "*fp32"} if kernel is triton_gather.gather_rows else {}
+        found[kernel.fn.__name__] = machine_code(kernel, constants, pointers, **options)
     return {f"{name} {frames} {symmetric}": usage_of(*code) for name, code in found.items()}
 
 
