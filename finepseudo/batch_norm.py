@@ -160,6 +160,8 @@ class _Plain:
 
     @staticmethod
     def normalised(x: Tensor, bias: Tensor, c: _Channels) -> Tensor:
+        if not x.numel():  # CUDA refuses to launch nothing
+            return x.clone()
         y: Tensor = torch.native_batch_norm(x, c.weight, bias, c.mean, c.spread, False, 0.0, c.eps)[0]
         return y
 
@@ -185,6 +187,8 @@ class _Plain:
     @staticmethod
     def gradient(grad: Tensor, x: Tensor, c: _Channels, sums: Tensor) -> Tensor:
         """dx = s (dy - sum dy / n - (x - mean) / std^2 sum dy (x - mean) / n), s = weight / std, as a linear map."""
+        if not x.numel():
+            return torch.zeros_like(x)
         scale = c.weight * (c.spread + c.eps).rsqrt()
         slope = -scale * sums[1] / (c.counts * (c.spread + c.eps))
         start = -scale * sums[0] / c.counts - slope * c.mean

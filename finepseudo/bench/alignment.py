@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from finepseudo.bench.alignment_gpu import gpu, gpu_rows
+from finepseudo.bench.alignment_gpu import cosine_cost, gpu, gpu_rows
 from finepseudo.bench.race import Contender, Target, figure, race, say, table_head, table_row
 from finepseudo.soft_dtw import AlignmentBank, build, class_alignability, native, soft_dtw_cdist, soft_dtw_pairwise
 
@@ -40,11 +40,6 @@ PEAK = Target(must=0.60, aim=0.85)
 SHAPES = [(16, 128, 720), (32, 128, 720), (16, 128, 6000), (32, 128, 6000), (32, 512, 720)]
 """T, F and gallery of the forward workloads."""
 QUICK_SHAPES = [(4, 16, 40), (32, 128, 8), (4, 512, 8)]
-
-
-def cosine_cost(x: Tensor, y: Tensor) -> Tensor:
-    """Return the cost [P, T, T'] of pairs of unit rows."""
-    return 1.0 - torch.bmm(x, y.transpose(1, 2))
 
 
 def peers() -> dict[str, Peer]:

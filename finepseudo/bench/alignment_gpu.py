@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import time
 import warnings
@@ -142,6 +143,37 @@ def training_row(t: int, device: torch.device, batch: int, rounds: int) -> Rows:
     return row
 
 
+def cosine_cost(x: Tensor, y: Tensor) -> Tensor:
+    """Return the cost [P, T, T'] of pairs of unit rows."""
+    return 1.0 - torch.bmm(x, y.transpose(1, 2))
+
+
+def peer_row(t: int, device: torch.device, batch: int, rounds: int) -> Rows:
+    """Measure pysdtw's CUDA kernels, where they are installed, at the work of `training_row`: all unordered pairs."""
+    try:
+        peer = importlib.import_module("pysdtw").SoftDTW(
+            gamma=GAMMA, dist_func=cosine_cost, use_cuda=device.type == "cuda"
+        )
+    except ImportError:
+        return {}
+    x, (first, second) = torch.randn(batch, t, 128, device=device), torch.triu_indices(batch, batch, 1, device=device)
+
+    def values(a: Tensor) -> Tensor:
+        unit = torch.nn.functional.normalize(a, dim=-1)
+        value: Tensor = peer(unit[first], unit[second])
+        return value
+
+    def both_ways() -> Tensor:
+        a = x.detach().requires_grad_()
+        return torch.autograd.grad(values(a).sum(), a)[0]
+
+    with torch.no_grad():
+        ours = soft_dtw_pairwise(x, gamma=GAMMA)[first, second]
+        row: Rows = {"difference": (values(x) - ours).abs().max().item()}
+        row["forward ms"] = 1e3 * seconds(lambda: values(x), device, rounds)
+    return row | {"ms": 1e3 * seconds(both_ways, device, rounds)}
+
+
 def gpu_rows(device: str = "cuda", rounds: int = 5, quick: bool = False) -> Iterator[tuple[str, Any]]:
     """Measure everything on a device, giving row after row, ready for JSON; `quick` is tiny, and runs on a CPU too."""
     torch.manual_seed(0)
@@ -154,6 +186,7 @@ def gpu_rows(device: str = "cuda", rounds: int = 5, quick: bool = False) -> Iter
     yield "class means", {n: class_means_row(d, where, *size, min(rounds, 3)) for n, d in DTYPES.items()}
     for t, f in SHAPES[: 1 if quick else None]:
         yield f"T {t}, F {f}", {n: forward_row((t, f), d, where, videos, rounds) for n, d in DTYPES.items()}
+    yield "training, pysdtw", {f"T {t}": peer_row(t, where, 4 if quick else 96, rounds) for t in (32, 16)}
 
 
 def gpu(rounds: int, quick: bool) -> None:

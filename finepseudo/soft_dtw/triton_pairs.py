@@ -4,7 +4,7 @@ A program takes one video of x and a few of y. Rows of a table are lanes: the an
 walked side by side, a shift by one lane hands the upper and the diagonal predecessor on. The costs lie skewed,
 anti-diagonal by anti-diagonal, in memory of the program's own. The backward pass recomputes, keeps the shares of the
 predecessors of every cell and pushes the mass back; gradients of the rows are then sums over the partners of a video,
-in a fixed order. R is taken relative to the least cell of each anti-diagonal: rounding grows with R.
+in a fixed order.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def align(
             there = (other < partners) & ((other >= u) if symmetric else (other >= 0))
             columns = tl.load(y_len + other, mask=there, other=1).to(tl.int32)
             rows = tl.load(x_len + u).to(tl.int32)
-            value = walk_forward(mine, mine, rows, columns, border, False, tall, wide, pairs, native) * unit
+            value = walk_forward(mine, mine, rows, columns, steepness, border, False, tall, wide, pairs, native) * unit
             value = value.to(tl.float32)
             tl.store(out + u.to(tl.int64) * partners + other, value, mask=there)
             if symmetric:
@@ -138,7 +138,7 @@ def push_back(
             spread_costs(x, y, costs, u, w, partners, n, m, features, steepness, tall, wide, pairs, depth, breadth)
             columns = tl.load(y_len + other, mask=there, other=1).to(tl.int32)
             rows = tl.load(x_len + u).to(tl.int32)
-            walk_forward(costs, shares, rows, columns, border, True, tall, wide, pairs, native)
+            walk_forward(costs, shares, rows, columns, steepness, border, True, tall, wide, pairs, native)
             tl.debug_barrier()
             to = mass + ((u - top).to(tl.int64) * partners + other) * n * m
             walk_backward(shares, to[:, None], upstream != 0, rows, columns, m, tall, wide, pairs)

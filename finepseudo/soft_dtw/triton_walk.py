@@ -26,7 +26,10 @@ def spread_costs(
     depth: tl.constexpr,
     breadth: tl.constexpr,
 ):
-    """Write the costs of video u of x with w..w + pairs - 1 of y, [pairs, tall + wide, tall]; cell i, j at i + j, i."""
+    """Write the costs, less `steepness`, of video u of x with w..w + pairs - 1 of y, [pairs, tall + wide, tall].
+
+    Cell i, j lies at i + j, i. What is left out is as large as all the rest, and would cost it three bits.
+    """
     i, c, k = tl.arange(0, tall), tl.arange(0, breadth), tl.arange(0, depth)
     row = x + u.to(tl.int64) * n * features + (i[:, None] * features + k[None, :])
     for start in range(0, pairs * wide, breadth):
@@ -40,7 +43,7 @@ def spread_costs(
             right = tl.load(column + first, mask=inside[None, :] & deep[:, None], other=0.0)
             cosines = precise_product(split(left), split(right), cosines)
         skewed = (pair * (tall + wide) + j)[None, :] * tall + (i * (tall + 1))[:, None]
-        tl.store(costs + skewed, steepness - steepness * unscaled(cosines))
+        tl.store(costs + skewed, -steepness * unscaled(cosines))
     tl.debug_barrier()  # other threads read them
 
 
@@ -53,14 +56,19 @@ def shifted(lanes, by: tl.constexpr, beyond, pairs: tl.constexpr, tall: tl.const
 
 
 @triton.jit
+def smaller(a, b):
+    """Return the minimum of float64, which has no instruction; NaN spreads."""
+    return tl.where((a < b) | (a != a), a, b)  # noqa: PLR0124
+
+
+@triton.jit
 def soft_minimum(up, left, corner, native: tl.constexpr):
-    """Return -log2(2^-up + 2^-left + 2^-corner) and the shares of up and left in that sum; NaN spreads."""
-    least = tl.minimum(up, left, propagate_nan=tl.PropagateNan.ALL)
-    least = tl.minimum(least, corner, propagate_nan=tl.PropagateNan.ALL)
-    a, b = power(least - up, native), power(least - left, native)
-    total = a + b + power(least - corner, native)
+    """Return -log2(2^-up + 2^-left + 2^-corner) of float64 and the shares of up and left in that sum; NaN spreads."""
+    least = smaller(smaller(up, left), corner)
+    a, b = power((least - up).to(tl.float32), native), power((least - left).to(tl.float32), native)
+    total = a + b + power((least - corner).to(tl.float32), native)
     share = 1.0 / total
-    return least - logarithm(total, native), a * share, b * share
+    return least - logarithm(total, native).to(tl.float64), a * share, b * share
 
 
 @triton.jit
@@ -69,6 +77,7 @@ def walk_forward(
     shares,
     rows,
     columns,
+    steepness,
     border,
     keep: tl.constexpr,
     tall: tl.constexpr,
@@ -78,12 +87,15 @@ def walk_forward(
 ):
     """Return R at the end of each pair, float64 [pairs], of tables of `rows` and [pairs] `columns`.
 
+    R is float64 all the way: a GPU of Hopper's kind adds it at half the rate, and float32 would need the least of each
+    anti-diagonal taken off, a sum over lanes at every step.
+
     `keep` writes the shares of the upper and the left predecessor, [pairs, tall + wide, 2, tall].
     """
     p, i = tl.arange(0, pairs)[:, None], tl.arange(0, tall)[None, :]
-    here = tl.zeros([pairs, tall], tl.float32) + border
-    corner = tl.where((i == 0) & (p >= 0), 0.0, border)  # the diagonal predecessor of the first cell
-    base, found = tl.zeros([pairs, 1], tl.float64), tl.zeros([pairs, tall], tl.float64)
+    here = tl.zeros([pairs, tall], tl.float64) + border
+    corner = tl.where((i == 0) & (p >= 0), 0.0, here)  # the diagonal predecessor of the first cell
+    found = tl.zeros([pairs, tall], tl.float64)
     cells = (i < tl.minimum(rows, 1)) & (columns[:, None] > 0)
     cost = tl.load(costs + p * ((tall + wide) * tall) + i, mask=cells, other=0.0)
     for d in range(rows + tl.max(columns, 0) - 1):
@@ -95,14 +107,9 @@ def walk_forward(
             kept = shares + (p * (tall + wide) + d) * (2 * tall) + i
             tl.store(kept, a, mask=cells)
             tl.store(kept + tall, b, mask=cells)
-        here = tl.where(cells, cost + least, border)
-        origin = tl.min(here, 1, keep_dims=True)
-        origin = tl.where(origin < 0.5 * border, origin, 0.0)
-        here -= origin
-        base += origin.to(tl.float64)
-        corner = up - origin
-        last = (i == rows - 1) & (d - i == columns[:, None] - 1)
-        found = tl.where(last, base + here.to(tl.float64), found)
+        here = tl.where(cells, steepness + cost.to(tl.float64) + least, border)
+        corner = up
+        found = tl.where((i == rows - 1) & (d - i == columns[:, None] - 1), here, found)
         cells, cost = next_cells, next_cost
     return tl.sum(found, 1)
 
