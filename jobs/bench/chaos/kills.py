@@ -22,6 +22,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+from finepseudo.bench.race import say
 from jobs.bench.chaos.commands import Ended, line
 from jobs.bench.chaos.folders import Whole
 from jobs.bench.chaos.trials import Trial, Trials
@@ -37,6 +38,7 @@ LIMIT_S, LEFT_S = 900.0, 30.0
 """A command that takes longer hangs; processes of one that has ended may be there for so long."""
 SPREAD_S, STOPPED_S, LOOK_S = 4.0, 5.0, 0.05
 """A blow falls up to so long after a worker of the stage was seen; a stopped process sleeps; looks for processes."""
+ROOT = Path(__file__).parents[3]
 _FOLDER = re.compile(r"/tmp/fpray-\w+")  # noqa: S108 - where a local Ray has its files
 _ADOPTS = 36
 
@@ -138,7 +140,7 @@ def call(argv: Sequence[str], place: Path, blow: Blow | None = None) -> Ended:
     ctypes.CDLL(None).prctl(_ADOPTS, 1)
     others = set(below(os.getpid()))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     started = time.perf_counter()
     out, err = place / "said", place / "errors"
     with out.open("wb") as one, err.open("wb") as two:
@@ -153,16 +155,17 @@ def call(argv: Sequence[str], place: Path, blow: Blow | None = None) -> Ended:
             command.kill()
             code = command.wait() and 124
     seconds = time.perf_counter() - started
-    said, errors = (path.read_text(errors="replace") for path in (out, err))
-    return Ended(code, said, errors, seconds, _left(others))
+    left = _left(others)
+    return Ended(code, *(path.read_text(errors="replace") for path in (out, err)), seconds, left)
 
 
 def _left(others: set[int]) -> tuple[int, ...]:
     """List, and end, what a command has left running."""
     until = time.monotonic() + LEFT_S
-    while (found := below(os.getpid()).keys() - others) and time.monotonic() < until:
+    while (found := {p: t for p, t in below(os.getpid()).items() if p not in others}) and time.monotonic() < until:
         time.sleep(LOOK_S)
-    for pid in found:
+    for pid, title in found.items():
+        say(f"     left: {pid} {title[:200]}")
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return tuple(found)
@@ -188,8 +191,9 @@ class Kills(Trials):
         self.start_s = float(start.read_text())
 
     def disturb(self, victim: Victim, how: str) -> Trial:
-        """Strike in the middle of a stage; begin where the stage begins."""
+        """Strike in the middle of a stage, in the second half; begin where the stage begins."""
         stages = self.whole.stages()
+        stages = stages[len(stages) // 2 - 1 :]
         begins = [(before, str(p)) for (before, _), (_, p) in pairwise(stages) if victim.can_be_in(str(p))]
         moment, stage = self.rng.choice(begins)
         trial = Trial(kind=f"{how}: {victim.name}", point=f"real Ray: {stage}")
