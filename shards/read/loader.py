@@ -46,13 +46,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A request whose views are drawn and whose bytes are read, and decoded where DALI does not; since `ready`."""
+    """A request whose views are drawn and whose bytes are read, and decoded where DALI does not."""
 
     request: Request
     views: Sequence[DrawnView]
     sample: Sample
     encoded: bool
-    ready: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class ClipLoader:
         self._takes = [view.augment for view in cfg.views for _ in range(view.takes)]
         self._closed = manifest.profile in CLOSED_GOP_PROFILES
         self._idle: dict[tuple[bool, bool], list[ClipGraph | TorchViews]] = {}
-        self._building = threading.Lock()
+        self._building, self._decoding = threading.Lock(), threading.Lock()
         self._local = threading.local()
 
     def load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> Loaded:
@@ -130,20 +129,16 @@ class ClipLoader:
     def _fill(self, batch: ClipBatch, requests: Sequence[Request], pool: ThreadPoolExecutor) -> None:
         """Put clips into their slots; a failing one leaves zeros and `valid` False."""
         to_dali, to_pyav = self._shared_out(requests)
-        began = time.perf_counter()
         read = [pool.submit(self._prepare, request, encoded=True) for request in to_dali]
         decoded = [pool.submit(self._prepare, request, encoded=False) for request in to_pyav]
         self._put(self._transform(_prepared(read), batch), batch)  # DALI decodes on this thread, PyAV on the pool's
-        ready = _prepared(decoded)
-        if ready:
-            self.shares.took(PYAV, len(ready), max(clip.ready for clip in ready) - began)
-        self._put(self._transform(ready, batch), batch)
+        self._put(self._transform(_prepared(decoded), batch), batch)
 
     def _shared_out(self, requests: Sequence[Request]) -> tuple[list[Request], list[Request]]:
         """Part the requests: what DALI decodes, and what PyAV does."""
         to_dali = [request for request in requests if self._dali_can(request)]
         if self.decoder.shared:
-            to_dali = to_dali[: self.shares.next(len(requests))]
+            to_dali = to_dali[: self.shares.of(len(requests))]
         slots = {request.slot for request in to_dali}
         return to_dali, [request for request in requests if request.slot not in slots]
 
@@ -178,10 +173,11 @@ class ClipLoader:
             return []
         try:
             with self._graph(random=clips[0].request.seed is not None, encoded=clips[0].encoded) as graph:
-                began = time.perf_counter()
-                graph.run([clip.sample for clip in clips], [_slot(batch, clip.request.slot) for clip in clips])
-                if clips[0].encoded:
-                    self.shares.took(DALI, len(clips), time.perf_counter() - began)
+                samples, out = [clip.sample for clip in clips], [_slot(batch, clip.request.slot) for clip in clips]
+                if clips[0].encoded and self.decoder.shared:
+                    self._run_timed(graph, samples, out)
+                else:
+                    graph.run(samples, out)
         except DecodeError as error:
             if len(clips) > 1:
                 return [good for clip in clips for good in self._transform([clip], batch)]
@@ -190,16 +186,27 @@ class ClipLoader:
             return self._transform([again], batch) if again is not None else []
         return clips
 
+    def _run_timed(
+        self, graph: ClipGraph | TorchViews, samples: Sequence[Sample], out: Sequence[Sequence[Tensor]]
+    ) -> None:
+        """Run a graph that decodes when no other one does, and note how long it took."""
+        with self._decoding:
+            began = time.perf_counter()
+            graph.run(samples, out)
+            self.shares.dali_took(len(samples), time.perf_counter() - began)
+
     def _prepare(self, request: Request, *, encoded: bool) -> _Prepared | None:
         """Get a clip ready for a graph, `encoded` where DALI decodes it; None where it fails, which is noted."""
-        row = self.manifest.row(request.key)
+        row, began = self.manifest.row(request.key), time.perf_counter()
         try:
             drawn = draw_views(self.cfg.views, row.n_frames, request.seed)
-            sample = self._sample(row, drawn, encoded=encoded)
-            return _Prepared(request, drawn, sample, encoded, time.perf_counter())
+            clip = _Prepared(request, drawn, self._sample(row, drawn, encoded=encoded), encoded)
         except SampleError as error:
             self.failures[request.key] = error
             return None
+        if not encoded:
+            self.shares.pyav_took(time.perf_counter() - began, self.threads)
+        return clip
 
     def _sample(self, row: ManifestRow, drawn: Sequence[DrawnView], *, encoded: bool) -> Sample:
         """Read a clip, and decode all frames of its views in one go unless it is to stay encoded."""

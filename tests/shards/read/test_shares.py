@@ -19,7 +19,7 @@ from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, Samplin
 from shards.read.dali_graph import ClipGraph
 from shards.read.decode import DecoderChoice
 from shards.read.reader import ClipReader
-from shards.read.shares import DALI, PYAV, RECENT, Shares
+from shards.read.shares import DALI, PYAV, RECENT, WARM, Shares
 from shards.read.streams import StreamInput, StreamReader
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
@@ -61,35 +61,39 @@ def check(reader: ClipReader, epochs: int = 2) -> None:
     assert sum(reader.decoded.values()) == epochs * len(KEYS)
 
 
-@given(SECONDS, SECONDS, st.integers(1, 96))
-def test_both_end_at_the_same_time(dali: float, pyav: float, clips: int) -> None:
+def measured(dali: float, pyav: float, *, threads: int = 3) -> Shares:
+    """Give what has seen runs of DALI and clips of PyAV that take so many seconds, on all threads together."""
     shares = Shares()
-    shares.took(DALI, 3, 3 * dali)
-    shares.took(PYAV, 5, 5 * pyav)
-    given_to_dali = shares.fraction * clips
-    assert given_to_dali * dali == pytest.approx((clips - given_to_dali) * pyav)
+    for clips in range(1, WARM + 2):
+        shares.dali_took(clips, dali * clips)
+    shares.pyav_took(threads * pyav, threads)
+    return shares
 
 
-@given(SECONDS, SECONDS, st.lists(st.integers(0, 40), max_size=30))
-def test_parts_of_a_clip_add_up_over_batches(dali: float, pyav: float, batches: list[int]) -> None:
+@given(SECONDS, SECONDS, st.integers(0, 96))
+def test_both_are_busy_as_long_and_dali_never_longer(dali: float, pyav: float, clips: int) -> None:
+    shares = measured(dali, pyav)
+    part = shares.fraction * clips
+    assert part * dali == pytest.approx((clips - part) * pyav)
+    assert shares.of(clips) in {int(part), int(part * (1 + 1e-9))}
+
+
+def test_below_a_clip_of_a_batch_dali_gets_none() -> None:
+    assert [measured(0.1, 0.0025).of(clips) for clips in (1, 32, 42, 96)] == [0, 0, 1, 2]
+    assert [measured(0.01, 0.01).of(clips) for clips in (1, 2, 32)] == [0, 1, 16]
+
+
+def test_what_the_first_runs_take_says_nothing_and_later_one_slow_run_changes_nothing() -> None:
     shares = Shares()
-    shares.took(DALI, 1, dali)
-    shares.took(PYAV, 1, pyav)
-    told = [shares.next(clips) for clips in batches]
-    assert all(0 <= n <= clips for n, clips in zip(told, batches, strict=True))
-    assert abs(sum(told) - shares.fraction * sum(batches)) < 1 + 1e-6
-
-
-def test_before_both_are_measured_each_gets_the_half_and_one_slow_batch_changes_nothing() -> None:
-    shares = Shares()
-    assert [shares.next(3) for _ in range(4)] == [1, 2, 1, 2]
-    shares.took(PYAV, 4, 4.0)
-    assert shares.fraction == 0.5
-    for seconds in (500.0, 3.0, 3.0):  # a graph is built in the first
-        shares.took(DALI, 1, seconds)
+    shares.pyav_took(1.0, 1)
+    for _ in range(WARM):
+        shares.dali_took(1, 500.0)
+        assert [shares.of(clips) for clips in (1, 2, 8)] == [1, 1, 2]
+    for seconds in (3.0, 500.0, 3.0):
+        shares.dali_took(1, seconds)
     assert shares.fraction == pytest.approx(1 / 4)
-    for _ in range(RECENT):
-        shares.took(DALI, 1, 1.0)
+    for _ in range(RECENT[DALI]):
+        shares.dali_took(1, 1.0)
     assert shares.fraction == pytest.approx(1 / 2)
 
 
@@ -116,35 +120,38 @@ def test_one_alone_decodes_them_all(vp9: Manifest, decode: str, decoded: dict[st
     assert reader.decoded == decoded
 
 
-def test_pyav_decodes_while_dali_does(vp9: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_run, real_frames, decoded, alone = ClipGraph.run, loader.wanted_frames, threading.Event(), []
+def test_each_decodes_while_the_other_does(vp9: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_run, real_frames = ClipGraph.run, loader.wanted_frames
+    dali_began, pyav_began, met = threading.Event(), threading.Event(), []
 
     def run(self: ClipGraph, samples: list[Any], out: list[Any]) -> None:
-        alone.append(not decoded.wait(20))
+        dali_began.set()
+        met.append(pyav_began.wait(20))
         real_run(self, samples, out)
 
     def frames(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        pyav_began.set()
+        met.append(dali_began.wait(20))
         yield from real_frames(*args, **kwargs)
-        decoded.set()
 
     monkeypatch.setattr(ClipGraph, "run", run)
     monkeypatch.setattr(loader, "wanted_frames", frames)
     next(iter(read(vp9).epoch(0)))
-    assert alone
-    assert not any(alone)
+    assert len(met) >= 4
+    assert all(met)
 
 
 def test_a_slow_decoder_gets_fewer_clips(vp9: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     real = ClipGraph.run
 
     def run(self: ClipGraph, samples: list[Any], out: list[Any]) -> None:
-        time.sleep(0.05 * len(samples))  # a clip of PyAV's takes some milliseconds
+        time.sleep(0.2)  # a clip of PyAV's takes some milliseconds
         real(self, samples, out)
 
     monkeypatch.setattr(ClipGraph, "run", run)
     reader = read(vp9)
-    check(reader)
-    assert reader.decoded[DALI] < 6 < reader.decoded[PYAV]
+    check(reader, epochs=3)
+    assert reader.decoded[DALI] == WARM + 1  # one each time until it is measured, none after
 
 
 def test_what_dali_does_not_take_is_pyavs(vp9: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
