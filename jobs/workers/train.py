@@ -128,7 +128,7 @@ def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] =
     outcome = _fit(job, resources, callbacks)
     if outcome == "preempted":
         raise Preempted
-    if outcome == "failed" or not (job.loop.folder / WEIGHTS).exists():
+    if outcome == "failed" or not (job.loop.folder / WEIGHTS).is_file():
         reason = job.loop.folder / FAILURE
         told = outcome.partition(_REFUSED)[2] or f"training failed: {outcome}"
         raise UserError(reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: {told}")
