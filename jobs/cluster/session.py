@@ -11,13 +11,13 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from jobs.cluster.last_word import last_word
 from jobs.cluster.ports import reserve
-from jobs.cluster.preempt import Lost
+from jobs.cluster.preempt import Lost, Preempted
 from jobs.cluster.ray_node import answers
 from jobs.cluster.temp_folder import private_folder, ray_folder
 from shards.errors import UserError
@@ -159,6 +159,12 @@ def _attach(dashboard: bool) -> None:
         ) from error
 
 
+@cache
+def _secret() -> str:
+    """Make the token of this process's local Rays: Ray keeps the first one that it reads as long as a process lives."""
+    return secrets.token_urlsafe(24)
+
+
 def local_cpus() -> int:
     """Count the CPUs that a local Ray may use: what Slurm or the scheduler gave this process, not what the host has."""
     granted = os.environ.get("SLURM_CPUS_ON_NODE")
@@ -168,7 +174,7 @@ def local_cpus() -> int:
 def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
     token = folder / "token"
     token.touch(mode=0o600)
-    token.write_text(secrets.token_urlsafe(24), encoding="ascii")
+    token.write_text(_secret(), encoding="ascii")
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
     import ray  # only now, as above
 
@@ -194,6 +200,8 @@ def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
             except RuntimeError:  # one of its processes did not come up in time, as on a busy machine
                 ray.shutdown()
                 start()
+    except SystemExit as stopped:  # Ray's own answer to SIGTERM
+        raise Preempted from stopped
     except Exception as error:  # of many kinds; all of them mean that no Ray has come up
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"Ray does not start on this machine ({reason}); run the same command again") from error

@@ -145,7 +145,12 @@ def call(argv: Sequence[str], place: Path, blow: Blow | None = None) -> Ended:
     out, err = place / "said", place / "errors"
     with out.open("wb") as one, err.open("wb") as two:
         command = subprocess.Popen(
-            [sys.executable, "-m", "jobs", *argv], env=environment, stdout=one, stderr=two, start_new_session=True
+            [sys.executable, "-m", "jobs", *argv],
+            env=environment,
+            stdout=one,
+            stderr=two,
+            cwd=ROOT,
+            start_new_session=True,
         )
         if blow:
             blow.fall(command)
@@ -176,6 +181,7 @@ class Kills(Trials):
 
     def __init__(self, folder: Path, seed: int) -> None:
         """Make the undisturbed runs in a folder, which is the bench's own; those that are there are taken."""
+        folder = folder.resolve()  # commands are called in another one
         super().__init__(folder, seed)
         ray, start = folder / "ray", folder / "ray_start_s"
         if not ray.exists():
