@@ -1,12 +1,14 @@
 """A line and a code for when Ray goes down under its driver: Ray itself would wait a minute, then end it with neither.
 
 A thread waits for each process of the local Ray. What else the driver holds is as after a kill, which every stage can
-take; workers end with their raylet, the temporary folder goes at the next start.
+take; the temporary folder goes at the next start. Workers look whether process 1 has become their parent, and would
+stay where another one adopts them, as a user's service manager does: whoever has a file of the folder open is ended.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,26 +22,48 @@ LINE = "error: Ray ended on this machine ({} is gone); everything done so far is
 
 
 @contextmanager
-def last_word() -> Iterator[None]:
-    """End this process with a line and the code of a stop when a process of the local Ray ends in the block."""
+def last_word(folder: Path) -> Iterator[None]:
+    """End this process with a line and the code of a stop when a process of the local Ray ends in the block.
+
+    folder: the private folder of that Ray.
+    """
     over = threading.Event()
     for name, pid in ray_processes(os.getpid()):
-        threading.Thread(target=_wait, args=(name, pid, over), daemon=True).start()
+        threading.Thread(target=_wait, args=(name, pid, folder, over), daemon=True).start()
     try:
         yield
     finally:
         over.set()
 
 
-def _wait(name: str, pid: int, over: threading.Event) -> None:
+def _wait(name: str, pid: int, folder: Path, over: threading.Event) -> None:
     with suppress(ChildProcessError):  # Ray was first to ask for how it ended
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     if not over.is_set():
+        for process in _users(folder):
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
         with suppress(OSError, ValueError):
             sys.stdout.flush()
         with suppress(OSError):
             os.write(2, LINE.format(name).encode())
         os._exit(EXIT_CODE)
+
+
+def _users(folder: Path) -> list[int]:
+    """List the other processes that have a file below a folder open."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended while we looked, or is somebody else's
+            if any(_is_below(opened, folder) for opened in (entry / "fd").iterdir()):
+                found.add(int(entry.name))
+    return sorted(found - {os.getpid()})
+
+
+def _is_below(opened: Path, folder: Path) -> bool:
+    with suppress(OSError):  # closed while we looked
+        return opened.readlink().is_relative_to(folder)
+    return False
 
 
 def ray_processes(driver: int) -> list[tuple[str, int]]:

@@ -72,7 +72,7 @@ def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator
         try:
             _attach(dashboard) if folder is None else _start(folder, dashboard, cpus)
             _quiet_data()
-            with nullcontext() if folder is None else last_word(), _plain_refusals():
+            with nullcontext() if folder is None else last_word(folder), _plain_refusals():
                 yield
         finally:
             if "ray" in sys.modules:

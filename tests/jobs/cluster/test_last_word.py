@@ -13,12 +13,17 @@ import pytest
 ROOT = Path(__file__).parents[3]
 DRIVER = """
 import os, signal, subprocess, sys, time
+from pathlib import Path
 from jobs.cluster import last_word
 raylet = subprocess.Popen([sys.argv[1], "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 print(raylet.pid, flush=True)
+folder = Path(sys.argv[1]).parent
+line = [sys.argv[2], "-c", "import time; time.sleep(60)"]
+worker = subprocess.Popen(line, stdout=(folder / "log").open("w"), stderr=subprocess.DEVNULL)
+print(worker.pid, flush=True)
 while not last_word.ray_processes(os.getpid()):
     time.sleep(.01)
-with last_word.last_word():
+with last_word.last_word(folder):
     {body}
 raylet.kill()
 raylet.wait()
@@ -33,16 +38,25 @@ def run(tmp_path, body):
     program.symlink_to("/bin/sleep")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(DRIVER).replace("{body}", body), str(program)],
+        [sys.executable, "-c", textwrap.dedent(DRIVER).replace("{body}", body), str(program), sys.executable],
         env=environment,
         check=False,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    with suppress(ProcessLookupError):
-        os.kill(int(done.stdout.split()[0]), signal.SIGKILL)
-    return done
+    raylet, worker = map(int, done.stdout.split()[:2])
+    left = lives(worker)
+    for process in (raylet, worker):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return done, left
+
+
+def lives(process):
+    with suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 @pytest.mark.parametrize(
@@ -58,7 +72,8 @@ def run(tmp_path, body):
     ],
 )
 def test_a_driver_ends_in_a_line_when_its_ray_does(tmp_path, body, said, code):
-    done = run(tmp_path, body)
+    done, left = run(tmp_path, body)
     assert done.returncode == code
+    assert left == (code != 75)  # who had a file of the folder open goes with a dead Ray
     assert done.stderr.startswith(said) if said else done.stderr == ""
     assert ("ended by itself" in done.stdout) == (code == 0)
