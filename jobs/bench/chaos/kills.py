@@ -161,7 +161,8 @@ def call(argv: Sequence[str], place: Path, blow: Blow | None = None) -> Ended:
             code = command.wait() and 124
     seconds = time.perf_counter() - started
     left = _left(others)
-    return Ended(code, *(path.read_text(errors="replace") for path in (out, err)), seconds, left)
+    said, errors = (path.read_text(errors="replace") for path in (out, err))
+    return Ended(code, said, errors, seconds, left)
 
 
 def _left(others: set[int]) -> tuple[int, ...]:

@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from jobs.cluster.preempt import EXIT_CODE
 
 ROOT = Path(__file__).parents[3]
 DRIVER = """
@@ -46,7 +49,9 @@ def run(tmp_path, body):
         timeout=60,
     )
     raylet, worker = map(int, done.stdout.split()[:2])
-    left = lives(worker)
+    end = time.monotonic() + (20 if done.returncode == EXIT_CODE else 0)
+    while (left := lives(worker)) and time.monotonic() < end:
+        time.sleep(0.01)
     for process in (raylet, worker):
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
