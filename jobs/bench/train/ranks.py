@@ -19,7 +19,7 @@ from jobs.bench.data import Figure
 from jobs.bench.train.steps import Case, Drawn, losses, train
 
 WORKERS, STEPS = 2, 20
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "mean", "var", "count")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "scorer.mean", "scorer.variance", "scorer.seen")
 EQUAL = Figure(target=Target(must=1e-5, aim=1e-6), unit="{:.1e}", smaller=True)
 OPTIM = OptimConfig(name="sgd", warmup_epochs=0)
 """The product's rate. Not Adam, which makes a whole step of a gradient that is zero but for rounding."""
