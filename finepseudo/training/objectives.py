@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from finepseudo.alignment.carl import carl_loss
 from finepseudo.alignment.config import AlignabilityConfig, GitdlConfig
-from finepseudo.alignment.distances import pair_distances
 from finepseudo.alignment.gitdl import gitdl_loss, retrieval
 from finepseudo.alignment.scorer import AlignabilityScorer, Pairs, length_factor, score_loss, triplet_loss
+from finepseudo.alignment.shared_pairs import global_distances
 from finepseudo.compute.networks import computed_in
 from finepseudo.distributed import gather_rows, global_mean, sum_across_ranks, widened, world_size
 from finepseudo.encoders.action_encoder import ActionEncoder
@@ -135,7 +135,7 @@ class AlignabilityObjective(Objective):
             if len(embeddings) == 0:  # every clip failed: no pair, zero loss, zero gradients
                 distances = embeddings.new_zeros(0, 0) + embeddings.sum()
             else:
-                distances = pair_distances(embeddings, self.cfg)
+                distances = global_distances(embeddings, self.cfg)
             return self.losses(distances, labels, embeddings.shape[1])
 
     def losses(self, distances: Tensor, labels: Tensor, length: int) -> StepOutput:

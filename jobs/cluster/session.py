@@ -11,7 +11,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,12 @@ def _attach(dashboard: bool) -> None:
         ) from error
 
 
+@cache
+def _secret() -> str:
+    """Make the token of this process's local Rays: Ray keeps the first one that it reads as long as a process lives."""
+    return secrets.token_urlsafe(24)
+
+
 def local_cpus() -> int:
     """Count the CPUs that a local Ray may use: what Slurm or the scheduler gave this process, not what the host has."""
     granted = os.environ.get("SLURM_CPUS_ON_NODE")
@@ -151,7 +157,7 @@ def local_cpus() -> int:
 def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
     token = folder / "token"
     token.touch(mode=0o600)
-    token.write_text(secrets.token_urlsafe(24), encoding="ascii")
+    token.write_text(_secret(), encoding="ascii")
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
     import ray  # only now, as above
 

@@ -125,7 +125,7 @@ def bare(job: ScoreJob) -> Pace:
     stamps = []
     for number, path in enumerate(parts(job.embeddings)):
         aligner({"part": path.name})
-        stamps.append(stamp(number))
+        stamps.append(stamp(number, alone=True))
     return steady(stamps, 0)
 
 

@@ -30,9 +30,9 @@ class Pace:
     processor: float
 
 
-def stamp(done: int) -> Stamp:
-    """Take the time."""
-    return Stamp(done, time.perf_counter(), tree_seconds(os.getpid()))
+def stamp(done: int, *, alone: bool = False) -> Stamp:
+    """Take the time; `alone`: of this process, below which another Ray may be ending."""
+    return Stamp(done, time.perf_counter(), time.process_time() if alone else tree_seconds(os.getpid()))
 
 
 def tree_seconds(root: int) -> float:

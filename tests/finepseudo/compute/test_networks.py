@@ -52,7 +52,7 @@ def test_a_precision_holds_for_products_and_convolutions_and_ends(process: str, 
     assert flags() == outside
 
 
-@pytest.mark.parametrize(("stage", "name"), [("gitdl", "gitdl_loss"), ("alignability", "pair_distances")])
+@pytest.mark.parametrize(("stage", "name"), [("gitdl", "gitdl_loss"), ("alignability", "global_distances")])
 def test_losses_and_alignment_stay_in_float32(monkeypatch: pytest.MonkeyPatch, stage: str, name: str) -> None:
     seen, real = [], getattr(objectives, name)
 

@@ -104,7 +104,7 @@ def test_a_full_disk_in_a_worker_is_one_line(ray_cluster, tmp_path, how):
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_after_a_stop_no_thread_of_ray_data_starts_a_ray_of_its_own(tmp_path):
+def test_after_a_stop_no_thread_of_ray_data_starts_a_ray_of_its_own_and_the_process_may(tmp_path):
     program = (
         "import sys, time; from pathlib import Path; run = Path(sys.argv[1])\n"
         "from jobs.cluster.preempt import Preempted; from jobs.cluster.session import ray_session\n"
@@ -119,6 +119,7 @@ def test_after_a_stop_no_thread_of_ray_data_starts_a_ray_of_its_own(tmp_path):
         "        for _ in stream(job, 300, run): (run / 'STOP').write_text('stop\\n')\n"
         "    except Preempted: print('stopped')\n"
         "for _ in range(40): time.sleep(0.25); assert not ray.is_initialized()\n"
+        "with ray_session(): print(ray.get(ray.remote(lambda: 'a second one').remote()))\n"
     )
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
@@ -128,7 +129,7 @@ def test_after_a_stop_no_thread_of_ray_data_starts_a_ray_of_its_own(tmp_path):
         text=True,
         env={**clean, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
-    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "stopped\na second one\n"), done.stderr
 
 
 @pytest.mark.ray
