@@ -29,8 +29,9 @@ def workers_of(resources: ResourcesConfig, batches: Collection[int]) -> int:
         return resources.workers
     if not uses_gpu(resources):
         return 1
-    have = ray.cluster_resources()
-    return most_that_divide(min(int(have["GPU"]), int(have.get("CPU", 0) / resources.cpus_per_worker)), batches)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = (min(node.get("GPU", 0), node.get("CPU", 0) / resources.cpus_per_worker) for node in nodes)
+    return most_that_divide(sum(map(int, room)), batches)
 
 
 def most_that_divide(most: int, batches: Collection[int]) -> int:

@@ -18,7 +18,8 @@ from shards.errors import UserError
 def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """What the cluster has. Ray itself stays out: it reads its settings when it is imported, for all tests after."""
     have: dict[str, float] = {}
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(cluster_resources=lambda: have))
+    nodes = [{"Alive": True, "Resources": have}, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(cluster_resources=lambda: have, nodes=lambda: nodes))
     return have
 
 
@@ -79,6 +80,13 @@ def test_left_open_all_gpus_are_taken_that_can_share_every_batch(
     assert workers_of(resources, batches) == workers
     assert actors_of("auto", resources) == actors
     assert workers_of(ResourcesConfig(workers=3), batches) == 3, "what is typed stands"
+
+
+def test_the_cpus_of_a_worker_are_those_of_its_own_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"Alive": True, "Resources": {"CPU": 10.0, "GPU": 3.0}}] * 2 + [{"Alive": True, "Resources": {"CPU": 8.0}}]
+    ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 28.0, "GPU": 6.0}, nodes=lambda: nodes)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    assert workers_of(ResourcesConfig(workers="auto", cpus_per_worker=4.0), [60]) == 4
 
 
 @given(st.integers(-1, 40), st.lists(st.integers(1, 200), min_size=1, max_size=4))

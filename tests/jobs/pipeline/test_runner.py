@@ -32,6 +32,7 @@ from shards.errors import UserError
 )
 def test_two_trainings_run_side_by_side_where_both_fit(monkeypatch, have, keys, expected):
     monkeypatch.setattr("ray.cluster_resources", lambda: have)
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": have}])
     assert side_by_side(load("smoke", keys), 2) is expected
 
 
