@@ -6,7 +6,9 @@ for the same; others are hashed, several at a time. `set_aside_damaged` hashes a
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -230,12 +232,21 @@ def to_heal(stage: Identity) -> list[Path] | None:
     return None if record is None else _damaged(stage, record)
 
 
+def _refuse_folders(stage: Identity) -> None:
+    """Refuse a folder where a finished stage had a file: it would pass for what was written, and is not ours."""
+    record = _record_of(stage) or {"outputs": {}}
+    for path in (stage.folder / name for name in record["outputs"]):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+
 def begin(stage: Identity) -> bool:
     """Make the folder ready to run the stage; return True when a started run of exactly this stage may go on.
 
     Of a finished stage of which files are missing or changed, the others stay. Whatever belongs to another
     configuration or other inputs is removed first, its DONE record before all else.
     """
+    _refuse_folders(stage)
     key, changed = stage.key(), to_heal(stage)
     if changed is not None:
         for path in changed:

@@ -7,6 +7,7 @@ bytes for numbers. Weights are safetensors.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
@@ -149,6 +150,8 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], about: Mapping[str, 
 
 def load_weights(path: Path, prefix: str = "") -> dict[str, Tensor]:
     """Read safetensors; with a prefix, only the entries that begin with it, the prefix cut off."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))  # safetensors speaks of a device
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -62,6 +62,11 @@ class FixedStreams:
         """No clip fails."""
         return {}
 
+    @property
+    def decoded(self) -> dict[str, int]:
+        """No clip is decoded."""
+        return {}
+
     def seen(self, step: int) -> int:
         """Count the clips before a step."""
         return step * sum(len(batch.keys) for batch in self.parts.values())

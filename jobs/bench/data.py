@@ -2,13 +2,15 @@
 
 Contenders run in turn within each round and a figure is the median over rounds of the ratio in the same round, in
 processor time; only two processes against one and the time to resume are by the wall clock. The clips are drawn by the
-command itself. OpenCV, torchcodec, torchvision and the ffmpeg program are measured where they are installed.
+command itself. OpenCV, torchcodec, torchvision and the ffmpeg program are measured where they are installed. With
+`--gpu` it says instead how many clips a second the GPU's video engine, the cores and both at once read for that GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import os
 import shutil
 import statistics
@@ -22,6 +24,7 @@ import torch
 
 from finepseudo.bench.alignment import processor
 from finepseudo.bench.race import Contender, Target, race, say, table_head, table_row
+from jobs.bench.gpu import reading as for_a_gpu
 from shards.bench import large, peers, reading, writing
 from shards.bench.clips import BenchClips, given_clips, make_clips
 from shards.errors import UserError
@@ -195,8 +198,11 @@ def main(options: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=16, help="clips that are read (default 16)")
     parser.add_argument("--shards", type=Path, help="measure clips of these shards instead of drawn ones")
     parser.add_argument("--folder", type=Path, help="an empty folder to work in; kept (default: one that is removed)")
+    parser.add_argument("--gpu", action="store_true", help="only what is read for a GPU, by decoder, as JSON")
     parser.add_argument("--quick", action="store_true", help="a tiny run that shows that everything works")
     arguments = parser.parse_args(options)
+    if arguments.gpu:
+        return _for_a_gpu(arguments.quick, arguments.shards)
     if min(arguments.rounds, arguments.clips) < 1:
         parser.error("--rounds and --clips: at least 1")
     if arguments.folder and arguments.folder.exists() and any(arguments.folder.iterdir()):
@@ -215,6 +221,15 @@ def main(options: Sequence[str] | None = None) -> int:
         _print_clips(clips)
         measure(clips, folder, extent)
     say(f"\nLoad of the machine (1, 5, 15 minutes): {', '.join(f'{x:.1f}' for x in os.getloadavg())}.")
+    return 0
+
+
+def _for_a_gpu(quick: bool, shards: Path | None) -> int:
+    """Print the rows of `bench gpu reading`, each as soon as it is measured."""
+    if not quick and not torch.cuda.is_available():
+        raise UserError("bench data --gpu: no CUDA device here; --quick rehearses it on a CPU")
+    for name, numbers in for_a_gpu.measure(quick, shards):
+        say(json.dumps({name: numbers}))
     return 0
 
 

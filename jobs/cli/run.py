@@ -88,10 +88,11 @@ def _run_unfinished(run: Run, command: str, plan: Plan, todo: Sequence[Stage]) -
     write = command in MAKES_A_RUN
     if command in NO_RAY:
         return run_plan(run, plan, version, kinds, write=write)
+    preempt.clear(cfg.folder)
+    preempt.install(cfg.folder)  # a notice may come while Ray starts
     run.reporter.say("attaching to Ray" if os.environ.get("RAY_ADDRESS") else "starting Ray")
     with ray_session():
-        preempt.clear(cfg.folder)
-        preempt.install(cfg.folder)
+        preempt.install(cfg.folder)  # Ray has taken SIGTERM for itself
         write_environment(cfg, version)
         if gpus := check_devices(cfg, todo):
             run.reporter.say(gpus)

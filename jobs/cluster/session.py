@@ -17,7 +17,7 @@ from typing import Any
 
 from jobs.cluster.last_word import last_word
 from jobs.cluster.ports import reserve
-from jobs.cluster.preempt import Lost
+from jobs.cluster.preempt import Lost, Preempted
 from jobs.cluster.ray_node import answers
 from jobs.cluster.temp_folder import private_folder, ray_folder
 from shards.errors import UserError
@@ -182,6 +182,8 @@ def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
         except RuntimeError:  # one of its processes did not come up in time, as on a busy machine
             ray.shutdown()
             start()
+    except SystemExit as stopped:  # Ray's own answer to SIGTERM
+        raise Preempted from stopped
     except Exception as error:  # of many kinds; all of them mean that no Ray has come up
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"Ray does not start on this machine ({reason}); run the same command again") from error

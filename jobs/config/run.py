@@ -26,7 +26,7 @@ from jobs.config.sections import (
     ResourcesConfig,
 )
 from shards.annotations.config import DatasetConfig
-from shards.read.config import OrderConfig, ReaderConfig, ReadingConfig, SamplingConfig, ViewConfig
+from shards.read.config import BOTH, OrderConfig, ReaderConfig, ReadingConfig, SamplingConfig, ViewConfig
 from shards.settings import BadSetting, Settings, needed, section, setting
 from shards.splits.config import SplitConfig
 from shards.write.config import ShardConfig
@@ -82,6 +82,9 @@ class RunConfig(Settings):
                 "leaves f_A's image encoder at random for good; set frame_stage.freeze_image=false, or give it weights"
             )
             raise BadSetting("pretrain.skip", self.pretrain.skip, rule)
+        if self.deterministic and self.reading.decode == BOTH:
+            rule = "gives clips to whom has time, so bits do not repeat; set it to auto, or deterministic=false"
+            raise BadSetting("reading.decode", BOTH, rule)
         self._check_held_out()
         self._check_contrast()
         self._check_methods()

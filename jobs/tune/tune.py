@@ -117,9 +117,10 @@ def tune(cfg: RunConfig, path: Path, *, force: bool = False, best: Path | None =
 def _tune(run: Run, base: Plan, folder: Path, space: SpaceConfig) -> tuple[int, list[dict[str, Any]]]:
     """Make what is missing of the base run, then search; a run that is there keeps its config.yaml."""
     cfg, reporter = run.cfg, run.reporter
+    preempt.clear(cfg.folder)
+    preempt.install(cfg.folder)  # a notice may come while Ray starts
     with ray_session(dashboard=True):
-        preempt.clear(cfg.folder)
-        preempt.install(cfg.folder)
+        preempt.install(cfg.folder)  # Ray has taken SIGTERM for itself
         if base:
             version = source_version()
             write_environment(cfg, version)

@@ -27,7 +27,7 @@ from jobs.workers.models import trained_action_encoder, trained_frame_encoder
 from jobs.workers.part_files import chunks, write_part
 from jobs.workers.train_loop import seed_of
 from shards.read.augment import recode
-from shards.read.config import ViewConfig
+from shards.read.config import BOTH, ViewConfig
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
@@ -73,8 +73,8 @@ def evaluation_reader(
 ) -> ClipReader:
     """Make a reader that is asked for clips by key."""
     manifest, reading = Manifest.open(shards, cfg.reading.cache), cfg.reader(*views)
-    if device.type == "cpu" and reading.decode == "dali-gpu":  # a driver without a GPU looks at a few clips itself
-        reading = replace(reading, decode="auto")
+    if device.type == "cpu" and reading.decode in ("dali-gpu", BOTH):
+        reading = replace(reading, decode="auto")  # a driver without a GPU looks at a few clips itself
     items = ItemTable.unlabelled(manifest.keys)
     return ClipReader(manifest, items, reading, seed=0, device=device, sharers=sharers)
 

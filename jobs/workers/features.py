@@ -120,8 +120,13 @@ class FeatureReader:
 
     @property
     def fallbacks(self) -> int:
-        """Count the clips that PyAV read so far because DALI could not."""
+        """Count the different clips that PyAV read so far because DALI could not."""
         return self._reader.fallbacks
+
+    @property
+    def decoded(self) -> Counter[str]:
+        """Count the clips read so far, by who decoded them."""
+        return self._reader.decoded
 
     def seen(self, step: int) -> int:
         """Count the clips of the global batches before `step`, over all epochs."""

@@ -90,7 +90,10 @@ def train_rank(job: TrainJob, rank: int, world: int, device: torch.device, share
 
 def open_streams(job: TrainJob, place: Place) -> StreamReader:
     """Open what one rank reads. The shards are read as the leading stream reads them."""
-    return StreamReader(_shards(job), job.streams, seed=job.loop.seed, **asdict(place))
+    reader = StreamReader(_shards(job), job.streams, seed=job.loop.seed, **asdict(place))
+    if place.rank == 0:
+        sys.stderr.write(f"{job.loop.stage}: decode: {reader.decoder}\n")
+    return reader
 
 
 def open_features(job: TrainJob, place: Place, cfg: RunConfig, objective: Objective) -> FeatureReader:
@@ -127,7 +130,7 @@ def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] =
     outcome = _fit(job, resources, callbacks)
     if outcome == "preempted":
         raise Preempted
-    if outcome == "failed" or not (job.loop.folder / WEIGHTS).exists():
+    if outcome == "failed" or not (job.loop.folder / WEIGHTS).is_file():
         reason = job.loop.folder / FAILURE
         told = outcome.partition(_REFUSED)[2] or f"training failed: {outcome}"
         raise UserError(reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: {told}")

@@ -47,9 +47,11 @@ from jobs.cluster import preempt
 from jobs.config.training import TrainConfig
 from shards.errors import UserError
 from shards.files import append_line, atomic
+from shards.read.shares import DALI, PYAV
 from shards.types import ClipBatch
 
 Outcome = Literal["done", "preempted", "failed"]
+_COUNTED = ("bad", "fallback", DALI, PYAV)
 
 
 class Reader(Protocol):
@@ -62,7 +64,12 @@ class Reader(Protocol):
 
     @property
     def fallbacks(self) -> int:
-        """Clips that PyAV read so far because DALI could not."""
+        """Different clips that PyAV read so far because DALI could not."""
+        ...
+
+    @property
+    def decoded(self) -> Mapping[str, int]:
+        """Clips read so far, by who decoded them: see `shards.read.shares`."""
         ...
 
     @property
@@ -307,16 +314,18 @@ class Loop:
         """Average the window over its steps and append one line to the stage's log."""
         window, self.window = self.window, _Window()
         line = window.means()  # equal on every rank (finepseudo.training.objectives)
-        bad = torch.tensor([sum(self.reader.bad.values()), self.reader.fallbacks], device=self.device)
+        decoded = self.reader.decoded
+        counts = [sum(self.reader.bad.values()), self.reader.fallbacks, decoded.get(DALI, 0), decoded.get(PYAV, 0)]
+        told = torch.tensor(counts, device=self.device)
         if self.world > 1:
-            dist.all_reduce(bad)
+            dist.all_reduce(told)
         if self.rank != 0:
             return
         elapsed = max(time.perf_counter() - window.started, 1e-9)
         line["train/lr"] = self.rate
         line["data/wait_fraction"] = min(1.0, window.waited / elapsed)
         line["data/clips_per_s"] = window.clips / elapsed
-        line["data/bad_clips"], line["data/pyav_clips"] = map(float, bad.tolist())
+        line |= {f"data/{name}_clips": float(n) for name, n in zip(_COUNTED, told.tolist(), strict=True)}
         line["data/clips"] = float(self.reader.seen(self.step))
         self._append(line)
 

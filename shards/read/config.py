@@ -22,7 +22,10 @@ LOCAL_CLIPS = 4
 ONLY = "only"
 """Name of the view of a stream that has a single one."""
 
-Decode = Literal["auto", "dali-gpu", "dali-cpu", "pyav"]
+BOTH = "dali+pyav"
+"""Decoder of a reader whose clips DALI and PyAV decode at the same time."""
+
+Decode = Literal["auto", "dali-gpu", "dali-cpu", "pyav", "dali+pyav"]
 Threads = int | Literal["auto"]
 
 
@@ -270,7 +273,12 @@ class ReadingConfig(Settings):
     """How clips are decoded; the same for every stream of a run."""
 
     decode: Decode = setting(
-        "auto", "auto = the GPU's video engine, else DALI's CPU decoder for VP8, VP9 and MJPEG, else PyAV"
+        "auto",
+        "pyav: the cores | dali-gpu: the GPU's video engine | dali-cpu: DALI's own decoder of VP8, VP9 and MJPEG | "
+        "dali+pyav: the video engine (without a GPU, dali-cpu) and the cores at once, each with the clips it has time "
+        "for | auto: dali+pyav where the engine knows the codec and bits need not repeat, else dali-cpu where it does, "
+        "else pyav",
+        source="measured: NVDEC alone is slower than the cores that come with it",
     )
     threads: Threads = setting(
         "auto",

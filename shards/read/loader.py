@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, at_places, with
 from shards.read.decode import CLOSED_GOP_PROFILES, choose_decoder, wanted_frames
 from shards.read.faults import DecodeError, judged
 from shards.read.resize import views_of
+from shards.read.shares import DALI, PYAV, Shares
 from shards.read.torch_views import TorchViews
 from shards.read.views import DrawnView, draw_views
 from shards.storage.manifest import Manifest, ManifestRow
@@ -80,18 +82,21 @@ class ClipLoader:
         threads: those of one graph.
 
         UserError when the decoder cannot work here, or DALI is not installed and a GPU is to be used.
+        Where torch's algorithms are to be deterministic, so is who decodes a clip.
         """
         self.manifest, self.cfg, self.chunk, self.total = manifest, cfg, chunk, total
         self.threads, self.device = threads, torch.device(device)
-        self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device)
+        repeatable = torch.are_deterministic_algorithms_enabled()
+        self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device, repeatable=repeatable)
         if without_dali(cfg.decode, self.decoder.by_dali, self.device) and self.decoder.by_dali:
             self.decoder = choose_decoder("pyav", manifest.codecs, self.device)
         self.failures: dict[str, SampleError] = {}
         self.by_pyav: dict[str, str] = {}
+        self.shares = Shares()
         self._takes = [view.augment for view in cfg.views for _ in range(view.takes)]
         self._closed = manifest.profile in CLOSED_GOP_PROFILES
         self._idle: dict[tuple[bool, bool], list[ClipGraph | TorchViews]] = {}
-        self._building = threading.Lock()
+        self._building, self._decoding = threading.Lock(), threading.Lock()
         self._local = threading.local()
 
     def load(self, requests: Sequence[Request], size: int, pool: ThreadPoolExecutor) -> Loaded:
@@ -123,16 +128,41 @@ class ClipLoader:
 
     def _fill(self, batch: ClipBatch, requests: Sequence[Request], pool: ThreadPoolExecutor) -> None:
         """Put clips into their slots; a failing one leaves zeros and `valid` False."""
-        prepared = [clip for clip in pool.map(self._prepare, requests) if clip is not None]
-        for encoded in (True, False):
-            for clip in self._transform([clip for clip in prepared if clip.encoded == encoded], batch):
-                batch.valid[clip.request.slot] = True
-                for view, drawn in zip(batch.views.values(), clip.views, strict=True):
-                    crops = view.frame_ids.shape[1] // len(drawn.ids)
-                    view.frame_ids[clip.request.slot] = torch.from_numpy(drawn.ids).repeat_interleave(crops, dim=0)
-                    if view.origin is not None:
-                        edges = [place.edges(clip.sample.height, clip.sample.width) for place in drawn.params]
-                        view.origin.edges[clip.request.slot] = torch.from_numpy(np.stack(edges))
+        to_dali, to_pyav = self._shared_out(requests)
+        read = [pool.submit(self._prepare, request, encoded=True) for request in to_dali]
+        decoded = [pool.submit(self._prepare, request, encoded=False) for request in to_pyav]
+        self._put(self._transform(_prepared(read), batch), batch)  # DALI decodes on this thread, PyAV on the pool's
+        self._put(self._transform(_prepared(decoded), batch), batch)
+
+    def _shared_out(self, requests: Sequence[Request]) -> tuple[list[Request], list[Request]]:
+        """Part the requests: what DALI decodes, and what PyAV does."""
+        to_dali = [request for request in requests if self._dali_can(request)]
+        if self.decoder.shared:
+            to_dali = to_dali[: self.shares.of(len(requests))]
+        slots = {request.slot for request in to_dali}
+        return to_dali, [request for request in requests if request.slot not in slots]
+
+    def _dali_can(self, request: Request) -> bool:
+        """Tell whether DALI can decode a clip; where another one cannot be given to it, that is noted."""
+        if not self.decoder.by_dali or request.key in self.by_pyav:
+            return False
+        row = self.manifest.row(request.key)
+        if self.decoder.takes(row.codec, row.width, row.height):
+            return True
+        self.by_pyav[request.key] = f"{row.codec} {row.width}x{row.height} is nothing for the video engine"
+        return False
+
+    def _put(self, clips: Sequence[_Prepared], batch: ClipBatch) -> None:
+        """Note of clips whose pixels are in the batch what was seen of them, and who decoded them."""
+        for clip in clips:
+            self.shares.count(DALI if clip.encoded else PYAV)
+            batch.valid[clip.request.slot] = True
+            for view, drawn in zip(batch.views.values(), clip.views, strict=True):
+                crops = view.frame_ids.shape[1] // len(drawn.ids)
+                view.frame_ids[clip.request.slot] = torch.from_numpy(drawn.ids).repeat_interleave(crops, dim=0)
+                if view.origin is not None:
+                    edges = [place.edges(clip.sample.height, clip.sample.width) for place in drawn.params]
+                    view.origin.edges[clip.request.slot] = torch.from_numpy(np.stack(edges))
 
     def _transform(self, clips: list[_Prepared], batch: ClipBatch) -> list[_Prepared]:
         """Run a graph into the clips' slots of every view; give the clips that could be read.
@@ -143,28 +173,40 @@ class ClipLoader:
             return []
         try:
             with self._graph(random=clips[0].request.seed is not None, encoded=clips[0].encoded) as graph:
-                graph.run([clip.sample for clip in clips], [_slot(batch, clip.request.slot) for clip in clips])
+                samples, out = [clip.sample for clip in clips], [_slot(batch, clip.request.slot) for clip in clips]
+                if clips[0].encoded and self.decoder.shared:
+                    self._run_timed(graph, samples, out)
+                else:
+                    graph.run(samples, out)
         except DecodeError as error:
             if len(clips) > 1:
                 return [good for clip in clips for good in self._transform([clip], batch)]
             self.by_pyav[clips[0].request.key] = str(error)
-            again = self._prepare(clips[0].request)
+            again = self._prepare(clips[0].request, encoded=False)
             return self._transform([again], batch) if again is not None else []
         return clips
 
-    def _prepare(self, request: Request) -> _Prepared | None:
-        """Get a clip ready for a graph; None where it fails, which is noted."""
-        row = self.manifest.row(request.key)
-        encoded = self.decoder.takes(row.codec, row.width, row.height)
-        if self.decoder.by_dali and not encoded:
-            self.by_pyav[request.key] = f"{row.codec} {row.width}x{row.height} is nothing for the video engine"
-        encoded = encoded and request.key not in self.by_pyav
+    def _run_timed(
+        self, graph: ClipGraph | TorchViews, samples: Sequence[Sample], out: Sequence[Sequence[Tensor]]
+    ) -> None:
+        """Run a graph that decodes when no other one does, and note how long it took."""
+        with self._decoding:
+            began = time.perf_counter()
+            graph.run(samples, out)
+            self.shares.dali_took(len(samples), time.perf_counter() - began)
+
+    def _prepare(self, request: Request, *, encoded: bool) -> _Prepared | None:
+        """Get a clip ready for a graph, `encoded` where DALI decodes it; None where it fails, which is noted."""
+        row, began = self.manifest.row(request.key), time.perf_counter()
         try:
             drawn = draw_views(self.cfg.views, row.n_frames, request.seed)
-            return _Prepared(request, drawn, self._sample(row, drawn, encoded=encoded), encoded)
+            clip = _Prepared(request, drawn, self._sample(row, drawn, encoded=encoded), encoded)
         except SampleError as error:
             self.failures[request.key] = error
             return None
+        if not encoded:
+            self.shares.pyav_took(time.perf_counter() - began, self.threads)
+        return clip
 
     def _sample(self, row: ManifestRow, drawn: Sequence[DrawnView], *, encoded: bool) -> Sample:
         """Read a clip, and decode all frames of its views in one go unless it is to stay encoded."""
@@ -235,6 +277,11 @@ class ClipLoader:
             f"{count} of {total} clips cannot be read, more than max_bad_fraction = {self.cfg.max_bad_fraction} "
             f"allows; write the shards again or raise the limit. The first: {first}"
         )
+
+
+def _prepared(clips: Sequence[Future[_Prepared | None]]) -> list[_Prepared]:
+    """Wait for clips, and leave out what has failed."""
+    return [clip for future in clips if (clip := future.result()) is not None]
 
 
 def _slot(batch: ClipBatch, slot: int) -> list[Tensor]:

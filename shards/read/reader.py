@@ -84,8 +84,13 @@ class ClipReader:
 
     @property
     def fallbacks(self) -> int:
-        """Count the clips that PyAV read so far because DALI could not."""
+        """Count the different clips that PyAV read so far because DALI could not."""
         return len(self._loader.by_pyav.keys() - self._loader.failures.keys())
+
+    @property
+    def decoded(self) -> Counter[str]:
+        """Count the clips read so far, as often as each was, by who decoded them: `dali`, `pyav`."""
+        return Counter(self._loader.shares.clips)
 
     def seen(self, step: int) -> int:
         """Count the clips of the global batches before `step`, over all epochs."""

@@ -14,6 +14,7 @@ import torch
 from shards.errors import UserError
 from shards.read.config import ReaderConfig
 from shards.read.cores import reading_threads
+from shards.read.decode import DecoderChoice
 from shards.read.loader import ClipLoader, Loaded
 from shards.read.order import rank_slots
 from shards.read.reader import PRODUCERS, ClipReader, ahead
@@ -98,8 +99,18 @@ class StreamReader:
 
     @property
     def fallbacks(self) -> int:
-        """Count the clips that PyAV read so far because DALI could not, over all streams."""
+        """Count the different clips that PyAV read so far because DALI could not, over all streams."""
         return sum(stream.fallbacks for stream in self._streams.values())
+
+    @property
+    def decoded(self) -> Counter[str]:
+        """Count the clips read so far, as often as each was, by who decoded them, over all streams."""
+        return sum((stream.decoded for stream in self._streams.values()), Counter[str]())
+
+    @property
+    def decoder(self) -> DecoderChoice:
+        """Give the decoder that reads the clips of the leading stream; as text it says why."""
+        return next(iter(self._streams.values())).decoder
 
     def seen(self, step: int) -> int:
         """Count the clips of all streams in the global batches before `step`, on all ranks; empty slots are none."""
@@ -139,6 +150,8 @@ class _EmptyStream:
         self._slots = rank_slots(cfg.order.batch_size, world)
         self._loader = ClipLoader(manifest, cfg, threads=1, chunk=self._slots, total=0, device=device)
         self.bad: Counter[str] = Counter()
+        self.decoded: Counter[str] = Counter()
+        self.decoder = self._loader.decoder
 
     def seen(self, step: int) -> int:
         """Count no clip."""

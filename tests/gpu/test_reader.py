@@ -31,7 +31,8 @@ def gpu_decoder_missing() -> str:
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 video_engine = pytest.mark.skipif(bool(gpu_decoder_missing()), reason=gpu_decoder_missing())
 CASES = [
-    pytest.param("h264", "auto", "dali-gpu", marks=video_engine),
+    pytest.param("h264", "auto", "dali+pyav", marks=video_engine),
+    pytest.param("h264", "dali-gpu", "dali-gpu", marks=video_engine),
     pytest.param("vp9", "dali-gpu", "dali-gpu", marks=video_engine),
     ("h264", "pyav", "pyav"),
     ("vp9", "dali-cpu", "dali-cpu"),
@@ -63,6 +64,9 @@ def test_the_gpu_gives_the_frames_the_cpu_gives(tmp_path: Path, profile: str, de
             assert view.frames.device.type == "cuda"
             assert torch.equal(view.frame_ids, theirs.views[name].frame_ids)
             assert (view.frames.cpu() - theirs.views[name].frames).abs().mean() < 0.05
+    decoders = {"dali+pyav": {"dali", "pyav"}, "pyav": {"pyav"}}.get(decoder, {"dali"})
+    assert set(reader.decoded) == decoders
+    assert reader.fallbacks == 0
     still = ClipReader(manifest, items, cfg, seed=1, device="cuda").read(KEYS).views["strong"]
     for slot in range(len(KEYS)):
         images = still.frames[slot, 0].cpu().permute(0, 2, 3, 1).numpy() * 0.225 + 0.45

@@ -152,6 +152,8 @@ class Trials:
                 if said.crashed or (said.code and not said.refusal):
                     trial.problems.append(f"{command} ends with {said.code}: {said.err[-600:]}")
         self._heal(trial, name, ["--verify"] if kind == "rot" else [])
+        if name.endswith(".tar") and (self.run / name).read_bytes() != (self.whole.folder / name).read_bytes():
+            self._call("write-shards", None, "--repair")  # no clip of it was read any more; this looks at all
         trial.problems += self.whole.differences(self.run, [name] if name.endswith(RECORDS) else [])
         return trial
 

@@ -59,6 +59,7 @@ class FixedReader:
     batches_per_epoch: int
     bad: Mapping[str, int] = field(default_factory=dict)
     fallbacks: int = 0
+    decoded: Mapping[str, int] = field(default_factory=dict)
 
     def seen(self, step: int) -> int:
         """Count the clips before a step."""

@@ -192,6 +192,19 @@ def test_one_bad_output_of_a_finished_stage_is_made_again_and_the_others_stay(tm
     assert is_done(stage)
 
 
+def test_a_folder_where_an_output_was_is_refused_by_name(tmp_path):
+    stage = three(tmp_path)
+    path = stage.folder / "out-1.txt"
+    path.unlink()
+    path.mkdir()
+    assert not is_done(stage)
+    with pytest.raises(IsADirectoryError) as caught:
+        begin(stage)
+    assert caught.value.filename == str(path)
+    path.rmdir()
+    assert begin(stage)
+
+
 def test_size_and_time_are_asked_first_and_a_verification_asks_the_bytes(tmp_path):
     stage = three(tmp_path)
     bad = stage.folder / "out-1.txt"

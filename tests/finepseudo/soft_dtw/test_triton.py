@@ -63,7 +63,7 @@ from finepseudo.soft_dtw import ops, rows, soft_dtw_pairwise
 torch.manual_seed(0)
 for b, c, t, s, f, gamma in (
     (5, None, 8, 8, 16, 1e-3), (5, None, 8, 8, 40, 1e-1), (3, 4, 17, 6, 16, 1e-3), (3, 4, 6, 17, 70, 1e-1),
-    (2, 3, 3, 65, 4, 1e-2)
+    (2, 3, 3, 65, 4, 1e-2), (3, None, 32, 32, 128, 1e-3)
 ):
     x, y = torch.randn(b, t, f), None if c is None else torch.randn(c, s, f)
     a, d = torch.randint(1, t + 1, (b,)), None if c is None else torch.randint(1, s + 1, (c,))

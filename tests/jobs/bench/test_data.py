@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from finepseudo.bench.race import Target
 from jobs.bench.data import FIGURES, PEER, Figure
@@ -37,6 +39,28 @@ def test_the_quick_run_fills_every_line_of_the_page(tmp_path: Path, capsys: pyte
     given = main(["bench", "data", "--quick", "--shards", str(tmp_path / "work" / "shards")])
     assert given == 0
     assert cells(capsys.readouterr().out)["write-shards / ffmpeg"][2] == "not measured: shards were given"
+
+
+@pytest.mark.slow
+def test_what_is_read_for_a_gpu_is_rehearsed_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "data", "--gpu", "--quick"]) == 0
+    rows = {}
+    for line in capsys.readouterr().out.splitlines():
+        rows |= json.loads(line)
+    assert next(iter(rows)) == "pyav, 1 threads, f_E"
+    assert rows["pyav, 1 threads, f_A"]["clips/s"] > 0
+    assert rows["pyav, 1 threads, f_A"]["by"]["pyav"] >= 24
+    assert rows["training by pyav"]["data/pyav_clips"] >= 4
+    if not torch.cuda.is_available():
+        assert "dali+pyav cannot decode h264" in rows["dali+pyav, 1 threads, f_E"]
+        assert "the device is cpu" in rows["dali-gpu, 1 threads, f_E"]
+
+
+def test_without_a_gpu_nothing_is_read_for_one(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert main(["bench", "data", "--gpu"]) == 2
+    assert "bench data --gpu: no CUDA device here; --quick rehearses it on a CPU" in capsys.readouterr().err
 
 
 def test_verdicts() -> None:

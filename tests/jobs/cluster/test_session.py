@@ -134,6 +134,29 @@ def test_after_a_stop_no_thread_of_ray_data_starts_a_ray_of_its_own_and_the_proc
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_a_stop_while_ray_starts_is_heard(tmp_path):
+    program = (
+        "import os, signal, sys, threading; from jobs.cluster import preempt; run = sys.argv[1]\n"
+        "from jobs.cluster.session import ray_session\n"
+        "preempt.install(run)\n"
+        "threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "try:\n"
+        "    with ray_session(): print('stopped' if preempt.requested(run) else 'not heard')\n"
+        "except preempt.Preempted: print('stopped')\n"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**clean, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["actor", "task", "node"])
 def test_what_dies_of_the_cluster_is_lost_and_no_trace(ray_cluster, how):
     import ray

@@ -55,6 +55,7 @@ from shards.read.sampling import frame_indices
         ("frame_input.sampling={policy: gitdl, frames: 16}", "frame_input.sampling.policy = gitdl"),
         ("data.name=imagenet", "data.name = imagenet: must be one of csv, diving48"),
         ("data.cut_from=clip", "data.cut_from = clip: must be one of element, event, video"),
+        ("reading.decode=mixed", "reading.decode = mixed: must be one of auto, dali-gpu, dali-cpu, pyav, dali[+]pyav"),
         ("reading.threads=0", "reading.threads = 0: must be at least 1; the default is auto"),
         ("reading.max_bad_fraction=2", r"reading.max_bad_fraction = 2.0: must be in \[0, 1\]"),
         ("resources.cpus_per_worker=-1", "resources.cpus_per_worker = -1.0: must be above 0"),
@@ -101,6 +102,12 @@ def test_a_budget_in_steps_epochs_or_clips_is_so_many_steps(key, value, steps):
     train = TrainConfig(**{key: value}).in_steps(10, 32)
     assert (train.steps, train.epochs, train.clips) == (steps, None, None)
     assert train.in_steps(1, 1, times=2).steps == 2 * steps
+
+
+def test_clips_shared_out_by_the_clock_are_no_deterministic_run():
+    assert load("smoke", ["reading.decode=dali+pyav", "deterministic=false"]).reading.decode == "dali+pyav"
+    with pytest.raises(UserError, match=r"reading.decode = dali\+pyav: .*bits do not repeat; set it to auto, or "):
+        load("smoke", ["reading.decode=dali+pyav", "deterministic=true"])
 
 
 def test_silent_keys_do_not_reach_the_hash():

@@ -20,6 +20,7 @@ class Same:
 
     def __init__(self, batch: ClipBatch, batches_per_epoch: int) -> None:
         self.batch, self.batches_per_epoch, self.bad, self.fallbacks = batch, batches_per_epoch, {}, 0
+        self.decoded: dict[str, int] = {}
 
     def seen(self, step: int) -> int:
         return step * len(self.batch.keys)

@@ -55,6 +55,7 @@ class Reader:
     refuse: tuple[int, int] | None = None
     bad: Counter = field(default_factory=Counter)
     fallbacks: int = 0
+    decoded: Counter = field(default_factory=lambda: Counter(pyav=3))
     batches_per_epoch: int = CLIPS // BATCH
     first: int = 0
 
@@ -87,6 +88,10 @@ class Streams:
     @property
     def fallbacks(self):
         return sum(reader.fallbacks for reader in self.readers.values())
+
+    @property
+    def decoded(self):
+        return sum((reader.decoded for reader in self.readers.values()), Counter())
 
     def seen(self, step):
         return step * BATCH * len(self.readers)
@@ -269,6 +274,8 @@ def test_the_log_names_what_the_report_reads(tmp_path):
         0
     ].keys()
     assert all(0 <= line["data/wait_fraction"] <= 1 for line in lines)
+    counted = [[line[f"data/{name}_clips"] for name in ("bad", "fallback", "dali", "pyav")] for line in lines]
+    assert counted == [[0, 0, 0, 3]] * 4
     assert [line["data/clips"] for line in lines] == [BATCH * step for step in (3, 6, 9, 10)]
 
 

@@ -106,10 +106,13 @@ def test_auto_takes_what_the_machine_and_the_codec_allow(monkeypatch: pytest.Mon
     assert "h264" in str(choose_decoder("auto", ["h264"], CPU))
     engine = VideoEngine({"h264": CodecLimits(width=(48, 4096), height=(16, 4096), macroblocks=65536, engines=7)})
     monkeypatch.setattr("shards.read.decode._gpu_decoder", lambda device: engine)
-    assert choose_decoder("auto", ["h264"], CPU).name == "dali-gpu"
+    assert choose_decoder("auto", ["h264"], CPU).name == "dali+pyav"
     assert choose_decoder("auto", ["theora"], CPU).name == "pyav"
+    repeatable = choose_decoder("auto", ["h264"], CPU, repeatable=True)
+    assert str(repeatable).startswith("pyav (h264; deterministic: the video engine beside PyAV does not repeat bits, ")
     mixed = choose_decoder("auto", ["av1", "h264"], CPU)
-    assert str(mixed) == "dali-gpu (av1, h264 by the GPU's video engine; av1 by PyAV)"
+    assert str(mixed) == "dali+pyav (av1, h264 by the GPU's video engine and PyAV at once; av1 by PyAV alone)"
+    assert mixed.dali_device == "mixed"
     assert [mixed.takes("h264", 340, 256), mixed.takes("av1", 340, 256), mixed.takes("h264", 32, 32)] == [
         True,
         False,
@@ -119,9 +122,14 @@ def test_auto_takes_what_the_machine_and_the_codec_allow(monkeypatch: pytest.Mon
         choose_decoder("dali-gpu", ["hevc"], CPU)
 
 
-def test_a_decoder_that_cannot_work_is_refused_before_anything_is_built() -> None:
+def test_a_decoder_that_cannot_work_is_refused_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"dali-cpu cannot decode h264 .*use decode = pyav"):
         choose_decoder("dali-cpu", ["h264", "vp9"], CPU)
+    with pytest.raises(UserError, match=r"dali\+pyav cannot decode h264 .*use decode = pyav"):
+        choose_decoder("dali+pyav", ["h264"], CPU)
+    with pytest.raises(UserError, match=r"decode = dali\+pyav: no CUDA device is visible; use decode = auto or pyav"):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        choose_decoder("dali+pyav", ["h264"], torch.device("cuda"))
     with pytest.raises(UserError, match=r"the device is cpu; use decode = auto or pyav"):
         choose_decoder("dali-gpu", ["h264"], CPU)
     with pytest.raises(UserError, match=r"decode = nvdec: must be one of"):
