@@ -22,6 +22,7 @@ TROUBLE = {
     **dict.fromkeys((errno.EIO, errno.ESTALE), "look at the disk or its server"),
     errno.EISDIR: "move that folder away, a file belongs there",
     errno.ENOTDIR: "move that file away, a folder belongs there",
+    errno.ELOOP: "remove the symbolic link that leads to itself",
 }
 """What storage answers that is full, broken, somebody else's or not what it was, and what to do: no program's fault."""
 _DISK_ERRORS = {
@@ -35,6 +36,7 @@ _DISK_ERRORS = {
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder",
     errno.EEXIST: "a part of the path is a file, not a folder; choose another folder",
     errno.EISDIR: "it is a folder; move it away or choose another one",
+    errno.ELOOP: "a symbolic link on the way leads to itself; remove it",
     errno.EIO: "the disk or its server fails (Input/output error); look at it, or choose another folder",
     errno.ESTALE: "its server has lost it (stale file handle); mount it again, or choose another folder",
     errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",

@@ -1,52 +1,45 @@
-"""A line for when Ray takes its driver with it: a driver whose raylet dies is ended by Ray, without a word of ours.
+"""A line and a code for when Ray goes down under its driver: Ray itself would wait a minute, then end it with neither.
 
-A small process waits for the driver's end. Where the driver went without saying that it was ready to, and a process of
-its Ray was gone before it, the line is the last thing on the terminal.
+A thread waits for each process of the local Ray. What else the driver holds is as after a kill, which every stage can
+take; workers end with their raylet, the temporary folder goes at the next start.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from jobs.cluster.preempt import EXIT_CODE
+
 PROCESSES = ("raylet/raylet", "gcs/gcs_server")
-LINE = "error: Ray ended on this machine ({}); everything done so far is on disk; the same command goes on\n"
-_WAIT = """
-import os, sys, time
-line, pids = sys.argv[1], sys.argv[2:]
-if not sys.stdin.read():
-    def gone(pid):
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                return file.read().rpartition(")")[2].split()[0] == "Z"
-        except OSError:
-            return True
-    dead = [name for name, _, pid in (text.rpartition("=") for text in pids) if gone(pid)]
-    if dead:
-        time.sleep(.5)
-        sys.stderr.write(line.format(f"{', '.join(dead)} is gone"))
-"""
+LINE = "error: Ray ended on this machine ({} is gone); everything done so far is on disk; the same command goes on\n"
 
 
 @contextmanager
 def last_word() -> Iterator[None]:
-    """Say a line when a process of the local Ray dies in the block and takes this one with it."""
-    watched = [f"{name}={pid}" for name, pid in ray_processes(os.getpid())]
-    watcher = _start(watched)
+    """End this process with a line and the code of a stop when a process of the local Ray ends in the block."""
+    over = threading.Event()
+    for name, pid in ray_processes(os.getpid()):
+        threading.Thread(target=_wait, args=(name, pid, over), daemon=True).start()
     try:
         yield
     finally:
-        with suppress(BrokenPipeError):
-            watcher.communicate(b"over")
+        over.set()
 
 
-def _start(watched: Sequence[str]) -> subprocess.Popen[bytes]:
-    line = [sys.executable, "-S", "-c", _WAIT, LINE, *watched]
-    return subprocess.Popen(line, stdin=subprocess.PIPE, start_new_session=True)
+def _wait(name: str, pid: int, over: threading.Event) -> None:
+    with suppress(ChildProcessError):  # Ray was first to ask for how it ended
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    if not over.is_set():
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+        with suppress(OSError):
+            os.write(2, LINE.format(name).encode())
+        os._exit(EXIT_CODE)
 
 
 def ray_processes(driver: int) -> list[tuple[str, int]]:

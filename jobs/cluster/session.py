@@ -32,6 +32,8 @@ _QUIET = {
     # a thread of Ray Data that is still at work after the end of a session would start a Ray of its own
     "RAY_ENABLE_AUTO_CONNECT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # what its C++ writes past Python into the terminal; where it matters an exception says the same
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started",  # two encoders start at the same time
@@ -124,6 +126,20 @@ def _runtime(address: str | None) -> dict[str, Any] | None:
     return {"env_vars": told} if told else None
 
 
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Let nothing reach the terminal: Ray's C++ says there how much it will say."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _attach(dashboard: bool) -> None:
     address = os.environ["RAY_ADDRESS"]
     host, _, port = address.rpartition(":")
@@ -134,7 +150,8 @@ def _attach(dashboard: bool) -> None:
     import ray  # only now: Ray reads the mode of authentication when it is imported
 
     try:
-        ray.init(runtime_env=_runtime(address if dashboard else None), logging_level="ERROR", log_to_driver=False)
+        with _unheard():
+            ray.init(runtime_env=_runtime(address if dashboard else None), logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"RAY_ADDRESS={address}: no Ray answers there ({str(error).splitlines()[0]}); "
@@ -177,11 +194,12 @@ def _start(folder: Path, dashboard: bool, cpus: int | None) -> None:
         log_to_driver=False,
     )
     try:
-        try:
-            start()
-        except RuntimeError:  # one of its processes did not come up in time, as on a busy machine
-            ray.shutdown()
-            start()
+        with _unheard():
+            try:
+                start()
+            except RuntimeError:  # one of its processes did not come up in time, as on a busy machine
+                ray.shutdown()
+                start()
     except SystemExit as stopped:  # Ray's own answer to SIGTERM
         raise Preempted from stopped
     except Exception as error:  # of many kinds; all of them mean that no Ray has come up

@@ -2,7 +2,8 @@
 
 Processes are killed, stopped and asked to stop and writes fail before and after each durable write, collective and call
 of Ray; files of finished and of stopped runs are damaged; storage is slow, the clock goes back. All of it runs over a
-stand-in for Ray (`one_process`).
+stand-in for Ray (`one_process`). With --kills the processes of a real Ray, the driver and the whole job are killed, and
+stopped for a while; with the same --work the faults of both stand in one table.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from finepseudo.bench.race import say
 from finepseudo.run_folder.files import json_lines, write_text
+from jobs.bench.chaos.kills import Kills
 from jobs.bench.chaos.page import markdown
 from jobs.bench.chaos.trials import Trial, Trials
 from shards.files import append_line
@@ -30,11 +32,13 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="finepseudo bench chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="time for faults (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="which faults are drawn (default: 0)")
+    parser.add_argument("--kills", action="store_true", help="kill and stop processes of a real Ray")
     parser.add_argument("--out", type=Path, help="Markdown page to write (default: the terminal)")
     parser.add_argument("--work", type=Path, help="folder for the runs; a later call goes on there")
     arguments = parser.parse_args(argv)
     with nullcontext(arguments.work) if arguments.work else tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        found = _draw(Trials(Path(folder), arguments.seed), arguments, "finepseudo bench chaos " + " ".join(argv))
+        trials = (Kills if arguments.kills else Trials)(Path(folder), arguments.seed)
+        found = _draw(trials, arguments, "finepseudo bench chaos " + " ".join(argv))
     if not arguments.out:
         say(_page(found, "finepseudo bench chaos " + " ".join(argv)))
     return int(any(trial.problems for trial in found if trial.struck))

@@ -16,6 +16,7 @@ from jobs.cli.main import main, split_overrides
         (errno.EROFS, "see that you may write there"),
         (errno.EIO, "look at the disk or its server"),
         (errno.EISDIR, "move that folder away, a file belongs there"),
+        (errno.ELOOP, "remove the symbolic link that leads to itself"),
     ],
 )
 def test_a_disk_that_fills_up_or_fails_anywhere_is_one_line(capsys, monkeypatch, tmp_path, number, todo):

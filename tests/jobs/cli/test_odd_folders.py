@@ -87,6 +87,10 @@ def test_folders_that_are_none(copied: Callable[[], Path], capsys: pytest.Captur
         if not (folder / name).exists():
             (folder / name).write_text("a file")
         looked_at(folder, capsys)
+        folder = copied()
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).symlink_to(Path(name).name)  # a link to itself
+        looked_at(folder, capsys)
     folder = copied()
     shutil.rmtree(folder)
     folder.write_text("a run that is a file")

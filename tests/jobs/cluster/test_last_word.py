@@ -1,4 +1,4 @@
-"""The line for a driver that goes down with its Ray: after a death of Ray, and only then."""
+"""The line and the code of a driver whose Ray dies: after a death of Ray, and only then."""
 
 import os
 import signal
@@ -20,10 +20,11 @@ while not last_word.ray_processes(os.getpid()):
     time.sleep(.01)
 with last_word.last_word():
     {body}
+raylet.kill()
+raylet.wait()
 print("ended by itself")
 """
-KILL_BOTH = "raylet.kill(); raylet.wait(); os.kill(os.getpid(), signal.SIGKILL)"
-KILL_DRIVER = "os.kill(os.getpid(), signal.SIGKILL)"
+KILL_RAY, KILL_DRIVER = "raylet.kill(); time.sleep(50)", "os.kill(os.getpid(), signal.SIGKILL)"
 
 
 def run(tmp_path, body):
@@ -45,15 +46,19 @@ def run(tmp_path, body):
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "said", "code"),
     [
-        (KILL_BOTH, "error: Ray ended on this machine (raylet is gone); everything done so far is on disk; the same"),
-        (KILL_DRIVER, ""),
-        ("raylet.kill(); raylet.wait()", ""),
-        ("pass", ""),
+        (
+            KILL_RAY,
+            "error: Ray ended on this machine (raylet is gone); everything done so far is on disk; the same",
+            75,
+        ),
+        (KILL_DRIVER, "", -signal.SIGKILL),
+        ("pass", "", 0),
     ],
 )
-def test_a_line_is_left_when_ray_takes_its_driver_with_it(tmp_path, body, said):
+def test_a_driver_ends_in_a_line_when_its_ray_does(tmp_path, body, said, code):
     done = run(tmp_path, body)
+    assert done.returncode == code
     assert done.stderr.startswith(said) if said else done.stderr == ""
-    assert ("ended by itself" in done.stdout) == ("SIGKILL" not in body)
+    assert ("ended by itself" in done.stdout) == (code == 0)
