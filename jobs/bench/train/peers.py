@@ -6,6 +6,7 @@ import copy
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from finepseudo.bench.race import Contender, Target, race, table_row
 from finepseudo.encoders.resnet import ResNet50
 from finepseudo.encoders.timesformer import DividedBlock, TimeSformer
 from finepseudo.encoders.video_resnet import VideoResNet18
+from finepseudo.encoders.vit import EPS
 from jobs.bench.data import Figure
 
 SAME = Figure(target=Target(must=1.02, aim=1.0), unit="{:.3f}", smaller=True)
@@ -66,7 +68,7 @@ def divided_of_timm(ours: TimeSformer) -> nn.Module:
     theirs = copy.deepcopy(ours)
     theirs.blocks = nn.ModuleList(_block_of_timm(block, ours.width) for block in theirs.blocks)
     theirs.load_state_dict(ours.state_dict())
-    return theirs
+    return theirs.to(ours.cls_token)
 
 
 def _block_of_timm(block: nn.Module, width: int) -> nn.Module:
@@ -76,7 +78,7 @@ def _block_of_timm(block: nn.Module, width: int) -> nn.Module:
     if not isinstance(block, DividedBlock):
         raise TypeError(f"{type(block).__name__} is no block of TimeSformer")
     heads = block.attn.heads
-    whole = timm_vit.Block(width, heads, qkv_bias=True, norm_layer=lambda *a, **k: nn.LayerNorm(*a, eps=1e-6, **k))
+    whole = timm_vit.Block(width, heads, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=EPS))
     for name in ("norm1", "attn", "norm2", "mlp"):
         setattr(block, name, getattr(whole, name))
     temporal = timm_vit.Block(width, heads, qkv_bias=True)

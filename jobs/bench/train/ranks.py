@@ -70,7 +70,7 @@ def _worker(rank: int, folder: Path, chosen: list[Case], steps: int) -> None:
 def gaps(chosen: list[Case], folder: Path, steps: int = STEPS) -> Iterator[Gap]:
     """Train each with two workers, then with one, and compare."""
     if chosen:
-        multiprocessing.spawn(_worker, (folder, chosen, steps), nprocs=WORKERS)
+        multiprocessing.spawn(_worker, (folder, chosen, steps), nprocs=WORKERS)  # type: ignore[attr-defined, no-untyped-call]
     for number, case in enumerate(chosen):
         own = folder / f"{number}"
         train(Drawn(case=case), own / "one", OPTIM, steps, steps)
