@@ -119,6 +119,7 @@ class Drawn:
     world: int = 1
     cut: int | None = None
     bad: Mapping[str, int] = field(default_factory=dict)
+    decoded: Mapping[str, int] = field(default_factory=dict)
     fallbacks: int = 0
     batches_per_epoch: int = BAD_EVERY
 
