@@ -37,8 +37,12 @@ run_job() {
 }
 
 with_recipe() {  # into `words`: the arguments, the recipe where none is named, the site's folder of runs where it has one
-  words=("${@:2}")
+  with_runs "${@:2}"
   [[ " ${words[*]} " == *" --recipe"* ]] || words=(--recipe "$1" "${words[@]}")
+}
+
+with_runs() {  # into `words`: the arguments, the site's folder of runs where it has one
+  words=("$@")
   if [ -n "${RUNS_DIR:-}" ] && [[ " ${words[*]} " != *" out="* ]]; then words+=("out=$RUNS_DIR"); fi
 }
 

@@ -4,7 +4,7 @@
 #                the rgb folder of videos): `finepseudo check diving48 data.root=DIR` says what is missing.
 # Usage          sbatch slurm/run_diving48.sh [recipe and overrides]
 #                sbatch slurm/run_diving48.sh data.root=/data/diving48 split.ratio=0.05
-#                sbatch --nodes=1 --gpus-per-node=8 --partition=gpu slurm/run_diving48.sh resources.workers=4
+#                sbatch --nodes=1 --gpus-per-node=8 --partition=gpu slurm/run_diving48.sh
 #                sbatch --array=0-2 slurm/run_diving48.sh data.root=/data/diving48     (a job for each label draw; the
 #                last one to end writes the report, with mean and std over the draws)
 #                bash slurm/run_diving48.sh --dry-run      (the plan, nothing is started)

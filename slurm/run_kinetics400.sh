@@ -4,7 +4,7 @@
 #                lists; shards written before by slurm/write_shards.sh save GPU hours.
 # Usage          bash slurm/run_kinetics400.sh --dry-run      (stages, resources, batch script; checks what it can)
 #                sbatch slurm/run_kinetics400.sh data.root=/data/kinetics400
-#                sbatch --nodes=16 slurm/run_kinetics400.sh data.root=/data/kinetics400 resources.workers=32
+#                sbatch --nodes=16 slurm/run_kinetics400.sh data.root=/data/kinetics400
 # Overrides      before the script: every directive below. Behind it: everything that `finepseudo run` takes; without
 #                --recipe it is kinetics400. Environment: see slurm/ray_job.sh.
 # Stop and go on scancel --batch --signal=USR1 JOB writes a checkpoint and requeues; preemption and the time limit do

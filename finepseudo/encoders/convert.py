@@ -27,8 +27,15 @@ def join_queries_keys_values(tensors: Tensors, _network: nn.Module) -> Tensors:
 
 
 def join_bias(tensors: Tensors, _network: nn.Module) -> Tensors:
-    """Join VideoMAE's biases of queries and values around zeros: a bias of the keys changes no attention."""
-    rest = _joined(_joined(tensors, "weight", "qkv.weight"), "bias", "qkv.bias")
+    """Join VideoMAE's biases of queries and values around zeros: a bias of the keys changes no attention.
+
+    They are q_bias and v_bias, or, as newer releases of transformers save them, biases of the layers.
+    """
+    whole = dict(tensors)
+    for name, value in tensors.items():
+        if name.endswith(".Q.bias"):
+            whole.setdefault(name.replace(".Q.", ".K."), torch.zeros_like(value))
+    rest = _joined(_joined(whole, "weight", "qkv.weight"), "bias", "qkv.bias")
     for name in [name for name in rest if name.endswith(".q_bias")]:
         block = name.removesuffix("q_bias")
         queries, values = rest.pop(name), rest.pop(f"{block}v_bias", None)

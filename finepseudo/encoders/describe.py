@@ -33,6 +33,11 @@ class Match:
     fit: Fit | None
     refusal: str = ""
 
+    @property
+    def encoder(self) -> str:
+        """Give the part of the key that says which encoder."""
+        return self.key.partition(" ")[0]
+
     def line(self) -> str:
         """Say it in one line."""
         if self.fit is None:
@@ -57,11 +62,17 @@ def describe(path: str | Path) -> tuple[list[str], bool]:
         f"holds {len(tensors):,} tensors of {numbers / 1e6:.2f} M numbers, first {next(iter(tensors))}",
     ]
     matches = list(find_matches(tensors, path))
-    fits = [match for match in matches if match.fit is not None and not match.fit.problems]
+    fits = _told_apart([match for match in matches if match.fit is not None and not match.fit.problems])
     lines += [match.line() for match in (fits or matches)]
     if not matches:
         lines.append("no    encoder of the table has tensors of these names; a module:Class of your own may")
     return lines, bool(fits)
+
+
+def _told_apart(fits: list[Match]) -> list[Match]:
+    """Leave out kinds of an encoder that know a file's tensors alone, where another knows its publisher's words too."""
+    named = {match.encoder for match in fits if match.fit is not None and match.fit.by_name}
+    return [match for match in fits if match.fit is not None and (match.fit.by_name or match.encoder not in named)]
 
 
 def find_matches(tensors: Mapping[str, Tensor], path: str | Path) -> Iterator[Match]:

@@ -175,6 +175,7 @@ TIMM = Layout(
 TIMM_CLIP = Layout(
     name="CLIP names",
     anchor="visual.conv1.weight",
+    drops=(r"(?!visual\.)",),
     convert="finepseudo.encoders.timm_image:published_names",
 )
 

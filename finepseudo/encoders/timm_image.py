@@ -51,9 +51,16 @@ class TimmImageEncoder(nn.Module):
 
 
 def published_names(tensors: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Rename by timm's own rules, which know its publishers' layouts and fit position codes to the size."""
+    """Rename by timm's own rules, which know its publishers' layouts and fit position codes to the size.
+
+    Raises ValueError where they cannot make anything of a file, of another network of the same names.
+    """
     net = network.net
     rules = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
-    renamed = tensors if rules is None else rules(tensors, net)
+    try:
+        renamed = tensors if rules is None else rules(tensors, net)
+    except Exception as error:  # they reshape what they take for theirs, and raise whatever comes of it
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"timm's rules for {type(net).__name__} do not fit this file ({first})") from error
     unused = ("head.", "fc.", "mask_token", "text.")
     return {f"net.{name}": value for name, value in renamed.items() if not name.startswith(unused)}

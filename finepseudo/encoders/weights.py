@@ -42,6 +42,11 @@ class Fit:
     # one entry a tensor that does not fit, as one says it to a person
     problems: tuple[str, ...]
 
+    @property
+    def by_name(self) -> bool:
+        """Whether the file names the network as this publisher does, and not only its tensors."""
+        return any(ending and f".{self.prefix}".endswith(f".{ending}") for ending in self.layout.prefers)
+
 
 def fit(tensors: Mapping[str, Tensor], network: nn.Module, published: Published) -> Fit | None:
     """Read tensors by the layout that leaves the fewest problems; None where no layout knows them.

@@ -197,7 +197,8 @@ def _hours(run: RunFolder, seed: int, method: str) -> tuple[float | None, str]:
     if not isinstance(taken, Mapping) or not run.environment:
         return None, ""
     device = str(run.environment.get("device", "")).upper()
-    each = float(taken.get("workers", 1)) * (float(taken.get("cpus_per_worker", 1)) if device == "CPU" else 1.0)
+    workers = run.environment.get("workers") or taken.get("workers", 1)
+    each = float(workers) * (float(taken.get("cpus_per_worker", 1)) if device == "CPU" else 1.0)
     seconds = [_wall(folder / DONE) for folder in folders]
     known = [value for value in seconds if value is not None]
     return (sum(known) * each / 3600 if len(known) == len(seconds) else None), device

@@ -19,12 +19,12 @@ from jobs.estimate.rates import Rates
 STEPS = 3
 
 
-def calibrated(cfg: RunConfig, known: Rates) -> Rates:
-    """Measure the training steps of this recipe's networks here, on a batch in memory; the rest as it was measured."""
+def calibrated(cfg: RunConfig, known: Rates, workers: int) -> Rates:
+    """Measure the training steps of this recipe's networks here, on a worker's share of a batch; the rest as it was."""
     rows = {}
     for name, (make, inputs, batch) in _objectives(cfg).items():
         views = 2 if name == "gitdl" else 1
-        clips = max(2, batch // cfg.resources.workers)
+        clips = max(2, batch // workers)
         shape = Shape(clips=clips, views=views, frames=inputs.sampling.frames, side=inputs.augment.size)
         numbers = step_numbers(name, make, shape, STEPS)
         encoder = cfg.action_encoder if name == "cross-entropy" else cfg.frame_encoder

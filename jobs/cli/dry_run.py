@@ -184,10 +184,11 @@ def bytes_written(cfg: RunConfig) -> int | None:
 def resource_lines(cfg: RunConfig) -> list[str]:
     """Write what each job takes."""
     taken = cfg.resources
+    workers = "a worker a GPU (auto)" if taken.workers == "auto" else counted(taken.workers, "worker")
     return [
-        f"training    {counted(taken.workers, 'worker')} an encoder, {taken.cpus_per_worker:g} CPUs each, "
+        f"training    {workers} an encoder, {taken.cpus_per_worker:g} CPUs each, "
         f"device {taken.device}, side by side: {taken.parallel_encoders}",
-        f"mapping     {taken.embed_actors} embedding and {counted(taken.score_actors, 'alignment actor')}; "
+        f"mapping     actors: {taken.embed_actors} embedding, {taken.score_actors} aligning; "
         f"{counted(taken.write_tasks, 'shard')} written at a time",
     ]
 

@@ -180,5 +180,5 @@ def _on_gpu(facts: Facts) -> Mapping[str, Any]:
             "train": {"epochs": None, "steps": max(_FITTED, epochs)},
             "self_train": {"epochs": None, "steps": _self_steps(facts), "optim": {"self_training_factor": 1.0}},
         },
-        "resources": {"workers": 1, "embed_actors": 1, "score_actors": 1, "write_tasks": min(16, os.cpu_count() or 1)},
+        "resources": {"write_tasks": min(16, os.cpu_count() or 1)},
     }

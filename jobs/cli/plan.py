@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from jobs.cli.dry_run import measure, read_annotations, rendered
+from jobs.cluster.resources import most_that_divide
 from jobs.config.run import RunConfig
 from jobs.estimate.rates import shipped
 from jobs.estimate.table import Cluster, lines
@@ -22,7 +23,9 @@ def plan(cfg: RunConfig, cluster: Cluster, *, calibrate: bool) -> int:
     if calibrate:
         from jobs.cli.calibrate import calibrated
 
-        rates = calibrated(cfg, rates)
+        gpus = max(1, cluster.all_gpus)
+        asked = cfg.resources.workers
+        rates = calibrated(cfg, rates, most_that_divide(gpus, cfg.batches.values()) if asked == "auto" else asked)
     with Reporter(cfg.folder, tensorboard=False) as reporter:
         found = list(works(cfg, make_plan(Run(cfg, reporter)), counts, rates))
     for line in lines(cfg, counts, found, rates, cluster):

@@ -110,4 +110,4 @@ def check_devices(cfg: RunConfig, todo: Sequence[Stage]) -> str | None:
     gpu = uses_gpu(cfg.resources)
     if "training" in left:
         check_room(cfg.resources, gpu)
-    return share_of_gpus(cfg.resources) if gpu else None
+    return share_of_gpus(cfg.resources, cfg.batches.values()) if gpu else None

@@ -143,6 +143,22 @@ class RunConfig(Settings):
 
     def _check_workers(self) -> None:
         """Refuse batches that the workers cannot share equally."""
+        workers = self.resources.workers
+        for name, size in self.batches.items():
+            if workers != "auto" and size % workers:
+                rule = f"must be a multiple of resources.workers, {workers}; change one of them"
+                raise BadSetting(name, size, rule)
+
+    def _check_streams(self) -> None:
+        """Let readers refuse streams that the methods of the run cannot have."""
+        for method in (METHODS[name] for name in self.methods):
+            for request in flat(method.plan(settings(self.method, method.name), self.rounds, self.embed.last_round)):
+                if isinstance(request, TrainAction):
+                    self.streams_of(method, request)
+
+    @property
+    def batches(self) -> dict[str, int]:
+        """Clips of a step of each training, by key; all its workers share them."""
         orders = {
             "pretrain.order": self.pretrain.order,
             "frame_stage.order": self.frame_stage.order,
@@ -151,18 +167,7 @@ class RunConfig(Settings):
         }
         if self.action_encoder.pretrains:
             orders["action_pretrain.order"] = self.action_pretrain.order
-        workers = self.resources.workers
-        for name, order in orders.items():
-            if order.batch_size % workers:
-                rule = f"must be a multiple of resources.workers, {workers}; change one of them"
-                raise BadSetting(f"{name}.batch_size", order.batch_size, rule)
-
-    def _check_streams(self) -> None:
-        """Let readers refuse streams that the methods of the run cannot have."""
-        for method in (METHODS[name] for name in self.methods):
-            for request in flat(method.plan(settings(self.method, method.name), self.rounds, self.embed.last_round)):
-                if isinstance(request, TrainAction):
-                    self.streams_of(method, request)
+        return {f"{name}.batch_size": order.batch_size for name, order in orders.items()}
 
     @property
     def pretrains(self) -> bool:

@@ -291,21 +291,38 @@ class EvaluateConfig(Settings):
     )
 
 
+HowMany = int | Literal["auto"]
+"""auto: what the cluster has, counted when a job begins."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResourcesConfig(Settings):
     """How much of the machine each job takes; changes speed, never a stage's identity."""
 
-    workers: int = setting(1, "training workers of each encoder", at_least=1)
+    workers: HowMany = setting(
+        1,
+        "training workers of each encoder; auto = a GPU of the cluster each, as many as divide every batch and find "
+        "their CPUs; one without GPUs, and one a trial in a sweep",
+        at_least=1,
+    )
     cpus_per_worker: float = setting(1.0, "logical CPUs of a training worker", above=0)
     device: Literal["auto", "cpu", "gpu"] = setting("auto", "auto: a GPU a worker where the cluster has them")
     threads: int = setting(1, "torch threads of a worker", at_least=1)
     parallel_encoders: bool | Literal["auto"] = setting(
         "auto", "f_A and f_E of a round at the same time; auto = when the cluster has the room"
     )
-    embed_actors: int = setting(1, "Ray Data actors that embed or test", at_least=1)
-    score_actors: int = setting(1, "Ray Data actors that align", at_least=1)
+    embed_actors: HowMany = setting(
+        1, "Ray Data actors that embed or test; auto = one a GPU, one without GPUs", at_least=1
+    )
+    score_actors: HowMany = setting(1, "Ray Data actors that align; auto = one a GPU, one without GPUs", at_least=1)
     write_tasks: int = setting(2, "shards written at the same time; 0 = in this process", at_least=0)
     max_failures: int = setting(3, "restarts of a training group after a lost worker", at_least=0)
     data_timeout_min: float = setting(
         120.0, "minutes without a finished part after which a Ray Data job is given up", above=0
     )
+
+    def check(self) -> None:
+        """Refuse two encoders side by side that would each take the whole cluster."""
+        if self.parallel_encoders is True and self.workers == "auto":
+            rule = "needs a number of workers for each of them; set resources.workers, or auto here"
+            raise BadSetting("parallel_encoders", True, rule)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from jobs.cluster.resources import most_that_divide
 from jobs.config.run import RunConfig
 from jobs.estimate.rates import Rates
 from jobs.estimate.work import Counts, Work
@@ -79,9 +80,11 @@ def lines(cfg: RunConfig, counts: Counts, works: Sequence[Work], rates: Rates, c
         f"{count}: {duration(hours(works, _of(cluster, count)) * 3600)}" for count in _doubled(cluster.nodes)
     )
     yield f"nodes       {scaled}; more than {stops_paying(works, cluster)} do not pay"
-    keys = {"workers": workers(cfg, gpus), "embed_actors": gpus, "score_actors": gpus}
-    yield f"to use them {' '.join(f'resources.{name}={count}' for name, count in keys.items())}"
-    yield from shard_lines(cfg, counts, workers(cfg, gpus))
+    count = most_that_divide(gpus, cfg.batches.values())
+    keys = {"workers": count, "embed_actors": gpus, "score_actors": gpus}
+    typed = [f"resources.{name}={count}" for name, count in keys.items() if getattr(cfg.resources, name) != "auto"]
+    yield f"to use them {' '.join(typed) or 'nothing has to be typed (resources: auto)'}"
+    yield from shard_lines(cfg, counts, count)
     doubts = dict.fromkeys(doubt for work in works for doubt in work.doubts)
     yield f"measured    {rates.source}"
     yield from (f"not measured: {doubt}" for doubt in (*doubts, *ALWAYS))
@@ -89,17 +92,6 @@ def lines(cfg: RunConfig, counts: Counts, works: Sequence[Work], rates: Rates, c
 
 def _doubled(nodes: int) -> list[int]:
     return sorted({1, *(2**power for power in range(int(math.log2(max(1, nodes))) + 3)), nodes})
-
-
-def workers(cfg: RunConfig, gpus: int) -> int:
-    """Count the workers of a training: the most that divide every batch."""
-    batches = {
-        cfg.pretrain.order.batch_size,
-        cfg.frame_stage.order.batch_size,
-        cfg.action_stage.order.batch_size,
-        cfg.action_stage.self_order.batch_size,
-    }
-    return max(count for count in range(1, gpus + 1) if all(batch % count == 0 for batch in batches))
 
 
 def shard_lines(cfg: RunConfig, counts: Counts, ranks: int) -> Iterator[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finepseudo.methods.table import in_order
-from jobs.config.recipes import load, parse_override, to_yaml
+from jobs.config.build import plain
+from jobs.config.recipes import load, parse_override
 from jobs.config.run import RunConfig
 from jobs.paper.table import SMALL, Column, PaperTable, Row
 from shards.errors import UserError
@@ -81,7 +82,7 @@ def runs_of(table: PaperTable, size: Size) -> list[PaperRun]:
     runs: dict[str, PaperRun] = {}
     for recipe, keys, cells in asked.values():
         cfg = _config(table, size, recipe, keys, cells)
-        same = cells[0][1].until + to_yaml(replace(cfg, name="run", methods=("supervised",)))
+        same = cells[0][1].until + json.dumps(plain(replace(cfg, name="run", methods=("supervised",))))
         if same in runs:
             runs[same].cells += cells
         else:

@@ -73,7 +73,8 @@ def table_of(table: PaperTable, cells: Sequence[Cell]) -> tuple[list[str], list[
 def notes_of(table: PaperTable, size: Size, cells: Sequence[Cell]) -> list[str]:
     """Say where numbers come from, what is open and what is not there yet."""
     sources = dict.fromkeys([table.source, *(row.source for row in table.rows if row.source)])
-    notes = [f"Published: {'; '.join(sources)}.", *table.notes, *([SMALL] if size.small else [])]
+    what = "Published" if any(cell.published is not None for cell in cells) else "Protocol"
+    notes = [f"{what}: {'; '.join(sources)}.", *table.notes, *([SMALL] if size.small else [])]
     ours = [cell for cell in cells if cell.run]
     seeds = sorted({cell.run.draws for cell in ours if cell.run})
     notes.append(f"Label draws: {'; '.join(', '.join(map(str, some)) for some in seeds)}.")

@@ -10,6 +10,7 @@ import shards
 from finepseudo.run_folder.environment import code_version, environment
 from finepseudo.run_folder.files import write_json
 from finepseudo.run_folder.layout import RunPaths
+from jobs.cluster.resources import workers_of
 from jobs.config.build import plain
 from jobs.config.run import RunConfig
 
@@ -27,4 +28,5 @@ def write_environment(cfg: RunConfig, version: str) -> None:
     device = "gpu" if resources.get("GPU") and cfg.resources.device != "cpu" else "cpu"
     record = environment(version, device)
     record |= {"nodes": len(ray.nodes()), "cluster": resources, "recipe": plain(cfg.resources)}
+    record |= {"workers": workers_of(cfg.resources, cfg.batches.values())}
     write_json(RunPaths(cfg.folder).environment, record)

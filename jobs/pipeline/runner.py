@@ -13,7 +13,7 @@ from finepseudo.run_folder.files import read_json
 from finepseudo.run_folder.layout import PSEUDO_METRICS
 from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
-from jobs.cluster.resources import uses_gpu
+from jobs.cluster.resources import uses_gpu, workers_of
 from jobs.config.run import RunConfig
 from jobs.pipeline.freeing import free_old
 from jobs.pipeline.plan import Plan
@@ -77,9 +77,9 @@ def side_by_side(cfg: RunConfig, count: int) -> bool:
     wanted = cfg.resources.parallel_encoders
     if wanted != "auto":
         return wanted
-    have = ray.cluster_resources()
-    gpus = count * cfg.resources.workers <= have.get("GPU", 0) if uses_gpu(cfg.resources) else True
-    return gpus and count * cfg.resources.workers * cfg.resources.cpus_per_worker <= have.get("CPU", 0)
+    have, workers = ray.cluster_resources(), count * workers_of(cfg.resources, cfg.batches.values())
+    gpus = workers <= have.get("GPU", 0) if uses_gpu(cfg.resources) else True
+    return gpus and workers * cfg.resources.cpus_per_worker <= have.get("CPU", 0)
 
 
 def _run_stage(run: Run, stage: Stage, code_version: str, left: TimeLeft) -> None:

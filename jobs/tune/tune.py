@@ -27,7 +27,7 @@ from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.files import write_text
 from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
-from jobs.cluster.resources import uses_gpu
+from jobs.cluster.resources import uses_gpu, workers_of
 from jobs.cluster.session import ray_session
 from jobs.config.recipes import to_yaml
 from jobs.config.run import RunConfig
@@ -66,6 +66,8 @@ def read_sweep(cfg: RunConfig, path: Path) -> tuple[RunConfig, SpaceConfig]:
         need_optuna()
     if space.draws > len(cfg.seeds):
         raise UserError(f"space {path}: draws = {space.draws}: seeds are {list(cfg.seeds)}; add seeds=[..]")
+    if cfg.resources.workers == "auto":  # the cluster is for as many trials as it holds
+        cfg = replace(cfg, resources=replace(cfg.resources, workers=1))
     aligning = tuple(name for name, method in METHODS.items() if method.aligns)[-1:]
     return replace(cfg, seeds=cfg.seeds[: space.draws], methods=(space.method,) if space.method else aligning), space
 
@@ -243,9 +245,10 @@ def fitting_trials(cfg: RunConfig) -> int:
     import ray
 
     have, wanted = ray.cluster_resources(), cfg.resources
+    workers = workers_of(wanted, cfg.batches.values())
     if uses_gpu(wanted):
-        return max(1, int(have["GPU"]) // wanted.workers)
-    return max(1, int((have.get("CPU", 1) - 1) / (wanted.workers * wanted.cpus_per_worker)))
+        return max(1, int(have["GPU"]) // workers)
+    return max(1, int((have.get("CPU", 1) - 1) / (workers * wanted.cpus_per_worker)))
 
 
 def _order(row: Mapping[str, Any]) -> float:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
-from jobs.cluster.resources import uses_gpu
-from jobs.config.sections import ResourcesConfig
+from jobs.cluster.resources import actors_of, uses_gpu
+from jobs.config.sections import HowMany, ResourcesConfig
 from jobs.progress import Count
 from jobs.workers.part_files import is_whole
 from shards.errors import UserError
@@ -47,14 +47,14 @@ class Pool:
     sharers: int = 1
 
 
-def plan_pool(wanted: int, resources: ResourcesConfig) -> Pool:
+def plan_pool(wanted: HowMany, resources: ResourcesConfig) -> Pool:
     """Share the cluster among the actors; one CPU stays free for the tasks that feed them."""
     import ray
 
     have = ray.cluster_resources()
     free = max(have.get("CPU", 1.0) - 1.0, 0.5)
     gpu = uses_gpu(resources)
-    actors = min(wanted, int(have["GPU"])) if gpu else wanted
+    actors = actors_of(wanted, resources)
     nodes = max(1, sum(bool(node["Alive"]) for node in ray.nodes()))
     return Pool(actors=actors, cpus=min(1.0, int(100 * free / actors) / 100), gpu=gpu, sharers=-(-actors // nodes))
 

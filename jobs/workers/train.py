@@ -24,7 +24,7 @@ from finepseudo.run_folder.layout import BEST, CHECKPOINTS, FAILURE, WEIGHTS
 from finepseudo.training.checkpoint import drop_damaged
 from finepseudo.training.objectives import Objective
 from jobs.cluster.preempt import Preempted
-from jobs.cluster.resources import check_room, uses_gpu
+from jobs.cluster.resources import check_room, uses_gpu, workers_of
 from jobs.config.run import RunConfig
 from jobs.config.sections import ResourcesConfig
 from jobs.workers.features import FeatureReader, store_of
@@ -51,6 +51,8 @@ class TrainJob:
     deterministic: bool
     # that of the encoder which is trained
     precision: Precision
+    # sizes of batches that the workers have to share equally, where their number is left open
+    batches: tuple[int, ...] = ()
     # f_A reads kept frame features in place of frames; the configuration says which
     features: RunConfig | None = None
 
@@ -143,12 +145,13 @@ def _fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object])
 
     gpu = uses_gpu(resources)
     check_room(resources, gpu)
+    workers = workers_of(resources, job.batches)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"job": job},
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo", timeout_s=1800),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=resources.workers,
+            num_workers=workers,
             use_gpu=gpu,
             resources_per_worker={"CPU": resources.cpus_per_worker, **({"GPU": 1} if gpu else {})},
         ),
@@ -164,9 +167,7 @@ def _fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object])
     try:
         return str(trainer.fit().return_value)
     except ray.train.ControllerError as error:
-        raise UserError(
-            f"{job.loop.stage}: Ray Train could not run {resources.workers} workers: {_first_line(error)}"
-        ) from error
+        raise UserError(f"{job.loop.stage}: Ray Train could not run {workers} workers: {_first_line(error)}") from error
     except ray.train.TrainingFailedError as error:
         return _first_line(error)
 

@@ -20,8 +20,8 @@ ALLOWED = (".damaged", "forced.json")
 """Files that an undisturbed run does not have and another may."""
 DATED = ("data/shards/shard-*.json", "environment.json")
 """Files that name a time or the code, which not every pair of runs tells apart."""
-SUMS = ".sha256"
-"""The sum of a part is for the time until its stage is done; then its record has it, and nobody reads it any more."""
+PASSING = (".sha256", "STOP")
+"""Files of no result: the sum of a part, which its record has when its stage is done, and the request to stop."""
 VALUES = ("train/loss", "train/lr", "eval/", "pseudo/")
 """Numbers of the log that are no matter of time."""
 
@@ -49,7 +49,7 @@ class Whole:
 
     def differences(self, run: Path, spared: Collection[str] = ()) -> list[str]:
         """Say in what a run differs from the undisturbed one: its bytes, its records, its log, what it left behind."""
-        mine, found = ({n for n in names(folder) if not n.endswith(SUMS)} for folder in (self.folder, run))
+        mine, found = ({n for n in names(folder) if not n.endswith(PASSING)} for folder in (self.folder, run))
         said = [f"{name} is missing" for name in sorted(mine - found - set(spared))]
         more = (name for name in sorted(found - mine) if not name.endswith(ALLOWED))
         said += [f"{name} is left" for name in more if not name.startswith("data/videos/")]

@@ -118,6 +118,7 @@ class TrainingStage(Stage):
             threads=cfg.resources.threads,
             deterministic=cfg.deterministic,
             precision=precision,
+            batches=tuple(cfg.batches.values()),
             features=cfg if features else None,
         )
         with run.reporter.follow(loop.stage, self.folder / LOG):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from finepseudo.encoders.describe import describe
+from finepseudo.encoders.resnet import ResNet50
 from finepseudo.encoders.video_resnet import VideoResNet18
 from jobs.cli.main import main
 from shards.errors import UserError
@@ -40,6 +41,16 @@ def test_it_says_what_is_missing_where_nothing_fits(tclr, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "layer2.1.conv2.1.bias is missing" in said
     assert not [line for line in said.splitlines() if line.startswith("fits")]
+
+
+def test_a_publishers_own_words_tell_its_kind_from_others_of_the_same_tensors(tmp_path):
+    resnet = {name: value.half() if value.dim() else value for name, value in ResNet50().state_dict().items()}
+    found = {}
+    for prefix in ("", "module.base_encoder."):
+        torch.save({prefix + name: value for name, value in resnet.items()}, tmp_path / "x.pth")
+        lines, _ = describe(tmp_path / "x.pth")
+        found[prefix] = [line.split("weights=")[1].split(":")[0] for line in lines if line.startswith("fits")]
+    assert found == {"": ["imagenet", "byol", "moco", "swav", "dino"], "module.base_encoder.": ["moco"]}
 
 
 def test_it_says_that_nothing_of_a_file_is_known(tmp_path):

@@ -7,6 +7,7 @@ import torch
 
 from finepseudo.encoders.config import FrameEncoderConfig
 from finepseudo.encoders.frame_encoder import build_frame_encoder
+from finepseudo.encoders.timm_image import published_names
 from shards.errors import UserError
 from tests.finepseudo.encoders.networks import randomised
 
@@ -15,6 +16,21 @@ def test_without_timm_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r"variant needs timm .*pip install 'finepseudo\[encoders\]'"):
         build_frame_encoder(FrameEncoderConfig(variant="vtn_dinov2_s", weights="random"))
+
+
+def test_a_file_that_timms_rules_fail_on_is_refused_in_one_line(monkeypatch):
+    """They reshape the codes of another network of the same names, and raise what torch raises."""
+    network = torch.nn.Module()
+    network.net = torch.nn.Linear(2, 2)
+    module = sys.modules[torch.nn.Linear.__module__]
+
+    def rules(tensors, net):
+        return {"codes": tensors["codes"].reshape(13, 13)}
+
+    monkeypatch.setattr(module, "checkpoint_filter_fn", rules, raising=False)
+    assert published_names({"codes": torch.ones(169)}, network)["net.codes"].shape == (13, 13)
+    with pytest.raises(ValueError, match=r"timm's rules for Linear do not fit this file \(shape '\[13, 13\]'"):
+        published_names({"codes": torch.ones(196)}, network)
 
 
 @pytest.fixture

@@ -156,6 +156,14 @@ def test_a_run_is_read_as_its_files_say(folder):
     assert rows["finepseudo"]["device"] == "CPU"
 
 
+def test_workers_that_were_left_open_count_as_they_were(folder, tmp_path):
+    root = copy_of(folder, tmp_path / "auto", resources={"workers": "auto", "cpus_per_worker": 3})
+    told = json.loads((root / "environment.json").read_text())
+    (root / "environment.json").write_text(json.dumps(told | {"workers": 8}))
+    one, other = (float(table_of(place)[1]["finepseudo"]["hours_mean"]) for place in (folder, root))
+    assert other == pytest.approx(4 * one)
+
+
 def test_a_pre_training_that_all_draws_share_counts_for_each(folder, tmp_path):
     root = tmp_path / "shared"
     shutil.copytree(folder, root)

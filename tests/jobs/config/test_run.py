@@ -29,6 +29,11 @@ from shards.read.sampling import frame_indices
         ("method.finepseudo.theta=1.5", r"method.finepseudo.theta = 1.5: must be in \[0, 1\) with fuse mean"),
         ("method.finepseudo.thta=1", r"method.finepseudo.thta: unknown key; did you mean method.finepseudo.theta\?"),
         ("resources.workers=3", "pretrain.order.batch_size = 8: must be a multiple of resources.workers, 3"),
+        ("resources.workers=all", "resources.workers = all: must be a whole number or auto"),
+        (
+            "resources={workers: auto, parallel_encoders: true}",
+            "resources.parallel_encoders = true: needs a number of workers for each of them; set resources.workers",
+        ),
         (
             "action_stage.self_train={epochs: 3, clips: 9}",
             "self_train.steps = null: with epochs 3 and clips 9; set exactly",

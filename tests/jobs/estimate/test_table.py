@@ -6,7 +6,7 @@ import yaml
 from jobs.cli.main import main
 from jobs.config.recipes import load
 from jobs.estimate.rates import FILE, shipped
-from jobs.estimate.table import Cluster, hours, lines, shard_lines, stops_paying, workers
+from jobs.estimate.table import Cluster, hours, lines, shard_lines, stops_paying
 from jobs.estimate.work import Counts, Work, works
 from jobs.pipeline.plan import make_plan
 from jobs.pipeline.stages.base import Run
@@ -102,9 +102,21 @@ def test_nodes_stop_paying_and_more_of_them_never_take_longer():
     assert stops_paying([Work(kind="x", seconds=1, core_seconds=0, most=1)], Cluster(nodes=1, gpus=1, cores=1)) == 1
 
 
-def test_workers_divide_every_batch_and_shards_are_enough_for_them():
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("resources.workers=auto", "nothing has to be typed (resources: auto)"),
+        ("resources={workers: 1, embed_actors: auto, score_actors: 1}", "resources.workers=4 resources.score_actors=6"),
+    ],
+)
+def test_keys_that_take_all_gpus_are_said_where_they_are_not_auto(override, said):
+    all_lines = list(lines(load("diving48", [override]), COUNTS, [], RATES, Cluster(nodes=2, gpus=3, cores=16)))
+    assert f"to use them {said}" in all_lines
+    assert any("for 4 training workers" in line for line in all_lines), "batches of 32 and 96 by six GPUs"
+
+
+def test_shards_are_enough_for_the_workers():
     cfg = load("diving48")
-    assert [workers(cfg, gpus) for gpus in (1, 3, 6, 8, 12)] == [1, 2, 4, 8, 8]
     assert not [line for line in shard_lines(cfg, COUNTS, 8) if line.startswith("warn")]
     (warning,) = [line for line in shard_lines(cfg, COUNTS, 128) if line.startswith("warn")]
     assert warning.endswith("shards.clips_per_shard=33")

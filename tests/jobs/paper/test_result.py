@@ -10,7 +10,7 @@ from finepseudo.run_folder.files import write_json
 from finepseudo.run_folder.layout import METRICS, PSEUDO_METRICS, RunPaths
 from jobs.paper.cells import Size, runs_of
 from jobs.paper.measures import MEASURES, measure
-from jobs.paper.result import as_csv, cells_of, write_result
+from jobs.paper.result import as_csv, cells_of, notes_of, write_result
 from jobs.paper.table import read_table
 from shards.errors import UserError
 from tests.jobs.paper.test_table import mine
@@ -88,3 +88,10 @@ def test_a_pre_training_is_one_for_all_label_draws(tmp_path):
     assert lines["bowl"] == ["", "", "0.250", "", "", ""]
     assert lines["GTA"] == ["", "", "", "0.748", "", ""]
     assert "Label draws: 0." in text
+
+
+@pytest.mark.parametrize(("name", "word"), [("table08", "Protocol"), ("table07", "Published")])
+def test_a_table_without_published_numbers_does_not_say_that_there_are_any(name, word, tmp_path):
+    size = Size(out=str(tmp_path), seeds=(0,))
+    table = read_table(name)
+    assert notes_of(table, size, cells_of(table, runs_of(table, size)))[0].startswith(f"{word}: FinePseudo (ECCV 2024)")

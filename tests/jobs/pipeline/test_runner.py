@@ -23,12 +23,16 @@ from shards.errors import UserError
         ({"CPU": 8, "GPU": 2}, [], True),
         ({"CPU": 8, "GPU": 2}, ["resources.workers=2"], False),
         ({"CPU": 8, "GPU": 1}, ["resources.device=cpu"], True),
+        ({"CPU": 2}, ["resources.workers=auto"], True),
+        ({"CPU": 64, "GPU": 8}, ["resources.workers=auto"], False),
+        ({"CPU": 64, "GPU": 16}, ["resources.workers=auto"], True),
         ({"CPU": 1}, ["resources.parallel_encoders=true"], True),
         ({"CPU": 9}, ["resources.parallel_encoders=false"], False),
     ],
 )
 def test_two_trainings_run_side_by_side_where_both_fit(monkeypatch, have, keys, expected):
     monkeypatch.setattr("ray.cluster_resources", lambda: have)
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": have}])
     assert side_by_side(load("smoke", keys), 2) is expected
 
 

@@ -25,6 +25,7 @@ RUNS = [
     ("sweep.sh", []),
     ("compare.sh", ["--methods", "supervised,sefar", "--seeds", "0,1"]),
     ("write_shards.sh", []),
+    ("reproduce.sh", ["table06", "--only", "10 %"]),
 ]
 
 
@@ -125,6 +126,13 @@ def test_the_script_for_any_recipe_wants_one(house):
     assert (done.returncode, done.stderr) == (2, "run.sh: name a recipe: sbatch slurm/run.sh --recipe RECIPE\n")
 
 
+@pytest.mark.parametrize("given", [[], ["--synthetic"], ["--only", "x", "table06"]])
+def test_the_script_for_tables_wants_one(house, given):
+    done = run(house, house / "slurm" / "reproduce.sh", *given, **JOB)
+    assert done.returncode == 2
+    assert done.stderr.startswith("reproduce.sh: name a table first: sbatch slurm/reproduce.sh TABLE")
+
+
 @pytest.mark.parametrize("script", ["run_diving48.sh", "run_finegym.sh", "smoke.sh"])
 def test_a_task_of_an_array_is_one_label_draw(house, script):
     done = run(house, house / "slurm" / script, "a=1", **JOB, SLURM_ARRAY_TASK_ID="2")
@@ -138,8 +146,8 @@ def test_facts_of_the_site_stand_in_one_file(house):
     assert "[--folder] [/scratch/me/.cluster]" in ran
     assert ran.endswith("[--recipe] [ssv2] [out=/scratch/me]\n")
     assert run(house, house / "slurm" / "run_ssv2.sh", "out=here", **JOB).stdout.endswith("[out=here]\n")
-    for script in ("sweep.sh", "write_shards.sh"):
-        assert run(house, house / "slurm" / script, **JOB).stdout.endswith("[out=/scratch/me]\n")
+    for script, given in {"sweep.sh": [], "write_shards.sh": [], "reproduce.sh": ["table06"]}.items():
+        assert run(house, house / "slurm" / script, *given, **JOB).stdout.endswith("[out=/scratch/me]\n")
 
 
 def test_outside_of_slurm_a_script_says_how_to_submit_it(house):

@@ -26,6 +26,7 @@ def test_spaces_fit_the_recipes(path):
     space = read_space(path)
     for recipe in ("smoke", "diving48_uniform"):  # groups of frames span the whole clip
         cfg, _ = read_sweep(load(recipe, ["seeds=[0, 1, 2]"]), path)
+        assert cfg.resources.workers == 1, "left open, a trial takes one"
         for key, value in space.space.items():
             for choice in value.get("choice", [first_value(value)]):
                 with_values(cfg, {key: choice})

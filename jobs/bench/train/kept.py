@@ -1,34 +1,23 @@
-"""`finepseudo bench train`: what training costs, as ratios within one run.
-
-An epoch of metric learning from kept frame features beside one from frames; our networks beside torchvision's; what is
-kept for the backward pass with activations computed again and without. Contenders run in turn and are told by the
-processor time that they take, so other work on the machine moves little. Two workers against one are judged by weights.
-"""
+"""Metric learning on kept frame features beside that on frames, and what a step keeps for its backward pass."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from finepseudo.alignment.scorer import AlignabilityScorer
-from finepseudo.bench.alignment import processor
-from finepseudo.bench.race import Contender, Target, figure, race, say, table_head, table_row
+from finepseudo.bench.race import Contender, Target, race, table_row
 from finepseudo.encoders.frame_encoder import FrameEncoder, build_frame_encoder
-from finepseudo.encoders.resnet import ResNet50
-from finepseudo.encoders.video_resnet import VideoResNet18
 from finepseudo.training.config import MemoryConfig
 from finepseudo.training.memory import save_memory
 from finepseudo.training.objectives import AlignabilityObjective
 from finepseudo.training.optim import build_optimizer
+from jobs.bench.data import Figure, spread
 from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.workers.features import FeatureReader, store_of
@@ -38,8 +27,9 @@ from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable, only_view
 
 PER_CLASS = 2
-FEATURES, SAME, LESS = Target(must=20, aim=50), Target(must=1 / 1.02, aim=1.0), Target(must=-0.5, aim=-0.35)
-"""Promises: times faster; torchvision's time over ours; the share that is kept, of which less is better."""
+FEATURES = Figure(target=Target(must=20, aim=50), unit="{:.1f}")
+LESS = Figure(target=Target(must=0.5, aim=0.35), smaller=True)
+"""Promises: times faster; the share that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,38 +128,9 @@ def race_features(extent: Extent, folder: Path) -> None:
     }
     race(contenders, extent.rounds)
     for name, contender in contenders.items():
-        table_row(f"{name}: processor seconds a clip and epoch", [figure(contender.seconds, ".3f")])
+        table_row(f"{name}: processor seconds a clip and epoch", ["", "", *spread(contender.seconds, "{:.3f}"), ""])
     gain = contenders["features"].ratios(contenders["frames"])
-    table_row("kept features / frames, times faster", [figure(gain, target=FEATURES)])
-
-
-def race_torchvision(extent: Extent) -> None:
-    """Compare our networks, forward and backward, with torchvision's of the same shape."""
-    if importlib.util.find_spec("torchvision") is None:
-        table_row("ResNet-50, R(2+1)D-18 / torchvision's", ["not measured: torchvision is in the extra `encoders`"])
-        return
-    from torchvision import models
-
-    side, video = min(extent.side, 112), torch.randn(1, 3, 8, min(extent.side, 56), min(extent.side, 56))
-    images = torch.randn(4, 3, side, side)
-    pairs: dict[str, tuple[nn.Module, nn.Module, Tensor]] = {
-        "ResNet-50": (ResNet50(), models.resnet50(), images),
-        "R(2+1)D-18": (VideoResNet18(), models.video.r2plus1d_18(), video),
-    }
-    for name, (ours, theirs, x) in pairs.items():
-        contenders = {
-            who: Contender(call=_both_ways(network, x), items=1) for who, network in (("o", ours), ("t", theirs))
-        }
-        race(contenders, extent.rounds)
-        table_row(f"{name}: torchvision's time / ours", [figure(contenders["o"].ratios(contenders["t"]), ".3f", SAME)])
-
-
-def _both_ways(network: nn.Module, x: Tensor) -> Callable[[], None]:
-    def call() -> None:
-        network(x).sum().backward()
-        network.zero_grad()
-
-    return call
+    table_row("kept features / frames, times faster", FEATURES.cells(gain))
 
 
 def compare_memory(extent: Extent) -> None:
@@ -182,8 +143,9 @@ def compare_memory(extent: Extent) -> None:
         save_memory(objective, MemoryConfig(recompute=recompute))
         kept.append(_kept_bytes(objective, _clips(2, min(extent.frames, 8), min(extent.side, 112))))
     share = kept[1] / kept[0]
-    words = f"{share:.2f} {LESS.verdict(-share)} ({kept[1] / 1e6:.0f} of {kept[0] / 1e6:.0f} MB)"
-    table_row("kept for the backward pass with recompute / without", [words])
+    must, aim, middle, _, verdict = LESS.cells([share])
+    words = f"{kept[1] / 1e6:.0f} of {kept[0] / 1e6:.0f} MB"
+    table_row("kept for the backward pass with recompute / without", [must, aim, middle, words, verdict])
 
 
 def _kept_bytes(objective: AlignabilityObjective, batch: ClipBatch) -> int:
@@ -213,26 +175,3 @@ def _clips(clips: int, frames: int, side: int) -> ClipBatch:
         pseudo=torch.zeros(clips, dtype=torch.bool),
         valid=torch.ones(clips, dtype=torch.bool),
     )
-
-
-def main(options: Sequence[str]) -> int:
-    """Run the benchmark as a command; prints a page of Markdown."""
-    parser = argparse.ArgumentParser(prog="finepseudo bench train", description="What does training cost?")
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
-    parser.add_argument("--clips", type=int, default=4, help="clips of an epoch, an even number (default 4)")
-    parser.add_argument("--quick", action="store_true", help="a tiny run that shows that everything works")
-    arguments = parser.parse_args(options)
-    if arguments.rounds < 1 or arguments.clips < 4 or arguments.clips % PER_CLASS:
-        parser.error("--rounds: at least 1; --clips: an even number from 4 on")
-    extent = QUICK if arguments.quick else Extent(rounds=arguments.rounds, clips=arguments.clips)
-    torch.set_num_threads(1)
-    say("# What training costs\n")
-    say(f"Processor: {processor()}, one thread; torch {torch.__version__}. f_A {extent.variant}, T = {extent.frames},")
-    say(f"{extent.side} x {extent.side} pixels, float32; medians of {extent.rounds} rounds, with quartiles.\n")
-    table_head("figure", ["measured"])
-    with tempfile.TemporaryDirectory() as name:
-        race_features(extent, Path(name))
-    race_torchvision(extent)
-    compare_memory(extent)
-    say(f"\nLoad of the machine (1, 5, 15 minutes): {', '.join(f'{x:.1f}' for x in os.getloadavg())}.")
-    return 0
