@@ -55,7 +55,7 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
                 reporter.say(line)
             record_forced(cfg, changes)
             ran = _run_unfinished(context, command, plan, todo)
-        if not ran and force and command in MAKES_A_RUN:
+        if not ran and command in MAKES_A_RUN and (fresh or force):
             mend_config(cfg)
         if not ran:
             reporter.say(f"nothing to do: {_why_nothing(cfg, plan, kinds)}")

@@ -148,10 +148,12 @@ def write_config(cfg: RunConfig) -> None:
 
 
 def mend_config(cfg: RunConfig) -> None:
-    """Write a config.yaml that cannot be read again, though no stage has to run."""
+    """Write a config.yaml that is gone or cannot be read again, though no stage has to run."""
     try:
-        stored_config(cfg)
+        there = stored_config(cfg) is not None
     except UnreadableConfig:
+        there = False
+    if not there:
         write_config(cfg)
 
 

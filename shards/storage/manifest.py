@@ -243,6 +243,9 @@ def _read_info(place: Folder) -> dict[str, Any]:
     return info
 
 
+_MAKES_AGAIN = "`finepseudo write-shards --repair` makes it again"
+
+
 def _check_shards(store: Folder, shards: Sequence[dict[str, Any]]) -> npt.NDArray[np.int64]:
     """Compare names and sizes with the files, by one look at their folder; give the sizes in bytes."""
     try:
@@ -254,11 +257,13 @@ def _check_shards(store: Folder, shards: Sequence[dict[str, Any]]) -> npt.NDArra
         if Path(name).name != name:
             raise UserError(f"{store}/{MANIFEST_JSON} names {name}, outside the folder; write the shards again")
         if name not in found:
-            raise UserError(f"{store}/{name} is missing; copy it back or write the shards again")
+            raise UserError(
+                f"{store}/{name} is missing; copy it back, or `finepseudo write-shards --repair` makes it again"
+            )
         if found[name] != shard["bytes"]:
             raise UserError(
                 f"{store}/{name} has {found[name]} bytes, the manifest says {shard['bytes']}; "
-                "copy the whole file back or write the shards again"
+                f"copy the whole file back, or {_MAKES_AGAIN}"
             )
     return np.array([shard["bytes"] for shard in shards], dtype=np.int64)
 

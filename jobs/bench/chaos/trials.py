@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finepseudo.run_folder.layout import LOG, REPORT
+from finepseudo.run_folder.layout import LOG, PSEUDO_LABELS_CSV, REPORT
 from jobs.bench.chaos.commands import Ended, Told, call, line
 from jobs.bench.chaos.damage import DAMAGES
 from jobs.bench.chaos.folders import Whole, names
@@ -19,8 +19,8 @@ STRIKES = ("kill", "kill", "kill", "exit", "stop", "term", "usr1", *ERRORS)
 """What is done at a point; kills, which change most, more often."""
 TRIES = 3
 """Commands that may be typed until a damaged run is whole: each of several files may need one."""
-RECORDS = (LOG, "environment.json")
-"""What no stage reads or makes again: what is lost of it is lost."""
+RECORDS = (LOG, "environment.json", PSEUDO_LABELS_CSV)
+"""What no stage reads or makes again: what is lost of it is lost. The CSV is the user's to edit."""
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -152,7 +152,7 @@ class Trials:
                 if said.crashed or (said.code and not said.refusal):
                     trial.problems.append(f"{command} ends with {said.code}: {said.err[-600:]}")
         self._heal(trial, name, ["--verify"] if kind == "rot" else [])
-        if name.endswith(".tar") and (self.run / name).read_bytes() != (self.whole.folder / name).read_bytes():
+        if name.startswith("data/shards/") and self.whole.differences(self.run):
             self._call("write-shards", None, "--repair")  # no clip of it was read any more; this looks at all
         trial.problems += self.whole.differences(self.run, [name] if name.endswith(RECORDS) else [])
         return trial
