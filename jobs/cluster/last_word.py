@@ -2,7 +2,7 @@
 
 A thread waits for each process of the local Ray. What else the driver holds is as after a kill, which every stage can
 take; the temporary folder goes at the next start. Workers look whether process 1 has become their parent, and would
-stay where another one adopts them, as a user's service manager does: whoever has a file of the folder open is ended.
+stay where another adopts them, as a user's service manager does: those with a file of the folder open are ended.
 """
 
 from __future__ import annotations
@@ -51,11 +51,13 @@ def _wait(name: str, pid: int, folder: Path, over: threading.Event) -> None:
 
 
 def _users(folder: Path) -> list[int]:
-    """List the other processes that have a file below a folder open."""
+    """List Ray's other processes that have a file below a folder open; one who looks at a log is none."""
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended while we looked, or is somebody else's
-            if any(_is_below(opened, folder) for opened in (entry / "fd").iterdir()):
+            program = (entry / "cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
+            rays = program == sys.executable or program.startswith("ray::") or "/ray/core/" in program
+            if rays and any(_is_below(opened, folder) for opened in (entry / "fd").iterdir()):
                 found.add(int(entry.name))
     return sorted(found - {os.getpid()})
 

@@ -24,6 +24,8 @@ folder = Path(sys.argv[1]).parent
 line = [sys.argv[2], "-c", "import time; time.sleep(60)"]
 worker = subprocess.Popen(line, stdout=(folder / "log").open("w"), stderr=subprocess.DEVNULL)
 print(worker.pid, flush=True)
+reader = subprocess.Popen(["tail", "-f", folder / "log"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(reader.pid, flush=True)
 while not last_word.ray_processes(os.getpid()):
     time.sleep(.01)
 with last_word.last_word(folder):
@@ -48,11 +50,12 @@ def run(tmp_path, body):
         text=True,
         timeout=60,
     )
-    raylet, worker = map(int, done.stdout.split()[:2])
+    raylet, worker, reader = map(int, done.stdout.split()[:3])
     end = time.monotonic() + (20 if done.returncode == EXIT_CODE else 0)
     while (left := lives(worker)) and time.monotonic() < end:
         time.sleep(0.01)
-    for process in (raylet, worker):
+    assert lives(reader), "who looks at a log is none of Ray's"
+    for process in (raylet, worker, reader):
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     return done, left
