@@ -8,7 +8,6 @@ stay where another adopts them, as a user's service manager does: those with a f
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from jobs.cluster.preempt import EXIT_CODE
+from jobs.cluster.temp_folder import end_users
 
 PROCESSES = ("raylet/raylet", "gcs/gcs_server")
 LINE = "error: Ray ended on this machine ({} is gone); everything done so far is on disk; the same command goes on\n"
@@ -40,32 +40,12 @@ def _wait(name: str, pid: int, folder: Path, over: threading.Event) -> None:
     with suppress(ChildProcessError):  # Ray was first to ask for how it ended
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     if not over.is_set():
-        for process in _users(folder):
-            with suppress(OSError):
-                os.kill(process, signal.SIGKILL)
+        end_users(folder)
         with suppress(OSError, ValueError):
             sys.stdout.flush()
         with suppress(OSError):
             os.write(2, LINE.format(name).encode())
         os._exit(EXIT_CODE)
-
-
-def _users(folder: Path) -> list[int]:
-    """List Ray's other processes that have a file below a folder open; one who looks at a log is none."""
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended while we looked, or is somebody else's
-            program = (entry / "cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
-            rays = program == sys.executable or program.startswith("ray::") or "/ray/core/" in program
-            if rays and any(_is_below(opened, folder) for opened in (entry / "fd").iterdir()):
-                found.add(int(entry.name))
-    return sorted(found - {os.getpid()})
-
-
-def _is_below(opened: Path, folder: Path) -> bool:
-    with suppress(OSError):  # closed while we looked
-        return opened.readlink().is_relative_to(folder)
-    return False
 
 
 def ray_processes(driver: int) -> list[tuple[str, int]]:

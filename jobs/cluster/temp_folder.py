@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,9 +52,10 @@ def left_overs() -> list[Path]:
 
 
 def remove_left_overs() -> None:
-    """Remove what `left_overs` lists, each while it is held."""
+    """Remove what `left_overs` lists, each while it is held; workers without a driver end before the next begins."""
     for folder in left_overs():
         with suppress(OSError), _held(folder):
+            end_users(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -68,3 +71,28 @@ def _held(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def end_users(folder: Path) -> None:
+    """End Ray's processes of this user, but this one, that have a file below a private folder open."""
+    for process in _users(folder):
+        with suppress(OSError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _users(folder: Path) -> list[int]:
+    """List Ray's other processes that have a file below a folder open; one who looks at a log is none."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended while we looked, or is somebody else's
+            program = (entry / "cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
+            rays = program == sys.executable or program.startswith("ray::") or "/ray/core/" in program
+            if rays and any(_is_below(opened, folder) for opened in (entry / "fd").iterdir()):
+                found.add(int(entry.name))
+    return sorted(found - {os.getpid()})
+
+
+def _is_below(opened: Path, folder: Path) -> bool:
+    with suppress(OSError):  # closed while we looked
+        return opened.readlink().is_relative_to(folder)
+    return False

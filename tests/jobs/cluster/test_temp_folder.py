@@ -1,6 +1,7 @@
 """The folder of a Ray on its node: private, held while its maker lives, removed when that is gone, however it went."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -75,10 +76,17 @@ def test_only_what_killed_processes_left_is_removed():
         process.kill()
         process.wait()
         assert killed.exists()
+        line = [sys.executable, "-c", "import time; time.sleep(60)"]
+        with (killed / "log").open("w") as log, (living / "log").open("w") as other:
+            orphan, used = subprocess.Popen(line, stdout=log), subprocess.Popen(line, stdout=other)
         with private_folder():
             assert not killed.exists()
             assert living.exists()
             assert Path(foreign).exists()
+        assert orphan.wait(10) == -signal.SIGKILL, "a worker of the killed one would write on"
+        assert used.poll() is None
+        used.kill()
+        used.wait()
 
 
 def test_the_folder_is_ours_alone_and_short_with_a_jobs_name_in_it():
