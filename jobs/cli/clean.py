@@ -5,6 +5,7 @@ Nothing that a resume, the report or `predict` reads is among it: afterwards `ru
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -83,7 +84,7 @@ def clean(cfg: RunConfig, *, keep: int, yes: bool) -> int:
 
 def _folders(cfg: RunConfig) -> list[Path]:
     """List the folders in which nobody may work meanwhile: the run's, and those of draws that it links."""
-    links = [path.resolve().parent for path in sorted(cfg.folder.glob("seed-*")) if path.is_symlink()]
+    links = [Path(os.path.realpath(path)).parent for path in sorted(cfg.folder.glob("seed-*")) if path.is_symlink()]
     return [cfg.folder, *(folder for folder in links if folder.is_dir())]
 
 
