@@ -102,6 +102,18 @@ def test_a_full_disk_in_a_worker_is_one_line(ray_cluster, tmp_path, how):
     )
 
 
+def run_alone(program, folder):
+    """Run a program in a process of its own that has no Ray yet."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return subprocess.run(
+        [sys.executable, "-c", program, str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**clean, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_after_a_stop_no_thread_of_ray_data_starts_a_ray_of_its_own_and_the_process_may(tmp_path):
@@ -121,14 +133,7 @@ def test_after_a_stop_no_thread_of_ray_data_starts_a_ray_of_its_own_and_the_proc
         "for _ in range(40): time.sleep(0.25); assert not ray.is_initialized()\n"
         "with ray_session(): print(ray.get(ray.remote(lambda: 'a second one').remote()))\n"
     )
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**clean, "PYTHONPATH": str(Path(__file__).parents[3])},
-    )
+    done = run_alone(program, tmp_path)
     assert (done.returncode, done.stdout) == (0, "stopped\na second one\n"), done.stderr
 
 
@@ -144,14 +149,7 @@ def test_a_stop_while_ray_starts_is_heard(tmp_path):
         "    with ray_session(): print('stopped' if preempt.requested(run) else 'not heard')\n"
         "except preempt.Preempted: print('stopped')\n"
     )
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**clean, "PYTHONPATH": str(Path(__file__).parents[3])},
-    )
+    done = run_alone(program, tmp_path)
     assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
 
 
