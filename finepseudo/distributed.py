@@ -8,6 +8,7 @@ is the identity on its argument.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
 
 from finepseudo.batch_norm import BatchNormAcrossRanks as _BatchNormAcrossRanks
@@ -46,6 +48,18 @@ def gathered(state: Mapping[str, Any]) -> dict[str, Any]:
         lambda value: value.full_tensor() if isinstance(value, DTensor) else value, dict(state)
     )
     return whole
+
+
+def data_parallel(module: nn.Module) -> DistributedDataParallel:
+    """Average the gradients of a module over the ranks, each of which built it alike; its buffers are left to it.
+
+    Running statistics cover the global batch already, so every step moves a rank's buffers as it moves the others'.
+    torch 2.13 renamed the flag that says so; under the new one rank 0 hands its buffers out once, at the start.
+    """
+    known = inspect.signature(DistributedDataParallel).parameters
+    flag = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    # find_unused_parameters also keeps DDP from regrouping its buckets after the first step
+    return DistributedDataParallel(module, find_unused_parameters=True, **{flag: False})
 
 
 class _SumAcrossRanks(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """One training step a stage: modules that take the batches of a step, `{stream: ClipBatch}`, and return the loss of the
 global batch. No loop, no I/O.
 
-Wrap them in DistributedDataParallel; finepseudo/distributed.py explains why its mean of gradients is then the gradient
+Wrap them in `data_parallel`; finepseudo/distributed.py explains why its mean of gradients is then the gradient
 of the whole batch. Clips with `valid` False are left out before the network sees them, so they touch neither losses nor
 batch statistics; a rank may hold no valid clip at all, but all ranks hold equally many slots. Nothing here waits for
 the device. Dropout draws from torch's generator: seed it a step for repeatable runs.

@@ -25,10 +25,9 @@ from typing import Any, Literal, Protocol
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.compute.networks import placed
-from finepseudo.distributed import gathered
+from finepseudo.distributed import data_parallel, gathered
 from finepseudo.run_folder.files import json_lines, write_text
 from finepseudo.run_folder.layout import BEST, CHECKPOINTS, FAILURE, LOG, WEIGHTS
 from finepseudo.training.checkpoint import StateWriter, checkpoint_steps, load_state, save_weights
@@ -181,8 +180,7 @@ class Loop:
         self.step = self._load()
         self.model: nn.Module = self.objective
         if self.world > 1 and not self.sharded:
-            # find_unused_parameters also keeps DDP from regrouping its buckets after the first step
-            self.model = DistributedDataParallel(self.objective, broadcast_buffers=False, find_unused_parameters=True)
+            self.model = data_parallel(self.objective)
 
     def run(self) -> Outcome:
         """Train to the end, to a stop request or to a failure all ranks agree on."""

@@ -1,9 +1,15 @@
 """Batch normalisation as torch's; without a process group the collectives are the identity."""
 
+import warnings
+from pathlib import Path
+
+import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
-from finepseudo.distributed import SyncBatchNorm, gather_rows, global_mean, sum_across_ranks
+from finepseudo import distributed
+from finepseudo.distributed import SyncBatchNorm, data_parallel, gather_rows, global_mean, sum_across_ranks
 
 
 def test_sync_batch_norm_is_torchs_in_one_process():
@@ -32,3 +38,24 @@ def test_collectives_without_a_group():
     assert sum_across_ranks(x) is x and gather_rows(x) is x
     assert global_mean(x, torch.tensor([True, False, True])) == 1
     assert global_mean(x, torch.zeros(3, dtype=torch.bool)) == 0
+
+
+def test_buffers_are_left_to_the_module_without_a_warning(tmp_path: Path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            wrapped = data_parallel(nn.BatchNorm1d(3))
+        assert wrapped.broadcast_buffers is False and wrapped.find_unused_parameters is True
+        del wrapped  # DDP's reducer must not outlive the group
+    finally:
+        dist.destroy_process_group()
+
+
+def test_an_older_torch_gets_the_flag_it_knows(monkeypatch: pytest.MonkeyPatch):
+    def older(module: nn.Module, broadcast_buffers: bool = True, find_unused_parameters: bool = False):
+        return module, broadcast_buffers, find_unused_parameters
+
+    monkeypatch.setattr(distributed, "DistributedDataParallel", older)
+    module = nn.Linear(1, 1)
+    assert data_parallel(module) == (module, False, True)

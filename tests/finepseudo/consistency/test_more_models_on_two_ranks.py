@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.compute.networks import prepare_torch
 from finepseudo.consistency.contrast import DistinctiveObjective, InvariantObjective
 from finepseudo.consistency.distil import BalancedObjective, Weights
 from finepseudo.consistency.side import ByKey
 from finepseudo.consistency.two_stream import TwoStream, TwoStreamObjective
+from finepseudo.distributed import data_parallel
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.training.config import CrossEntropyConfig
@@ -61,7 +61,7 @@ def worker(rank: int, port: int, folder: str) -> None:
         for name, options in CASES.items():
             both = batches(kind, **options)
             mine = {n: cut(b, rank * len(b.keys) // 2, (rank + 1) * len(b.keys) // 2) for n, b in both.items()}
-            module = DistributedDataParallel(made(kind), broadcast_buffers=False, find_unused_parameters=True)
+            module = data_parallel(made(kind))
             torch.save(step(module, mine), f"{folder}/{kind}-{name}-{rank}.pt")
             del module  # DDP's reducer must not outlive the group
     dist.destroy_process_group()

@@ -20,6 +20,7 @@ from finepseudo.consistency.network import Network
 from finepseudo.consistency.objective import ConsistencyObjective, Mixing, Parts, squared_distance
 from finepseudo.consistency.perturb import perturb_time, picked
 from finepseudo.consistency.weighters import AdaptiveRegulation, SoftMatch, Threshold
+from finepseudo.distributed import data_parallel
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.training.config import CrossEntropyConfig
@@ -254,7 +255,7 @@ def worker(rank: int, port: int, folder: str) -> None:
         for name, options in CASES.items():
             both = batches(**options)
             mine = {n: cut(b, rank * len(b.keys) // 2, (rank + 1) * len(b.keys) // 2) for n, b in both.items()}
-            module = DistributedDataParallel(made(kind), broadcast_buffers=False, find_unused_parameters=True)
+            module = data_parallel(made(kind))
             torch.save(step(module, mine), f"{folder}/{kind}-{name}-{rank}.pt")
             del module  # DDP's reducer must not outlive the group
     dist.destroy_process_group()

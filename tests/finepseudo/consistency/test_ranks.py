@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from finepseudo.compute.networks import prepare_torch
 from finepseudo.consistency.actors import ActorObjective, ActorParts
@@ -19,6 +18,7 @@ from finepseudo.consistency.cross import CrossObjective
 from finepseudo.consistency.ruled_out import RuledOutObjective
 from finepseudo.consistency.targets import hard
 from finepseudo.consistency.weighters import Threshold
+from finepseudo.distributed import data_parallel
 from finepseudo.encoders.action_encoder import ActionEncoder, build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.training.config import CrossEntropyConfig
@@ -85,7 +85,7 @@ def worker(rank: int, port: int, folder: str) -> None:
         for name, invalid in CASES.items():
             mine = {stream: half(batch, rank) for stream, batch in both(kind, invalid).items()}
             objective = made(kind, Path(folder) / "boxes.csv")
-            module = DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=True)
+            module = data_parallel(objective)
             torch.save(step(module, mine), f"{folder}/{kind}-{name}-{rank}.pt")
             del module  # DDP's reducer must not outlive the group
     dist.destroy_process_group()
