@@ -201,7 +201,7 @@ class RunConfig(Settings):
 
     def reader(self, *views: ViewConfig, order: OrderConfig | None = None) -> ReaderConfig:
         """Put together what a clip reader needs to know."""
-        return self.reading.reader(order or OrderConfig(), views)
+        return self.reading.reader(order or OrderConfig(), views, repeatable=self.deterministic)
 
     def test_input(self) -> InputConfig:
         """The views of a test video, sampled as f_E was trained: evenly spread clips times spatial crops."""

@@ -291,10 +291,10 @@ class ReadingConfig(Settings):
     )
     cache: CacheConfig = section(CacheConfig, "copies of remote shards on each node")
 
-    def reader(self, order: OrderConfig, views: tuple[ViewConfig, ...]) -> ReaderConfig:
+    def reader(self, order: OrderConfig, views: tuple[ViewConfig, ...], *, repeatable: bool = False) -> ReaderConfig:
         """Make the settings of one stream of clips."""
         mine = {field.name: getattr(self, field.name) for field in fields(ReadingConfig)}
-        return ReaderConfig(order=order, views=views, **mine)
+        return ReaderConfig(order=order, views=views, repeatable=repeatable, **mine)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -308,6 +308,7 @@ class ReaderConfig(ReadingConfig):
         "draws of frames and augmentation that a clip has in all, of which it shows one each time; 0 = always new ones",
         at_least=0,
     )
+    repeatable: bool = setting(False, "a clip has the same bits whenever it is read; set by deterministic in a run")
 
     def check(self) -> None:
         """Refuse a list without a view, with one name twice, or that refers to a view which is not in it."""

@@ -82,12 +82,10 @@ class ClipLoader:
         threads: those of one graph.
 
         UserError when the decoder cannot work here, or DALI is not installed and a GPU is to be used.
-        Where torch's algorithms are to be deterministic, so is who decodes a clip.
         """
         self.manifest, self.cfg, self.chunk, self.total = manifest, cfg, chunk, total
         self.threads, self.device = threads, torch.device(device)
-        repeatable = torch.are_deterministic_algorithms_enabled()
-        self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device, repeatable=repeatable)
+        self.decoder = choose_decoder(cfg.decode, manifest.codecs, self.device, repeatable=cfg.repeatable)
         if without_dali(cfg.decode, self.decoder.by_dali, self.device) and self.decoder.by_dali:
             self.decoder = choose_decoder("pyav", manifest.codecs, self.device)
         self.failures: dict[str, SampleError] = {}

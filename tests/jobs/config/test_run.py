@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from finepseudo.methods.base import TrainAction
 from jobs.config.recipes import load
 from jobs.config.run import flat_part
 from jobs.config.training import TrainConfig
@@ -108,6 +109,14 @@ def test_clips_shared_out_by_the_clock_are_no_deterministic_run():
     assert load("smoke", ["reading.decode=dali+pyav", "deterministic=false"]).reading.decode == "dali+pyav"
     with pytest.raises(UserError, match=r"reading.decode = dali\+pyav: .*bits do not repeat; set it to auto, or "):
         load("smoke", ["reading.decode=dali+pyav", "deterministic=true"])
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_every_reader_of_a_deterministic_run_repeats_bits(deterministic):
+    cfg = load("smoke", [f"deterministic={str(deterministic).lower()}"])
+    first = TrainAction(number=0, start=None)
+    readers = [cfg.reader(cfg.frame_input.view()), *(reader for _, reader in cfg.streams_of(None, first))]
+    assert {reader.repeatable for reader in readers} == {deterministic}
 
 
 def test_silent_keys_do_not_reach_the_hash():
