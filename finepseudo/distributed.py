@@ -57,9 +57,9 @@ def data_parallel(module: nn.Module) -> DistributedDataParallel:
     torch 2.13 renamed the flag that says so; under the new one rank 0 hands its buffers out once, at the start.
     """
     known = inspect.signature(DistributedDataParallel).parameters
-    flag = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    flag: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
     # find_unused_parameters also keeps DDP from regrouping its buckets after the first step
-    return DistributedDataParallel(module, find_unused_parameters=True, **{flag: False})
+    return DistributedDataParallel(module, find_unused_parameters=True, **flag)
 
 
 class _SumAcrossRanks(torch.autograd.Function):
