@@ -73,8 +73,8 @@ class Follower(Task):
         try:
             host, _, port = str(json.loads((self.shared / HEAD).read_text(encoding="utf-8"))["first"]).rpartition(":")
             token = (self.shared / TOKEN).read_text(encoding="ascii")
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None  # not yet written
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # not yet written, or replaced on a network file system while it was read
         return join((host, int(port)), token, self.allocation.rank) if port.isdigit() else None
 
     def _join(self) -> None:

@@ -51,7 +51,8 @@ def slurm() -> Finding:
         return Finding("skip", "no Slurm here; `finepseudo run` works without")
     done = _slurm("sinfo", "--noheader", "--format=%P %D %G %l %a")
     if done.returncode:
-        found = f"no controller answers ({done.stderr.strip().splitlines()[0][:100]})"
+        said = done.stderr.strip() or f"sinfo ends with code {done.returncode} and says nothing"
+        found = f"no controller answers ({said.splitlines()[0][:100]})"
         return Finding("warn", found, "`finepseudo run` works without; for jobs ask the admins")
     config = _slurm("scontrol", "show", "config").stdout
     return judge_slurm(done.stdout.splitlines(), config)

@@ -85,7 +85,7 @@ def how_it_ended(job: str) -> str:
     """Give a job's last state, as far as Slurm remembers it."""
     line = ["scontrol", "--oneliner", "show", "job", job]
     done = subprocess.run(line, check=False, capture_output=True, text=True, timeout=60)
-    found = re.search(r"\bJobState=(\S+)", done.stdout)
+    found = re.search(r"\sJobState=(\S+)", done.stdout)
     return found[1] if found else "Slurm has forgotten it"
 
 

@@ -106,9 +106,9 @@ def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _count(array: str) -> int:
-    """Count the tasks of `0-15`, `0,3` or `0-63%8`."""
-    ranges = [part.split("-") for part in re.sub(r"[%:].*", "", array).split(",")]
-    return sum(int(part[-1]) - int(part[0]) + 1 for part in ranges)
+    """Count the tasks of `0-15`, `0,3`, `0-63%8` or `0-30:10`."""
+    parts = re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", array.partition("%")[0])
+    return sum(len(range(int(first), int(last or first) + 1, int(step or 1))) for first, last, step in parts)
 
 
 def make_steps(

@@ -133,7 +133,10 @@ def test_each_data_set_has_its_script_and_a_recipe_of_ones_own_the_common_one(re
     assert (draw.script.name, draw.options) == (script, options)
 
 
-@pytest.mark.parametrize(("array", "count"), [("0-15", 16), ("0-63%8", 64), ("0,3", 2), ("5", 1)])
+@pytest.mark.parametrize(
+    ("array", "count"),
+    [("0-15", 16), ("0-63%8", 64), ("0,3", 2), ("5", 1), ("0-30:10", 4), ("0-9:3,12", 5), ("1-3,7,10-11%2", 6)],
+)
 def test_tasks_of_an_array_are_counted(array, count):
     assert steps._count(array) == count
 
