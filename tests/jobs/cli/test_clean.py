@@ -9,7 +9,7 @@ from jobs.cli.main import main
 from jobs.cluster import temp_folder
 from jobs.pipeline.plan import unfinished
 from jobs.pipeline.run_folder import locked
-from tests.jobs.pipeline.test_plan import make, run  # noqa: F401 - `make` is a fixture
+from tests.jobs.pipeline.faked import make, run  # noqa: F401 - `make` is a fixture
 
 RUN = ["rounds=2", "seeds=[0]"]
 

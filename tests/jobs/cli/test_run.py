@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.cli.main import main
-from tests.jobs.pipeline.test_plan import make, run  # noqa: F401 - `make` is a fixture
+from tests.jobs.pipeline.faked import make, run  # noqa: F401 - `make` is a fixture
 
 SUPERVISED = ["methods=[supervised]", "seeds=[0]"]
 

@@ -9,7 +9,7 @@ from finepseudo.run_folder.freed import free, freeable, is_freed
 from jobs.pipeline.freeing import PARTS, bring_back_read, free_old, old_parts
 from jobs.pipeline.plan import unfinished
 from shards.errors import UserError
-from tests.jobs.pipeline.test_plan import make, run  # noqa: F401 - `make` is a fixture
+from tests.jobs.pipeline.faked import make, run  # noqa: F401 - `make` is a fixture
 
 METHODS = "methods=[supervised, pseudo_label, finepseudo]"
 

@@ -8,7 +8,7 @@ from finepseudo.run_folder.done import DONE
 from jobs.cli.main import main
 from jobs.pipeline.plan import COMMANDS
 from jobs.pipeline.survey import SHOWN, bytes_text, duration, loss_lines, survey
-from tests.jobs.pipeline.test_plan import make, run  # noqa: F401 - `make` is a fixture
+from tests.jobs.pipeline.faked import make, run  # noqa: F401 - `make` is a fixture
 
 
 def states_of(make, *overrides, kinds=None):  # noqa: F811
