@@ -28,11 +28,11 @@ def made(tmp_path):
 
 
 def test_a_cell_is_the_mean_over_label_draws_beside_the_number_of_the_paper(made):
-    table, _, runs = made
-    (first, *_), body = cells_of(table, runs), list(csv.DictReader(io.StringIO(as_csv(cells_of(table, runs)))))
+    table, size, runs = made
+    (first, *_), body = cells_of(table, runs), list(csv.DictReader(io.StringIO(as_csv(size, cells_of(table, runs)))))
     assert first.stat.mean == pytest.approx(56.25)
     ours, paper = body[0], body[-1]
-    assert (ours["row"], ours["column"], ours["run"], ours["seeds"]) == ("a", "5 %", "5-percent", "0 1 2")
+    assert list(ours.values())[:6] == ["a", "5 %", "supervised", "5-percent", "0 1 2", "paper"]
     assert float(ours["std"]) == pytest.approx(statistics.stdev([50, 62.5]))
     assert (paper["row"], paper["run"], paper["mean"], paper["published"]) == ("d", "", "", "3.0")
 
@@ -51,9 +51,27 @@ def test_the_files_say_sources_and_what_is_not_there_yet(made):
 
 
 def test_what_is_made_small_says_that_its_numbers_mean_nothing(tmp_path):
+    """In every file, and in the names of the columns: a table is copied without what stands below it."""
     size = Size(out=str(tmp_path), small=True)
-    text, _ = write_result(mine(), size, runs_of(mine(), size))
-    assert "the numbers mean nothing" in text
+    table = mine()
+    text, paths = write_result(table, size, runs_of(table, size))
+    lines, tex, page = paths[0].read_text().splitlines(), paths[2].read_text(), paths[3].read_text()
+    assert all("the numbers mean nothing" in said for said in (text, tex, page))
+    assert all("synthetic" in said and "ours" not in said.lower() for said in (text, tex, page))
+    assert "No warnings." not in page
+    assert {row["size"] for row in csv.DictReader(lines) if row["run"]} == {"synthetic"}
+
+
+@pytest.mark.parametrize(
+    ("name", "small", "said"),
+    [("table02", True, True), ("table02", False, False), ("table07", True, True), ("sefar_passes", True, False)],
+)
+def test_equal_numbers_of_different_columns_have_their_reason(name, small, said, tmp_path):
+    """At the small size, 5 % and 20 % of the labels are one run."""
+    size = Size(out=str(tmp_path), small=small, seeds=(0,))
+    table = read_table(name)
+    notes = notes_of(table, size, cells_of(table, runs_of(table, size)))
+    assert any("at the papers' size alone" in note for note in notes) == said
 
 
 @pytest.mark.parametrize(
