@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finepseudo.report.blocks import Alarm, Note, Page, Section, Table
 from finepseudo.report.summary import Stat
-from finepseudo.report.table_text import latex_table, markdown_table
+from finepseudo.report.table_text import latex_table, markdown_lines, markdown_page, markdown_table
 from finepseudo.report.writing import render_page
 from finepseudo.run_folder.files import write_text
 from finepseudo.run_folder.layout import RunPaths
@@ -18,6 +19,8 @@ from jobs.paper.cells import PaperRun, Size
 from jobs.paper.measures import Measure, measure
 from jobs.paper.table import Column, PaperTable, Row
 
+WIDTH = 120
+"""Characters of a line where there is no terminal."""
 OURS = {False: "ours", True: "synthetic"}
 """What our numbers are called, by whether they are of rendered dives."""
 HEAD = (
@@ -70,10 +73,28 @@ def table_of(table: PaperTable, size: Size, cells: Sequence[Cell]) -> tuple[list
     for row in table.rows:
         line = [row.name]
         for cell in (cell for cell in cells if cell.row is row):
-            said = "" if cell.published is None else f"{cell.published:g}"
-            line += [cell.measure.shown(cell.stat), *([said] if cell.column in known else [])]
+            published = [cell.measure.printed(cell.published)] if cell.column in known else []
+            line += [cell.measure.shown(cell.stat), *published]
         body.append(line)
     return head, body
+
+
+def below_each_other(table: PaperTable, size: Size, cells: Sequence[Cell], width: int) -> list[list[str]]:
+    """Lay the cells out in as many tables as keep lines within a width, in characters; a column is never cut in two."""
+    tables: list[list[str]] = []
+    group: list[Column] = []
+    for column in table.columns:
+        lines = _lines_of(table, [*group, column], size, cells)
+        if group and len(lines[0]) > width:
+            group, lines = [], _lines_of(table, [column], size, cells)
+        tables[len(tables) - bool(group) :] = [lines]
+        group.append(column)
+    return tables
+
+
+def _lines_of(table: PaperTable, columns: Sequence[Column], size: Size, cells: Sequence[Cell]) -> list[str]:
+    some = replace(table, columns=tuple(columns))
+    return markdown_lines(*table_of(some, size, [cell for cell in cells if cell.column in columns]))
 
 
 def notes_of(table: PaperTable, size: Size, cells: Sequence[Cell]) -> list[str]:
@@ -118,17 +139,18 @@ def _lines(size: Size, cells: Sequence[Cell]) -> Iterator[list[object]]:
 
 
 def write_result(table: PaperTable, size: Size, runs: Sequence[PaperRun]) -> tuple[str, list[Path]]:
-    """Write `<table>.csv`, `.md`, `.tex` and `.html` beside the runs; give the Markdown text and the paths."""
+    """Write `<table>.csv`, `.md`, `.tex` and `.html` beside the runs; give the text for a terminal and the paths."""
     cells = cells_of(table, runs)
     head, body = table_of(table, size, cells)
     lead = HEAD % OURS[size.small].capitalize()
     notes, warnings = notes_of(table, size, cells), warnings_of(size, cells)
     title = f"{table.title}, on rendered dives" if size.small else table.title
     section = Section(table.name, title, [Table(table.name, head, body), *map(Note, notes)], lead)
+    said = " ".join([*warnings, lead])
     alarms = [Alarm("alarm", text) for text in warnings]
     texts = {
         ".csv": as_csv(size, cells),
-        ".md": markdown_table(head, body, " ".join([*warnings, lead]), notes),
+        ".md": markdown_table(head, body, said, notes),
         ".tex": latex_table(head, body, [*warnings, lead, *notes]),
         ".html": render_page(Page(title, table.source, tiles=[], alarms=alarms, sections=[section])),
     }
@@ -137,4 +159,5 @@ def write_result(table: PaperTable, size: Size, runs: Sequence[PaperRun]) -> tup
     paths = [folder / f"{table.name}{ending}" for ending in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_text(path, text)
-    return texts[".md"], paths
+    width = shutil.get_terminal_size((WIDTH, 0)).columns
+    return markdown_page(below_each_other(table, size, cells, width), said, notes), paths

@@ -6,11 +6,12 @@ import statistics
 
 import pytest
 
+from finepseudo.report.table_text import markdown_lines
 from finepseudo.run_folder.files import write_json
 from finepseudo.run_folder.layout import METRICS, PSEUDO_METRICS, RunPaths
 from jobs.paper.cells import Size, runs_of
 from jobs.paper.measures import MEASURES, measure
-from jobs.paper.result import as_csv, cells_of, notes_of, write_result
+from jobs.paper.result import as_csv, below_each_other, cells_of, notes_of, table_of, write_result
 from jobs.paper.table import read_table
 from shards.errors import UserError
 from tests.jobs.paper.test_table import mine
@@ -74,6 +75,37 @@ def test_equal_numbers_of_different_columns_have_their_reason(name, small, said,
     assert any("at the papers' size alone" in note for note in notes) == said
 
 
+@pytest.mark.parametrize("name", ["table02", "table03", "table13", "sefar_table1"])
+@pytest.mark.parametrize("width", [40, 100, 10_000])
+def test_a_table_that_is_wider_than_the_terminal_is_cut_between_columns(name, width, tmp_path):
+    size = Size(out=str(tmp_path), small=True, seeds=(0,))
+    table = read_table(name)
+    cells = cells_of(table, runs_of(table, size))
+    tables = below_each_other(table, size, cells, width)
+    grids = [[[cell.strip() for cell in line.split("|")[1:-1]] for line in lines] for lines in tables]
+    head, body = table_of(table, size, cells)
+    assert [cell for grid in grids for cell in grid[0][1:]] == [cell.removeprefix("#") for cell in head[1:]]
+    for i, row in enumerate(body, 2):
+        assert [cell for grid in grids for cell in grid[i][1:]] == row[1:]
+        assert {grid[i][0] for grid in grids} == {row[0]}
+    assert all(len(lines[0]) <= width or len(grid[0]) <= 3 for lines, grid in zip(tables, grids, strict=True))
+    assert (len(tables) == 1) == (len(markdown_lines(head, body)[0]) <= width)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "shown"),
+    [
+        ("top1", 38, "38.0"),
+        ("top1", 43.02, "43.02"),
+        ("accepted", 1234, "1,234"),
+        ("tau", 0.9, "0.900"),
+        ("top1", None, ""),
+    ],
+)
+def test_a_published_number_has_its_decimals_and_no_fewer_than_ours(name, number, shown):
+    assert MEASURES[name].printed(number) == shown
+
+
 @pytest.mark.parametrize(
     ("name", "value", "shown"),
     [("accepted", 1234, "1,234"), ("precision", 0.875, "87.5"), ("novel", 0.25, "25.0"), ("precision", None, "")],
@@ -99,7 +131,8 @@ def test_a_pre_training_is_one_for_all_label_draws(tmp_path):
     table = read_table("table13")
     (run,) = runs_of(table, size)
     write_json(run.cfg.folder / "phases.json", {"mean": {"tau": 0.5}, "actions": {"bowl": {"tau": 0.25}}})
-    text, _ = write_result(table, size, [run])
+    _, paths = write_result(table, size, [run])
+    text = paths[1].read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     lines = {name: cells for name, *cells in rows}
     assert lines["FinePseudo"] == ["", "0.932", "0.500", "0.992", "", "0.911"]
