@@ -145,7 +145,7 @@ def write_result(table: PaperTable, size: Size, runs: Sequence[PaperRun]) -> tup
     lead = HEAD % OURS[size.small].capitalize()
     notes, warnings = notes_of(table, size, cells), warnings_of(size, cells)
     title = f"{table.title}, on rendered dives" if size.small else table.title
-    section = Section(table.name, title, [Table(table.name, head, body), *map(Note, notes)], lead)
+    section = Section("result", title, [Table(table.name, head, body), *map(Note, notes)], lead)
     said = " ".join([*warnings, lead])
     alarms = [Alarm("alarm", text) for text in warnings]
     texts = {

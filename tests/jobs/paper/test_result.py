@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import statistics
 
 import pytest
@@ -48,7 +49,10 @@ def test_the_files_say_sources_and_what_is_not_there_yet(made):
     assert "Not whole yet: 5 of 5 cells" in text
     assert "Label draws: 0, 1, 2." in text
     assert r"\toprule" in paths[2].read_text()
-    assert "56.2 ± 8.8" in paths[3].read_text()
+    page = paths[3].read_text()
+    assert "56.2 ± 8.8" in page
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(set(ids)) == len(ids)
 
 
 def test_what_is_made_small_says_that_its_numbers_mean_nothing(tmp_path):
