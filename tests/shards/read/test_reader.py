@@ -1,15 +1,15 @@
+"""Reading."""
+
+# ruff: noqa: F811 - tests take fixtures by their names
+
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 import pickle
-import shutil
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,61 +17,26 @@ import torch
 
 from shards.errors import UserError
 from shards.read import reader as reader_module
-from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
+from shards.read.config import AugmentConfig, SamplingConfig, ViewConfig
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
-from shards.types import NO_LABEL, ClipBatch, ItemTable
-from tests.shards.hurt import change_rows
-from tests.shards.numbered import number, shard, write
-
-LENGTHS = {f"clip{i:02d}": (18, 25, 36, 5, 40, 31, 29)[i % 7] for i in range(14)}
-KEYS = list(LENGTHS)
-EIGHT = SamplingConfig(frames=8)
-STILL = AugmentConfig(size=64, scale=(1, 1), ratio=(1, 1), flip=0, mean=(0, 0, 0), std=(1, 1, 1))
-REAL = Path(__file__).parents[4] / "shared" / "data" / "clips"
-
-
-@pytest.fixture(scope="module")
-def h264(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return write(tmp_path_factory.mktemp("h264"), LENGTHS, "h264")
-
-
-@pytest.fixture(scope="module")
-def vp9(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return write(tmp_path_factory.mktemp("vp9"), LENGTHS, "vp9")
-
-
-@pytest.fixture(params=["h264", "vp9"])
-def manifest(request: pytest.FixtureRequest) -> Manifest:
-    """Read once through PyAV, once through DALI's own decoder."""
-    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
-
-
-def items(keys: Sequence[str] = KEYS) -> ItemTable:
-    n = len(keys)
-    return ItemTable(keys=keys, labels=np.arange(n, dtype=np.int32) % 5, pseudo=np.arange(n) % 2 == 1)
-
-
-def config(
-    batch: int = 4,
-    sampler: str = "shuffle",
-    sampling: SamplingConfig = EIGHT,
-    augment: AugmentConfig = STILL,
-    **changes: Any,
-) -> ReaderConfig:
-    order = OrderConfig(batch_size=batch, sampler=sampler)  # type: ignore[arg-type]
-    views = (ViewConfig(sampling=sampling, augment=augment),)
-    return ReaderConfig(**{"order": order, "views": views, **changes})
-
-
-def numbers(frames: torch.Tensor, row: int = 0) -> list[int]:
-    """Read the numbers drawn into frames [T, C, H, W]."""
-    return [number(image, row) for image in frames.permute(0, 2, 3, 1).numpy()]
-
-
-def same(a: ClipBatch, b: ClipBatch) -> bool:
-    tensors = ("frames", "frame_ids", "n_frames", "labels", "pseudo", "valid")
-    return a.keys == b.keys and all(torch.equal(getattr(a, name), getattr(b, name)) for name in tensors)
+from shards.types import NO_LABEL, ItemTable
+from tests.shards.numbered import shard, write
+from tests.shards.read.read_clips import (  # noqa: F401 - some are fixtures
+    EIGHT,
+    KEYS,
+    LENGTHS,
+    REAL,
+    STILL,
+    config,
+    damage,
+    h264,
+    items,
+    manifest,
+    numbers,
+    same,
+    vp9,
+)
 
 
 def test_every_clip_comes_once_with_its_own_frames_and_label(manifest: Manifest) -> None:
@@ -258,79 +223,6 @@ def test_both_decoders_agree_on_vp9(vp9: Manifest) -> None:
     difference = (by_dali.read(KEYS).frames - by_pyav.read(KEYS).frames).abs() * 255
     assert difference.mean() < 1  # both round YUV to RGB their own way
     assert (difference > 3).float().mean() < 0.02  # and smooth colour differently, at the edges of the red mark
-
-
-def damage(
-    manifest: Manifest, folder: Path, keys: Sequence[str], *, half: bool = False, signed: bool = True
-) -> Manifest:
-    """Copy the shards and overwrite clips with nonsense, wholly or from the middle on; sizes stay as they are.
-
-    signed: their hashes are made to fit, so that only the decoder can tell.
-    """
-    shutil.copytree(manifest.folder, folder)
-    hashes = {}
-    for key in keys:
-        row = manifest.row(key)
-        skip = row.size // 2 if half else 0
-        with (folder / manifest.shards[row.shard]).open("r+b") as file:
-            file.seek(row.offset + skip)
-            file.write(b"\x07" * (row.size - skip))
-            file.seek(row.offset)
-            hashes[key] = hashlib.sha256(file.read(row.size)).hexdigest()
-    if signed:
-        change_rows(folder, lambda row: row | {"sha256": hashes.get(row["key"], row["sha256"])})
-    return Manifest.open(folder)
-
-
-@pytest.mark.parametrize(("half", "signed"), [(False, True), (True, True), (True, False)])
-def test_a_bad_clip_is_masked_and_the_others_are_untouched(
-    manifest: Manifest, tmp_path: Path, half: bool, signed: bool
-) -> None:
-    cfg = config(8, augment=AugmentConfig(size=32))
-    bad = {"clip04", "clip09"}
-    sound = [b for e in range(2) for b in ClipReader(manifest, items(), cfg, seed=1).epoch(e)]
-    hurt_shards = damage(manifest, tmp_path / "bad", sorted(bad), half=half, signed=signed)
-    reader = ClipReader(hurt_shards, items(), cfg, seed=1)
-    hurt = [b for e in range(2) for b in reader.epoch(e)]
-    for a, b in zip(sound, hurt, strict=True):
-        assert a.keys == b.keys
-        assert torch.equal(a.labels, b.labels)
-        for slot, key in enumerate(a.keys):
-            if key in bad:
-                assert not b.valid[slot]
-                assert not b.frames[slot].any()
-            else:
-                assert a.valid[slot] == b.valid[slot]
-                assert torch.equal(a.frames[slot], b.frames[slot])
-    assert sum(reader.bad.values()) == 2
-    noticed_by_decoders = {"not_a_video", "decode_error", "truncated", "too_few_frames"}
-    assert set(reader.bad) <= (noticed_by_decoders if signed else {"hash_mismatch"})
-
-
-def test_a_batch_of_nothing_but_a_bad_clip_is_all_masked(manifest: Manifest, tmp_path: Path) -> None:
-    reader = ClipReader(damage(manifest, tmp_path / "bad", ["clip04"]), items(), config(1), seed=1)
-    batch = reader.read(["clip04"])
-    assert batch.valid.tolist() == [False]
-    assert reader.read(["clip05"]).valid.tolist() == [True]
-
-
-def test_too_many_bad_clips_stop_the_run_with_the_list(manifest: Manifest, tmp_path: Path) -> None:
-    bad = KEYS[2:5]
-    reader = ClipReader(damage(manifest, tmp_path / "bad", bad), items(), config(), seed=1)
-    with pytest.raises(UserError, match=r"3 of 14 clips cannot be read, more than max_bad_fraction = 0.02") as caught:
-        list(reader.epoch(0))
-    assert all(key in str(caught.value) for key in bad)
-    patient = ClipReader(Manifest.open(tmp_path / "bad"), items(), config(max_bad_fraction=0.3), seed=1)
-    assert sum(int(b.valid.sum()) for b in patient.epoch(0)) == 11
-
-
-def test_a_shard_that_vanishes_is_a_reason_not_a_crash(h264: Manifest, tmp_path: Path) -> None:
-    shutil.copytree(h264.folder, tmp_path / "copy")
-    reader = ClipReader(Manifest.open(tmp_path / "copy"), items(), config(max_bad_fraction=1.0), seed=1)
-    (tmp_path / "copy" / h264.shards[1]).unlink()
-    valid = sum(int(b.valid.sum()) for b in reader.epoch(0))
-    assert valid == 10
-    assert dict(reader.bad) == {"shard_unreadable": 4}
 
 
 def test_refusals_before_the_first_clip(h264: Manifest) -> None:

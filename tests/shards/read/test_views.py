@@ -21,7 +21,7 @@ from shards.read.views import distinct_places, draw_views
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
 from tests.shards.numbered import number, write
-from tests.shards.read.test_reader import damage
+from tests.shards.read.read_clips import damage
 
 LENGTHS = {f"clip{i}": (18, 5, 40, 1, 31, 29)[i] for i in range(6)}
 KEYS = list(LENGTHS)

@@ -30,7 +30,7 @@ from shards.write.store import claim_store
 from shards.write.writer import finish, write_shard
 from tests.conftest import s3_server, use_s3
 from tests.shards.make_clips import write_numbered
-from tests.shards.read.test_reader import config
+from tests.shards.read.read_clips import config
 
 REPOSITORY = Path(__file__).parents[3]
 CFG = ShardConfig(clips_per_shard=3)
