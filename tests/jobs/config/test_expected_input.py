@@ -1,7 +1,10 @@
 """Frames follow from the weights; what contradicts them is refused, and so are the old keys."""
 
+import re
+
 import pytest
 
+from jobs.config.expected_input import weight_problem
 from jobs.config.recipes import from_yaml, load, to_yaml
 from shards.errors import UserError
 
@@ -118,3 +121,17 @@ def test_a_random_start_may_look_at_anything():
 def test_old_keys_are_refused_with_the_new_spelling(override, message):
     with pytest.raises(UserError, match=message):
         load("diving48", [override])
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("byol:{0}/nothing.pth", r"nothing\.pth is not there; give the path of a checkpoint"),
+        ("byol:{0}", "is a folder; give the path of a checkpoint"),
+        ("run:{0}/nothing", "nothing is not there; give the folder of a run that has been pre-trained"),
+        ("run:{0}", "holds no pre-trained encoder; give the folder of a run that has been pre-trained"),
+    ],
+)
+def test_weights_that_are_not_there_are_said_as_what_they_are(weights, message, tmp_path):
+    cfg = load("diving48", [f"frame_encoder.weights={weights.format(tmp_path)}"])
+    assert re.search(message, weight_problem("frame_encoder", cfg.frame_encoder))
