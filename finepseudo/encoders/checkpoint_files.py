@@ -87,7 +87,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
     """
     file = Path(path)
     if not file.is_file():
-        raise UserError(f"weights {file}: no such file; give the path of a downloaded checkpoint")
+        what = "is a folder" if file.is_dir() else "no such file"
+        raise UserError(f"weights {file}: {what}; give the path of a downloaded checkpoint")
     try:
         tensors = network_tensors(_content(file))
         broken = [name for name, value in tensors.items() if not _sound(value)]

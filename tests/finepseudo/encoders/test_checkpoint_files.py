@@ -152,7 +152,7 @@ def test_a_byte_that_changed_is_refused(tmp_path):
 
 def test_a_missing_file_and_a_folder(tmp_path):
     refused(tmp_path / "nothing.pth", "no such file")
-    refused(tmp_path, "no such file")
+    refused(tmp_path, "is a folder; give the path")
 
 
 class Tower(torch.nn.Module):
