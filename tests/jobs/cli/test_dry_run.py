@@ -37,6 +37,13 @@ def test_a_dry_run_names_weights_that_are_not_there(capsys, tmp_path):
     assert "PROBLEM action_encoder.weights: variant r2plus1d_18 needs kinetics_sup:FILE or tclr:FILE, or tclr" in said
 
 
+def test_a_dry_run_counts_the_classes_of_an_open_world_before_they_are_rendered(capsys, tmp_path):
+    words = ["run", "--recipe", "smoke", f"out={tmp_path}", "--dry-run"]
+    assert main([*words, "data.open_world.known=4"]) == 2
+    assert "PROBLEM data.open_world: 4 known and 1 novel classes are wanted, only 4 classes" in capsys.readouterr().out
+    assert main([*words, "data.open_world.known=3"]) == 0
+
+
 NETWORK = """
 import torch
 
