@@ -83,9 +83,9 @@ def check_frames(section: str, inputs: InputConfig, encoder: ActionEncoderConfig
         rule = f"{start} expect {expected.colours()}; leave these keys out"
         raise BadSetting(f"{section}.augment.{key}", getattr(look, key), rule)
     if expected.fixed_size and look.size != expected.size:
-        raise BadSetting(f"{section}.augment.size", look.size, f"{start} takes {expected.size}; leave the key out")
+        raise BadSetting(f"{section}.augment.size", look.size, f"{start} takes {expected.size}; set it to that")
     if expected.fixed_frames and frames != expected.frames:
-        raise BadSetting(f"{section}.sampling.frames", frames, f"{start} takes {expected.frames}; leave the key out")
+        raise BadSetting(f"{section}.sampling.frames", frames, f"{start} takes {expected.frames}; set it to that")
 
 
 def _unseen(look: AugmentConfig, expected: Expected) -> str | None:

@@ -70,11 +70,11 @@ def test_a_stored_configuration_is_read_back_as_it_is(tmp_path):
         ([BYOL, "pretrain.input.augment.mean=[0, 0, 0]"], "pretrain.input.augment.mean = .*leave these keys out"),
         (
             ["action_encoder.variant=aim_b16", "action_encoder.weights=clip:/x.pt"],
-            "action_input.augment.size = 112: weights clip takes 224; leave the key out",
+            "action_input.augment.size = 112: weights clip takes 224; set it to that",
         ),
         (
             ["action_encoder.variant=timesformer_b", "action_encoder.weights=random", "action_input.augment.size=224"],
-            "action_input.sampling.frames = 16: variant timesformer_b takes 8; leave the key out",
+            "action_input.sampling.frames = 16: variant timesformer_b takes 8; set it to that",
         ),
     ],
 )
