@@ -42,6 +42,9 @@ def parser() -> argparse.ArgumentParser:
     _export(commands.add_parser("export", help="write the trained encoders, or features of videos, for other programs"))
     _review(commands.add_parser("review", help="a page on which a person names the clips that help most next"))
     _describing(commands)
+    for action in commands._choices_actions:  # the line of the list heads the help of the command too
+        command = commands.choices[action.dest]
+        command.description = command.description or f"{(action.help or '').capitalize()}."
     return main_parser
 
 
@@ -319,23 +322,22 @@ def _clips(text: str) -> int | None:
 
 
 def _common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--recipe", default=None, help="name of a recipe or a YAML file (default: smoke)")
-    command.add_argument(
+    common = command.add_argument_group("of every command on a recipe or a run")
+    common.add_argument("--recipe", default=None, help="name of a recipe or a YAML file (default: smoke)")
+    common.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="section.key=value",
         help="lay a value over the recipe; --set may be left out",
     )
-    command.add_argument(
+    common.add_argument(
         "--data",
         help="csv:<list or folder of lists>, csv:labelled=..,unlabelled=..,test=.., or folder:<videos by class>",
     )
-    command.add_argument("--name", help="folder of the run below `out` (default: the recipe's name)")
-    command.add_argument(
+    common.add_argument("--name", help="folder of the run below `out` (default: the recipe's name)")
+    common.add_argument(
         "--print-config", action="store_true", help="print every key with its value, help and source, and stop"
     )
-    command.add_argument(
-        "--dry-run", action="store_true", help="print what would be done and check what can be checked"
-    )
-    command.add_argument("--force", action="store_true", help="start over what the run folder was made with")
+    common.add_argument("--dry-run", action="store_true", help="print what would be done and check what can be checked")
+    common.add_argument("--force", action="store_true", help="start over what the run folder was made with")
