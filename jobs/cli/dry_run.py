@@ -138,7 +138,8 @@ class Size:
         product = f"{self.unlabelled:,} clips x {self.gallery:,} in the gallery, {frames} x {frames} frames"
         return [
             f"split       {roles} ({self.method}; seed {cfg.seeds[0]})",
-            f"shards      {counted(self.shards, 'tar')} of up to {cfg.shards.clips_per_shard} clips, {cfg.shards.profile}"
+            f"shards      {counted(self.shards, 'tar')} of up to {cfg.shards.clips_per_shard} clips, "
+            + cfg.shards.profile
             + (f", in {cfg.shards.store}" if cfg.shards.store else ""),
             f"alignment   {self.unlabelled * self.gallery:,} soft-DTW distances a round ({product})",
             f"embeddings  {gigabytes:.2f} GB a round",
