@@ -43,14 +43,14 @@ def parser() -> argparse.ArgumentParser:
     _review(commands.add_parser("review", help="a page on which a person names the clips that help most next"))
     _describing(commands)
     for action in commands._choices_actions:  # the line of the list heads the help of the command too
-        command = commands.choices[action.dest]
-        command.description = command.description or f"{(action.help or '').capitalize()}."
+        said = action.help or ""
+        commands.choices[action.dest].description = f"{said[:1].upper()}{said[1:]}."
     return main_parser
 
 
 def _stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     for name, text in STAGES.items():
-        _common(commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False))
+        _common(commands.add_parser(name, help=text, allow_abbrev=False))
     which = commands.choices["write-shards"].add_mutually_exclusive_group()
     which.add_argument("--part", metavar="i/n", help="write only every n-th shard, from i on")
     which.add_argument("--verify", action="store_true", help="compare every byte with what was written; writes nothing")
