@@ -19,6 +19,7 @@ from jobs.workers.labelling import check_pool, check_ready
 from shards.annotations import annotation_files
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations
+from shards.annotations.open_world import draw_classes
 from shards.errors import UserError, counted
 from shards.splits.label_split import draw_split
 from shards.storage.remote import is_url
@@ -77,6 +78,11 @@ def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
     """Read the annotation files where they are; else say what could not be checked."""
     if rendered(cfg):
         made = cfg.data.synthetic
+        try:
+            if cfg.data.open_world.known:
+                draw_classes(made.class_names, cfg.data.open_world)
+        except UserError as error:
+            return None, f"PROBLEM {error}"
         return None, (
             f"{cfg.data.name}: {len(made.class_names)} classes, {made.train_per_class} training and "
             f"{made.test_per_class} test videos each, rendered by the run"

@@ -44,6 +44,13 @@ def test_a_dry_submit_names_them_too(capsys, tmp_path):
     assert capsys.readouterr().out.splitlines()[-1].startswith("warn        frame_encoder.weights: variant vtn needs")
 
 
+def test_a_dry_run_counts_the_classes_of_an_open_world_before_they_are_rendered(capsys, tmp_path):
+    words = ["run", "--recipe", "smoke", f"out={tmp_path}", "--dry-run"]
+    assert main([*words, "data.open_world.known=4"]) == 2
+    assert "PROBLEM data.open_world: 4 known and 1 novel classes are wanted, only 4 classes" in capsys.readouterr().out
+    assert main([*words, "data.open_world.known=3"]) == 0
+
+
 NETWORK = """
 import torch
 
