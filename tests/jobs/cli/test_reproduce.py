@@ -8,7 +8,8 @@ import pytest
 from jobs.cli.main import main
 from jobs.cli.reproduce_plan import counts_of, labelled_share
 from jobs.config.recipes import load
-from jobs.paper.table import table_names
+from jobs.paper.cells import Size, runs_of
+from jobs.paper.table import read_table, table_names
 
 
 def test_without_a_table_all_are_listed(capsys):
@@ -61,6 +62,13 @@ def test_clips_are_counted_from_what_a_data_set_holds(recipe, clips, labelled, t
     counts = counts_of(cfg)
     assert (counts.clips, counts.labelled) == (clips, labelled)
     assert labelled_share(cfg) == pytest.approx(labelled / (counts.labelled + counts.unlabelled), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", table_names())
+def test_every_run_of_a_table_has_a_known_size(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = runs_of(read_table(name), Size())
+    assert [run.cfg.name for run in runs if counts_of(run.cfg) is None] == []
 
 
 @pytest.mark.ray
