@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity
@@ -151,6 +152,8 @@ def cosine_cost(x: Tensor, y: Tensor) -> Tensor:
 def peer_row(t: int, device: torch.device, batch: int, rounds: int) -> Rows:
     """Measure pysdtw's CUDA kernels, where they are installed, at the work of `training_row`: all unordered pairs."""
     try:
+        if not hasattr(numpy, "row_stack"):  # numba asks for it, numpy 2.5 has it under this name alone
+            numpy.row_stack = numpy.vstack
         peer = importlib.import_module("pysdtw").SoftDTW(
             gamma=GAMMA, dist_func=cosine_cost, use_cuda=device.type == "cuda"
         )

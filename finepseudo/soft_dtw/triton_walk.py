@@ -41,9 +41,10 @@ def spread_costs(
             deep = first + k < features
             left = tl.load(row + first, mask=(i < n)[:, None] & deep[None, :], other=0.0)
             right = tl.load(column + first, mask=inside[None, :] & deep[:, None], other=0.0)
-            cosines = precise_product(split(left), split(right), cosines)
+            # added here: tensor cores cut off what a long sum of theirs cannot hold, an addition rounds
+            cosines += unscaled(precise_product(split(left), split(right), tl.zeros_like(cosines)))
         skewed = (pair * (tall + wide) + j)[None, :] * tall + (i * (tall + 1))[:, None]
-        tl.store(costs + skewed, -steepness * unscaled(cosines))
+        tl.store(costs + skewed, -steepness * cosines)
     tl.debug_barrier()  # other threads read them
 
 

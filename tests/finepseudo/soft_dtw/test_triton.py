@@ -95,6 +95,22 @@ torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-5, equal_nan=True)
 assert not grads[0][[0, 1, 3, 4]].isnan().any() and grads[0][0, 0].eq(0).all() and grads[0][3, 2:].eq(0).all()
 """
 
+TENSOR_CORES = """
+import torch
+from tests.finepseudo import interpreter
+interpreter.make_ready()
+interpreter.add_as_tensor_cores_do()
+from finepseudo.soft_dtw import soft_dtw_pairwise
+torch.manual_seed(0)
+x = torch.randn(128) + 0.1 * torch.randn(4, 8, 128)  # cosines near 1, many paths of nearly equal cost
+weight, found = torch.randn(4, 4), []
+for name, dtype in (("triton", torch.float32), ("torch", torch.float64)):
+    leaf = x.to(dtype, copy=True).requires_grad_()
+    found.append(torch.autograd.grad(soft_dtw_pairwise(leaf, backend=name), leaf, weight.to(dtype))[0])
+error = (found[0] - found[1]).norm() / found[1].norm()
+assert error < 1e-5, error  # 2e-5 where costs are added up in the tensor cores alone
+"""
+
 COUNT = """
 import torch
 from finepseudo.bench.alignment_gpu import SHAPES, DTYPES
@@ -143,7 +159,7 @@ def run(*command: str, **variables: str) -> str:
 
 @pytest.mark.slow
 @needs_triton
-@pytest.mark.parametrize("code", [GALLERY, TRAINING], ids=["gallery", "training"])
+@pytest.mark.parametrize("code", [GALLERY, TRAINING, TENSOR_CORES], ids=["gallery", "training", "tensor cores"])
 def test_interpreter_agrees_with_the_double_loop(code: str) -> None:
     run("-c", code, TRITON_INTERPRET="1")
 
