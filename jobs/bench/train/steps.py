@@ -30,7 +30,7 @@ from jobs.workers.train_loop import Loop, LoopJob, Outcome
 from shards.types import ClipBatch, only_view
 
 CLASSES, PATCHES = 2, 2
-BRANCH = 0.2
+BRANCH = 0.1
 """What a residual branch of convolutions is weighted by where a start is `settled`; 1 at a random start."""
 BAD_EVERY = 5
 """Steps between two batches whose first clip is not valid: the ranks then hold unequally many."""
