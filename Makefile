@@ -1,6 +1,7 @@
 # Everything a newcomer types. `make demo` and `make test` make the environment themselves.
 PYTHON ?= python3
 VENV ?= .venv
+LIBRARIES ?= .venv-libraries
 PY := $(VENV)/bin/python
 # torch for drivers of CUDA 12 lies at PyTorch's own index: name it in PIP_EXTRA_INDEX_URL, which pip reads
 # what starts a Ray, a Slurm, a browser or takes longer than some seconds: in two lanes, one at a time in each
@@ -8,7 +9,7 @@ LONG := slow or ray or slurm or browser or gpu
 export RAY_USAGE_STATS_ENABLED := 0
 export PYTHONUNBUFFERED := 1
 
-.PHONY: env dev demo check lint types quick test ray-lane other-lane system bench-method clean
+.PHONY: env dev demo check lint types quick test ray-lane other-lane system parity clean
 
 env: $(VENV)/.made$(CUDA)  ## the pinned environment; CUDA=12 or CUDA=13 with DALI and Triton, for GPUs of such drivers
 
@@ -56,5 +57,13 @@ ray-lane:
 other-lane:  # Slurm's nodes wait for one another much of the time
 	$(PY) -m pytest -q -m "($(LONG)) and not (ray and not slurm)" --durations=15
 
+parity: $(LIBRARIES)/.made  ## our encoders beside torchvision's, timm's, open_clip's and pytorchvideo's
+	$(LIBRARIES)/bin/python -m pytest -q -rs tests/finepseudo/encoders
+
+$(LIBRARIES)/.made: pyproject.toml  # not the locked environment: torchvision wants a torch of its own release
+	$(PYTHON) -m venv $(LIBRARIES)
+	$(LIBRARIES)/bin/python -m pip install --quiet --editable '.[encoders]' pytest pytest-timeout hypothesis open_clip_torch pytorchvideo transformers
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(LIBRARIES) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

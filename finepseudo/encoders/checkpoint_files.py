@@ -6,6 +6,7 @@ scaler, paths, NumPy scalars) is named in `HARMLESS` and replaced by an empty st
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -86,7 +87,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
     """
     file = Path(path)
     if not file.is_file():
-        raise UserError(f"weights {file}: no such file; give the path of a downloaded checkpoint")
+        what = "is a folder" if file.is_dir() else "no such file"
+        raise UserError(f"weights {file}: {what}; give the path of a downloaded checkpoint")
     try:
         tensors = network_tensors(_content(file))
         broken = [name for name, value in tensors.items() if not _sound(value)]
@@ -116,12 +118,22 @@ def _sound(value: Tensor) -> bool:
 def _content(file: Path) -> object:
     if file.suffix == ".safetensors":
         return load_file(file)
+    _refuse_changed_bytes(file)
     if is_torchscript(file):
         return read_torchscript(file)
     allowed: list[Any] = [(stand_in, name) for name, stand_in in HARMLESS.items()]
     with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Detected pickle protocol")  # it was saved so; it reads well
         return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _refuse_changed_bytes(file: Path) -> None:
+    """Compare the parts of a zip archive, the form of torch.save, with their checksums: torch itself does not."""
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as archive:
+        if (part := archive.testzip()) is not None:
+            raise ValueError(f"the bytes of {part} are not the ones that were written")
 
 
 def _first_line(error: Exception) -> str:
@@ -131,7 +143,7 @@ def _first_line(error: Exception) -> str:
         return f"it names {text.split('GLOBAL ', 1)[1].split()[0]}, which is code"
     if "Unsupported operand" in text:
         return "it is no checkpoint of torch, or was saved with another pickle protocol than torch's"
-    return text.splitlines()[0].split(". This error", maxsplit=1)[0][:160]
+    return re.split(r"\. (?=[A-Z])", text.splitlines()[0], maxsplit=1)[0][:160]
 
 
 def _advice(file: Path) -> str:

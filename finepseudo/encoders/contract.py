@@ -44,7 +44,7 @@ class Layout:
     """How one publisher names the tensors of a backbone.
 
     `anchor` is a tensor, in the file's names, that every such file has: what stands before it is the prefix of the
-    network. Where several networks of a file have it, `prefers` says which prefix wins, by its last words.
+    network. Where several networks of a file have it, `prefers` says which prefix wins, by words in it.
     """
 
     name: str

@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from finepseudo.encoders.action_encoder import ActionEncoder
 from finepseudo.encoders.building import Config
 from finepseudo.encoders.checkpoint_files import read_checkpoint
-from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.encoders.config import OWN, RUN, ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.encoders.contract import Kind, Published
 from finepseudo.encoders.frame_encoder import FrameEncoder
 from finepseudo.encoders.table import BACKBONES
 from finepseudo.encoders.weights import Fit, fit, fitted, known_to
 from shards.errors import UserError
 
+PARTS: Mapping[Kind, str] = {"frame": "image", "action": "backbone"}
+"""The part of an encoder of a run by whose name its file is known."""
 SHOWN = 3
 """Problems of a file that are named; the others are counted."""
 
@@ -76,7 +78,10 @@ def _told_apart(fits: list[Match]) -> list[Match]:
 
 
 def find_matches(tensors: Mapping[str, Tensor], path: str | Path) -> Iterator[Match]:
-    """Try every kind of every row whose layout knows a name of the file."""
+    """Try every kind of every row whose layout knows a name of the file; of a file of a run, the run's own alone."""
+    if own := [side for side, part in PARTS.items() if any(name.startswith(f"encoder.{part}.") for name in tensors)]:
+        yield from _of_a_run(tensors, own[0], path)
+        return
     for side, rows in BACKBONES.items():
         for name, row in rows.items():
             for kind, published in row.published.items():
@@ -84,6 +89,16 @@ def find_matches(tensors: Mapping[str, Tensor], path: str | Path) -> Iterator[Ma
                     start = f"{kind}:{path}"
                     key = f"{side}_encoder.variant={name} {side}_encoder.weights={start}"
                     yield _match(tensors, key, published, partial(_network, side, name, start, published.whole))
+
+
+def _of_a_run(tensors: Mapping[str, Tensor], side: Kind, path: str | Path) -> Iterator[Match]:
+    """Try the rows of one side for weights that a run of this project has left."""
+    start, published = f"{RUN}:{path}", OWN[side]
+    for name in BACKBONES[side]:
+        key = f"{side}_encoder.variant={name} {side}_encoder.weights={start}"
+        found = _match(tensors, key, published, partial(_network, side, name, start, published.whole))
+        if found.fit is not None:
+            yield found
 
 
 def _match(tensors: Mapping[str, Tensor], key: str, published: Published, build: Callable[[], nn.Module]) -> Match:

@@ -45,7 +45,7 @@ class Fit:
     @property
     def by_name(self) -> bool:
         """Whether the file names the network as this publisher does, and not only its tensors."""
-        return any(ending and f".{self.prefix}".endswith(f".{ending}") for ending in self.layout.prefers)
+        return any(words and _has_words(self.prefix, words) for words in self.layout.prefers)
 
 
 def fit(tensors: Mapping[str, Tensor], network: nn.Module, published: Published) -> Fit | None:
@@ -88,13 +88,18 @@ def _anchor(layout: Layout, wanted: Mapping[str, Tensor]) -> str:
 def _prefix(tensors: Mapping[str, Tensor], anchor: str, prefers: Sequence[str]) -> str | None:
     """Find what stands before the anchor: the preferred prefix where several tensors end in it."""
     found = [name.removesuffix(anchor) for name in tensors if name == anchor or name.endswith(f".{anchor}")]
-    for ending in prefers:
-        matching = [prefix for prefix in found if (prefix.endswith(ending) if ending else not prefix)]
+    for words in prefers:
+        matching = [prefix for prefix in found if _has_words(prefix, words)]
         if len(matching) == 1:
             return matching[0]
     if len(found) > 1:
         raise ValueError(f"holds several networks ({', '.join(found[:4])}): keep the tensors of one")
     return found[0] if found else None
+
+
+def _has_words(prefix: str, words: str) -> bool:
+    """Tell whether whole words of a prefix are these: `backbone.` is not in `momentum_backbone.`; "" is no prefix."""
+    return f".{words}" in f".{prefix}" if words else not prefix
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

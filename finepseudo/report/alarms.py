@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from finepseudo.methods.table import METHODS
 from finepseudo.methods.table import title as method_title
 from finepseudo.report.blocks import Alarm
 from finepseudo.report.health import Records, health
@@ -40,10 +41,14 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _random_start(run: RunFolder) -> Iterator[Alarm]:
+    methods = run.config.get("methods")
+    names = methods if isinstance(methods, list) else list(METHODS)
+    unused = () if any(name not in METHODS or METHODS[name].aligns for name in names) else ("frame_encoder.weights",)
     named = [
         key.removesuffix(".weights")
         for key, value in leaves(run.config)
-        if key.endswith(".weights") and "encoder" in key and value in (None, "", "random", "none")
+        if key.endswith(".weights") and "encoder" in key and key not in unused
+        if value in (None, "", "random", "none")
     ]
     if named:
         yield Alarm(

@@ -10,6 +10,17 @@ ESCAPES |= {"^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$"
 
 def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]], lead: str, notes: Sequence[str]) -> str:
     """Write the table, then how to read it, then the notes."""
+    return markdown_page([markdown_lines(head, body)], lead, notes)
+
+
+def markdown_page(tables: Sequence[Sequence[str]], lead: str, notes: Sequence[str]) -> str:
+    """Write tables below each other, then how to read them, then the notes."""
+    lines = [line for table in tables for line in (*table, "")]
+    return "\n".join([*lines, lead, "", *(f"- {note}" for note in notes), ""])
+
+
+def markdown_lines(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Write the lines of the table alone, all of one width."""
     lines = [[text.replace("|", r"\|") for text in line] for line in ([h.removeprefix("#") for h in head], *body)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     rules = [("-" * (w - 1) + ":") if h.startswith("#") else "-" * w for h, w in zip(head, widths, strict=True)]
@@ -20,8 +31,7 @@ def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]], lead: str
         ]
         return f"| {' | '.join(texts)} |"
 
-    said = [f"- {note}" for note in notes]
-    return "\n".join([row(lines[0]), row(rules), *map(row, lines[1:]), "", lead, "", *said, ""])
+    return [row(lines[0]), row(rules), *map(row, lines[1:])]
 
 
 def latex_table(head: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]) -> str:

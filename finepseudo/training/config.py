@@ -12,8 +12,10 @@ from shards.settings import BadSetting, Settings, setting
 class OptimiserConfig(Settings):
     """An optimiser and its schedule within one stage."""
 
-    name: Literal["adam", "sgd"] = setting(
-        "adam", "Adam, or stochastic gradient descent", source="open in the paper; Adam as CARL, TCC and TimeBalance"
+    name: Literal["adam", "adamw", "sgd"] = setting(
+        "adam",
+        "Adam, Adam with weight decay apart from its moments, or stochastic gradient descent",
+        source="paper, sec 4.2: Adam; AIM: adamw",
     )
     lr: float = setting(
         1e-4,

@@ -1,4 +1,4 @@
-"""Adam or SGD, linear warm-up, cosine or steps. The rate is a pure function of the step, so resuming is exact."""
+"""Adam, AdamW or SGD, linear warm-up, cosine or steps. The rate is a function of the step alone: resuming is exact."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def learning_rate(
 
 
 def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Optimizer:
-    """Make Adam or SGD over the trainable parameters; each group holds `factor`, its multiple of the learning rate.
+    """Make the optimiser of the trainable parameters; each group holds `factor`, its multiple of the learning rate.
 
     f_S has no weight decay: a slope that decays makes every score the same.
     """
@@ -74,7 +74,8 @@ def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Optim
             nesterov=cfg.nesterov,
             fused=True,
         )
-    return torch.optim.Adam(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
+    adam = torch.optim.AdamW if cfg.name == "adamw" else torch.optim.Adam
+    return adam(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

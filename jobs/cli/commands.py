@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -106,7 +107,9 @@ def _review(arguments: argparse.Namespace) -> int:
     page = review(
         read_config(run.root), run, arguments.out, count=arguments.count, seed=arguments.seed, name=arguments.method
     )
-    sys.stdout.write(f"{page}: open it in a browser; then: finepseudo run .. split.reviewed=reviewed.csv\n")
+    where = [f"name={run.root.name}", f"out={run.root.parent}", "split.reviewed=reviewed.csv"]
+    then = shlex.join(["finepseudo", "run", "--recipe", str(run.config), *where])
+    sys.stdout.write(f"{page}: open it in a browser, save reviewed.csv, then: {then}\n")
     return 0
 
 
@@ -188,7 +191,7 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
 def _submit(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Sequence[str]], int]) -> int:
     from jobs.cli.draw import report_of_all
     from jobs.cli.dry_run import to_come
-    from jobs.pipeline.plan import refuse_without_weights
+    from jobs.pipeline.plan import refuse_without_weights, weight_problems
     from jobs.submit.draws import lacks, open_draws
     from jobs.submit.submit import submit
 
@@ -198,7 +201,10 @@ def _submit(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[Seque
         if not open_draws(cfg) and lacks(cfg, "report"):  # the last draw was killed before it came to that
             report_of_all(cfg)
         return code
-    return submit(cfg, arguments, main)
+    code = submit(cfg, arguments, main)
+    for problem in weight_problems(cfg, to_come(cfg, "run")):
+        sys.stdout.write(f"warn        {problem}\n")
+    return code
 
 
 def _shards(cfg: RunConfig, arguments: argparse.Namespace) -> int:

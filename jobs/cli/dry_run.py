@@ -19,6 +19,7 @@ from jobs.workers.labelling import check_pool, check_ready
 from shards.annotations import annotation_files
 from shards.annotations import load as load_annotations
 from shards.annotations.base import Annotations
+from shards.annotations.open_world import draw_classes
 from shards.errors import UserError, counted
 from shards.splits.label_split import draw_split
 from shards.storage.remote import is_url
@@ -31,18 +32,18 @@ def dry_run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     found, note = read_annotations(cfg)
     if found is None and note.startswith("PROBLEM"):
         problems.append(note.removeprefix("PROBLEM "))
-        note = f"{cfg.data.name}: cannot be read, see above"
+        note = f"{cfg.data.name}: cannot be read, see below"
     refused = list(split_problems(cfg, found)) if found else []
     if found is None and cfg.split.lists and not Path(cfg.split.lists).expanduser().is_dir():
         refused.append(f"split.lists: {cfg.split.lists} is not here; give the folder of the published lists")
     lines = [
-        *(f"PROBLEM {problem}" for problem in [*problems, *refused]),
         f"run folder  {cfg.folder}",
         f"data        {note}",
         *(measure(cfg, found).lines(cfg) if found and not refused else ()),
         *resource_lines(cfg),
         f"stages      {sum(map(len, states))} in order; f_E and f_A of a round may run side by side",
         *plan_lines(states),
+        *(f"PROBLEM {problem}" for problem in [*problems, *refused]),  # last: the end is what a terminal shows
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     return UserError.exit_code if problems or refused else 0
@@ -77,6 +78,11 @@ def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
     """Read the annotation files where they are; else say what could not be checked."""
     if rendered(cfg):
         made = cfg.data.synthetic
+        try:
+            if cfg.data.open_world.known:
+                draw_classes(made.class_names, cfg.data.open_world)
+        except UserError as error:
+            return None, f"PROBLEM {error}"
         return None, (
             f"{cfg.data.name}: {len(made.class_names)} classes, {made.train_per_class} training and "
             f"{made.test_per_class} test videos each, rendered by the run"
@@ -138,7 +144,8 @@ class Size:
         product = f"{self.unlabelled:,} clips x {self.gallery:,} in the gallery, {frames} x {frames} frames"
         return [
             f"split       {roles} ({self.method}; seed {cfg.seeds[0]})",
-            f"shards      {self.shards:,} tars of up to {cfg.shards.clips_per_shard} clips, {cfg.shards.profile}"
+            f"shards      {counted(self.shards, 'tar')} of up to {cfg.shards.clips_per_shard} clips, "
+            + cfg.shards.profile
             + (f", in {cfg.shards.store}" if cfg.shards.store else ""),
             f"alignment   {self.unlabelled * self.gallery:,} soft-DTW distances a round ({product})",
             f"embeddings  {gigabytes:.2f} GB a round",
@@ -184,10 +191,10 @@ def bytes_written(cfg: RunConfig) -> int | None:
 def resource_lines(cfg: RunConfig) -> list[str]:
     """Write what each job takes."""
     taken = cfg.resources
-    workers = "a worker a GPU (auto)" if taken.workers == "auto" else counted(taken.workers, "worker")
+    workers = "a worker on each GPU (auto)" if taken.workers == "auto" else counted(taken.workers, "worker")
     return [
-        f"training    {workers} an encoder, {taken.cpus_per_worker:g} CPUs each, "
-        f"device {taken.device}, side by side: {taken.parallel_encoders}",
+        f"training    {workers} for each encoder, CPUs of a worker: {taken.cpus_per_worker:g}, "
+        f"device {taken.device}, both encoders side by side: {taken.parallel_encoders}",
         f"mapping     actors: {taken.embed_actors} embedding, {taken.score_actors} aligning; "
         f"{counted(taken.write_tasks, 'shard')} written at a time",
     ]

@@ -79,7 +79,10 @@ def init(folder: Path, given: Path | None, out: Path, *, test_share: float, devi
             + (in_common(missing) or "give the folder that the list is of")
         )
     decoded = decode_clips(found.clips, DatasetConfig(name="csv"))
-    lines = [*decode_lines(decoded, found.clips.num_rows), *([f"missing: {len(missing):,}"] if missing else [])]
+    lines = [
+        *decode_lines(decoded, found.clips.num_rows),
+        *([f"missing or empty: {counted(len(missing), 'path')}, first {missing[0]}"] if missing else []),
+    ]
     found, left_out = _usable(found, decoded, missing if given is None else ())
     found = _with_roles(found, test_share)
     facts = _facts(found, decoded)

@@ -9,7 +9,7 @@ from finepseudo.encoders.table import ACTION
 from finepseudo.methods.base import AnyMethod
 from finepseudo.methods.table import METHODS
 from jobs.config.build import nearest
-from jobs.config.keys import Key, all_keys
+from jobs.config.keys import all_keys
 from shards.errors import UserError
 from shards.settings import BadSetting, shown
 
@@ -17,14 +17,16 @@ _WIDTH = 120
 
 
 def described(name: str = "") -> str:
-    """Write the methods one a paragraph, their keys with defaults and sources; of one that is named, all that is known.
+    """Write where each method comes from and what it needs; of one that is named, all that is known.
 
     UserError: there is no such method.
     """
     if name and name not in METHODS:
         raise UserError(f"methods: no method is called {name}; {nearest(name, list(METHODS))}")
-    chosen = [METHODS[name]] if name else list(METHODS.values())
-    return "".join(_paragraph(method, keys=bool(name)) for method in chosen)
+    if name:
+        return _paragraph(METHODS[name])
+    listed = "".join(f"{method.name}: {method.title}\n    {_origin(method)}\n" for method in METHODS.values())
+    return listed + "finepseudo methods NAME says its keys, with defaults and sources\n"
 
 
 def needs(method: AnyMethod) -> str:
@@ -56,23 +58,16 @@ def _preset(name: str, method: AnyMethod) -> str:
     return textwrap.fill(text, _WIDTH, initial_indent="    ", subsequent_indent="      ")
 
 
-def _brief(key: Key) -> str:
-    """Write a key with its default and its source."""
-    source = f" ({key.declaration.source})" if key.declaration.source else ""
-    return f"{key.name.split('.', 2)[2]} {shown(key.default)}{source}"
+def _origin(method: AnyMethod) -> str:
+    return f"{method.paper}\n    needs: {needs(method)}"
 
 
-def _paragraph(method: AnyMethod, *, keys: bool) -> str:
-    lines = [f"{method.name}: {method.title}", f"    {method.paper}", f"    needs: {needs(method)}"]
-    lines.append(f"    encoders: {encoders(method)}")
+def _paragraph(method: AnyMethod) -> str:
+    lines = [f"{method.name}: {method.title}", f"    {_origin(method)}", f"    encoders: {encoders(method)}"]
     lines += [_preset(name, method) for name in method.presets]
     default = method.config()
     for key in all_keys(default, default, f"method.{method.name}"):
-        if keys and not key.is_section:
+        if not key.is_section:
             facts = f"{key.name} = {key.declaration.text}; {key.facts()}"
             lines.append(textwrap.fill(facts, _WIDTH, initial_indent="    ", subsequent_indent="      "))
-    if not keys:
-        own = [key for key in all_keys(default, default, f"method.{method.name}") if not key.is_section]
-        names = ", ".join(map(_brief, own))
-        lines.append(textwrap.fill(f"keys: {names}", _WIDTH, initial_indent="    ", subsequent_indent="      "))
     return "\n".join(lines) + "\n"

@@ -42,12 +42,15 @@ def parser() -> argparse.ArgumentParser:
     _export(commands.add_parser("export", help="write the trained encoders, or features of videos, for other programs"))
     _review(commands.add_parser("review", help="a page on which a person names the clips that help most next"))
     _describing(commands)
+    for action in commands._choices_actions:  # the line of the list heads the help of the command too
+        said = action.help or ""
+        commands.choices[action.dest].description = f"{said[:1].upper()}{said[1:]}."
     return main_parser
 
 
 def _stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     for name, text in STAGES.items():
-        _common(commands.add_parser(name, help=text, description=text.capitalize() + ".", allow_abbrev=False))
+        _common(commands.add_parser(name, help=text, allow_abbrev=False))
     which = commands.choices["write-shards"].add_mutually_exclusive_group()
     which.add_argument("--part", metavar="i/n", help="write only every n-th shard, from i on")
     which.add_argument("--verify", action="store_true", help="compare every byte with what was written; writes nothing")
@@ -319,23 +322,22 @@ def _clips(text: str) -> int | None:
 
 
 def _common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--recipe", default=None, help="name of a recipe or a YAML file (default: smoke)")
-    command.add_argument(
+    common = command.add_argument_group("of every command on a recipe or a run")
+    common.add_argument("--recipe", default=None, help="name of a recipe or a YAML file (default: smoke)")
+    common.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="section.key=value",
         help="lay a value over the recipe; --set may be left out",
     )
-    command.add_argument(
+    common.add_argument(
         "--data",
         help="csv:<list or folder of lists>, csv:labelled=..,unlabelled=..,test=.., or folder:<videos by class>",
     )
-    command.add_argument("--name", help="folder of the run below `out` (default: the recipe's name)")
-    command.add_argument(
+    common.add_argument("--name", help="folder of the run below `out` (default: the recipe's name)")
+    common.add_argument(
         "--print-config", action="store_true", help="print every key with its value, help and source, and stop"
     )
-    command.add_argument(
-        "--dry-run", action="store_true", help="print what would be done and check what can be checked"
-    )
-    command.add_argument("--force", action="store_true", help="start over what the run folder was made with")
+    common.add_argument("--dry-run", action="store_true", help="print what would be done and check what can be checked")
+    common.add_argument("--force", action="store_true", help="start over what the run folder was made with")

@@ -48,7 +48,8 @@ def count(cfg: RunConfig) -> Counts:
         )
     found, note = read_annotations(cfg)
     if found is None:
-        raise UserError(f"plan: {note.removeprefix('PROBLEM ')}; the lists are enough, no video is read")
+        said = note.removeprefix("PROBLEM ").replace("; lists and videos are not checked (set data.root)", "")
+        raise UserError(f"plan: {said}; set data.root; the lists are enough, no video is read")
     size = measure(cfg, found)
     return Counts(
         labelled=size.labelled,

@@ -29,6 +29,8 @@ def reproduce(arguments: argparse.Namespace) -> int:
         cluster = Cluster(nodes=arguments.nodes, gpus=arguments.gpus, cores=arguments.cores)
         return dry_run(table, size, runs, cluster)
     refuse_what_is_missing(runs)
+    if size.small:
+        sys.stdout.write("--synthetic: rendered dives at a small size; their numbers and alarms mean nothing\n")
     run_all(runs, force=arguments.force)
     from jobs.paper.result import write_result
 

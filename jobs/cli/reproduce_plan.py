@@ -53,7 +53,8 @@ def dry_run(table: PaperTable, size: Size, runs: Sequence[PaperRun], cluster: Cl
     head += [f"needs       {text}" for text in needs] or ["needs       nothing that is not here"]
     rates = f"rates of {shipped().device}; `finepseudo plan` says which of them are measured"
     more = f", and {counted(unknown, 'run')} of unknown size" if unknown else ""
-    foot = f"all         about {spent(list(every.values()), cluster)} on {machine}{more} ({rates})"
+    whole = f"about {spent(list(every.values()), cluster)} on {machine}{more} ({rates})"
+    foot = f"all         {whole if unknown < len(runs) else 'hours unknown'}"
     sys.stdout.write("\n".join([*head, f"runs        {len(runs)}", *lines, foot]) + "\n")
     return UserError.exit_code if needs else 0
 
@@ -129,7 +130,7 @@ def known_counts(cfg: RunConfig) -> KnownCounts | None:
     names = {
         "diving48": ("diving48", "V2"),
         "finegym": (f"finegym-{data.subset}", data.version),
-        "finediving": ("finediving", data.task),
+        "finediving": (f"finediving-{data.subset.lower()}".rstrip("-"), data.task or "action"),
         "ssv2": ("ssv2", data.version),
         "ucf101": ("ucf101", f"split{data.split}"),
         "hmdb51": ("hmdb51", f"split{data.split}+unused"),

@@ -12,7 +12,7 @@ from jobs.cli.dry_run import refuse_early
 from jobs.cli.parser import MAKES_A_RUN
 from jobs.cluster import preempt
 from jobs.cluster.resources import check_room, share_of_gpus, uses_gpu
-from jobs.cluster.session import ray_session
+from jobs.cluster.session import in_session, ray_session
 from jobs.config.run import RunConfig
 from jobs.pipeline.freeing import bring_back_read
 from jobs.pipeline.plan import COMMANDS, Plan, make_plan, refuse_without_weights
@@ -90,7 +90,8 @@ def _run_unfinished(run: Run, command: str, plan: Plan, todo: Sequence[Stage]) -
         return run_plan(run, plan, version, kinds, write=write)
     preempt.clear(cfg.folder)
     preempt.install(cfg.folder)  # a notice may come while Ray starts
-    run.reporter.say("attaching to Ray" if os.environ.get("RAY_ADDRESS") else "starting Ray")
+    if not in_session():
+        run.reporter.say("attaching to Ray" if os.environ.get("RAY_ADDRESS") else "starting Ray")
     with ray_session():
         preempt.install(cfg.folder)  # Ray has taken SIGTERM for itself
         write_environment(cfg, version)

@@ -55,13 +55,18 @@ STORE_SETTINGS = (
 these values to everybody who may look at the cluster, and the nodes have their own (role, profile, job environment)."""
 
 
+def in_session() -> bool:
+    """Tell whether this process has a Ray already."""
+    return "ray" in sys.modules and sys.modules["ray"].is_initialized()
+
+
 @contextmanager
 def ray_session(*, dashboard: bool = False, cpus: int | None = None) -> Iterator[None]:
     """Give the block a running Ray; `RAY_ADDRESS` decides whether it is a cluster's or our own.
 
     Inside another such block it is that block's Ray.
     """
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+    if in_session():
         with _plain_refusals():
             yield
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
+from finepseudo.encoders.config import RUN, ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.encoders.contract import Expected
 from jobs.config.build import build, plain, set_dotted
 from jobs.config.sections import InputConfig
@@ -83,9 +83,9 @@ def check_frames(section: str, inputs: InputConfig, encoder: ActionEncoderConfig
         rule = f"{start} expect {expected.colours()}; leave these keys out"
         raise BadSetting(f"{section}.augment.{key}", getattr(look, key), rule)
     if expected.fixed_size and look.size != expected.size:
-        raise BadSetting(f"{section}.augment.size", look.size, f"{start} takes {expected.size}; leave the key out")
+        raise BadSetting(f"{section}.augment.size", look.size, f"{start} takes {expected.size}; set it to that")
     if expected.fixed_frames and frames != expected.frames:
-        raise BadSetting(f"{section}.sampling.frames", frames, f"{start} takes {expected.frames}; leave the key out")
+        raise BadSetting(f"{section}.sampling.frames", frames, f"{start} takes {expected.frames}; set it to that")
 
 
 def _unseen(look: AugmentConfig, expected: Expected) -> str | None:
@@ -104,6 +104,9 @@ def weight_problem(name: str, encoder: ActionEncoderConfig | FrameEncoderConfig)
     if missing := encoder.without_weights:
         return f"{name}.{missing}"
     file = encoder.weights_file
-    if file is not None and not file.is_file():
-        return f"{name}.weights: {file} is not there; give the path of a checkpoint"
-    return None
+    if file is None or file.is_file():
+        return None
+    if encoder.start.kind == RUN:
+        lacks = "holds no pre-trained encoder" if file.is_dir() else "is not there"
+        return f"{name}.weights: {file} {lacks}; give the folder of a run that has been pre-trained, or its weights"
+    return f"{name}.weights: {file} {'is a folder' if file.is_dir() else 'is not there'}; give the path of a checkpoint"

@@ -39,9 +39,10 @@ def data(cfg: RunConfig) -> Finding:
         return Finding("ok", "rendered by the run")
     found = check_config(cfg.data, decode=DECODED, max_bad_fraction=cfg.reading.max_bad_fraction)
     more = f"finepseudo check --recipe {Path(cfg.name)} says more"
-    clips = f"{found.dataset} {found.version}: {sum(found.clips.values()):,} clips, {found.n_classes} classes".strip()
+    name = f"{found.dataset} {found.version}".strip()
     if found.problems:
-        return Finding("fail", f"{clips}: {found.problems[0]}", more)
+        return Finding("fail", f"{name}: {found.problems[0]}", more)
+    clips = f"{name}: {sum(found.clips.values()):,} clips, {found.n_classes} classes"
     if found.missing:
         return Finding("warn", f"{clips}, {len(found.missing):,} videos are not there", more)
     return Finding("ok", f"{clips}, all there; {min(DECODED, sum(found.clips.values()))} decoded")

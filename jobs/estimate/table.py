@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs.cluster.resources import most_that_divide
@@ -83,11 +83,22 @@ def lines(cfg: RunConfig, counts: Counts, works: Sequence[Work], rates: Rates, c
     count = most_that_divide(gpus, cfg.batches.values())
     keys = {"workers": count, "embed_actors": gpus, "score_actors": gpus}
     typed = [f"resources.{name}={count}" for name, count in keys.items() if getattr(cfg.resources, name) != "auto"]
-    yield f"to use them {' '.join(typed) or 'nothing has to be typed (resources: auto)'}"
+    yield f"all GPUs    {' '.join(typed) or 'nothing has to be typed (resources: auto)'}"
     yield from shard_lines(cfg, counts, count)
     doubts = dict.fromkeys(doubt for work in works for doubt in work.doubts)
     yield f"measured    {rates.source}"
-    yield from (f"not measured: {doubt}" for doubt in (*doubts, *ALWAYS))
+    yield from (f"not measured: {doubt}" for doubt in (*_together(doubts), *ALWAYS))
+
+
+def _together(doubts: Iterable[str]) -> Iterator[str]:
+    """Say what is estimated in the same way once: `gitdl, metric of tiny: as of vtn`."""
+    found: dict[str, list[str]] = {}
+    for doubt in doubts:
+        what, _, how = doubt.partition(" of ")
+        if not how or ":" in what:
+            what, how = doubt, ""
+        found.setdefault(how or doubt, []).append(what)
+    yield from (names[0] if names == [how] else f"{', '.join(names)} of {how}" for how, names in found.items())
 
 
 def _doubled(nodes: int) -> list[int]:

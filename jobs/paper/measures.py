@@ -44,6 +44,12 @@ class Measure:
         text = format(stat.mean, self.form)
         return text if stat.std is None else f"{text} ± {format(stat.std, self.form)}"
 
+    def printed(self, published: float | None) -> str:
+        """Write a published number with its decimals, and no fewer than ours has."""
+        if published is None:
+            return ""
+        return max(format(published, self.form), f"{published:g}", key=lambda text: len(text.partition(".")[2]))
+
 
 def _test(run: RunPaths, seed: int, method: str) -> Path:
     return run.evaluation(seed, method) / METRICS

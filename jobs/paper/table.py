@@ -98,11 +98,12 @@ def table_names() -> list[str]:
 
 def read_table(name: str) -> PaperTable:
     """Read a table by its name (table6 is table06); UserError, with all there are, where there is none."""
-    name = re.sub(r"(?<=[a-z])(?=\d$)", "0", name) if name not in table_names() else name
-    path = TABLES / f"{name}.yaml"
-    if name not in table_names():
-        raise UserError(f"reproduce: no table is called {name}; there are {', '.join(table_names())}")
-    return read_table_file(path)
+    known = table_names()
+    padded = re.sub(r"(?<=[a-z])(?=\d$)", "0", name.lower())
+    found = next((one for one in (name, padded) if one in known), None)
+    if found is None:
+        raise UserError(f"reproduce: no table is called {name}; there are {', '.join(known)}")
+    return read_table_file(TABLES / f"{found}.yaml")
 
 
 def read_table_file(path: Path) -> PaperTable:

@@ -87,7 +87,7 @@ def _run_stage(run: Run, stage: Stage, code_version: str, left: TimeLeft) -> Non
     resuming = begin(identity)
     if not resuming and stage.tags:
         run.reporter.forget(stage.tags)
-    say(f"{stage.name}: {'goes on' if resuming else 'starts'} ({stage.kind}; {left.line(stage)})")
+    say(f"{stage.name}: {'goes on' if resuming else 'starts'} ({left.line(stage)})")
     started = time.perf_counter()
     stage.run()
     wall = time.perf_counter() - started

@@ -43,7 +43,7 @@ def submit_slurm(step: Step, after: Sequence[str], entries: Sequence[str], run_h
             line = step.batch_line(after, entries)
             done = subprocess.run(line, check=True, capture_output=True, text=True, timeout=120)
         except (OSError, subprocess.SubprocessError) as error:
-            reason = (getattr(error, "stderr", None) or str(error)).strip()
+            reason = (getattr(error, "stderr", None) or str(error)).strip().partition("\n")[0]
             raise UserError(f"step {step.name}: sbatch refuses it: {reason}; or use --cluster local") from error
         return done.stdout.strip().split(";")[0]
     import submitit

@@ -106,6 +106,8 @@ def _is_grid(value: object) -> bool:
 
 def read_space(path: Path) -> SpaceConfig:
     """Read a space file."""
+    if not path.is_file():
+        raise UserError(f"space {path}: no such file; give a YAML file such as tune_spaces/alignability.yaml")
     try:
         values = read_yaml(path)
     except NoYaml as error:

@@ -41,7 +41,7 @@ from jobs.tune.page import page
 from jobs.tune.search import need_optuna, scheduler_of, search_of
 from jobs.tune.space import JUDGED, SpaceConfig, first_value, read_space, sweep_folder, to_space, with_values
 from jobs.tune.trials import METRIC, end_trial, result_of, run_trial, tidy, trial_folder
-from shards.errors import UserError
+from shards.errors import UserError, counted
 
 if TYPE_CHECKING:
     from ray.tune import Callback
@@ -83,9 +83,9 @@ def dry_run(cfg: RunConfig, path: Path) -> int:
     lines = [
         f"sweep       {folder}",
         f"trials      {space.trials()}, {at_once}, {space.length} reports each; {there} have ended already",
-        f"judged by   {JUDGED[space.trains]} on held-out labelled clips, {space.draws} label draws a trial",
+        f"judged by   {JUDGED[space.trains]} on held-out labelled clips, {counted(space.draws, 'label draw')} a trial",
         f"search      {space.search}, scheduler {space.scheduler}",
-        f"workers     {cfg.resources.workers} a trial, {cfg.resources.cpus_per_worker:g} CPUs each",
+        f"workers     {cfg.resources.workers} a trial, CPUs of each: {cfg.resources.cpus_per_worker:g}",
         f"base run    {', '.join(base) if base else 'done'}",
         *(f"  {key}: {value}" for key, value in space.space.items()),
     ]

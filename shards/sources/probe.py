@@ -203,7 +203,7 @@ def _check_file(key: str, path: Path) -> int:
     except OSError as error:
         raise SampleError(key, "unreadable_file", str(error)) from error
     if size == 0:
-        raise SampleError(key, "empty_file", str(path))
+        raise SampleError(key, "empty_file", "0 bytes")
     return size
 
 

@@ -5,9 +5,12 @@ import hashlib
 import pytest
 import torch
 
+from finepseudo.encoders.config import FrameEncoderConfig
 from finepseudo.encoders.describe import describe
+from finepseudo.encoders.frame_encoder import build_frame_encoder
 from finepseudo.encoders.resnet import ResNet50
 from finepseudo.encoders.video_resnet import VideoResNet18
+from finepseudo.training.checkpoint import save_weights
 from jobs.cli.main import main
 from shards.errors import UserError
 
@@ -51,6 +54,26 @@ def test_a_publishers_own_words_tell_its_kind_from_others_of_the_same_tensors(tm
         lines, _ = describe(tmp_path / "x.pth")
         found[prefix] = [line.split("weights=")[1].split(":")[0] for line in lines if line.startswith("fits")]
     assert found == {"": ["imagenet", "byol", "moco", "swav", "dino"], "module.base_encoder.": ["moco"]}
+
+
+def test_weights_of_a_run_are_those_of_a_run_and_of_no_publisher(tmp_path):
+    cfg = FrameEncoderConfig(weights="random", options={"blocks": [1, 1, 1, 1]})
+    trained = {
+        "a": {
+            f"encoder.{n}": v for n, v in build_frame_encoder(FrameEncoderConfig(variant="tiny")).state_dict().items()
+        },
+        "b": {f"encoder.{n}": v for n, v in build_frame_encoder(cfg).state_dict().items()},
+    }
+    for name, tensors in trained.items():
+        save_weights(tmp_path / f"{name}.safetensors", tensors)
+    lines, fits = describe(tmp_path / "a.safetensors")
+    assert fits
+    assert [line.split(": ")[0].split()[1:] for line in lines[2:]] == [
+        ["frame_encoder.variant=tiny", f"frame_encoder.weights=run:{tmp_path}/a.safetensors"]
+    ]
+    lines, fits = describe(tmp_path / "b.safetensors")
+    assert not fits, "other sizes than those of the table"
+    assert {line.split("weights=")[1].split(":")[0] for line in lines[2:]} == {"run"}
 
 
 def test_it_says_that_nothing_of_a_file_is_known(tmp_path):

@@ -43,10 +43,13 @@ def resnet():
     return randomised(f_a()).image.state_dict()
 
 
+def other(state):
+    return {name: torch.zeros_like(value) for name, value in state.items()}
+
+
 def moco(state, online, momentum):
-    other = {name: torch.zeros_like(value) for name, value in state.items()}
     heads = {"fc.0.weight": torch.zeros(2, 2), "fc.2.bias": torch.zeros(2)}
-    return {**below(f"module.{online}.", {**state, **heads}), **below(f"module.{momentum}.", {**other, **heads})}
+    return {**below(f"module.{online}.", {**state, **heads}), **below(f"module.{momentum}.", {**other(state), **heads})}
 
 
 RESNETS = {
@@ -59,7 +62,23 @@ RESNETS = {
     "byol, children in online_backbone": ("byol", lambda r: {"online_backbone": published.numbered(r)}),
     "byol, online and target in one": (
         "byol",
-        lambda r: {**below("target.", {k: torch.zeros_like(v) for k, v in r.items()}), **below("online.", r)},
+        lambda r: {**below("target.", other(r)), **below("online.", r)},
+    ),
+    "byol, online_network and target_network": (
+        "byol",
+        lambda r: {
+            "online_network": below("module.encoder.", r),
+            "target_network": below("module.encoder.", other(r)),
+            "predictor": {"net.0.weight": torch.ones(2)},
+        },
+    ),
+    "byol, network inside online_encoder": (
+        "byol",
+        lambda r: {**below("online_encoder.net.", r), **below("target_encoder.net.", other(r)), **below("net.", r)},
+    ),
+    "byol, backbone and momentum_backbone": (
+        "byol",
+        lambda r: {"state_dict": {**below("momentum_backbone.", other(r)), **below("backbone.", r)}},
     ),
     "moco v2": (
         "moco",
@@ -84,7 +103,7 @@ RESNETS = {
     "dino, student and teacher": (
         "dino",
         lambda r: {
-            "student": below("module.backbone.", {k: torch.zeros_like(v) for k, v in r.items()}),
+            "student": below("module.backbone.", other(r)),
             "teacher": {**below("backbone.", r), "head.mlp.0.weight": torch.ones(2)},
             "args": argparse.Namespace(arch="resnet50"),
             "epoch": 400,

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from finepseudo.report.alarms import alarms
+from finepseudo.report.reading import read_run
 from tests.finepseudo.report.pages import SMALL, change, classes_of, page_of
 from tests.finepseudo.report.run_folder_fixture import write_run_folder
 
@@ -70,3 +72,23 @@ def test_a_warning_appears_when_and_only_when_it_should(small, text):
     alarm_cases()[text](small)
     assert any(text in a for a in page_of(small).alarms), page_of(small).alarms
     assert not any(text in a for a in page_of(calm).alarms)
+
+
+@pytest.mark.parametrize(
+    ("methods", "named"),
+    [
+        ("supervised, sefar", "action_encoder"),
+        ("supervised, finepseudo", "frame_encoder and action_encoder"),
+        ("supervised, one_of_mine", "frame_encoder and action_encoder"),
+    ],
+)
+def test_an_encoder_that_no_method_trains_has_no_start(small, methods, named):
+    config = {
+        "frame_encoder": {"weights": "random"},
+        "action_encoder": {"weights": None},
+        "methods": methods.split(", "),
+    }
+    (small / "config.yaml").write_text(json.dumps(config))
+    assert [a.text.split(" began")[0] for a in alarms(read_run(small)) if "Random" in a.text] == [
+        f"Random start: {named}"
+    ]

@@ -108,7 +108,7 @@ def test_constants_are_checked():
     assert OptimConfig(name="sgd", momentum=0.0, nesterov=False).momentum == 0
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_from_the_first_step_that_is_not_finite_on_nothing_moves(name):
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = build_optimizer(torch.nn.ParameterList([weight]), OptimConfig(lr=0.1, name=name))
@@ -144,6 +144,15 @@ def test_sgd_is_that_of_the_books_and_goes_on_from_its_state(nesterov):
             state = copy.deepcopy(optimizer.state_dict())
             optimizer = build_optimizer(torch.nn.ParameterList([weight]), cfg)
             load_optimizer(optimizer, state)
+
+
+def test_adamw_decays_weights_apart_from_the_moments():
+    """w -= lr d w, then Adam's step by the gradient alone: its first is of the rate's size whatever the decay."""
+    weight = torch.nn.Parameter(torch.tensor([2.0, -4.0]))
+    optimizer = build_optimizer(torch.nn.ParameterList([weight]), OptimConfig(name="adamw", lr=0.1, weight_decay=0.5))
+    weight.grad = torch.tensor([3.0, 5.0])
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), torch.tensor([2 * 0.95 - 0.1, -4 * 0.95 - 0.1]))
 
 
 def test_adam_is_torchs_and_takes_states_of_before_it_was_fused():

@@ -18,7 +18,7 @@ from shards.errors import UserError
         (["run", "--recipe", "smok"], "did you mean smoke?"),
         (["run", "--data", "csv:/nowhere/list.csv", "--dry-run"], "/nowhere/list.csv"),
         (["run", "--data", "json:x"], "write csv:LIST"),
-        (["tune", "/nowhere.yaml"], "space /nowhere.yaml: cannot be read"),
+        (["tune", "/nowhere.yaml"], "space /nowhere.yaml: no such file; give"),
         (["predict", "/nowhere.mp4"], "/nowhere.mp4"),
     ],
 )

@@ -35,6 +35,20 @@ def test_a_dry_run_names_weights_that_are_not_there(capsys, tmp_path):
     said = capsys.readouterr().out
     assert "PROBLEM frame_encoder.weights: /nowhere.pt is not there" in said
     assert "PROBLEM action_encoder.weights: variant r2plus1d_18 needs kinetics_sup:FILE or tclr:FILE, or tclr" in said
+    assert all(line.startswith("PROBLEM") for line in said.splitlines()[-2:]), "the end is what a terminal shows"
+
+
+def test_a_dry_submit_names_them_too(capsys, tmp_path):
+    line = ["submit", "--recipe", "diving48", f"out={tmp_path}", "--dry-run"]
+    assert main([*line, "action_encoder.weights=random"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("warn        frame_encoder.weights: variant vtn needs")
+
+
+def test_a_dry_run_counts_the_classes_of_an_open_world_before_they_are_rendered(capsys, tmp_path):
+    words = ["run", "--recipe", "smoke", f"out={tmp_path}", "--dry-run"]
+    assert main([*words, "data.open_world.known=4"]) == 2
+    assert "PROBLEM data.open_world: 4 known and 1 novel classes are wanted, only 4 classes" in capsys.readouterr().out
+    assert main([*words, "data.open_world.known=3"]) == 0
 
 
 NETWORK = """

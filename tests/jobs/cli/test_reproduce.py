@@ -8,7 +8,8 @@ import pytest
 from jobs.cli.main import main
 from jobs.cli.reproduce_plan import counts_of, labelled_share
 from jobs.config.recipes import load
-from jobs.paper.table import table_names
+from jobs.paper.cells import Size, runs_of
+from jobs.paper.table import read_table, table_names
 
 
 def test_without_a_table_all_are_listed(capsys):
@@ -63,6 +64,13 @@ def test_clips_are_counted_from_what_a_data_set_holds(recipe, clips, labelled, t
     assert labelled_share(cfg) == pytest.approx(labelled / (counts.labelled + counts.unlabelled), rel=1e-3)
 
 
+@pytest.mark.parametrize("name", table_names())
+def test_every_run_of_a_table_has_a_known_size(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = runs_of(read_table(name), Size())
+    assert [run.cfg.name for run in runs if counts_of(run.cfg) is None] == []
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_table_runs_from_end_to_end_and_shares_what_its_rows_have_alike(ray_cluster, tmp_path, capsys):
@@ -85,7 +93,10 @@ def test_a_table_runs_from_end_to_end_and_shares_what_its_rows_have_alike(ray_cl
         assert 0 <= float(rows[name, "Top-1, 10 %"]["mean"]) <= 100
     assert rows["soft-DTW", "Top-1, 10 %"]["mean"] == "", "it was left out"
     assert "report.html" in {path.name for path in second.iterdir()}
-    assert "the numbers mean nothing" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.startswith("--synthetic: rendered dives")
+    assert "the numbers mean nothing" in printed
+    assert "starting Ray" not in printed, "there is one"
     done = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("DONE.json")}
     assert main(line) == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("DONE.json")} == done

@@ -1,7 +1,10 @@
 """Frames follow from the weights; what contradicts them is refused, and so are the old keys."""
 
+import re
+
 import pytest
 
+from jobs.config.expected_input import weight_problem
 from jobs.config.recipes import from_yaml, load, to_yaml
 from shards.errors import UserError
 
@@ -67,11 +70,11 @@ def test_a_stored_configuration_is_read_back_as_it_is(tmp_path):
         ([BYOL, "pretrain.input.augment.mean=[0, 0, 0]"], "pretrain.input.augment.mean = .*leave these keys out"),
         (
             ["action_encoder.variant=aim_b16", "action_encoder.weights=clip:/x.pt"],
-            "action_input.augment.size = 112: weights clip takes 224; leave the key out",
+            "action_input.augment.size = 112: weights clip takes 224; set it to that",
         ),
         (
             ["action_encoder.variant=timesformer_b", "action_encoder.weights=random", "action_input.augment.size=224"],
-            "action_input.sampling.frames = 16: variant timesformer_b takes 8; leave the key out",
+            "action_input.sampling.frames = 16: variant timesformer_b takes 8; set it to that",
         ),
     ],
 )
@@ -118,3 +121,17 @@ def test_a_random_start_may_look_at_anything():
 def test_old_keys_are_refused_with_the_new_spelling(override, message):
     with pytest.raises(UserError, match=message):
         load("diving48", [override])
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("byol:{0}/nothing.pth", r"nothing\.pth is not there; give the path of a checkpoint"),
+        ("byol:{0}", "is a folder; give the path of a checkpoint"),
+        ("run:{0}/nothing", "nothing is not there; give the folder of a run that has been pre-trained"),
+        ("run:{0}", "holds no pre-trained encoder; give the folder of a run that has been pre-trained"),
+    ],
+)
+def test_weights_that_are_not_there_are_said_as_what_they_are(weights, message, tmp_path):
+    cfg = load("diving48", [f"frame_encoder.weights={weights.format(tmp_path)}"])
+    assert re.search(message, weight_problem("frame_encoder", cfg.frame_encoder))

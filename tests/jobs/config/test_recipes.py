@@ -39,6 +39,12 @@ def test_f_e_sees_what_the_weights_of_its_data_set_expect(name):
         assert (augment.erase, augment.jitter) == ((0, 0) if plain else (0.25, 0.15))
 
 
+@pytest.mark.parametrize("name", [name for name in WHOLE if name not in RENDERED and not name.startswith("sefar_")])
+def test_self_training_of_the_papers_recipes_is_five_epochs_at_any_share_of_labels(name):
+    cfg = load(name)
+    assert {cfg.frame_stage.self_train.epochs, cfg.action_stage.self_train.epochs} == {5}
+
+
 def test_an_unknown_recipe_names_the_nearest():
     with pytest.raises(UserError, match="did you mean smoke"):
         load("smokey")

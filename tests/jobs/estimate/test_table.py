@@ -73,8 +73,8 @@ def test_alignment_takes_its_pairs():
     [
         (["frame_encoder.precision=tf32"], "gitdl in tf32: as in fp32"),
         (["frame_input.sampling.frames=24"], "alignment at T 24: in proportion to the cells of T 16"),
-        (["action_encoder.variant=r3d_18"], "cross-entropy of r3d_18: as of r2plus1d_18"),
-        (["action_input.augment.size=96"], "cross-entropy of other frames or another size"),
+        (["action_encoder.variant=r3d_18"], "cross-entropy, f_E of r3d_18: as of r2plus1d_18"),
+        (["action_input.augment.size=96"], "cross-entropy, f_E of other frames or another size"),
     ],
 )
 def test_what_was_not_measured_is_said(overrides, doubt):
@@ -111,7 +111,7 @@ def test_nodes_stop_paying_and_more_of_them_never_take_longer():
 )
 def test_keys_that_take_all_gpus_are_said_where_they_are_not_auto(override, said):
     all_lines = list(lines(load("diving48", [override]), COUNTS, [], RATES, Cluster(nodes=2, gpus=3, cores=16)))
-    assert f"to use them {said}" in all_lines
+    assert f"all GPUs    {said}" in all_lines
     assert any("for 4 training workers" in line for line in all_lines), "batches of 32 and 96 by six GPUs"
 
 

@@ -88,7 +88,9 @@ def test_numbers_agree_with_those_beside_comparisons(name, source):
 def test_a_table_that_is_none_is_answered_with_all(tmp_path):
     with pytest.raises(UserError, match=r"no table is called table99; there are .*sefar_table1.*table01"):
         read_table("table99")
-    assert read_table("table6").name == "table06"
+    with pytest.raises(UserError, match="no table is called tabel6;"):
+        read_table("tabel6")
+    assert {read_table(name).name for name in ("table6", "table06", "Table6")} == {"table06"}
 
 
 def test_numbers_that_do_not_fit_the_columns_are_refused(tmp_path):

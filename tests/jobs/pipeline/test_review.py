@@ -38,7 +38,9 @@ def items(page):
 
 def test_the_page_asks_for_pool_clips_and_shows_labelled_ones(run, capsys):
     assert main(["review", str(run), "--count", "4"]) == 0
-    assert "review.html: open it in a browser" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "review.html: open it in a browser" in said
+    assert f"finepseudo run --recipe {run}/config.yaml name={run.name} out={run.parent} split.reviewed=" in said
     split = read_split(RunPaths(run).split(0))
     asked = items(run / "review.html")
     assert len(asked) == 4

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shards.annotations import load
 from shards.annotations.config import DatasetConfig
 from shards.annotations.finediving import COARSE, FINE, read_phases, read_spot, steps_between
+from shards.annotations.known_counts import KNOWN_COUNTS
 from shards.errors import UserError
 
 from .real import DATA, counts, needs_data, row, write
@@ -163,6 +164,20 @@ def test_real_steps_and_phases():
     n_frames = {dive.name: dive.n_frames for dive in dives}
     assert len(phases) == 2996
     assert all(len(item["phases"]) == n_frames[item["key"]] for item in phases.to_pylist())
+
+
+@needs_data
+@pytest.mark.parametrize(("name", "task"), [key for key in KNOWN_COUNTS if key[0].startswith("finediving")])
+def test_real_counts(name, task):
+    _, _, subset = name.partition("-")
+    ann = load(DatasetConfig(name="finediving", root=str(SPOT), subset=subset, task=task))
+    assert (ann.dataset, ann.version) == (name, task)
+    by_role = {role: [] for role in ("train", "test")}
+    for clip in ann.clips.to_pylist():
+        by_role[clip["role"]].append(clip["label"])
+    train, test = by_role.values()
+    found = (len(ann.classes), len(train), len(test), len(set(train)), len(set(test)))
+    assert found == KNOWN_COUNTS[name, task]
 
 
 @needs_data
