@@ -35,10 +35,11 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, inputs, H, W] to [N, 4 width, H / stride, W / stride]."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y += x if self.downsample is None else self.downsample(x)
+        return F.relu(y, inplace=True)
 
 
 class ResNet50(nn.Module):
@@ -89,7 +90,7 @@ class ResNet50(nn.Module):
         return largest
 
     def _until_layer3(self, frames: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(frames)), inplace=True), 3, 2, 1)
         for stage in (self.layer1, self.layer2, self.layer3):
             x = stage(x)
         return x

@@ -33,10 +33,11 @@ class _Bottleneck(nn.Module):
             self.downsample = nn.Sequential(shortcut, SyncBatchNorm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y += x if self.downsample is None else self.downsample(x)
+        return F.relu(y, inplace=True)
 
 
 class SlowR50(nn.Module):
@@ -58,7 +59,7 @@ class SlowR50(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """Map video [B, 3, T, H, W] to features [B, width], 2048 of 64 channels."""
-        x = F.max_pool3d(F.relu(self.stem(video)), (1, 3, 3), (1, 2, 2), (0, 1, 1))
+        x = F.max_pool3d(F.relu(self.stem(video), inplace=True), (1, 3, 3), (1, 2, 2), (0, 1, 1))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         pooled: Tensor = x.mean((2, 3, 4))
         return pooled

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from finepseudo.distributed import SyncBatchNorm
@@ -49,8 +48,9 @@ class _Block(nn.Module):
             self.downsample = nn.Sequential(Conv3d(inputs, outputs, 1, steps, bias=False), SyncBatchNorm(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv2(self.conv1(x))
-        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y: Tensor = self.conv2(self.conv1(x))
+        y += x if self.downsample is None else self.downsample(x)
+        return y.relu_()
 
 
 def _stem(kind: Convolution) -> nn.Sequential:

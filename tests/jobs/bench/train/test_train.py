@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from finepseudo.distributed import SyncBatchNorm
+from finepseudo.encoders.resnet import ResNet50
 from finepseudo.encoders.table import BACKBONES
 from finepseudo.encoders.timesformer import TimeSformer
 from finepseudo.training.objectives import Objective
 from jobs.bench.train import ranks, resume
 from jobs.bench.train.peers import divided_of_timm
-from jobs.bench.train.steps import BAD_EVERY, CLIPS, Case, Cut, Drawn, cases, train
+from jobs.bench.train.steps import BAD_EVERY, BRANCH, SMALLEST, Case, Cut, Drawn, cases, settle, train
 from jobs.cli.main import main
 from tests.finepseudo.encoders.networks import randomised
 
@@ -68,7 +70,7 @@ def test_ranks_share_a_batch_whose_clips_are_not_all_sound() -> None:
     whole = next(Drawn(case=TINY).batches(BAD_EVERY - 1))["labelled"]
     parts = [next(Drawn(case=TINY, rank=rank, world=2).batches(BAD_EVERY - 1))["labelled"] for rank in range(2)]
     assert torch.equal(torch.cat([part.frames for part in parts]), whole.frames)
-    assert [len(part.sound().keys) for part in parts] == [CLIPS // 2 - 1, CLIPS // 2]
+    assert [len(part.sound().keys) for part in parts] == [SMALLEST.clips // 2 - 1, SMALLEST.clips // 2]
     with pytest.raises(Cut):
         next(Drawn(case=TINY, cut=3).batches(3))
 
@@ -81,6 +83,39 @@ def test_a_gap_is_found_in_losses_and_in_weights(tmp_path: Path) -> None:
     assert (same.loss, same.weights) == (0, 0)
     other = ranks.Gap.between(tmp_path / "one", tmp_path / "other", start)
     assert min(other.loss, other.weights, other.moved) > 1e-6
+
+
+def test_clips_in_another_order_are_the_same_training_but_for_rounding(tmp_path: Path) -> None:
+    whole, turned = (next(Drawn(case=TINY, turned=flag).batches(0))["labelled"] for flag in (False, True))
+    assert torch.equal(turned.frames, whole.frames.flip(0))
+    assert torch.equal(turned.labels, whole.labels.flip(0))
+    found = ranks.rounding(TINY, tmp_path / "x", 3)
+    assert 0 <= found.worst < 1e-5 < found.moved
+
+
+def test_a_missed_row_is_followed_by_what_rounding_does_and_by_a_settled_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {False: ranks.Gap(2e-2, 1e-3, 1.0), True: ranks.Gap(1e-7, 2e-6, 1.0)}
+    monkeypatch.setattr(ranks, "gaps", lambda chosen, _: iter([given[case.settled] for case in chosen]))
+    monkeypatch.setattr(ranks, "STEPS", 2)
+    ranks.compare_ranks([TINY], tmp_path)
+    first, order, settled = capsys.readouterr().out.splitlines()
+    assert re.match(r"\| f_E tiny: 1 worker against 2, 2 steps \| .* \| 2.0e-02 \| .* \| MISSED \|", first)
+    assert re.match(r"\| f_E tiny: 1 worker, clips in another order \|  \|  \| \d\.\de-\d+ \| .* \|  \|", order)
+    assert re.match(r"\| f_E tiny: .* settled start, larger clips \| .* \| 2.0e-06 \| .* \| must \|", settled)
+
+
+def test_a_settled_start_weighs_branches_and_no_shortcut() -> None:
+    network = ResNet50((1, 1, 1, 1))
+    network.layer1[0].ls1 = torch.nn.Module()
+    network.layer1[0].ls1.gamma = torch.nn.Parameter(torch.full((3,), 1e-5))
+    settle(network)
+    weighed = {
+        n for n, m in network.named_modules() if isinstance(m, SyncBatchNorm) and bool((m.weight == BRANCH).all())
+    }
+    assert weighed == {f"layer{stage}.0.bn3" for stage in range(1, 5)}
+    assert bool((network.layer1[0].ls1.gamma == 1).all())
 
 
 class Forgetful(Case):
