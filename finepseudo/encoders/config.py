@@ -149,7 +149,8 @@ class _Encoder(Settings):
         if self.KIND == "action":
             kinds += f", or {TCLR} (pre-training on the videos of the run)"
         return (
-            f"weights: variant {self.variant} needs {kinds}; write weights=random to start without, which is much worse"
+            f"weights: variant {self.variant} needs {kinds}; "
+            f"{self.KIND}_encoder.weights=random starts without, which is much worse"
         )
 
     def check(self) -> None:

@@ -289,7 +289,9 @@ def test_refusals_are_one_line_and_load_nothing(resnet, tmp_path):
 
 
 def test_weights_that_were_not_given_are_asked_for():
-    with pytest.raises(UserError, match=r"frame_encoder.weights: variant vtn needs .*byol:FILE.*write weights=random"):
+    with pytest.raises(
+        UserError, match=r"frame_encoder.weights: variant vtn needs .*byol:FILE.*; frame_encoder.weights=random"
+    ):
         build_frame_encoder(FrameEncoderConfig())
     with pytest.raises(UserError, match=r"action_encoder.weights: variant r2plus1d_18 needs kinetics_sup:FILE or tclr"):
         build_action_encoder(ActionEncoderConfig(), 3)
