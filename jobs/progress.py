@@ -79,6 +79,10 @@ class Reporter:
         with self._lock:
             self.console.print(text, markup=False)
 
+    def tell(self, text: str) -> None:
+        """Print what has happened, behind the time of day."""
+        self.say(f"{time.strftime('%H:%M:%S')} {text}")
+
     def scalars(self, line: Mapping[str, Any]) -> bool:
         """Append one line of scalars to metrics.jsonl and TensorBoard, once; tell whether it was new."""
         with self._lock:
@@ -129,7 +133,7 @@ class Reporter:
             elif time.monotonic() - said >= SAY_S and done > first:
                 said = time.monotonic()
                 left = timedelta(seconds=round((said - started) / (done - first) * (total - done)))
-                self.say(f"{time.strftime('%H:%M:%S')} {name} part {done}/{total}, about {left} left")
+                self.tell(f"{name} part {done}/{total}, about {left} left")
 
         try:
             yield count
@@ -177,7 +181,7 @@ class Reporter:
         wait = line.get("data/wait_fraction")
         note += f" data-wait {100 * wait:.0f}%" if wait is not None else ""
         if not self._progress:
-            self.say(f"{time.strftime('%H:%M:%S')} {name} step {line['step']}/{line.get('steps', '?')} {note}")
+            self.tell(f"{name} step {line['step']}/{line.get('steps', '?')} {note}")
             return None
         if task is None:
             task = self._progress.add_task(name, total=line.get("steps"), note=note)

@@ -91,7 +91,7 @@ def _run_unfinished(run: Run, command: str, plan: Plan, todo: Sequence[Stage]) -
     preempt.clear(cfg.folder)
     preempt.install(cfg.folder)  # a notice may come while Ray starts
     if not in_session():
-        run.reporter.say("attaching to Ray" if os.environ.get("RAY_ADDRESS") else "starting Ray")
+        run.reporter.tell("attaching to Ray" if os.environ.get("RAY_ADDRESS") else "starting Ray")
     with ray_session():
         preempt.install(cfg.folder)  # Ray has taken SIGTERM for itself
         write_environment(cfg, version)

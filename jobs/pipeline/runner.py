@@ -52,7 +52,7 @@ def run_plan(run: Run, plan: Plan, code_version: str, kinds: Collection[str] | N
         _run_group(run, todo, code_version, left)
         ran += len(todo)
         for stage in free_old(plan, run.cfg.embed.keep_rounds) if todo else ():
-            run.reporter.say(f"{stage.name}: parts of an old round are removed (embed.keep_rounds)")
+            run.reporter.tell(f"{stage.name}: parts of an old round are removed (embed.keep_rounds)")
     if not ready and lacking:
         raise UserError(lacking + "; run the stage before it first, or `finepseudo run` for all")
     return ran
@@ -83,19 +83,19 @@ def side_by_side(cfg: RunConfig, count: int) -> bool:
 
 
 def _run_stage(run: Run, stage: Stage, code_version: str, left: TimeLeft) -> None:
-    identity, say = stage.identity, run.reporter.say
+    identity, tell = stage.identity, run.reporter.tell
     resuming = begin(identity)
     if not resuming and stage.tags:
         run.reporter.forget(stage.tags)
-    say(f"{stage.name}: {'goes on' if resuming else 'starts'} ({left.line(stage)})")
+    tell(f"{stage.name}: {'goes on' if resuming else 'starts'} ({left.line(stage)})")
     started = time.perf_counter()
     stage.run()
     wall = time.perf_counter() - started
     finish(identity, wall_s=wall, code_version=code_version)
     left.note(stage, wall)
-    say(f"{stage.name}: done in {wall:.1f} s")
+    tell(f"{stage.name}: done in {wall:.1f} s")
     for alarm in alarms_of(run, stage):
-        say(f"{alarm.level}: {alarm.text}")
+        tell(f"{alarm.level}: {alarm.text}")
 
 
 def alarms_of(run: Run, stage: Stage) -> list[Alarm]:

@@ -40,7 +40,7 @@ def data_config(cfg: RunConfig, paths: RunPaths) -> DatasetConfig:
 
 def write_data(cfg: RunConfig, paths: RunPaths, reporter: Reporter) -> Manifest:
     """Write clips.parquet, the shards and quarantine.parquet; `UserError` over `reading.max_bad_fraction`."""
-    data, say = data_config(cfg, paths), reporter.say
+    data, say = data_config(cfg, paths), reporter.tell
     if data.name == "synthetic_diving" and cfg.resources.write_tasks > 1:
         _render_with_ray(data, cfg.resources.write_tasks)
     found = load_annotations(data)

@@ -81,11 +81,11 @@ class PretrainStage(TrainingStage):
             start = models.gitdl(self.cfg, self.seed)
             save_weights(self.folder / WEIGHTS, start.state_dict(), {"stage": self.name})
             weights = self.cfg.frame_encoder.weights or "random"
-            self.run_of.reporter.say(f"{self.name}: skipped, f_A starts from {weights}")
+            self.run_of.reporter.tell(f"{self.name}: skipped, f_A starts from {weights}")
             return
         items = videos_of(self.cfg, self.seed)
         if note := slowed_note(self._lengths(items.keys), cfg.input.sampling.frames):
-            self.run_of.reporter.say(f"{self.name}: {note}")
+            self.run_of.reporter.tell(f"{self.name}: {note}")
         streams = {"videos": StreamInput(items=items, reader=self.cfg.reader(cfg.input.view(), order=cfg.order))}
         objective = partial(models.gitdl, self.cfg, self.seed)
         self.fit(Schedule(train=cfg.train), streams, objective, self.cfg.frame_encoder.precision)

@@ -100,4 +100,4 @@ class PseudoLabelsStage(Stage):
             highest = metrics["bar"]["highest"]
             span = f"{lowest:.3f}" if lowest == highest else f"{lowest:.3f} to {highest:.3f}"
             right += f"; {metrics['bar']['kind']} bar {span}"
-        self.run_of.reporter.say(f"{self.name}: {metrics['accepted']:,} of {metrics['pool']:,} accepted, {right}")
+        self.run_of.reporter.tell(f"{self.name}: {metrics['accepted']:,} of {metrics['pool']:,} accepted, {right}")

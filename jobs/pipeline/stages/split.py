@@ -67,7 +67,7 @@ class SplitStage(Stage):
         check_pool(drawn, self.cfg.methods)
         sizes = {role: len(drawn.keys(role)) for role in ("labelled", "unlabelled", "test", "held_out")}
         counts = ", ".join(f"{n:,} {role.replace('_', ' ')}" for role, n in sizes.items() if n or role != "held_out")
-        self.run_of.reporter.say(f"split of seed {self.seed}: {counts}; sha256 {drawn.sha256[:12]}")
+        self.run_of.reporter.tell(f"split of seed {self.seed}: {counts}; sha256 {drawn.sha256[:12]}")
 
     def _write(self) -> LabelSplit:
         manifest = Manifest.open(self.paths.shards)

@@ -142,7 +142,7 @@ class VotesStage(Stage):
         self.scalars(
             {**{f"votes/{vote}": found["top1"] for vote, found in shown.items()}, "votes/verification": by_score}
         )
-        self.run_of.reporter.say(f"{self.name}: the answer is {VOTE_TITLES[chosen]}: {because}")
+        self.run_of.reporter.tell(f"{self.name}: the answer is {VOTE_TITLES[chosen]}: {because}")
 
     def _job(self, n_classes: int) -> FrameVoteJob:
         from jobs.workers.votes import FrameVoteJob
