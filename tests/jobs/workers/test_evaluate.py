@@ -12,7 +12,8 @@ from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.training.checkpoint import save_weights
 from jobs.config.recipes import load
 from jobs.workers.embed import evaluation_reader
-from jobs.workers.evaluate import EvaluateJob, Tester
+from jobs.workers.evaluate import EvaluateJob
+from jobs.workers.evaluate import Tester as ModelTester
 from jobs.workers.map_parts import Pool
 from jobs.workers.part_files import PREDICTED
 from tests.shards.numbered import write
@@ -41,7 +42,7 @@ def test_repeated_views_are_not_computed_and_do_not_count(tmp_path: Path, policy
         n_classes=4,
         action_weights=tmp_path / "w.safetensors",
     )
-    tester, seen = Tester(job, Pool(actors=1, cpus=1, gpu=False)), []
+    tester, seen = ModelTester(job, Pool(actors=1, cpus=1, gpu=False)), []
     tester.encoder.register_forward_pre_hook(lambda _, frames: seen.append(len(frames[0])))  # type: ignore[operator]
     tester({"part": "part-00000.parquet", "keys": list(LENGTHS)})
     table = pq.read_table(tmp_path / PREDICTED / "part-00000.parquet").to_pylist()
