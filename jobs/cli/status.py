@@ -34,14 +34,21 @@ def status(cfg: RunConfig, *, every: bool) -> int:
             if chain := list(_chain(cfg)):  # submitted, and no job has begun
                 sys.stdout.write("\n".join([f"run         {cfg.folder}: submitted", *chain]) + "\n")
                 return 0
-            raise UserError(f"status: {cfg.folder}: no run there; name one with --name and out=, or use --all")
+            there = ", ".join(folder.name for folder in _folders(cfg))
+            known = f"there are {there}; " if there else ""
+            raise UserError(f"status: {cfg.folder}: no run there; {known}name one with --name and out=, or use --all")
         sys.stdout.write("\n".join(report(cfg)) + "\n")
         return 0
-    folders = sorted(path.parent for path in Path(cfg.out).glob("*/config.yaml"))
+    folders = _folders(cfg)
     if not folders:
         raise UserError(f"status: {cfg.out}: no run below it; name the folder of the runs with out=")
     sys.stdout.write("\n".join(one_line(folder) for folder in folders) + "\n")
     return 0
+
+
+def _folders(cfg: RunConfig) -> list[Path]:
+    """List the runs below `cfg.out`."""
+    return sorted(path.parent for path in Path(cfg.out).glob("*/config.yaml"))
 
 
 def states_of(cfg: RunConfig) -> list[list[StageState]]:

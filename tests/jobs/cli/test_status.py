@@ -82,3 +82,8 @@ def test_no_run_is_one_line(tmp_path, capsys):
         assert said.startswith("error: status: ")
         assert said.count("\n") == 1
         assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_not_there_is_answered_with_those_that_are(folder, capsys):
+    assert main(["status", "--name", "smokey", f"out={folder.parent}"]) == 2
+    assert "no run there; there are smoke; name one" in capsys.readouterr().err
