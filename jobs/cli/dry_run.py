@@ -24,6 +24,9 @@ from shards.errors import UserError, counted
 from shards.splits.label_split import draw_split
 from shards.storage.remote import is_url
 
+UNCHECKED = "; lists and videos are not checked (set data.root)"
+"""What a dry run, which goes on all the same, adds where the lists are not here."""
+
 
 def dry_run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     """Print what is wrong, then the plan of a command; 0 when nothing that could be checked is wrong, else 2."""
@@ -90,7 +93,7 @@ def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
     here = [Path(cfg.data.root).expanduser()] if cfg.data.root else annotation_files(cfg.data)
     absent = [path for path in here if not path.exists()]
     if absent and cfg.data.name != "csv":
-        return None, f"{cfg.data.name}: {absent[0]} is not here; lists and videos are not checked (set data.root)"
+        return None, f"{cfg.data.name}: {absent[0]} is not here{UNCHECKED}"
     try:
         found = load_annotations(cfg.data)
     except UserError as error:
@@ -102,6 +105,11 @@ def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
     return found, note + (
         f"; {counted(missing, 'video is', 'videos are')} not here (`finepseudo check` lists them)" if missing else ""
     )
+
+
+def lacking(note: str) -> str:
+    """Say why `read_annotations` found nothing, for who cannot do without."""
+    return note.removeprefix("PROBLEM ").removesuffix(UNCHECKED)
 
 
 def folder_problems(cfg: RunConfig, *, force: bool) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TypeAlias
 
 STAGES = {
     "run": "every stage that is not done, then the report",
@@ -17,6 +18,8 @@ STAGES = {
     "evaluate": "test the action encoder of the last round",
     "report": "write report.html of a run and print its table",
 }
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
 MAKES_A_RUN = frozenset({"run", "write-shards", "compare", "reproduce"})
 """Commands that may begin a run, and write its config.yaml."""
 
@@ -29,28 +32,31 @@ def parser() -> argparse.ArgumentParser:
     main_parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
     _stages(commands)
-    _compare(commands.add_parser("compare", help="run methods on the same seeds, or take finished runs: one table"))
-    _reproduce(commands.add_parser("reproduce", help="run a table of a paper: ours beside the published numbers"))
+    _compare(_command(commands, "compare", "run methods on the same seeds, or take finished runs: one table"))
+    _reproduce(_command(commands, "reproduce", "run a table of a paper: ours beside the published numbers"))
     _submit(commands)
-    _init(commands.add_parser("init", help="make a list and a recipe of a folder of videos"))
+    _init(_command(commands, "init", "make a list and a recipe of a folder of videos"))
     _check(commands)
     _operating(commands)
     _measuring(commands)
     _status(commands)
     _weights(commands)
-    _predict(commands.add_parser("predict", help="classify videos with a trained run and show what they align with"))
-    _export(commands.add_parser("export", help="write the trained encoders, or features of videos, for other programs"))
-    _review(commands.add_parser("review", help="a page on which a person names the clips that help most next"))
+    _predict(_command(commands, "predict", "classify videos with a trained run and show what they align with"))
+    _export(_command(commands, "export", "write the trained encoders, or features of videos, for other programs"))
+    _review(_command(commands, "review", "a page on which a person names the clips that help most next"))
     _describing(commands)
-    for action in commands._choices_actions:  # the line of the list heads the help of the command too
-        said = action.help or ""
-        commands.choices[action.dest].description = f"{said[:1].upper()}{said[1:]}."
     return main_parser
 
 
-def _stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _command(commands: Commands, name: str, text: str, *, allow_abbrev: bool = True) -> argparse.ArgumentParser:
+    """Add a command; its line in the list heads its own help too."""
+    said = f"{text[:1].upper()}{text[1:]}."
+    return commands.add_parser(name, help=text, description=said, allow_abbrev=allow_abbrev)
+
+
+def _stages(commands: Commands) -> None:
     for name, text in STAGES.items():
-        _common(commands.add_parser(name, help=text, allow_abbrev=False))
+        _common(_command(commands, name, text, allow_abbrev=False))
     which = commands.choices["write-shards"].add_mutually_exclusive_group()
     which.add_argument("--part", metavar="i/n", help="write only every n-th shard, from i on")
     which.add_argument("--verify", action="store_true", help="compare every byte with what was written; writes nothing")
@@ -73,8 +79,8 @@ def _stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
 
 
-def _submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    submit = commands.add_parser("submit", help="submit a run to Slurm: shards, then one job a label draw")
+def _submit(commands: Commands) -> None:
+    submit = _command(commands, "submit", "submit a run to Slurm: shards, then one job a label draw")
     submit.add_argument("target", nargs="?", metavar="RECIPE", help="recipe to run, the same as --recipe")
     submit.add_argument(
         "--cluster", choices=("slurm", "local", "dry-run"), default="slurm", help="where (default: slurm)"
@@ -84,8 +90,8 @@ def _submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     _common(submit)
 
 
-def _check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    check = commands.add_parser("check", help="check annotations and videos before anything is trained")
+def _check(commands: Commands) -> None:
+    check = _command(commands, "check", "check annotations and videos before anything is trained")
     check.add_argument("target", nargs="?", help="recipe to check, the same as --recipe")
     check.add_argument(
         "--decode",
@@ -98,8 +104,8 @@ def _check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     _common(check)
 
 
-def _operating(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    clean = commands.add_parser("clean", help="list what of a run can go, with its bytes, and remove it with --yes")
+def _operating(commands: Commands) -> None:
+    clean = _command(commands, "clean", "list what of a run can go, with its bytes, and remove it with --yes")
     clean.add_argument("run", nargs="?", metavar="RUN", help="folder of the run, or its name; the same as --name")
     clean.add_argument("--yes", action="store_true", help="remove what is listed")
     clean.add_argument(
@@ -109,50 +115,51 @@ def _operating(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="newest rounds of each method whose embeddings and scores stay (default: embed.keep_rounds, else 1)",
     )
     _common(clean)
-    plan = commands.add_parser("plan", help="hours, bytes and memory of a run on a cluster, from measured rates")
+    plan = _command(commands, "plan", "hours, bytes and memory of a run on a cluster, from measured rates")
     plan.add_argument("target", nargs="?", metavar="RECIPE", help="recipe to plan, the same as --recipe")
     _cluster(plan)
     plan.add_argument("--calibrate", action="store_true", help="measure the training steps here first, a minute or so")
     _common(plan)
-    doctor = commands.add_parser("doctor", help="is this machine, cluster and folder fit for a run; one check a line")
+    doctor = _command(commands, "doctor", "is this machine, cluster and folder fit for a run; one check a line")
     doctor.add_argument("target", nargs="?", metavar="RECIPE", help="check its weights and videos too")
     doctor.add_argument("--json", action="store_true", help="print a list of check, state, found, todo")
     _common(doctor)
 
 
-def _measuring(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    tune = commands.add_parser("tune", help="search the keys that a space file names, with Ray Tune")
+def _measuring(commands: Commands) -> None:
+    tune = _command(commands, "tune", "search the keys that a space file names, with Ray Tune")
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
-    bench = commands.add_parser(
+    bench = _command(
+        commands,
         "bench",
-        help="measure: method (does it work); methods, alignment, data, train, predict, cluster, gpu (how fast); chaos",
+        "measure: method (does it work); methods, alignment, data, train, predict, cluster, gpu (how fast); chaos",
     )
     what = ("method", "methods", "alignment", "data", "train", "predict", "cluster", "gpu", "chaos")
     bench.add_argument("what", choices=what)
     bench.add_argument("options", nargs=argparse.REMAINDER, help="options of that benchmark; see `bench WHAT --help`")
 
 
-def _status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    status = commands.add_parser("status", help="where a run stands, from its files alone, while it runs or after")
+def _status(commands: Commands) -> None:
+    status = _command(commands, "status", "where a run stands, from its files alone, while it runs or after")
     status.add_argument("run", nargs="?", help="folder of the run, or its name below out=, the same as --name")
     status.add_argument("--all", action="store_true", help="a line for each run below out=")
     _common(status)
 
 
-def _weights(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    weights = commands.add_parser("weights", help="say what a checkpoint is and which encoders it fits")
+def _weights(commands: Commands) -> None:
+    weights = _command(commands, "weights", "say what a checkpoint is and which encoders it fits")
     weights.add_argument("files", nargs="+", metavar="FILE", help="a file of published weights")
 
 
-def _describing(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    keys = commands.add_parser("keys", help="print each key with its value, help, type, default and source")
+def _describing(commands: Commands) -> None:
+    keys = _command(commands, "keys", "print each key with its value, help, type, default and source")
     keys.add_argument("section", nargs="?", default="", help="only this section or key, such as frame_stage.train")
     _common(keys)
-    methods = commands.add_parser("methods", help="list the methods: where each comes from, what it needs, its keys")
+    methods = _command(commands, "methods", "list the methods: where each comes from, what it needs, its keys")
     methods.add_argument("method", nargs="?", default="", help="only this one, its keys with defaults and sources")
-    commands.add_parser("schema", help="print the JSON schema of recipes, for editors")
+    _command(commands, "schema", "print the JSON schema of recipes, for editors")
 
 
 class _Version(argparse.Action):

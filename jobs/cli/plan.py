@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from jobs.cli.dry_run import measure, read_annotations, rendered
+from jobs.cli.dry_run import lacking, measure, read_annotations, rendered
 from jobs.cluster.resources import most_that_divide
 from jobs.config.run import RunConfig
 from jobs.estimate.rates import shipped
@@ -48,8 +48,7 @@ def count(cfg: RunConfig) -> Counts:
         )
     found, note = read_annotations(cfg)
     if found is None:
-        said = note.removeprefix("PROBLEM ").replace("; lists and videos are not checked (set data.root)", "")
-        raise UserError(f"plan: {said}; set data.root; the lists are enough, no video is read")
+        raise UserError(f"plan: {lacking(note)}; set data.root; the lists are enough, no video is read")
     size = measure(cfg, found)
     return Counts(
         labelled=size.labelled,

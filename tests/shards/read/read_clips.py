@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
 from tests.shards.hurt import change_rows
-from tests.shards.numbered import number, write
+from tests.shards.numbered import number
 
 LENGTHS = {f"clip{i:02d}": (18, 25, 36, 5, 40, 31, 29)[i % 7] for i in range(14)}
 
@@ -31,22 +30,6 @@ STILL = AugmentConfig(size=64, scale=(1, 1), ratio=(1, 1), flip=0, mean=(0, 0, 0
 
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "clips"
-
-
-@pytest.fixture(scope="module")
-def h264(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return write(tmp_path_factory.mktemp("h264"), LENGTHS, "h264")
-
-
-@pytest.fixture(scope="module")
-def vp9(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return write(tmp_path_factory.mktemp("vp9"), LENGTHS, "vp9")
-
-
-@pytest.fixture(params=["h264", "vp9"])
-def manifest(request: pytest.FixtureRequest) -> Manifest:
-    """Read once through PyAV, once through DALI's own decoder."""
-    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
 def items(keys: Sequence[str] = KEYS) -> ItemTable:

@@ -1,7 +1,5 @@
 """Clips and shards that break while they are read: masked, counted, and refused when there are too many."""
 
-# ruff: noqa: F811 - tests take fixtures by their names
-
 from __future__ import annotations
 
 import shutil
@@ -14,7 +12,7 @@ from shards.errors import UserError
 from shards.read.config import AugmentConfig
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
-from tests.shards.read.read_clips import KEYS, config, damage, h264, items, manifest, vp9  # noqa: F401 - some are fixtures
+from tests.shards.read.read_clips import KEYS, config, damage, items
 
 
 @pytest.mark.parametrize(("half", "signed"), [(False, True), (True, True), (True, False)])

@@ -1,7 +1,5 @@
 """Reading."""
 
-# ruff: noqa: F811 - tests take fixtures by their names
-
 from __future__ import annotations
 
 import gc
@@ -22,7 +20,7 @@ from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import NO_LABEL, ItemTable
 from tests.shards.numbered import shard, write
-from tests.shards.read.read_clips import (  # noqa: F401 - some are fixtures
+from tests.shards.read.read_clips import (
     EIGHT,
     KEYS,
     LENGTHS,
@@ -30,12 +28,9 @@ from tests.shards.read.read_clips import (  # noqa: F401 - some are fixtures
     STILL,
     config,
     damage,
-    h264,
     items,
-    manifest,
     numbers,
     same,
-    vp9,
 )
 
 

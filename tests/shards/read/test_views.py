@@ -20,7 +20,7 @@ from shards.read.reader import ClipReader
 from shards.read.views import distinct_places, draw_views
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
-from tests.shards.numbered import number, write
+from tests.shards.numbered import number
 from tests.shards.read.read_clips import damage
 
 LENGTHS = {f"clip{i}": (18, 5, 40, 1, 31, 29)[i] for i in range(6)}
@@ -35,22 +35,6 @@ GROUPS = ViewConfig(
     sampling=SamplingConfig(policy="groups", frames=8, groups=(2, 2, 4)),
     augment=AugmentConfig.carl_ssl(size=24),
 )
-
-
-@pytest.fixture(scope="module")
-def h264(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return write(tmp_path_factory.mktemp("h264"), LENGTHS, "h264")
-
-
-@pytest.fixture(scope="module")
-def vp9(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return write(tmp_path_factory.mktemp("vp9"), LENGTHS, "vp9")
-
-
-@pytest.fixture(params=["h264", "vp9"])
-def manifest(request: pytest.FixtureRequest) -> Manifest:
-    """Read once through PyAV, once through DALI's own decoder."""
-    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
 def reader(manifest: Manifest, *views: ViewConfig, **changes: Any) -> ClipReader:
