@@ -56,7 +56,8 @@ class EmbeddingsStage(Stage):
         """The label draw, the trained encoders and their code."""
         frame = {"frame_encoder": self.frame / DONE, **self.cfg.frame_encoder.code} if self.frame else {}
         action = {"action_encoder": self.action / DONE, **self.cfg.action_encoder.code}
-        return {**self.run_of.drawn(self.seed), **action, **frame}
+        around = self.method.code if self.method is not None and self.method.network is not None else {}
+        return {**self.run_of.drawn(self.seed), **action, **around, **frame}
 
     @property
     def outputs(self) -> Sequence[str]:

@@ -59,7 +59,8 @@ class EvaluationStage(Stage):
         """The label draw, the trained encoders and their code."""
         frame = {"frame_encoder": self.frame_folder / DONE, **self.cfg.frame_encoder.code} if self.frame_folder else {}
         action = {"action_encoder": self.action_folder / DONE, **self.cfg.action_encoder.code}
-        return {**self.run_of.drawn(self.seed), **action, **frame}
+        around = self.method.code if self.method.network is not None else {}
+        return {**self.run_of.drawn(self.seed), **action, **around, **frame}
 
     @property
     def outputs(self) -> Sequence[str]:
