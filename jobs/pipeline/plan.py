@@ -176,9 +176,8 @@ def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = Fa
         absent, problem = encoder.without_weights, weight_problem(name, encoder)
         if problem and not (given and absent):
             yield problem
-        if (absent or not problem) and (
-            wrong := _cannot_start(encoder, getattr(cfg, name.replace("encoder", "input")))
-        ):
+        seen = cfg.frame_input if name == "frame_encoder" else cfg.action_input
+        if (absent or not problem) and (wrong := _cannot_start(encoder, seen)):
             yield f"{name}.{wrong}"
     wanted = {key: file for stage in made if isinstance(stage, ActionEncoderStage) for key, file in stage.files.items()}
     for key, file in wanted.items():

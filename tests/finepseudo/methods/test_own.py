@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from finepseudo.methods import table
 from finepseudo.methods.table import METHODS
 from jobs.config.keys import described
 from jobs.config.recipes import from_yaml, load, to_yaml
@@ -59,7 +58,6 @@ def module(tmp_path, monkeypatch):
     (tmp_path / "own_rows.py").write_text(MODULE)
     (tmp_path / "own_broken.py").write_text("import nothing_of_this_name\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(table, "METHODS", METHODS)
     before = dict(METHODS)
     yield tmp_path
     METHODS.clear()
