@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from finepseudo.training.config import OptimiserConfig
 from shards.settings import Settings, setting
@@ -70,6 +70,13 @@ class Stream:
     role: Role
     views: tuple[ViewConfig, ...]
     share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no reader knows: clips of another role would be read without their labels."""
+        if self.role not in get_args(Role):
+            raise ValueError(f"stream {self.name}: role {self.role}: one of {', '.join(get_args(Role))}")
+        if not self.views or not self.share > 0:
+            raise ValueError(f"stream {self.name}: needs a view and a share above 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

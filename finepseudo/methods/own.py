@@ -9,9 +9,10 @@ from functools import cache
 from typing import Any, get_args
 
 from finepseudo.encoders.contract import imported
-from finepseudo.methods.base import AnyMethod, Hue, Method, MethodConfig
+from finepseudo.methods.base import AnyMethod, Hue, Method, MethodConfig, Request, Stream, TrainAction, flat
 from finepseudo.methods.table import METHODS, MethodsConfig
 from shards.errors import UserError
+from shards.read.config import ViewConfig
 from shards.settings import BadSetting, section
 
 KEY = "own_methods"
@@ -28,6 +29,17 @@ def take(paths: Sequence[str]) -> list[AnyMethod]:
             raise BadSetting(KEY, path, f"is the second one with the name {name}; give each a `name` of its own")
     METHODS.update(zip(names, found, strict=True))
     return found
+
+
+def take_those_there(paths: object) -> str:
+    """Lay the own methods of a finished run into the table, for their titles; say which is missing."""
+    missing = ""
+    for path in paths if isinstance(paths, list) else []:
+        try:
+            take([str(path)])
+        except BadSetting as error:
+            missing = str(error)
+    return missing
 
 
 def sections(paths: Sequence[str]) -> type[MethodsConfig]:
@@ -74,6 +86,7 @@ def _checked(path: str) -> AnyMethod:
     if found.hue not in get_args(Hue):
         raise BadSetting(KEY, path, f"its hue is {found.hue}; one of {', '.join(get_args(Hue))}")
     _check_config(path, found.config)
+    _check_plan(path, found)
     return found
 
 
@@ -96,3 +109,22 @@ def _check_config(path: str, config: object) -> None:
         config()
     except Exception as error:  # the class is the user's: making it may raise anything
         raise BadSetting(KEY, path, f"the defaults of {what} are refused: {error}") from error
+
+
+def _check_plan(path: str, method: AnyMethod) -> None:
+    """Ask for the plan of two rounds and the streams of its trainings: the run itself asks for them late."""
+    try:
+        requests = flat(method.plan(method.config(), 2, True))
+        if odd := [request for request in requests if not isinstance(request, get_args(Request))]:
+            raise ValueError(f"{odd[0]!r} is no request such as TrainAction")
+        for request in requests:
+            if isinstance(request, TrainAction):
+                _check_streams(method.trained_streams(method.config(), request, ViewConfig()))
+    except Exception as error:  # the functions are the user's: calling them may raise anything
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise BadSetting(KEY, path, f"its plan, or the streams of a training in it, cannot be used: {said}") from error
+
+
+def _check_streams(streams: object) -> None:
+    if not (isinstance(streams, tuple) and streams and all(isinstance(stream, Stream) for stream in streams)):
+        raise ValueError("streams have to be a tuple of Stream")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from finepseudo.methods.own import take_those_there
 from finepseudo.methods.table import METHODS
+from jobs.cli.main import main
 from jobs.config.keys import described
 from jobs.config.recipes import from_yaml, load, to_yaml
 from shards.errors import UserError
@@ -15,8 +17,8 @@ from shards.errors import UserError
 MODULE = """
 from dataclasses import dataclass
 
-from finepseudo.methods.base import Method, MethodConfig
-from finepseudo.methods.rounds import label_and_train
+from finepseudo.methods.base import Method, MethodConfig, Stream
+from finepseudo.methods.rounds import label_and_train, train_once
 from shards.settings import setting
 
 
@@ -48,6 +50,9 @@ MINE = made(presets={"high": {"theta": 0.9}})
 OTHER = made(name="other", vote=None)
 SAME = made(title="Another with its name")
 TAKEN, SPACED, PINK = made(name="finepseudo"), made(name="my own"), made(hue="pink")
+PLAN, ODD = made(plan=lambda cfg: []), made(plan=lambda cfg, rounds, last: [["train"]])
+ROLE = made(plan=train_once, streams=lambda cfg, request, view: (Stream(name="a", role="labeled", views=(view,)),))
+LIST = made(plan=train_once, streams=lambda cfg, request, view: [])
 NEEDS, BARE, DICT = made(config=Needs), made(config=Bare), made(config=dict)
 """
 
@@ -102,6 +107,17 @@ def test_another_process_knows_it_as_soon_as_it_has_the_configuration(module):
     assert said.stdout == "Mine 0.7\n"
 
 
+def test_a_finished_run_is_shown_by_its_titles_where_the_module_is_there(module):
+    assert take_those_there([MINE, "gone:GONE"]).startswith("own_methods = gone:GONE: cannot be imported")
+    assert METHODS["mine"].title == "Mine"
+    assert take_those_there(None) == ""
+
+
+def test_it_is_described_by_its_path(capsys):
+    assert main(["methods", MINE]) == 0
+    assert "method.mine.theta = the bar; a number, in [0, 1); default 0.4" in capsys.readouterr().out
+
+
 def test_its_file_is_code_that_results_depend_on(module):
     load("smoke", [LISTED])
     assert METHODS["mine"].code == {"code of own_rows": module / "own_rows.py"}
@@ -123,6 +139,10 @@ def test_its_file_is_code_that_results_depend_on(module):
         (["methods=[own_rows:NEEDS]"], "Needs.theta is not declared; write theta: <type> = setting"),
         (["methods=[own_rows:BARE]"], "Bare.theta is not declared"),
         (["methods=[own_rows:DICT]"], "config dict must be a subclass of MethodConfig"),
+        (["methods=[own_rows:PLAN]"], "its plan, .*, cannot be used: .*3 were given"),
+        (["methods=[own_rows:ODD]"], "'train' is no request such as TrainAction"),
+        (["methods=[own_rows:ROLE]"], "stream a: role labeled: one of labelled, unlabelled, all"),
+        (["methods=[own_rows:LIST]"], "streams have to be a tuple of Stream"),
         (["methods=[own_rows:MINE, own_rows:SAME]"], "is the second one with the name mine"),
         ([LISTED, "method.mine.thet=1"], "method.mine.thet: unknown key; did you mean method.mine.theta"),
         ([LISTED, "method.mine.theta=1"], r"method.mine.theta = 1(\.0)?: must be in \[0, 1\)"),
