@@ -48,6 +48,8 @@ def _find_recipe(name: str, beside: Path | None) -> Path:
     for path in (Path(name), *([beside / name] if beside else [])):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return path.resolve()
+    if Path(name).suffix in (".yaml", ".yml"):
+        raise UserError(f"recipe {name}: there is no such file; `finepseudo init` writes one for your videos")
     raise UserError(f"recipe {name!r}: neither a recipe nor a YAML file; {nearest(name, list(known))}")
 
 
