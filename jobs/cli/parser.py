@@ -56,7 +56,11 @@ def _command(commands: Commands, name: str, text: str, *, allow_abbrev: bool = T
 
 def _stages(commands: Commands) -> None:
     for name, text in STAGES.items():
-        _common(_command(commands, name, text, allow_abbrev=False))
+        command = _command(commands, name, text, allow_abbrev=False)
+        _common(command)
+        _dry(command)
+        if name in MAKES_A_RUN:
+            _forced(command)
     which = commands.choices["write-shards"].add_mutually_exclusive_group()
     which.add_argument("--part", metavar="i/n", help="write only every n-th shard, from i on")
     which.add_argument("--verify", action="store_true", help="compare every byte with what was written; writes nothing")
@@ -88,6 +92,8 @@ def _submit(commands: Commands) -> None:
     submit.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
     submit.add_argument("--parts", type=_parts, help="array tasks that write shards (default: 16)")
     _common(submit)
+    _dry(submit)
+    _forced(submit)
 
 
 def _check(commands: Commands) -> None:
@@ -124,6 +130,7 @@ def _operating(commands: Commands) -> None:
     doctor.add_argument("target", nargs="?", metavar="RECIPE", help="check its weights and videos too")
     doctor.add_argument("--json", action="store_true", help="print a list of check, state, found, todo")
     _common(doctor)
+    _dry(doctor, "list the checks and run none")
 
 
 def _measuring(commands: Commands) -> None:
@@ -131,6 +138,8 @@ def _measuring(commands: Commands) -> None:
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
+    _dry(tune)
+    _forced(tune)
     bench = _command(
         commands,
         "bench",
@@ -186,17 +195,19 @@ def _compare(command: argparse.ArgumentParser) -> None:
         "--shared", action="store_true", help="with --part: only what the methods of every n-th seed share"
     )
     _common(command)
+    _dry(command)
+    _forced(command)
 
 
 def _reproduce(command: argparse.ArgumentParser) -> None:
     command.add_argument("table", nargs="?", default="", metavar="TABLE", help="which one (default: list them)")
-    command.add_argument("--dry-run", action="store_true", help="say what it needs: files, weights, hours")
+    _dry(command, "say what it needs: files, weights, hours")
     command.add_argument("--synthetic", action="store_true", help="the same code, small, on rendered dives")
     command.add_argument("--seeds", type=_seeds, metavar="0,1,..", help="label draws (default: the recipes')")
     command.add_argument(
         "--only", action="append", default=[], metavar="WORD", help="only the runs of rows or columns with this word"
     )
-    command.add_argument("--force", action="store_true", help="start over what the run folders were made with")
+    _forced(command, "start over what the run folders were made with")
     command.add_argument(
         "--set",
         action="append",
@@ -245,7 +256,7 @@ def _init(command: argparse.ArgumentParser) -> None:
         help="share of the labelled clips that is the test, where there is none",
     )
     command.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="what the recipe is for")
-    command.add_argument("--force", action="store_true", help="write over an older list and recipe")
+    _forced(command, "write over an older list and recipe")
 
 
 def _predict(command: argparse.ArgumentParser) -> None:
@@ -328,8 +339,18 @@ def _clips(text: str) -> int | None:
     return int(text)
 
 
+def _dry(
+    command: argparse.ArgumentParser, text: str = "print what would be done and check what can be checked"
+) -> None:
+    command.add_argument("--dry-run", action="store_true", help=text)
+
+
+def _forced(command: argparse.ArgumentParser, text: str = "start over what the run folder was made with") -> None:
+    command.add_argument("--force", action="store_true", help=text)
+
+
 def _common(command: argparse.ArgumentParser) -> None:
-    common = command.add_argument_group("of every command on a recipe or a run")
+    common = command.add_argument_group("which run, and what it is made of")
     common.add_argument("--recipe", default=None, help="name of a recipe or a YAML file (default: smoke)")
     common.add_argument(
         "--set",
@@ -346,5 +367,4 @@ def _common(command: argparse.ArgumentParser) -> None:
     common.add_argument(
         "--print-config", action="store_true", help="print every key with its value, help and source, and stop"
     )
-    common.add_argument("--dry-run", action="store_true", help="print what would be done and check what can be checked")
-    common.add_argument("--force", action="store_true", help="start over what the run folder was made with")
+    command.set_defaults(dry_run=False, force=False)  # where they are not offered

@@ -7,19 +7,21 @@ import pytest
 
 from jobs.cli.parser import parser
 
-COMMON = ["--data", "--dry-run", "--force", "--name", "--print-config", "--recipe", "--set"]
+COMMON = ["--data", "--name", "--print-config", "--recipe", "--set"]
+PLANNED = [*COMMON, "--dry-run"]
+MADE = [*PLANNED, "--force"]
 FLAGS = {
-    "run": [*COMMON, "--draw", "--shared", "--verify"],
-    "write-shards": [*COMMON, "--part", "--repair", "--verify"],
-    "split": COMMON,
-    "pretrain": COMMON,
-    "train": COMMON,
-    "embed": COMMON,
-    "score": COMMON,
-    "evaluate": COMMON,
-    "report": COMMON,
-    "submit": ["target", *COMMON, "--cluster", "--parts", "--sbatch"],
-    "compare": ["runs", *COMMON, "--methods", "--out", "--part", "--seeds", "--shared"],
+    "run": [*MADE, "--draw", "--shared", "--verify"],
+    "write-shards": [*MADE, "--part", "--repair", "--verify"],
+    "split": PLANNED,
+    "pretrain": PLANNED,
+    "train": PLANNED,
+    "embed": PLANNED,
+    "score": PLANNED,
+    "evaluate": PLANNED,
+    "report": PLANNED,
+    "submit": ["target", *MADE, "--cluster", "--parts", "--sbatch"],
+    "compare": ["runs", *MADE, "--methods", "--out", "--part", "--seeds", "--shared"],
     "reproduce": [
         "table",
         "--cores",
@@ -35,8 +37,8 @@ FLAGS = {
     "check": ["target", *COMMON, "--decode", "--missing"],
     "clean": ["run", *COMMON, "--keep-rounds", "--yes"],
     "plan": ["target", *COMMON, "--calibrate", "--cores", "--gpus", "--nodes"],
-    "doctor": ["target", *COMMON, "--json"],
-    "tune": ["space", *COMMON, "--best"],
+    "doctor": ["target", *PLANNED, "--json"],
+    "tune": ["space", *MADE, "--best"],
     "bench": ["what", "options"],
     "predict": ["videos", *COMMON, "--matches", "--method", "--out", "--seed", "--top"],
     "export": ["what", "--method", "--out", "--seed"],

@@ -86,4 +86,4 @@ def test_no_run_is_one_line(tmp_path, capsys):
 
 def test_a_run_that_is_not_there_is_answered_with_those_that_are(folder, capsys):
     assert main(["status", "--name", "smokey", f"out={folder.parent}"]) == 2
-    assert "no run there; there are smoke; name one" in capsys.readouterr().err
+    assert f"smokey: no such run; {folder.parent} holds smoke; name one" in capsys.readouterr().err

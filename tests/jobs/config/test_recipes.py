@@ -45,8 +45,8 @@ def test_self_training_of_the_papers_recipes_is_five_epochs_at_any_share_of_labe
     assert {cfg.frame_stage.self_train.epochs, cfg.action_stage.self_train.epochs} == {5}
 
 
-def test_an_unknown_recipe_names_the_nearest():
-    with pytest.raises(UserError, match="did you mean smoke"):
+def test_an_unknown_recipe_names_the_nearest_and_all():
+    with pytest.raises(UserError, match=r"did you mean smoke\? there are base, .*, demo, .*, ssv2$"):
         load("smokey")
 
 
