@@ -123,15 +123,11 @@ def _row(results: Sequence[Result], base: Mapping[tuple[int, str, str], float]) 
 def remarks(rows: Sequence[ComparedRow], reference: str) -> Iterator[str]:
     """Say in a line each why cells are blank, with the rows and on how many of their seeds it is known."""
     yield from remarks_on_gains(rows, reference)
-    for why, counts in (
-        ("Tested so far", [len(row.top1.values) for row in rows]),
-        (
-            "Precision and coverage, where pseudo-labels are written to a file",
-            [len(row.coverage.values) for row in rows],
-        ),
-    ):
-        if some := _lacking(rows, counts):
-            yield f"{why}: {some}."
+    if some := _lacking(rows, [len(row.top1.values) for row in rows]):
+        yield f"Tested so far: {some}."
+    others = [row for row in rows if row.method != reference]  # which makes no labels
+    if some := _lacking(others, [len(row.coverage.values) for row in others]):
+        yield f"Precision and coverage, where pseudo-labels are written to a file: {some}."
     yield from remarks_on_cost(rows)
     accepted = [row for row in rows if row.coverage.values]
     if some := _lacking(accepted, [len(row.precision.values) for row in accepted]):

@@ -24,6 +24,7 @@ from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.survey import loss_lines, open_stages, survey
 from jobs.progress import Reporter
 from shards.errors import counted
+from shards.settings import shown
 
 NO_RAY = frozenset({"split", "report"})
 """Commands that start no Ray."""
@@ -49,7 +50,7 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
         ran = 0
         if todo := open_stages(states):
             for key, was, now in changes:
-                reporter.say(f"{key} was {was} and is {now}: what depends on it is made again")
+                reporter.say(f"{key} was {shown(was)} and is {shown(now)}: what depends on it is made again")
             if not fresh:
                 refuse_without_weights(cfg, todo)
             for line in loss_lines(states):

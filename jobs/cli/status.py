@@ -10,7 +10,7 @@ from pathlib import Path
 from finepseudo.report.alarms import alarms
 from finepseudo.report.reading import read_run
 from finepseudo.run_folder.files import json_lines
-from finepseudo.run_folder.layout import RunPaths
+from finepseudo.run_folder.layout import REPORT, RunPaths
 from finepseudo.run_folder.others import no_run, runs_below
 from jobs.config.run import RunConfig
 from jobs.pipeline.folded import folded
@@ -80,6 +80,8 @@ def report(cfg: RunConfig) -> Iterator[str]:
         yield f"open        {', '.join(f'{count} {name}' for name, count in counted.items())}"
         yield from (f"  {line}" for line in folded(state for state in states if state.state != "done"))
     yield from (f"            {line}" for line in loss_lines(groups))
+    if (page := folder / REPORT).is_file():
+        yield f"report      {page}"
     if last := last_line(folder, states):
         yield f"last line   {last}"
     yield from (f"{alarm.level:12}{alarm.text}" for alarm in alarms(read_run(folder)))

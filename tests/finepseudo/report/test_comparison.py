@@ -95,6 +95,12 @@ def test_of_several_references_the_one_with_default_keys_counts():
     assert compare([long, some[2]], "supervised")[1].gain.mean == pytest.approx(-0.15), "where there is no other"
 
 
+def test_the_reference_makes_no_labels_and_lacks_none():
+    known = {"steps": 3, "clips": 3, "hours": 3}
+    rows = compare([result("supervised", 0, 0.5, **known)], "supervised")
+    assert list(remarks(rows, "supervised")) == []
+
+
 def test_what_is_blank_is_said():
     rows = compare([result("sefar", 0, None), result("sefar", 1, 0.5, coverage=0.2, steps=3)], "supervised")
     said = list(remarks(rows, "supervised"))
@@ -196,6 +202,17 @@ def test_other_settings_make_a_variant_with_its_own_reference(folder, tmp_path):
     found, rows = table_of(base, longer)
     assert {"supervisedrounds=2", "supervisedrounds=5", "finepseudorounds=5"} < set(rows)
     assert all(len(row.gains) == 2 for row in found.rows if row.method != "supervised")
+
+
+def test_runs_that_differ_in_many_keys_are_named_by_their_folders(folder, tmp_path):
+    many = {"rounds": 5, "action_stage": {"lr": 0.2, "batch": 4, "decay": 0.1}}
+    one, two, three = (tmp_path / name for name in ("one/mine", "two/mine", "three"))
+    for root, values in ((one, {}), (two, many), (three, many | {"rounds": 6})):
+        root.parent.mkdir(exist_ok=True)
+        copy_of(folder, root, **values)
+    for runs, names in (((one, three), ("mine", "three")), ((one, two), (str(one), str(two)))):
+        variants = [row.variant for row in table_of(*runs)[0].rows if row.method == "supervised"]
+        assert variants == [f"{name}, 4 keys differ" for name in names]
 
 
 def test_supervised_by_epochs_is_compared_with_supervised_by_steps(folder, tmp_path):
