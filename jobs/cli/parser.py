@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -48,10 +49,20 @@ def parser() -> argparse.ArgumentParser:
     return main_parser
 
 
+def parse(line: Sequence[str]) -> argparse.Namespace:
+    """Read a command line; what a command does not take is refused with what that command takes."""
+    arguments, unknown = parser().parse_known_args(line)
+    if unknown:
+        arguments.refuse(f"unrecognized arguments: {' '.join(unknown)}")
+    return arguments
+
+
 def _command(commands: Commands, name: str, text: str, *, allow_abbrev: bool = True) -> argparse.ArgumentParser:
     """Add a command; its line in the list heads its own help too."""
     said = f"{text[:1].upper()}{text[1:]}."
-    return commands.add_parser(name, help=text, description=said, allow_abbrev=allow_abbrev)
+    command = commands.add_parser(name, help=text, description=said, allow_abbrev=allow_abbrev)
+    command.set_defaults(refuse=command.error)
+    return command
 
 
 def _stages(commands: Commands) -> None:
@@ -61,6 +72,7 @@ def _stages(commands: Commands) -> None:
         _dry(command)
         if name in MAKES_A_RUN:
             _forced(command)
+    _run_by_name(commands.choices["report"])
     which = commands.choices["write-shards"].add_mutually_exclusive_group()
     which.add_argument("--part", metavar="i/n", help="write only every n-th shard, from i on")
     which.add_argument("--verify", action="store_true", help="compare every byte with what was written; writes nothing")
@@ -112,7 +124,7 @@ def _check(commands: Commands) -> None:
 
 def _operating(commands: Commands) -> None:
     clean = _command(commands, "clean", "list what of a run can go, with its bytes, and remove it with --yes")
-    clean.add_argument("run", nargs="?", metavar="RUN", help="folder of the run, or its name; the same as --name")
+    _run_by_name(clean)
     clean.add_argument("--yes", action="store_true", help="remove what is listed")
     clean.add_argument(
         "--keep-rounds",
@@ -152,7 +164,7 @@ def _measuring(commands: Commands) -> None:
 
 def _status(commands: Commands) -> None:
     status = _command(commands, "status", "where a run stands, from its files alone, while it runs or after")
-    status.add_argument("run", nargs="?", help="folder of the run, or its name below out=, the same as --name")
+    _run_by_name(status)
     status.add_argument("--all", action="store_true", help="a line for each run below out=")
     _common(status)
 
@@ -337,6 +349,11 @@ def _clips(text: str) -> int | None:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor `all`")
     return int(text)
+
+
+def _run_by_name(command: argparse.ArgumentParser) -> None:
+    said = "folder of the run, or its name below out=; the same as --name"
+    command.add_argument("run", nargs="?", metavar="RUN", help=said)
 
 
 def _dry(

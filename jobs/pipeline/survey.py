@@ -126,7 +126,8 @@ def reasons(identity: Identity, record: dict[str, Any], after: Sequence[str] = (
     before = record.get("inputs") or {}
     names = sorted({*before, *key["inputs"]})
     other = [name for name in names if before.get(name) != key["inputs"].get(name) or name in after]
-    said += [f"{name} changed" for name in other]
+    named = {name for name, _, _ in changes}  # of the file that a changed key names one line is enough
+    said += [f"{name} changed" for name in other if name not in named]
     return said or ["its files changed"]
 
 

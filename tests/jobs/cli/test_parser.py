@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from jobs.cli.main import main
 from jobs.cli.parser import parser
 
 COMMON = ["--data", "--name", "--print-config", "--recipe", "--set"]
@@ -19,7 +20,7 @@ FLAGS = {
     "embed": PLANNED,
     "score": PLANNED,
     "evaluate": PLANNED,
-    "report": PLANNED,
+    "report": ["run", *PLANNED],
     "submit": ["target", *MADE, "--cluster", "--parts", "--sbatch"],
     "compare": ["runs", *MADE, "--methods", "--out", "--part", "--seeds", "--shared"],
     "reproduce": [
@@ -57,6 +58,15 @@ def test_the_version_names_the_code(capsys):
         parser().parse_args(["--version"])
     assert stop.value.code == 0
     assert re.fullmatch(r"finepseudo \S+\+[0-9a-f]{12}\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("line", [["check", "--force"], ["status", "--dry-run"], ["report", "runs/demo", "more"]])
+def test_what_a_command_does_not_take_is_answered_with_what_it_takes(line, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(line)
+    said = capsys.readouterr().err
+    assert (stop.value.code, said.startswith(f"usage: finepseudo {line[0]} ")) == (2, True)
+    assert f"finepseudo {line[0]}: error: unrecognized arguments: {line[-1]}" in said
 
 
 def test_the_command_line_is_pinned():

@@ -125,6 +125,13 @@ def test_records_of_another_version_and_missing_inputs_have_a_reason(make, finis
     assert changed.because == ("deterministic was true, is false", "split, weights are missing")
 
 
+def test_a_file_that_a_changed_key_names_is_told_once(make, finished, tmp_path):  # noqa: F811
+    reviewed = tmp_path / "reviewed.csv"
+    reviewed.write_text("key,class\n")
+    (why,) = states_of(make, f"split.reviewed={reviewed}")["split of seed-0"].because
+    assert why.startswith("split.reviewed was ") and why.endswith(f", is {reviewed}")
+
+
 def test_times_and_sizes_are_for_people():
     assert [duration(s) for s in (3, 90, 7300)] == ["3 s", "2 min", "2 h 02 min"]
     assert [bytes_text(n) for n in (12, 45_000, 3_400_000, 7.25e9)] == ["12 B", "45 kB", "3 MB", "7.2 GB"]
