@@ -1,9 +1,10 @@
 """Transcode a clip to the shard profile in memory: the same bytes whatever machine load or number of workers.
 
-Profile h264: mp4, yuv420p, short side at most `short_side`, a key frame every 12 frames, no B-frames, no audio, index
-in front, frames kept one for one on a constant timeline, the display matrix applied to the pixels. Profile vp9: the
-same in webm, for decoders that read no H.264 on a CPU. Profile copy: the file's own bytes, only checked; a file that is
-to be turned or mirrored, or holds more than one video stream, is stored as with h264, since readers would differ on it.
+Profile h264: mp4, yuv420p, short side about `short_side` at most, a key frame every 12 frames, no B-frames, no audio,
+index in front, frames kept one for one on a constant timeline, the display matrix applied to the pixels. Profile vp9:
+the same in webm, for decoders that read no H.264 on a CPU. Profile copy: the file's own bytes, only checked; a file
+that is to be turned or mirrored, or holds more than one video stream, is stored as with h264, since readers would
+differ on it.
 """
 
 from __future__ import annotations
