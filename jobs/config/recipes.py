@@ -46,7 +46,8 @@ def _find_recipe(name: str, beside: Path | None) -> Path:
     for path in (Path(name), *([beside / name] if beside else [])):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return path.resolve()
-    raise UserError(f"recipe {name!r}: neither a recipe nor a YAML file; {one_of(name, sorted(known))}")
+    mine = sorted(path.name for path in Path().glob("*.y*ml"))
+    raise UserError(f"recipe {name!r}: neither a recipe nor a YAML file; {one_of(name, [*mine, *sorted(known)])}")
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -50,6 +50,13 @@ def test_an_unknown_recipe_names_the_nearest_and_all():
         load("smokey")
 
 
+def test_recipes_of_ones_own_are_among_those_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dives.yaml").touch()
+    with pytest.raises(UserError, match=r"did you mean dives\.yaml\? there are dives\.yaml, base, "):
+        load("dives")
+
+
 def test_bases_are_laid_over_each_other_and_may_not_come_back(tmp_path):
     (tmp_path / "a.yaml").write_text("base: smoke\nrounds: 3\n")
     (tmp_path / "b.yaml").write_text("base: a.yaml\nsplit: {ratio: 0.5}\n")
