@@ -146,7 +146,8 @@ def expected_splits(folder):
         about = json.loads(pq.read_schema(path).metadata[b"finepseudo"])
         roles = Counter(pq.read_table(path)["role"].to_pylist())
         counts = (str(roles[r]) for r in ("labelled", "unlabelled", "test", "held_out"))
-        yield [str(seed), about["method"], str(about["ratio"]), *counts, about["sha256"]]
+        share = roles["labelled"] / (roles["labelled"] + roles["unlabelled"] + roles["held_out"])
+        yield [str(seed), about["method"], f"{100 * share:.1f}", *counts, about["sha256"]]
 
 
 def expected_quarantine(folder):
