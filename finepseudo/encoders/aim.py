@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -15,6 +15,8 @@ MLP_SCALE = 0.5
 """Of the adapter beside the perceptron."""
 TRAINED = ("temporal_embedding", "norm.", "t_adapter.", "s_adapter.", "mlp_adapter.")
 """Parts of the names of what is trained when CLIP's weights are given."""
+UNDECAYED = ("cls_token", "pos_embed", "norm")
+"""Parts of the names of what AIM's recipe exempts from weight decay: CLIP's class token, positions and layer norms."""
 
 
 class Adapter(nn.Module):
@@ -99,6 +101,10 @@ class Aim(nn.Module):
         for name, parameter in self.named_parameters():
             own = name.startswith(TRAINED) or any(f".{part}" in name for part in TRAINED[2:])
             parameter.requires_grad_(own)
+
+    def undecayed(self) -> Iterator[nn.Parameter]:
+        """Give what has no weight decay; adapters and the time code have it."""
+        return (parameter for name, parameter in self.named_parameters() if any(part in name for part in UNDECAYED))
 
     def forward(self, video: Tensor) -> Tensor:
         """Map video [B, 3, T, H, W] to features [B, D]."""
