@@ -102,6 +102,11 @@ def test_the_recipe_of_table_2_trains_11_of_97_million_parameters():
     assert "finepseudo" in cfg.methods
     assert cfg.action_input.augment.mean == pytest.approx((0.4815, 0.4578, 0.4082), abs=1e-4)
     assert (cfg.action_input.sampling.frames, cfg.action_input.augment.size) == (32, 224)
+    stage = cfg.action_stage
+    assert (cfg.action_encoder.dropout, stage.order.batch_size, stage.train.epochs) == (0.5, 64, 50)
+    for train, warmup in ((stage.train, 2.5), (stage.self_train, 0.5)):
+        wanted = OptimConfig(name="adamw", lr=3e-4, weight_decay=0.05, warmup_epochs=warmup, clip_norm=None)
+        assert train.optim == wanted
     with torch.device("meta"):
         encoder = build_action_encoder(cfg.action_encoder, 48, start=False)
     assert round(count(encoder) / 1e6) == 97
