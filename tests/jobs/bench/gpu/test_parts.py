@@ -24,6 +24,7 @@ def test_every_part_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[s
         for precision in ("fp32", "tf32", "bf16"):
             assert results["training"]["found"][f"{name} {precision}"]["clips/s"] > 0
     assert results["reading"]["found"]["pyav, 1 threads, f_E"]["bad"] == {}
+    assert list(results["reading"]["found"])[-1] == "dali-gpu, 1 threads, f_A, clips of 340 x 256"
     assert results["alignment"]["code"] == 0
     assert not list(tmp_path.glob("*.log"))  # logs of parts that failed only
     lines = list(visit.rows(results, "a command"))
