@@ -185,6 +185,4 @@ def read_json(path: Path) -> Raw:
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: damaged JSON at line {error.lineno}, column {error.colno} ({error.msg})") from error
     except RecursionError as error:
-        raise UserError(
-            f"{path}: JSON nested too deep for an export; is it another file?"
-        ) from error
+        raise UserError(f"{path}: JSON nested too deep for an export; is it another file?") from error
