@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,13 +44,19 @@ class BenchClips:
         return list(self.loose)
 
 
-def make_clips(folder: Path, count: int, lengths: tuple[int, int] = (80, 100), workers: int = 1) -> BenchClips:
-    """Draw `count` clips of `lengths` frames, write them as H.264 files and as shards of four clips.
+def make_clips(
+    folder: Path,
+    count: int,
+    lengths: tuple[int, int] = (80, 100),
+    workers: int = 1,
+    profile: Literal["h264", "vp9"] = "h264",
+) -> BenchClips:
+    """Draw `count` clips of `lengths` frames, write them as H.264 files and as shards of four clips of a profile.
 
     The same clips whatever the number of worker processes.
     """
     (folder / "shards").mkdir(exist_ok=True)
-    cfg = ShardConfig(clips_per_shard=4)
+    cfg = ShardConfig(clips_per_shard=4, profile=profile)
     with _mapping(workers) as each:
         paths = list(each(partial(_draw_clip, folder / "sources", lengths), range(count)))
         sources = pa.Table.from_pylist(

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from shards.errors import UserError
+
 Numbers = dict[str, Any]
 Row = tuple[str, Any]
 """What was measured, and the figure or figures of it."""
@@ -36,6 +38,16 @@ def _one(call: Callable[[], object]) -> float:
     end.record()
     end.synchronize()
     return float(begin.elapsed_time(end)) / 1e3
+
+
+def tried(measure: Callable[[], Numbers]) -> Numbers | str:
+    """Measure, or say why that cannot be done here, as where memory does not suffice: other rows follow."""
+    try:
+        return measure()
+    except (UserError, torch.OutOfMemoryError) as error:
+        return f"not measured: {error}"
+    finally:
+        torch.cuda.empty_cache()
 
 
 def peak_gib() -> float:
