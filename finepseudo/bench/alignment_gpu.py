@@ -164,15 +164,15 @@ def cosine_cost(x: Tensor, y: Tensor) -> Tensor:
 @contextmanager
 def numpy_as_numba_knows_it() -> Iterator[None]:
     """Let a numba of before numpy 2.5 start: it refuses a version it has not seen, and asks for a name that is gone."""
-    known, given = "2.4.0", numpy.__version__
+    given = numpy.__version__
     if tuple(map(int, given.split(".")[:2])) > (2, 4):
-        numpy.__version__ = known
+        vars(numpy).update(__version__="2.4.0")
         if not hasattr(numpy, "row_stack"):
             numpy.row_stack = numpy.vstack
     try:
         yield
     finally:
-        numpy.__version__ = given
+        vars(numpy).update(__version__=given)
 
 
 def peer_row(t: int, device: torch.device, batch: int, rounds: int) -> Rows:

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from finepseudo.compute.networks import sent
+
 Slots = Sequence[Sequence[int]]
 Perturbation = Literal[
     "none", "reverse", "local_shuffle", "all_shuffle", "all_reverse", "warping", "t_half", "slow", "t_drop"
@@ -136,4 +138,4 @@ def flip_fine_channels(frames: Tensor, groups: Slots, rng: np.random.Generator) 
 def drop_channels(frames: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
     """Zero whole colour channels of clips [B, T, C, H, W] with probability p and scale the others by 1 / (1 - p)."""
     kept = torch.rand(len(frames), 1, frames.shape[2], 1, 1, generator=generator) >= p
-    return frames * (kept.to(frames) / (1 - p))
+    return frames * (sent(kept.to(frames.dtype), frames.device) / (1 - p))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from finepseudo.compute.networks import computed_in, prepare_torch
 from jobs.bench.gpu.batches import CLASSES, shapes
 from jobs.bench.gpu.probe import peak
 from jobs.bench.gpu.timing import Numbers, Row, device, seconds, tried
-from jobs.bench.gpu.training import step_numbers
+from jobs.bench.gpu.training import row
 from shards.errors import UserError
 
 LAYOUTS = {"channels last": torch.channels_last_3d, "plain": torch.contiguous_format}
@@ -29,7 +30,7 @@ def measure(tiny: bool) -> Iterator[Row]:
     for precision in precisions:
         prepare_torch(torch.get_num_threads(), False, precision)
         most = peak(precision, tiny)
-        run = tried(partial(step_numbers, tiny, "cross-entropy", precision))
+        run = tried(partial(row, tiny, "cross-entropy", precision))
         yield f"run {precision}", run
         fastest = 0.0
         for layout in LAYOUTS:
@@ -59,7 +60,7 @@ def bare_numbers(tiny: bool, precision: Precision, layout: str, most: float) -> 
     return {"ms": 1e3 * spent, "clips/s": shape.clips / spent} | rate
 
 
-def bare_network(tiny: bool) -> nn.Module:
+def bare_network(tiny: bool) -> Any:  # noqa: ANN401 - its `to` takes a layout, which the types of nn.Module lack
     """Build torchvision's R(2+1)D-18, or to rehearse a network of one convolution; UserError without torchvision."""
     if tiny:
         return nn.Sequential(nn.Conv3d(3, 8, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(8, CLASSES))
@@ -67,8 +68,7 @@ def bare_network(tiny: bool) -> nn.Module:
         from torchvision.models.video import r2plus1d_18
     except ImportError as error:
         raise UserError(f"torchvision cannot be imported ({error})") from error
-    network: nn.Module = r2plus1d_18(num_classes=CLASSES)
-    return network
+    return r2plus1d_18(num_classes=CLASSES)
 
 
 def bare_step(model: nn.Module, clips: torch.Tensor, precision: Precision) -> Callable[[], None]:

@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +16,8 @@ import torch
 from finepseudo.compute.config import Precision
 from finepseudo.compute.networks import prepare_torch
 from finepseudo.methods.base import LABELLED
-from jobs.bench.gpu.batches import FixedReader, objectives, shapes
+from finepseudo.training.objectives import Objective
+from jobs.bench.gpu.batches import FixedReader, Shape, objectives, shapes
 from jobs.bench.gpu.timing import Numbers, Row, device, peak_gib, reset_peak, tried
 from jobs.config.training import TrainConfig
 from jobs.workers.train_loop import Loop, LoopJob
@@ -27,13 +28,18 @@ def measure(tiny: bool) -> Iterator[Row]:
     for precision in reversed(get_args(Precision)):  # first what recipes of the papers' scale use
         prepare_torch(torch.get_num_threads(), False, precision)
         for name in ("metric", "metric on kept features", "gitdl"):
-            yield f"{name} {precision}", tried(partial(step_numbers, tiny, name, precision))
+            yield f"{name} {precision}", tried(partial(row, tiny, name, precision))
 
 
-def step_numbers(tiny: bool, name: str, precision: Precision) -> Numbers:
-    """Train some steps of an objective on one batch through the loop of a run, and one more to count host syncs."""
+def row(tiny: bool, name: str, precision: Precision) -> Numbers:
+    """Measure an objective of `objectives` at its shape."""
+    return step_numbers(name, objectives(tiny, precision)[name], shapes(tiny)[name], steps=2 if tiny else 8)
+
+
+def step_numbers(name: str, make: Callable[[], Objective], shape: Shape, steps: int) -> Numbers:
+    """Train `steps` steps of an objective on one batch through the loop of a run, and one more to count host syncs."""
     torch.manual_seed(0)
-    shape, steps, objective = shapes(tiny)[name], 2 if tiny else 8, objectives(tiny, precision)[name]()
+    objective: Any = make()
     batch = shape.batch(objective.encoder.features if shape.kept else 0)
     with tempfile.TemporaryDirectory() as folder:
         train = TrainConfig(steps=steps, log_every=steps, checkpoint_every=1000)
