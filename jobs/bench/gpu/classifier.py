@@ -25,7 +25,11 @@ LAYOUTS = {"channels last": torch.channels_last_3d, "plain": torch.contiguous_fo
 
 
 def measure(tiny: bool) -> Iterator[Row]:
-    """Give what `training` gives, TFLOP/s and the shares of the peak and of the bare loop, by precision."""
+    """Give what `training` gives, TFLOP/s and the shares of the peak and of the bare loop, by precision.
+
+    Last a step whose bits repeat: what `deterministic` costs.
+    """
+    prepare_torch(torch.get_num_threads(), True)  # cuBLAS is told how to repeat bits once in a process, at its start
     precisions: tuple[Precision, ...] = ("tf32", "fp32", "bf16")
     for precision in precisions:
         prepare_torch(torch.get_num_threads(), False, precision)
@@ -45,6 +49,9 @@ def measure(tiny: bool) -> Iterator[Row]:
                 f"shares {precision}",
                 {"of the faster bare loop": run["clips/s"] / fastest, "TFLOP/s": rate, "of the peak": rate / most},
             )
+    prepare_torch(torch.get_num_threads(), True, "bf16")
+    yield "run bf16 deterministic", tried(partial(row, tiny, "cross-entropy", "bf16"))
+    prepare_torch(torch.get_num_threads(), False)
 
 
 def bare_numbers(tiny: bool, precision: Precision, layout: str, most: float) -> Numbers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def test_every_part_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[s
         bare = [found["classifier"][f"bare {precision} {layout}"] for layout in ("plain", "channels last")]
         assert shares["of the faster bare loop"] == ours["clips/s"] / max(loop["clips/s"] for loop in bare)
         assert shares["TFLOP/s"] == pytest.approx(bare[0]["TFLOP a clip"] * ours["clips/s"])
+    assert list(found["classifier"])[-1] == "run bf16 deterministic"
     assert found["reading"]["pyav, 1 threads, f_E"]["bad"] == found["reading"]["dali+pyav, 1 threads, f_A"]["bad"] == {}
     for decode in ("dali+pyav", "pyav"):
         assert 0 <= found["reading"][f"training by {decode}"]["data/wait_fraction"] <= 1
@@ -105,6 +107,26 @@ def test_the_page_says_what_a_visit_does() -> None:
         assert f"python3 -m tests.gpu.visit {name} --out" in page
         assert f"{call.budget} s of the {name}" in page
     assert f"make {visit.START_S + 2 * visit.TRANSFER_S + visit.UNPACK_S + 250 + 480} s" in page
+
+
+WITHOUT = """
+import sys, pytest
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("av", "webdataset", "nvidia", "ray"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-rs", "--collect-only", "tests/gpu"]))
+"""
+
+
+@pytest.mark.slow
+def test_gpu_tests_are_collected_where_nothing_is_installed() -> None:
+    root = Path(visit.__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "test_a_step_on_a_gpu_waits_for_nothing" in done.stdout
+    assert done.stdout.count("could not import 'av'") == 2
 
 
 @pytest.mark.slow
