@@ -49,7 +49,7 @@ READING = ("av", "webdataset", "nvidia.dali")
 def own_parts(tiny: bool) -> dict[str, Part]:
     """Return the parts of the command itself, the most valuable first."""
     limits = {"probe": 30, "pairs": 70, "classifier": 90, "training": 90}
-    limits |= {"reading": 120, "alignment": 100, "encoders": 60}
+    limits |= {"reading": 140, "alignment": 100, "encoders": 60}
     command = [sys.executable, "-m", "jobs.bench.gpu", *(["--tiny"] if tiny else []), "--one"]
     return {
         name: Part(command=[*command, name], limit=limit, needs=READING if name == "reading" else ())

@@ -33,6 +33,7 @@ from shards.read.config import BOTH, AugmentConfig, OrderConfig, ReaderConfig, S
 from shards.read.streams import StreamInput, StreamReader
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
+from shards.write.config import ShardConfig
 
 INPUTS = {"f_E": (16, 112), "f_A": (32, 224)}
 """Frames of a clip and side of a frame, pixels."""
@@ -60,13 +61,23 @@ def measure(tiny: bool, shards: Path | None = None) -> Iterator[Row]:
                 yield f"{decode}, {threads} threads, {name}", read_numbers(manifest, cfg)
             if not alone:
                 yield f"training by {decode}", train_numbers(Path(folder), manifest, decode, tiny)
+        if not shards:  # four columns more, and DALI makes a decoder for each clip anew
+            cropped = _shards(Path(folder) / "cropped", tiny, cropped=True)
+            yield f"{decode}, {threads} threads, {name}, clips of 340 x 256", read_numbers(cropped, cfg)
 
 
-def _shards(folder: Path, tiny: bool) -> Manifest:
-    """Draw clips of 340 x 256 pixels and some 90 frames and write shards of them, in several processes."""
-    if tiny:  # of a codec that DALI reads on a CPU, so that both decoders are rehearsed
-        return make_clips(folder, 4, (20, 24), profile="vp9").manifest
-    return make_clips(folder, 2 * BATCH, workers=os.cpu_count() or 1).manifest
+def _shards(folder: Path, tiny: bool, *, cropped: bool = False) -> Manifest:
+    """Draw clips of some 90 frames and write shards of them in several processes, of 336 x 256 pixels.
+
+    cropped: of 340 x 256, as videos come: stored in whole macroblocks and cropped when shown. tiny: few, and of a codec
+    that DALI reads on a CPU, so that both decoders are rehearsed.
+    """
+    count, lengths = (4, (20, 24)) if tiny else (2 * BATCH, (80, 100))
+    workers = 1 if tiny else os.cpu_count() or 1
+    if cropped:
+        return make_clips(folder, count, lengths, workers, size=(256, 340), cfg=ShardConfig(profile="copy")).manifest
+    cfg = ShardConfig(clips_per_shard=4, profile="vp9" if tiny else "h264")
+    return make_clips(folder, count, lengths, workers, cfg=cfg).manifest
 
 
 def _items(manifest: Manifest) -> ItemTable:

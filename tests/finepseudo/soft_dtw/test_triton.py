@@ -197,6 +197,13 @@ def test_machine_code_for_sm_90_spills_nothing(tmp_path: Path) -> None:
     print(json.dumps(found, indent=1))
 
 
+@pytest.mark.slow
+@needs_triton
+def test_the_host_s_part_of_a_training_pass_is_measured_without_a_gpu() -> None:
+    found = json.loads(run("-m", "tests.finepseudo.host_time", "--rounds", "2", TRITON_INTERPRET="0"))
+    assert 0 < found["launch"] < found["pass"]
+
+
 @pytest.mark.skipif(backends.has_triton(), reason="triton is installed here")
 def test_without_triton_the_refusal_says_so() -> None:
     x = torch.randn(2, 3, 4)

@@ -32,6 +32,7 @@ def test_every_part_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert shares["TFLOP/s"] == pytest.approx(bare[0]["TFLOP a clip"] * ours["clips/s"])
     assert list(found["classifier"])[-1] == "run bf16 deterministic"
     assert found["reading"]["pyav, 1 threads, f_E"]["bad"] == found["reading"]["dali+pyav, 1 threads, f_A"]["bad"] == {}
+    assert list(found["reading"])[-1] == "dali-gpu, 1 threads, f_A, clips of 340 x 256"
     for decode in ("dali+pyav", "pyav"):
         assert 0 <= found["reading"][f"training by {decode}"]["data/wait_fraction"] <= 1
     assert found["pairs"]["training, T 32"]["gradient error"] < 1e-5
