@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -47,6 +48,7 @@ def tried(measure: Callable[[], Numbers]) -> Numbers | str:
     except (UserError, torch.OutOfMemoryError) as error:
         return f"not measured: {error}"
     finally:
+        gc.collect()  # a network that did not fit lies in circles
         torch.cuda.empty_cache()
 
 
