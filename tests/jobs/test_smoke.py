@@ -93,6 +93,7 @@ def test_the_log_has_every_curve_once(whole):
     assert {"train/loss", "train/lr", "data/wait_fraction", "align/score_monotone"} <= names
     assert {"align/pairs_per_s", "align/pairs_per_s_with_files"} <= names
     assert {"pseudo/accepted", "eval/top1"} <= names
+    assert "eval/top5" not in names, "of four classes any five names hold the right one"
     marks = [(line.get("method"), line.get("round"), line["stage"], line["step"], tuple(line)) for line in written]
     assert len(set(marks)) == len(marks)
 
