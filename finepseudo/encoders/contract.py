@@ -83,7 +83,7 @@ class Backbone:
     `builder`, a `module:function`, is called with `options`, those of the weights and those of the recipe over one
     another, and returns a module with `width` (D): a video [B, 3, T, H, W] to [B, D] for f_E, frames [N, 3, H, W] to
     [N, D] for f_A. Its method `freeze_trunk`, where it has one, freezes what published weights leave as it is; a random
-    start trains everything.
+    start trains everything. Its method `undecayed`, where it has one, gives the parameters without weight decay.
     """
 
     kind: Kind

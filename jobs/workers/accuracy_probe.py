@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from jobs.config.run import RunConfig
-from jobs.workers.embed import evaluation_reader
+from jobs.workers.clip_parts import evaluation_reader
 from shards.types import ItemTable
 
 ACCURACY = "valid/accuracy"

@@ -12,7 +12,7 @@ from torch import nn
 
 from finepseudo.distributed import rank
 from jobs.config.run import RunConfig
-from jobs.workers.embed import evaluation_reader
+from jobs.workers.clip_parts import evaluation_reader
 from jobs.workers.pair_probe import OBJECTIVE
 from shards.files import atomic
 

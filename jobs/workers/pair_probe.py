@@ -15,7 +15,7 @@ from finepseudo.evaluation.metrics import average_precision
 from finepseudo.soft_dtw import AlignmentBank
 from finepseudo.training.objectives import AlignabilityObjective
 from jobs.config.run import RunConfig
-from jobs.workers.embed import evaluation_reader
+from jobs.workers.clip_parts import evaluation_reader
 from jobs.workers.score import Scorer
 from shards.files import atomic
 from shards.types import ItemTable

@@ -20,7 +20,8 @@ from finepseudo.training.checkpoint import load_weights
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
 from jobs.progress import Count
-from jobs.workers.map_parts import Pool, Work, device_of, map_parts
+from jobs.workers.clip_parts import make_parts
+from jobs.workers.map_parts import Pool, device_of
 from jobs.workers.models import trained_scorer
 from jobs.workers.part_files import GALLERY, parts, read_embeddings, write_part
 from shards.splits.label_split import read_split
@@ -120,7 +121,4 @@ class Aligner:
 def score(job: ScoreJob, pool: Pool, count: Count) -> list[dict[str, Any]]:
     """Score the pool into `job.folder`; return one row of numbers per part that was made."""
     rows = [{"part": path.name} for path in parts(job.embeddings)]
-    timeout_s = 60 * job.cfg.resources.data_timeout_min
-    return map_parts(
-        Work(worker=Aligner, told=job, run=job.run, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count
-    )
+    return make_parts(Aligner, job, rows, pool, count)

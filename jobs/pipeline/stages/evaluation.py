@@ -9,9 +9,9 @@ from typing import Any
 
 from finepseudo.methods.base import AnyMethod
 from finepseudo.report.summary import TOP5_CLASSES
-from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
+from jobs.pipeline.stages.pool import trained
 from jobs.pipeline.stages.training import ALIGNMENT, MC_DROPOUT, READING, Tags
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
@@ -58,8 +58,8 @@ class EvaluationStage(Stage):
     @property
     def inputs(self) -> Mapping[str, Path]:
         """The label draw, the trained encoders and their code."""
-        frame = {"frame_encoder": self.frame_folder / DONE, **self.cfg.frame_encoder.code} if self.frame_folder else {}
-        action = {"action_encoder": self.action_folder / DONE, **self.cfg.action_encoder.code}
+        action = trained("action_encoder", self.action_folder, self.cfg.action_encoder)
+        frame = trained("frame_encoder", self.frame_folder, self.cfg.frame_encoder)
         return {**self.run_of.drawn(self.seed), **action, **frame}
 
     @property
@@ -91,10 +91,11 @@ class EvaluationStage(Stage):
 
     def predict(self, folder: Path, labels: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
         """Test f_E on the clips of `labels` (key -> class) as the papers do; results into `folder`, metrics back."""
-        from jobs.workers.evaluate import EvaluateJob, evaluate
+        from jobs.workers.clip_parts import ActionJob
+        from jobs.workers.evaluate import evaluate
 
         cfg = self.cfg
-        job = EvaluateJob(
+        job = ActionJob(
             cfg=cfg,
             run=self.paths.root.resolve(),
             folder=folder.resolve(),

@@ -3,6 +3,7 @@
 import pytest
 
 from jobs.config.recipes import RECIPES, from_yaml, load, parse_override, read_recipe, to_yaml
+from jobs.config.sections import ActionPretrainConfig
 from shards.errors import UserError
 
 BASES = ("base", "fine_grained", "sefar")
@@ -37,6 +38,19 @@ def test_f_e_sees_what_the_weights_of_its_data_set_expect(name):
         assert augment.channels == channels
         plain = name in ("kinetics400", "ssv2", "penn_action")
         assert (augment.erase, augment.jitter) == ((0, 0) if plain else (0.25, 0.15))
+
+
+def test_crops_and_erased_squares_of_f_e_are_tclrs_and_timebalances():
+    """TCLR: a square of .6-1 of 240 pixels, from 240 x 320; TimeBalance: both sides in .4-1. Here a share of the area.
+
+    TCLR erases 9 to 18 of 112 pixels each way.
+    """
+    assert ActionPretrainConfig().look.scale == tuple(load("diving48").action_input.augment.scale)
+    for name, smallest, largest in (("diving48", 144**2, 240**2), ("kinetics400", 96 * 128, 240 * 320)):
+        augment = load(name).action_input.augment
+        assert augment.scale == pytest.approx((smallest / (240 * 320), largest / (240 * 320)), abs=1e-3)
+    small, large = load("diving48").action_input.augment.erase_area
+    assert (round(112 * small**0.5), round(112 * large**0.5)) == (9, 18)
 
 
 @pytest.mark.parametrize("name", [name for name in WHOLE if name not in RENDERED and not name.startswith("sefar_")])
