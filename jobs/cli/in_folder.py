@@ -11,6 +11,7 @@ from jobs.config.recipes import parse_override
 from jobs.config.run import RunConfig
 from jobs.pipeline.run_folder import differing, read_config
 from shards.errors import UserError
+from shards.settings import shown
 
 
 def of_folder(asked: RunConfig, command: str, overrides: Sequence[str], *, said: bool) -> RunConfig:
@@ -26,7 +27,7 @@ def of_folder(asked: RunConfig, command: str, overrides: Sequence[str], *, said:
     found = build(RunConfig, here)
     for key, was, now in differing(made, asked if said else found):
         raise UserError(
-            f"{command}: {asked.folder} was made with {key}={was}, now it is {now}; `finepseudo run` takes a changed "
-            "key and makes again what depends on it, or use another --name"
+            f"{command}: {asked.folder} was made with {key}={shown(was)}, now it is {shown(now)}; `finepseudo run` "
+            "takes a changed key and makes again what depends on it, or use another --name"
         )
     return found

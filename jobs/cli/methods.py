@@ -8,7 +8,7 @@ from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.encoders.table import ACTION
 from finepseudo.methods.base import AnyMethod
 from finepseudo.methods.table import METHODS
-from jobs.config.build import nearest
+from jobs.config.build import one_of
 from jobs.config.keys import all_keys
 from shards.errors import UserError
 from shards.settings import BadSetting, shown
@@ -22,7 +22,7 @@ def described(name: str = "") -> str:
     UserError: there is no such method.
     """
     if name and name not in METHODS:
-        raise UserError(f"methods: no method is called {name}; {nearest(name, list(METHODS))}")
+        raise UserError(f"methods: no method is called {name}; {one_of(name, list(METHODS))}")
     if name:
         return _paragraph(METHODS[name])
     listed = "".join(f"{method.name}: {method.title}\n    {_origin(method)}\n" for method in METHODS.values())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from finepseudo.run_folder.yaml_text import NoYaml, parse_yaml, read_yaml, yaml_text
-from jobs.config.build import build, merge, nearest, plain, set_dotted
+from jobs.config.build import build, merge, one_of, plain, set_dotted
 from jobs.config.expected_input import fill_inputs
 from jobs.config.old_words import refuse_old_words
 from jobs.config.presets import fill_presets
@@ -46,7 +46,8 @@ def _find_recipe(name: str, beside: Path | None) -> Path:
     for path in (Path(name), *([beside / name] if beside else [])):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return path.resolve()
-    raise UserError(f"recipe {name!r}: neither a recipe nor a YAML file; {nearest(name, list(known))}")
+    mine = sorted(path.name for path in Path().glob("*.y*ml"))
+    raise UserError(f"recipe {name!r}: neither a recipe nor a YAML file; {one_of(name, [*mine, *sorted(known)])}")
 
 
 def parse_override(text: str) -> tuple[str, Any]:

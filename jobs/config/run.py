@@ -13,7 +13,7 @@ from typing import Any, Literal
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.methods.base import LABELLED, AnyMethod, Stream, TrainAction, flat
 from finepseudo.methods.table import METHODS, MethodsConfig, settings
-from jobs.config.build import Value, nearest, plain
+from jobs.config.build import Value, one_of, plain
 from jobs.config.expected_input import SEEN_BY, check_frames
 from jobs.config.sections import (
     ActionPretrainConfig,
@@ -75,7 +75,7 @@ class RunConfig(Settings):
                 raise BadSetting(key, values, "must be one or more different ones; name each of them once")
         for name in self.methods:
             if name not in METHODS:
-                raise BadSetting("methods", self.methods, f"no method is called {name}; {nearest(name, list(METHODS))}")
+                raise BadSetting("methods", self.methods, f"no method is called {name}; {one_of(name, list(METHODS))}")
         at_random = self.frame_encoder.start.published is None and not self.frame_encoder.without_weights
         if self.frame_stage.freeze_image and not self.pretrains and at_random:
             rule = (

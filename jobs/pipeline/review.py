@@ -14,7 +14,7 @@ from finepseudo.methods.table import METHODS, in_order
 from finepseudo.report.review import Asked, Near, choose, write_review
 from finepseudo.run_folder.layout import PSEUDO_LABELS, REVIEW, WEIGHTS, RunPaths
 from jobs.config.run import RunConfig
-from jobs.pipeline.predict.trained import aligned_round
+from jobs.pipeline.predict.trained import aligned_round, refuse_unknown
 from jobs.workers.labelling import read_files, read_truth
 from jobs.workers.models import trained_scorer
 from jobs.workers.part_files import parts, read_embeddings
@@ -39,6 +39,7 @@ def review(cfg: RunConfig, run: RunPaths, out: Path | None, *, count: int, seed:
     if out is not None:
         check_writable(out)
     seed = cfg.seeds[0] if seed is None else seed
+    refuse_unknown(cfg, run, seed, name)
     method, number = _newest_labels(cfg, run, seed, name)
     _, classes = read_truth(run.clips)
     asked = choose(run.round(seed, method.name, number) / PSEUDO_LABELS, classes, count)

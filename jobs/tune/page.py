@@ -11,6 +11,7 @@ import numpy as np
 
 from finepseudo.report.svg import bounds, short, tag
 from jobs.workers.pair_probe import OBJECTIVE
+from shards.settings import shown
 
 WIDTH, HEIGHT, TOP, SIDE = 900, 320, 40, 60
 FEWEST = 5
@@ -58,11 +59,12 @@ def places(values: Sequence[object]) -> tuple[list[float], list[tuple[float, str
         ends = {low: short(min(numbers)), high: short(max(numbers))} if min(scaled) < max(scaled) else {}
         ticks = [((place - low) / span, text) for place, text in ends.items()]
         return [(value - low) / span for value in scaled], ticks or [(0.5, short(numbers[0]))]
-    names = sorted({str(value) for value in values})
+    texts = [shown(value) for value in values]
+    names = sorted(set(texts))
     step = 1 / max(1, len(names) - 1)
     ticks = [(i * step if len(names) > 1 else 0.5, name) for i, name in enumerate(names)]
     place = {name: at for at, name in ticks}
-    return [place[str(value)] for value in values], ticks
+    return [place[text] for text in texts], ticks
 
 
 def parallel(rows: Sequence[Row], keys: Sequence[str]) -> str:
@@ -130,4 +132,4 @@ def table(rows: Sequence[Row], keys: Sequence[str]) -> str:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else shown(value)

@@ -107,7 +107,7 @@ def _is_grid(value: object) -> bool:
 def read_space(path: Path) -> SpaceConfig:
     """Read a space file."""
     if not path.is_file():
-        raise UserError(f"space {path}: no such file; give a YAML file such as tune_spaces/alignability.yaml")
+        raise UserError(f"space {path}: no such file; {_others(path)}")
     try:
         values = read_yaml(path)
     except NoYaml as error:
@@ -116,6 +116,13 @@ def read_space(path: Path) -> SpaceConfig:
         return build(SpaceConfig, values)
     except UserError as error:
         raise UserError(f"space {path}: {error}") from error
+
+
+def _others(path: Path) -> str:
+    """Say which space files lie where one was looked for."""
+    there = sorted(one.name for one in path.parent.glob("*.yaml"))
+    held = f"{path.parent} holds {', '.join(there)}"
+    return held if there else "give a YAML file such as tune_spaces/alignability.yaml"
 
 
 def sweep_folder(cfg: RunConfig, path: Path, space: SpaceConfig) -> Path:

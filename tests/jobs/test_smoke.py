@@ -92,6 +92,7 @@ def test_the_log_has_every_curve_once(whole):
     names = {name for line in written for name in line}
     assert {"train/loss", "train/lr", "data/wait_fraction", "align/pairs_per_s", "align/score_monotone"} <= names
     assert {"pseudo/accepted", "eval/top1"} <= names
+    assert "eval/top5" not in names, "of four classes any five names hold the right one"
     marks = [(line.get("method"), line.get("round"), line["stage"], line["step"], tuple(line)) for line in written]
     assert len(set(marks)) == len(marks)
 

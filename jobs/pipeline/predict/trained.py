@@ -94,13 +94,18 @@ def load_predictor(
     )
 
 
-def newest_round(cfg: RunConfig, run: RunPaths, seed: int, method: str | None = None) -> tuple[AnyMethod, int]:
-    """Find the last round with a trained f_E, of the method that the report shows in detail where none is named."""
+def refuse_unknown(cfg: RunConfig, run: RunPaths, seed: int, method: str | None) -> None:
+    """Raise UserError, with those that a run has, for a method or a label draw that it has not."""
     if method is not None and method not in cfg.methods:
         raise UserError(f"{run.root}: no method {method}; it has {', '.join(in_order(cfg.methods))}")
     there = [number for number, _ in run.seeds()]
     if seed not in there:
         raise UserError(f"{run.root}: no seed {seed}; it has {', '.join(map(str, there)) or 'none'}")
+
+
+def newest_round(cfg: RunConfig, run: RunPaths, seed: int, method: str | None = None) -> tuple[AnyMethod, int]:
+    """Find the last round with a trained f_E, of the method that the report shows in detail where none is named."""
+    refuse_unknown(cfg, run, seed, method)
     for number in range(max(cfg.rounds, 1), -1, -1):
         for name in [method] if method else reversed(in_order(cfg.methods)):
             if (run.action_encoder(seed, name, number) / WEIGHTS).is_file():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finepseudo.methods.base import AnyMethod
+from finepseudo.report.summary import TOP5_CLASSES
 from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
 from jobs.pipeline.stages.pool import trained
@@ -85,7 +86,8 @@ class EvaluationStage(Stage):
         metrics = self.predict(self.folder, labels, classes)
         if self.frame_folder:
             write_examples(cfg, self.paths.shards, labels, self.frame_folder / WEIGHTS, self.folder / EXAMPLES)
-        self.scalars({f"eval/{name}": metrics[name] for name in ("top1", "top5", "mean_class")})
+        told = ("top1", *(("top5",) if len(classes) >= TOP5_CLASSES else ()), "mean_class")
+        self.scalars({f"eval/{name}": metrics[name] for name in told})
 
     def predict(self, folder: Path, labels: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
         """Test f_E on the clips of `labels` (key -> class) as the papers do; results into `folder`, metrics back."""

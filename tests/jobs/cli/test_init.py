@@ -47,7 +47,10 @@ def test_class_folders_and_a_pool(desk, capsys):
     assert main(["check", "--recipe", "dives.yaml", "--decode", "all"]) == 0
     assert "8 labelled, 2 unlabelled, 2 test (lists" in capsys.readouterr().out
     assert main(["run", "--recipe", "dives.yaml", "--dry-run"]) == 0
-    assert load("dives.yaml").frame_input.sampling.frames == 20
+    cfg = load("dives.yaml")
+    assert cfg.frame_input.sampling.frames == 20
+    kilobytes = 4 * 20 * cfg.frame_encoder.size("embedding") * (8 + 2) / 1000
+    assert f"embeddings  {kilobytes:.0f} kB a round" in capsys.readouterr().out
 
 
 def test_a_folder_of_classes_needs_no_list(desk, capsys):

@@ -59,9 +59,16 @@ def test_self_training_of_the_papers_recipes_is_five_epochs_at_any_share_of_labe
     assert {cfg.frame_stage.self_train.epochs, cfg.action_stage.self_train.epochs} == {5}
 
 
-def test_an_unknown_recipe_names_the_nearest():
-    with pytest.raises(UserError, match="did you mean smoke"):
+def test_an_unknown_recipe_names_the_nearest_and_all():
+    with pytest.raises(UserError, match=r"did you mean smoke\? there are base, .*, demo, .*, ssv2$"):
         load("smokey")
+
+
+def test_recipes_of_ones_own_are_among_those_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dives.yaml").touch()
+    with pytest.raises(UserError, match=r"did you mean dives\.yaml\? there are dives\.yaml, base, "):
+        load("dives")
 
 
 def test_bases_are_laid_over_each_other_and_may_not_come_back(tmp_path):
