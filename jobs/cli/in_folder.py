@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jobs.config.build import build, plain, set_dotted
+from jobs.config.build import plain, set_dotted
 from jobs.config.old_words import refuse_old_words
-from jobs.config.recipes import parse_override
+from jobs.config.recipes import build_run, parse_override
 from jobs.config.run import RunConfig
 from jobs.pipeline.run_folder import differing, read_config
 from shards.errors import UserError
@@ -24,7 +24,7 @@ def of_folder(asked: RunConfig, command: str, overrides: Sequence[str], *, said:
     for text in overrides:
         set_dotted(here, *parse_override(text))
     refuse_old_words(here)
-    found = build(RunConfig, here)
+    found = build_run(here)
     for key, was, now in differing(made, asked if said else found):
         raise UserError(
             f"{command}: {asked.folder} was made with {key}={shown(was)}, now it is {shown(now)}; `finepseudo run` "

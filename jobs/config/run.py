@@ -40,7 +40,11 @@ class RunConfig(Settings):
     out: str = setting("runs", "where run folders are")
     seeds: tuple[int, ...] = setting((0, 1, 2), "label draws", source="paper: the mean over 3", at_least=0)
     methods: tuple[str, ...] = setting(
-        ("supervised", "pseudo_label", "finepseudo"), "rows of the result table; `finepseudo methods` lists them"
+        ("supervised", "pseudo_label", "finepseudo"),
+        "rows of the result table; `finepseudo methods` lists them; module:NAME: one of your own",
+    )
+    own_methods: tuple[str, ...] = setting(
+        (), "methods of your own, module:NAME of each, as `methods` may name them too; there they go by their name"
     )
     rounds: int = setting(10, "self-training rounds", source="paper, sec 4.2", at_least=0)
     tracker: Literal["", "wandb", "mlflow"] = setting(

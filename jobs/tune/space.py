@@ -12,6 +12,7 @@ from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.files import sha256_json
 from finepseudo.run_folder.yaml_text import NoYaml, read_yaml
 from jobs.config.build import build, merge, plain, set_dotted
+from jobs.config.recipes import build_run
 from jobs.config.run import RunConfig, flat_part
 from shards.errors import UserError
 from shards.settings import BadSetting, Settings, needed, setting
@@ -150,7 +151,7 @@ def with_values(cfg: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     over: dict[str, Any] = {}
     for key, value in sorted(values.items()):  # a section before its keys
         set_dotted(over, key, value)
-    return build(RunConfig, merge(plain(cfg), over))
+    return build_run(merge(plain(cfg), over))
 
 
 def to_space(space: SpaceConfig) -> dict[str, Any]:

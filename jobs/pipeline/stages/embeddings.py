@@ -52,7 +52,8 @@ class EmbeddingsStage(PoolStage):
         """The label draw, the trained encoders and their code."""
         action = trained("action_encoder", self.action, self.cfg.action_encoder)
         frame = trained("frame_encoder", self.frame, self.cfg.frame_encoder)
-        return {**self.run_of.drawn(self.seed), **action, **frame}
+        around = self.method.code if self.method is not None and self.method.network is not None else {}
+        return {**self.run_of.drawn(self.seed), **action, **around, **frame}
 
     def run(self) -> None:
         """Embed what is missing."""

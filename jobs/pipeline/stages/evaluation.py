@@ -60,7 +60,8 @@ class EvaluationStage(Stage):
         """The label draw, the trained encoders and their code."""
         action = trained("action_encoder", self.action_folder, self.cfg.action_encoder)
         frame = trained("frame_encoder", self.frame_folder, self.cfg.frame_encoder)
-        return {**self.run_of.drawn(self.seed), **action, **frame}
+        around = self.method.code if self.method.network is not None else {}
+        return {**self.run_of.drawn(self.seed), **action, **around, **frame}
 
     @property
     def outputs(self) -> Sequence[str]:
