@@ -29,6 +29,13 @@ class Item:
     start: float | None = None
     end: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what is no path, no class or no part of a video: tools change their formats. Raises ValueError."""
+        if not isinstance(self.path, str) or not self.path or "\0" in self.path or not isinstance(self.label, str):
+            raise ValueError(f"path {self.path!r} and class {self.label!r} must be texts")
+        if not 0 <= (self.start or 0.0) < (float("inf") if self.end is None else self.end) or self.end == float("inf"):
+            raise ValueError(f"{self.path}: start {self.start} and end {self.end}: 0 <= start < end is the rule")
+
 
 def read_export(path: Path, rate: FrameRate) -> list[Item]:
     """Read an export of one of the tools; UserError when it is none that is known here."""
@@ -112,6 +119,8 @@ def _fifty_one(value: Mapping[str, Raw], rate: FrameRate) -> Iterator[Item]:
 
     def name(label: Raw) -> str:
         label = label.get("label") if isinstance(label, dict) else label
+        if isinstance(label, int) and not 0 <= label < len(classes):
+            raise ValueError(f"class {label} is none of the {len(classes)} classes")
         return "" if label is None else classes[label] if isinstance(label, int) else str(label)
 
     for path, label in value["labels"].items():
