@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from finepseudo.compute.networks import sent
+
 Slots = Sequence[Sequence[int]]
 Perturbation = Literal[
     "none", "reverse", "local_shuffle", "all_shuffle", "all_reverse", "warping", "t_half", "slow", "t_drop"
@@ -141,4 +143,4 @@ def drop_channels(frames: Tensor, p: float, groups: Slots, generator: torch.Gene
     kept = torch.rand(len(frames), len(groups), frames.shape[2], 1, 1, generator=generator) >= p
     places = {slot: number for number, group in enumerate(groups) for slot in group}
     by_frame = picked(kept, [places[slot] for slot in range(frames.shape[1])])
-    return frames * (by_frame.to(frames) / (1 - p))
+    return frames * (sent(by_frame.to(frames.dtype), frames.device) / (1 - p))

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-
 from finepseudo.evaluation.predict import Alignment, Exemplars, best_aligned
 from finepseudo.methods.base import AnyMethod
 from finepseudo.methods.table import METHODS, in_order
@@ -75,7 +73,7 @@ def _near(
     if last is None:
         return {one: _of_classes(one, labelled) for one in asked}
     truth = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
-    wanted = pa.array([*labelled.keys, *(one.key for one in asked)], pa.string())
+    wanted = {*labelled.keys, *(one.key for one in asked)}
     keys, embeddings = read_embeddings(parts(run.embeddings(seed, method.name, last)), wanted)
     place = {key: i for i, key in enumerate(keys)}
     there = [key for key in labelled.keys if key in place]

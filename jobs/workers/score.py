@@ -49,7 +49,7 @@ def pack_gallery(
 
     Returns `embeddings` [G, T, F] and `labels` [G], to be written once and read by every actor.
     """
-    keys, values = read_embeddings(parts(embeddings), pa.array(list(labels), pa.string()))
+    keys, values = read_embeddings(parts(embeddings), labels.keys())
     truth = [labels[key] for key in keys]
     bank = build_gallery(values, truth, n_classes, cfg.embed.gallery_per_class, seed=seed, round=number)
     if bank.labels is None:
@@ -92,7 +92,7 @@ class Aligner:
         self.scorer = trained_scorer(job.cfg, job.frame_weights).to(self.device)
         self.bank = read_gallery(job.folder / GALLERY, job.n_classes, job.cfg.embed.gallery_dtype, self.device)
         split = read_split(job.split)
-        self.pool_keys = pa.array([*split.keys("unlabelled"), *split.keys("held_out")], pa.string())
+        self.pool_keys = frozenset([*split.keys("unlabelled"), *split.keys("held_out")])
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Score the unlabelled and held-out clips of one part of the embeddings and write the part of the same name."""

@@ -82,7 +82,7 @@ def verification(job: FrameVoteJob, paths: Sequence[Path], labels: Mapping[str, 
     labels: key -> class of the clips to pair, of which at most `VERIFIED` are drawn. None where there is no such pair.
     """
     drawn = np.random.default_rng(seed).permutation(sorted(labels))[:VERIFIED]
-    keys, embeddings = read_embeddings(paths, pa.array(drawn.tolist(), pa.string()))
+    keys, embeddings = read_embeddings(paths, frozenset(drawn.tolist()))
     if len(keys) < 2:
         return None
     loss = job.cfg.frame_stage.loss

@@ -49,7 +49,10 @@ class DecoderChoice:
     """What the GPU decodes; PyAV reads the other clips."""
 
     def takes(self, codec: str, width: int, height: int) -> bool:
-        """Tell whether DALI can decode a clip of this codec and frame size; PyAV does where not."""
+        """Tell whether DALI can decode a clip of this codec and frame size; PyAV does where not.
+
+        codec: as `shards.write.normalise` names it; a GPU takes none with pixels other than 4:2:0 of 8 bits.
+        """
         if self.dali_device == "mixed":
             known = codec in DALI_GPU_CODECS
             return known and (self.engine is None or self.engine.takes(codec, width, height))
@@ -79,7 +82,7 @@ def choose_decoder(
     """
     if requested not in DECODERS:
         raise UserError(f"decode = {requested}: must be one of {', '.join(DECODERS)}")
-    found = sorted(set(codecs))
+    found = sorted({codec.partition(" ")[0] for codec in codecs})
     if requested == "auto":
         return _best_decoder(found, device, repeatable)
     if requested == "pyav":

@@ -219,14 +219,19 @@ def _copy(key: str, path: Path) -> NormalisedClip | None:
     return replace(_verified(key, path.read_bytes(), extension, expected=count, rate=rate), remarks=remarks)
 
 
+def named_codec(codec: str, pixels: str) -> str:
+    """Name a codec, and its pixels where they are not the 4:2:0 of 8 bits that video engines are asked for."""
+    return codec if pixels in ("yuv420p", "yuvj420p") else f"{codec} {pixels}"
+
+
 def _verified(
     key: str, data: bytes, extension: str, *, expected: int, rate: Fraction, size: tuple[int, int] | None = None
 ) -> NormalisedClip:
     """Decode the bytes that will be stored once more: readers rely on this frame count."""
     count, found, codec = 0, (0, 0), ""
     with open_video(key, io.BytesIO(data), len(data)) as video:
-        codec = video.codec
         for frame in video.frames():
+            codec = codec or named_codec(video.codec, frame.format.name)
             found = found if count else (frame.width, frame.height)
             count += 1
     if count != expected or (size is not None and found != size):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -133,7 +132,7 @@ def _alignment(
     labelled = read_split(run.split(seed)).items("labelled")
     truth = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
     found = parts(run.embeddings(seed, method.name, last))
-    keys, embeddings = read_embeddings(found, pa.array(labelled.keys, pa.string()))
+    keys, embeddings = read_embeddings(found, frozenset(labelled.keys))
     labels, embeddings = [truth[key] for key in keys], embeddings.to(device)
     weights = run.frame_encoder(seed, method.name, last) / WEIGHTS
     frame_cfg = replace(cfg, frame_encoder=replace(cfg.frame_encoder, compile=False))

@@ -109,6 +109,19 @@ def test_windows_without_a_frame_are_refused(tmp_path):
         assert caught.value.reason == "empty_cut"
 
 
+@pytest.mark.parametrize(("pixels", "named"), [("yuv420p", "h264"), ("yuv420p10le", "h264 yuv420p10le")])
+def test_copy_names_pixels_that_video_engines_do_not_take(tmp_path, pixels, named):
+    path = tmp_path / "a.mp4"
+    with av.open(path, "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, pixels
+        for _ in range(2):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            out.mux(stream.encode(frame.reformat(format=pixels)))
+        out.mux(stream.encode())
+    assert normalise("x", path, profile="copy").codec == named
+
+
 def test_copy_keeps_the_bytes_and_cannot_cut(tmp_path):
     path = write_numbered(tmp_path / "x.mp4", 9)
     clip = normalise("x", path, profile="copy")
