@@ -6,7 +6,7 @@ They take unit rows (see `rows.py`); normalisation stays in plain torch, where a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -113,13 +113,12 @@ cast(Callable[..., None], soft_dtw.register_autograd)(_gradient, setup_context=_
 Given = tuple[Tensor, Tensor | None, Tensor, Tensor, float]
 
 
-@torch.library.custom_op("finepseudo::soft_dtw_frames", mutates_args=())
-def soft_dtw_frames(
+def frame_pairs(
     x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return D of `soft_dtw` and the unit rows of x and y (empty without y) of frames as they come, by Triton alone.
 
-    One operator for both steps: what surrounds an operator takes a GPU's host longer than its kernels take the GPU.
+    One step for both: what surrounds an operator takes a GPU's host longer than its kernels take the GPU.
     """
     from finepseudo.soft_dtw import triton_pairs, triton_rows
 
@@ -131,15 +130,7 @@ def soft_dtw_frames(
     return value, rows, x.new_empty(0) if others is None else others
 
 
-@soft_dtw_frames.register_fake
-def _(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
-    other = x if y is None else y
-    value = x.new_empty(x.shape[0], other.shape[0])
-    return value, x.new_empty(x.shape), x.new_empty(0) if y is None else y.new_empty(y.shape)
-
-
-@torch.library.custom_op("finepseudo::soft_dtw_frames_backward", mutates_args=())
-def soft_dtw_frames_backward(
+def frame_pairs_backward(
     grad: Tensor,
     x: Tensor,
     y: Tensor | None,
@@ -150,7 +141,7 @@ def soft_dtw_frames_backward(
     gamma: float,
     y_too: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradients of `soft_dtw_frames` for x and, `y_too`, for y (else anything)."""
+    """Return the gradients of `frame_pairs` for x and, `y_too`, for y (else anything)."""
     from finepseudo.soft_dtw import triton_pairs, triton_rows
 
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
@@ -159,6 +150,19 @@ def soft_dtw_frames_backward(
         if y is not None and y_too:
             grad_y = triton_rows.unit_rows_backward(grad_y, y.contiguous(), y_len)
     return grad_x, grad_y
+
+
+soft_dtw_frames = torch.library.custom_op("finepseudo::soft_dtw_frames", frame_pairs, mutates_args=())
+soft_dtw_frames_backward = torch.library.custom_op(
+    "finepseudo::soft_dtw_frames_backward", frame_pairs_backward, mutates_args=()
+)
+
+
+@soft_dtw_frames.register_fake
+def _(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
+    other = x if y is None else y
+    value = x.new_empty(x.shape[0], other.shape[0])
+    return value, x.new_empty(x.shape), x.new_empty(0) if y is None else y.new_empty(y.shape)
 
 
 @soft_dtw_frames_backward.register_fake
@@ -182,21 +186,41 @@ def _setup_frames(
     x, y, x_len, y_len, gamma = inputs
     _, unit_x, unit_y = output
     ctx.mark_non_differentiable(unit_x, unit_y)
+    ctx.set_materialize_grads(False)  # of the unit rows there is none
     ctx.save_for_backward(x, x_len, y_len, unit_x, *(() if y is None else (y, unit_y)))
     ctx.gamma = gamma  # type: ignore[attr-defined]
 
 
 def _frames_gradient(
-    ctx: torch.autograd.function.FunctionCtx, grad: Tensor, _: Tensor | None, __: Tensor | None
+    ctx: torch.autograd.function.FunctionCtx, grad: Tensor, backward: Callable[..., tuple[Tensor, Tensor]]
 ) -> tuple[Tensor | None, ...]:
     x, x_len, y_len, unit_x, *rest = ctx.saved_tensors  # type: ignore[attr-defined]
     y, unit_y = rest or (None, None)
     gamma, y_too = ctx.gamma, ctx.needs_input_grad[1]  # type: ignore[attr-defined]
-    grad_x, grad_y = soft_dtw_frames_backward(grad.contiguous(), x, y, unit_x, unit_y, x_len, y_len, gamma, y_too)
+    grad_x, grad_y = backward(grad.contiguous(), x, y, unit_x, unit_y, x_len, y_len, gamma, y_too)
     return grad_x, grad_y if y_too else None, None, None, None
 
 
-cast(Callable[..., None], soft_dtw_frames.register_autograd)(_frames_gradient, setup_context=_setup_frames)
+cast(Callable[..., None], soft_dtw_frames.register_autograd)(
+    lambda ctx, grad, *_: _frames_gradient(ctx, grad, soft_dtw_frames_backward), setup_context=_setup_frames
+)
+
+
+class FramePairs(torch.autograd.Function):
+    """`soft_dtw_frames` where nothing is compiled: without the dispatcher a GPU's host takes about half as long."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, *given: Any) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ANN401
+        """Align; `setup_context` would have the signature looked at in each call."""
+        found = frame_pairs(*given)
+        _setup_frames(ctx, given, found)
+        return found
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor, *_: Tensor | None) -> Any:  # noqa: ANN401
+        """Return the gradients for x and y."""
+        return _frames_gradient(ctx, grad, frame_pairs_backward)
 
 
 @torch.library.custom_op("finepseudo::soft_dtw_bank", mutates_args=())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -53,7 +55,10 @@ def _all_pairs(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma:
     value: Tensor
     longest = max(x.shape[1], x.shape[1] if y is None else y.shape[1])
     if backends.is_triton(backend) and longest <= backends.TRITON_LONGEST:
-        value, _, _ = ops.soft_dtw_frames(x, y, x_len, y_len, gamma)
+        pairs: Callable[..., tuple[Tensor, Tensor, Tensor]] = ops.FramePairs.apply
+        if torch.compiler.is_compiling():
+            pairs = ops.soft_dtw_frames
+        value, _, _ = pairs(x, y, x_len, y_len, gamma)
         return value
     unit_x, unit_y = rows.unit_rows(x, x_len), None if y is None else rows.unit_rows(y, y_len)
     value = ops.soft_dtw(unit_x, unit_y, x_len, y_len, gamma, "torch" if backends.is_triton(backend) else backend)

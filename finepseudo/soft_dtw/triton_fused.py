@@ -21,6 +21,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from finepseudo.soft_dtw import wavefront
 from finepseudo.soft_dtw.triton_cells import gain, least_of_three, least_of_two, like, opaque
+from finepseudo.soft_dtw.triton_rows import gpu_of, power_of_two
 
 TALL, WIDE, WARPS = 64, 16, 4
 """Videos of u and of the gallery in a program, and its warps: 8 pairs a thread."""
@@ -256,7 +257,7 @@ def pack(unit: Tensor) -> Tensor:
 
 
 def _features(features: int) -> int:
-    return max(LEAST_FEATURES, int(triton.next_power_of_2(features)))
+    return max(LEAST_FEATURES, power_of_two(features))
 
 
 def columns_of(width: int) -> int:
@@ -334,4 +335,4 @@ def plan_of(width: int, columns: int, rough: bool) -> Plan:
 def _multiprocessors(device: torch.device) -> int:
     if device.type != "cuda":
         return 1  # interpreted: programs do several tiles here too
-    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+    return int(gpu_of(device).multi_processor_count)

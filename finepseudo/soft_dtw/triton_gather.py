@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from finepseudo.soft_dtw.triton_cells import precise_product, split, unscaled
+from finepseudo.soft_dtw.triton_rows import power_of_two
 
 MANY = 128
 """Partners of a video that a program looks through at once."""
@@ -158,7 +159,7 @@ def gather_rows(
 
 def table_shape(x: Tensor, y: Tensor) -> dict[str, int]:
     """Return rows and columns of the tables of x [.., N, F] and y [.., M, F], padded to what programs take."""
-    tall, wide = (max(16, triton.next_power_of_2(side.shape[1])) for side in (x, y))
+    tall, wide = (max(16, power_of_two(side.shape[1])) for side in (x, y))
     return {"tall": tall, "wide": wide}
 
 
@@ -183,7 +184,7 @@ def gather(
     """Launch `gather_rows` for the pairs of videos part[0]..part[1] - 1 of x; `table`: frames of x and of y."""
     shape, features = table_shape(out, unit), out.shape[2]
     shape |= gather_shape(**shape)
-    gather_rows[(len(out), triton.cdiv(features, shape["depth"]))](
+    gather_rows[(len(out), -(-features // shape["depth"]))](
         *(grad, mass, unit, out, own_len, other_len, *part, len(unit), grad.shape[1], *table, features),
         symmetric=symmetric,
         turned=turned,

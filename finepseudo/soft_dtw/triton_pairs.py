@@ -16,6 +16,7 @@ from torch import Tensor
 
 from finepseudo.soft_dtw import wavefront
 from finepseudo.soft_dtw.triton_gather import gather, pair_gradient, table_shape
+from finepseudo.soft_dtw.triton_rows import gpu_of
 from finepseudo.soft_dtw.triton_walk import spread_costs, walk_backward, walk_forward
 
 LANES = 128
@@ -159,7 +160,7 @@ def walk_shape(tall: int, wide: int) -> dict[str, int]:
 
 def _blocks(count: int, partners: int, pairs: int, symmetric: bool) -> int:
     """Count the blocks of pairs: see `block_count`."""
-    blocks = int(triton.cdiv(partners, pairs))
+    blocks = -(-partners // pairs)
     return -(-blocks // 2) * (blocks + 1) * pairs if symmetric else count * blocks
 
 
@@ -167,7 +168,7 @@ def _programs(device: torch.device, blocks: int) -> int:
     """Return how many programs a launch has for that many blocks of pairs; their scratch memory grows with it."""
     if device.type != "cuda":
         return min(blocks, 2)
-    return min(blocks, PROGRAMS * int(torch.cuda.get_device_properties(device).multi_processor_count))
+    return min(blocks, PROGRAMS * int(gpu_of(device).multi_processor_count))
 
 
 def rectangle(x: Tensor, y: Tensor | None, x_len: Tensor, y_len: Tensor, gamma: float) -> Tensor:
@@ -223,4 +224,4 @@ def rectangle_backward(
 def _mass_cells(device: torch.device) -> int:
     if device.type != "cuda":
         return 1 << 12  # interpreted: several launches here too
-    return int(torch.cuda.get_device_properties(device).total_memory) // MASS_SHARE // 4
+    return int(gpu_of(device).total_memory) // MASS_SHARE // 4

@@ -92,6 +92,14 @@ for name in ("triton", "torch"):
     value = soft_dtw_pairwise(a, lengths=lengths, backend=name)
     grads.append(torch.autograd.grad(value, a, weight)[0])
 torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-5, equal_nan=True)
+compiled = torch.compile(soft_dtw_pairwise, backend="aot_eager", fullgraph=True)
+for y in (None, torch.randn(3, 6, 6)):
+    found = []
+    for call in (soft_dtw_pairwise, compiled):
+        leaves = [v.clone().requires_grad_() for v in (x[3:], y) if v is not None]
+        value = call(*leaves, backend="triton")
+        found.append([value.detach(), *torch.autograd.grad(value.sum(), leaves)])
+    assert all(torch.equal(*pair) for pair in zip(*found))
 assert not grads[0][[0, 1, 3, 4]].isnan().any() and grads[0][0, 0].eq(0).all() and grads[0][3, 2:].eq(0).all()
 """
 
