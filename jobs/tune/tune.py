@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import partial
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ray.tune import Callback
 
 ENDS = ("done", "stopped")
-"""States of a trial that has an objective: it ended, or the scheduler stopped it because others were better."""
+"""States of a trial that can have an objective: it ended, or the scheduler stopped it because others were better."""
 
 BASE_KINDS = frozenset({"data", "split", "pretrain"})
 
@@ -134,12 +134,19 @@ def _tune(run: Run, base: Plan, folder: Path, space: SpaceConfig) -> tuple[int, 
         reporter.say(f"results: {folder / 'results.csv'}, {folder / 'results.html'}")
         if preempt.requested(cfg.folder) or any(row["state"] == "unfinished" for row in rows):
             raise Preempted
-    return int(not any(row["state"] in ENDS for row in rows)), rows
+        if not judged(rows):
+            reporter.say("no trial ended with a number: held-out clips that cannot be read, or trials that failed")
+    return int(not judged(rows)), rows
+
+
+def judged(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Keep the trials that ended and can be compared."""
+    return [row for row in rows if row["state"] in ENDS and math.isfinite(_order(row))]
 
 
 def write_best(cfg: RunConfig, rows: list[dict[str, Any]], keys: Sequence[str], path: Path) -> Path:
-    """Write a recipe with the values of the best trial that ended; rows are best first."""
-    row = next(row for row in rows if row["state"] in ENDS and row[METRIC] is not None)
+    """Write a recipe with the values of the best trial that ended with a number; rows are best first."""
+    row = judged(rows)[0]
     made = with_values(replace(cfg, name=path.stem), {key: row[key] for key in keys})
     write_text(path, f"# best of {len(rows)} trials: {row['trial']}, objective {row[METRIC]:.4g}\n{to_yaml(made)}")
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import nn
 
 from finepseudo.distributed import rank
 from jobs.config.run import RunConfig
-from jobs.workers.embed import evaluation_reader
+from jobs.workers.accuracy_probe import tested_in
+from jobs.workers.embed import shown
 from jobs.workers.pair_probe import OBJECTIVE
 from shards.files import atomic
 
@@ -38,19 +40,12 @@ class ClassProbe:
 
     @torch.no_grad()
     def measure(self, objective: nn.Module) -> dict[str, float]:
-        """Classify the held-out clips that can be read."""
-        network = objective.get_submodule("teacher.model" if self.tested == "teacher" else "encoder")
-        device = next(network.parameters()).device
-        reader = evaluation_reader(self.cfg, self.shards, [self.cfg.action_input.view()], device)
-        keys: list[str] = []
-        parts = []
-        for batch in reader.batches(sorted(self.truth), self.cfg.embed.batch):
-            sound = batch.sound()
-            keys += sound.keys
-            parts.append(network(sound.frames[:, 0].to(device)).float().softmax(-1).cpu().numpy())
-        p = np.concatenate(parts)
+        """Classify the held-out clips that can be read; NaN where none can."""
+        network = tested_in(objective, self.tested)
+        keys, logits = shown(network, self.cfg, self.shards, self.cfg.action_input, self.truth)
+        p = logits.softmax(-1).cpu().numpy()
         if self.keep is not None:
             with atomic(self.keep) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, keys=np.array(keys), p=p)
-        right = p.argmax(1) == np.array([self.truth[key] for key in keys])
-        return {OBJECTIVE: float(right.mean())}
+        right = [row.argmax() == self.truth[key] for key, row in zip(keys, p, strict=True)]
+        return {OBJECTIVE: float(np.mean(right)) if right else math.nan}

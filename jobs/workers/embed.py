@@ -6,14 +6,14 @@ Where the frame features of f_A are kept, its frames are decoded only for the pa
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from finepseudo.compute.networks import placed, prepare_torch
 from jobs.cluster import preempt
@@ -77,6 +77,24 @@ def evaluation_reader(
         reading = replace(reading, decode="auto")  # a driver without a GPU looks at a few clips itself
     items = ItemTable.unlabelled(manifest.keys)
     return ClipReader(manifest, items, reading, seed=0, device=device, sharers=sharers)
+
+
+def shown(
+    network: nn.Module, cfg: RunConfig, shards: Path, inputs: InputConfig, keys: Iterable[str]
+) -> tuple[list[str], Tensor]:
+    """Show one view of each clip to a network: the keys of those that can be read, sorted, and what it says of them.
+
+    That is [N, ...] in float32 on the network's device, [0] where no clip can be read.
+    """
+    device = next(network.parameters()).device
+    read: list[str] = []
+    parts: list[Tensor] = []
+    for batch in evaluation_reader(cfg, shards, [inputs.view()], device).batches(sorted(keys), cfg.embed.batch):
+        sound = batch.sound()
+        if sound.keys:  # not every network takes a batch of none
+            read += sound.keys
+            parts.append(network(sound.frames[:, 0].to(device)).float())
+    return read, torch.cat(parts) if parts else torch.empty(0, device=device)
 
 
 def same_images(one: InputConfig, other: InputConfig) -> bool:

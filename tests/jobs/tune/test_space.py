@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from finepseudo.methods.table import METHODS
@@ -10,15 +9,9 @@ from jobs.config.recipes import load
 from jobs.tune.space import first_value, read_space, sweep_folder, to_space, with_values
 from jobs.tune.tune import read_sweep
 from shards.errors import UserError
-from shards.types import ItemTable
 
 ROOT = Path(__file__).parents[3]
 SPACES = sorted((ROOT / "tune_spaces").glob("*.yaml"))
-
-
-def items(labels: list[int]) -> ItemTable:
-    n = len(labels)
-    return ItemTable(keys=[f"k{i:03d}" for i in range(n)], labels=np.array(labels, np.int32), pseudo=np.zeros(n, bool))
 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
