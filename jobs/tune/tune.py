@@ -39,7 +39,7 @@ from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from jobs.tune.page import page
 from jobs.tune.search import need_optuna, scheduler_of, search_of
-from jobs.tune.space import JUDGED, SpaceConfig, first_value, read_space, sweep_folder, to_space, with_values
+from jobs.tune.space import JUDGED, SpaceConfig, check_values, read_space, sweep_folder, to_space, with_values
 from jobs.tune.trials import METRIC, end_trial, result_of, run_trial, tidy, trial_folder
 from shards.errors import UserError, counted
 
@@ -61,7 +61,7 @@ def base_kinds(cfg: RunConfig, space: SpaceConfig) -> frozenset[str]:
 def read_sweep(cfg: RunConfig, path: Path) -> tuple[RunConfig, SpaceConfig]:
     """Read a space file for a run; `UserError` for keys and values that the run does not take."""
     space = read_space(path)
-    with_values(cfg, {key: first_value(value) for key, value in space.space.items()})
+    check_values(cfg, space, path)
     if space.search == "optuna":
         need_optuna()
     if space.draws > len(cfg.seeds):
