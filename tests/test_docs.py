@@ -24,7 +24,7 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.S)
 COMMANDS = list(dict.fromkeys(line for block in BLOCKS for line in block.splitlines() if line and line[0] != "#"))
 
 
-OTHERWISE = r" (bench|check|methods|clean|predict|export|review|keys|schema|reproduce|compare runs)\b| dives"
+OTHERWISE = r" (bench|check|methods|clean|plan|predict|export|review|keys|schema|reproduce|compare runs)\b| dives"
 """Commands that are run by tests of their own."""
 
 
@@ -110,6 +110,14 @@ def test_keys_and_schema_print_what_is_declared(line, tmp_path):
     done = finepseudo(line, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "margin m of the triplet loss" in done.stdout
+
+
+@pytest.mark.parametrize("line", [line for line in commands("finepseudo") if " plan " in line])
+def test_plans_are_printed(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(line)[1:]) == 0
+    assert "nodes       " in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("line", [line for line in commands("finepseudo") if " compare runs" in line])

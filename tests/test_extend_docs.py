@@ -11,15 +11,18 @@ import torch
 
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.encoders.config import ActionEncoderConfig
-from finepseudo.methods.base import TrainAction, flat
+from finepseudo.methods.base import Setting, TrainAction, flat
 from finepseudo.methods.labelling import label_pool
+from finepseudo.methods.table import METHODS
 from finepseudo.run_folder import done
+from finepseudo.training.config import CrossEntropyConfig
 from jobs.config.recipes import load
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from shards.annotations.config import DatasetConfig
 from shards.errors import UserError
 from shards.settings import BadSetting
+from tests.finepseudo.batches import clip_batch
 from tests.small_run import write_small_run
 
 REPOSITORY = Path(__file__).parents[1]
@@ -38,7 +41,8 @@ def example(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
         return importlib.import_module(name)
 
-    return imported
+    yield imported
+    METHODS.pop("entropy", None)
 
 
 def test_a_data_set(example, tmp_path):
@@ -84,6 +88,34 @@ def test_a_method(example):
     assert method.keys_of("training") == ("method.margin.optim",)
     with pytest.raises(BadSetting, match="theta"):
         method.config(theta=1.0)
+
+
+def test_a_method_with_an_objective_by_its_path(example):
+    example("streams", "my_entropy")
+    example("objective", "my_objectives")
+    cfg = load("smoke", ["methods=[supervised, my_entropy:ENTROPY]", "method.entropy.mu=2"])
+    method, request = METHODS["entropy"], TrainAction(number=1, start=0)
+    shares = {stream.name: (stream.role, reader.order.batch_size) for stream, reader in cfg.streams_of(method, request)}
+    assert shares == {"labelled": ("labelled", 8), "unlabelled": ("unlabelled", 16)}
+    encoder = build_action_encoder(ActionEncoderConfig(variant="tiny"), 3)
+    setting = Setting(
+        request=request,
+        encoder=encoder,
+        fresh=lambda: encoder,
+        loss=CrossEntropyConfig(),
+        n_classes=3,
+        steps=1,
+        seed=0,
+    )
+    objective = method.objective(cfg.method.entropy, setting).eval()
+    labels = clip_batch(clips=4, size=32, invalid=[1])
+    told = [objective({"labelled": labels, "unlabelled": clip_batch(clips=n, size=32, seed=n)}) for n in (3, 6)]
+    assert told[0].metrics["train/entropy"] != told[1].metrics["train/entropy"]
+    logits = encoder(labels.sound().frames[:, 0])
+    plain = torch.nn.functional.cross_entropy(logits, labels.sound().labels)
+    assert torch.allclose(told[0].loss, plain + 0.3 * told[0].metrics["train/entropy"])
+    told[0].loss.backward()
+    assert all(p.grad.isfinite().all() for p in encoder.parameters())
 
 
 def test_a_stage(example, tmp_path):

@@ -5,6 +5,7 @@ Shapes: B clips of the global batch, D[i, j] = soft-DTW distance of clips i and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -58,6 +59,10 @@ class AlignabilityScorer(nn.Module):
         self.first.bias.copy_(torch.cat([-knots, knots]))
         self.second.weight.copy_(torch.cat([-torch.ones(pairs), torch.ones(pairs)])[None] / pairs)
         self.second.bias.zero_()
+
+    def undecayed(self) -> Iterable[nn.Parameter]:
+        """Exempt all of it from weight decay: a slope that decays makes every score the same."""
+        return self.parameters()
 
     @torch.no_grad()
     def observe(self, distances: Tensor, counted: Tensor | None = None) -> None:

@@ -26,7 +26,7 @@ def global_distances(u: Tensor, cfg: AlignabilityConfig) -> Tensor:
     if world == 1 or cfg.distance != "soft_dtw":
         return pair_distances(u, cfg)
     rows = gather_rows(share(u, rank(), world, cfg.gamma))
-    return rows.flatten()[places(world, len(u) // world).to(rows.device)]
+    return rows.flatten()[places(world, len(u) // world, rows.device)]
 
 
 def share(u: Tensor, rank: int, world: int, gamma: float) -> Tensor:
@@ -38,9 +38,12 @@ def share(u: Tensor, rank: int, world: int, gamma: float) -> Tensor:
 
 
 @cache
-def places(world: int, size: int) -> Tensor:
-    """Tell where D [B, B] of world * size clips lies in the shares, rank after rank, int64 [B, B]; symmetric."""
-    clip = torch.arange(world * size)
+def places(world: int, size: int, device: torch.device) -> Tensor:
+    """Tell where D [B, B] of world * size clips lies in the shares, rank after rank, int64 [B, B]; symmetric.
+
+    Made once, on the device: it does not cross to it at each step.
+    """
+    clip = torch.arange(world * size, device=device)
     block = clip // size
     ahead = (block[None, :] - block[:, None]) % world
     straight = clip[:, None] * ((world // 2 + 1) * size) + ahead * size + clip[None, :] % size

@@ -189,10 +189,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="finepseudo bench alignment", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="how often all contenders run (default 7)")
     parser.add_argument("--quick", action="store_true", help="tiny workloads: shows that it runs, measures nothing")
-    parser.add_argument("--gpu", action="store_true", help="only the GPU's rows, as JSON")
+    parser.add_argument("--gpu", action="store_true", help="only the GPU's rows, each as JSON when it is known")
     options = parser.parse_args(argv)
     if options.gpu:
-        say(json.dumps(dict(gpu_rows(rounds=options.rounds, quick=options.quick)), indent=1))
+        for name, numbers in gpu_rows(options.rounds, options.quick):
+            say(json.dumps({name: numbers}))
         return 0
     torch.manual_seed(0)
     torch.set_num_threads(1)

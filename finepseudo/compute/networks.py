@@ -74,6 +74,12 @@ def placed(network: _Network, device: torch.device) -> _Network:
     return network
 
 
+def sent(x: Tensor, device: torch.device) -> Tensor:
+    """Bring what the host has made to a device: to a GPU from pinned memory, so that the host does not wait for it."""
+    pinned = device.type == "cuda" and x.device.type == "cpu"
+    return (x.pin_memory() if pinned else x).to(device, non_blocking=True)
+
+
 class Compiled(Generic[_P]):
     """torch.compile's form of a method of a network; a copy of the network compiles its own."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from finepseudo.compute.networks import sent
 from finepseudo.consistency.boxes import Boxes
 from finepseudo.consistency.mixers import actor_weight, box_mask, mix, partner_rows
 from finepseudo.consistency.names import STRONG, WEAK
@@ -75,7 +76,7 @@ class ActorObjective(Stepped):
             return strong, target, torch.zeros_like(weight, dtype=torch.bool)
         mask = self._actors(pool, weak)
         area = mask.flatten(1).float().mean(dim=1)
-        apart = torch.tensor([other != own for own, other in enumerate(partner)]).to(weak.device, non_blocking=True)
+        apart = sent(torch.tensor([other != own for own, other in enumerate(partner)]), weak.device)
         pasted = apart & (area > 0) & (area < 1)  # nobody, or nothing but persons: the strong view as it is
         own = actor_weight(mask)[:, None]
         mixed = own * target + (1 - own) * rows_of(target, partner)
@@ -88,4 +89,4 @@ class ActorObjective(Stepped):
         if origin is None:
             raise ValueError("boxes need the origin of a view; read it by shards.read")
         boxes = self.parts.boxes.of(pool.keys, origin, height, width)
-        return box_mask(boxes.to(weak.device, non_blocking=True), height, width)
+        return box_mask(sent(boxes, weak.device), height, width)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from finepseudo.compute.networks import sent
+
 PATCH = 16
 """Side of a block, pixels: that of a ViT's patch."""
 
@@ -44,7 +46,7 @@ def token_mask(height: int, width: int, share: float, generator: torch.Generator
 
 def mix(own: Tensor, other: Tensor, mask: Tensor) -> Tensor:
     """Take pixels of `own` [..., H, W] where the mask [..., H, W] holds and of `other` elsewhere."""
-    return torch.where(mask.to(own.device), own, other)
+    return torch.where(sent(mask, own.device), own, other)
 
 
 def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:

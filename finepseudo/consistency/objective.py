@@ -58,6 +58,7 @@ class Parts:
     vote: keys, teacher's probabilities -> what the label and what the weight is taken from, where another voter joins.
     student: name of the view that it sees; the teacher sees `weak`.
     slots: frames T -> the groups that clips are read in, views `weak.0`, `weak.1`, ..; None = a view holds all frames.
+    channel_drop: probability that a colour plane of a group of strong frames is zeroed; drop_alike: of all its groups.
     """
 
     weighter: Weighter
@@ -73,6 +74,7 @@ class Parts:
     slots: Callable[[int], Slots] | None = None
     perturb: Perturb | None = None
     channel_drop: float = 0.0
+    drop_alike: bool = False
     mixing: Mixing | None = None
 
 
@@ -117,7 +119,7 @@ class ConsistencyObjective(Stepped):
         pool, share = None, 1.0
         if ramp > 0:
             pool = self._pool(unlabelled, partner_rows(list(batches.values())[1].valid), rng)
-            own = drop_channels(pool.strong, self.parts.channel_drop) if self.parts.channel_drop else pool.strong
+            own = self._dropped(pool.strong)
             seen.append(own)
             if self.parts.mixing is not None:
                 share = float(rng.beta(self.parts.mixing.beta, self.parts.mixing.beta))
@@ -150,6 +152,13 @@ class ConsistencyObjective(Stepped):
         if self.parts.perturb is not None:
             strong = self.parts.perturb(strong, self._slots(strong), rng)
         return _Pool(mean, std, weight, strong, partner)
+
+    def _dropped(self, strong: Tensor) -> Tensor:
+        """Zero some colour planes of the strong frames [B, T, C, H, W]."""
+        if not self.parts.channel_drop:
+            return strong
+        groups = [range(strong.shape[1])] if self.parts.drop_alike else self._slots(strong)
+        return drop_channels(strong, self.parts.channel_drop, groups)
 
     def _mask(self, frames: Tensor, share: float, rng: np.random.Generator) -> Tensor:
         """Draw which pixels stay own, bool [T, 1, H, W]: one mask a group, the same on every rank."""

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from finepseudo.compute.networks import sent
+
 Slots = Sequence[Sequence[int]]
 Perturbation = Literal[
     "none", "reverse", "local_shuffle", "all_shuffle", "all_reverse", "warping", "t_half", "slow", "t_drop"
@@ -133,7 +135,12 @@ def flip_fine_channels(frames: Tensor, groups: Slots, rng: np.random.Generator) 
     )
 
 
-def drop_channels(frames: Tensor, p: float, generator: torch.Generator | None = None) -> Tensor:
-    """Zero whole colour channels of clips [B, T, C, H, W] with probability p and scale the others by 1 / (1 - p)."""
-    kept = torch.rand(len(frames), 1, frames.shape[2], 1, 1, generator=generator) >= p
-    return frames * (kept.to(frames) / (1 - p))
+def drop_channels(frames: Tensor, p: float, groups: Slots, generator: torch.Generator | None = None) -> Tensor:
+    """Zero whole colour planes of clips [B, T, C, H, W] with probability p and scale the others by 1 / (1 - p).
+
+    One draw for all frames of a group, of which every slot is in one; each group has a draw of its own.
+    """
+    kept = torch.rand(len(frames), len(groups), frames.shape[2], 1, 1, generator=generator) >= p
+    places = {slot: number for number, group in enumerate(groups) for slot in group}
+    by_frame = picked(kept, [places[slot] for slot in range(frames.shape[1])])
+    return frames * (sent(by_frame.to(frames.dtype), frames.device) / (1 - p))

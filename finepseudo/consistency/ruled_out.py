@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from finepseudo.compute.networks import sent
 from finepseudo.consistency.targets import negative_cross_entropy
 from finepseudo.distributed import global_mean, widened
 from finepseudo.encoders.action_encoder import ActionEncoder
@@ -43,5 +44,5 @@ class RuledOutObjective(Objective):
 
     def _negative(self, keys: tuple[str, ...], logits: Tensor) -> Tensor:
         rows = [self.negative[key] for key in keys]
-        negative = torch.from_numpy(np.array(rows, dtype=bool).reshape(logits.shape)).to(logits.device)
+        negative = sent(torch.from_numpy(np.array(rows, dtype=bool).reshape(logits.shape)), logits.device)
         return global_mean(negative_cross_entropy(logits, negative), negative.any(dim=1))

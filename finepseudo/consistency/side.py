@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from finepseudo.compute.networks import sent
+
 
 class ByKey:
     """A table of numbers on the host, never of true labels; a step brings the rows of its clips to the device."""
@@ -26,9 +28,7 @@ class ByKey:
         found = [self._places.get(key) for key in keys]
         known = torch.tensor([place is not None for place in found], dtype=torch.bool)
         rows = self.values[[place or 0 for place in found]] * known[:, None]
-        if like.is_cuda:
-            rows, known = rows.pin_memory(), known.pin_memory()
-        return rows.to(like, non_blocking=True), known.to(like.device, non_blocking=True)
+        return sent(rows.to(like.dtype), like.device), sent(known, like.device)
 
 
 class Vote:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from finepseudo.encoders.vit import Block, PatchEmbed, QuickGELU, depth_rates, quarters, start_as_vit
+from finepseudo.encoders.vit import Block, ImageTokens, QuickGELU, depth_rates
 
 CLIP_EPS = 1e-5
 MLP_SCALE = 0.5
 """Of the adapter beside the perceptron."""
 TRAINED = ("temporal_embedding", "norm.", "t_adapter.", "s_adapter.", "mlp_adapter.")
 """Parts of the names of what is trained when CLIP's weights are given."""
+UNDECAYED = ("cls_token", "pos_embed", "norm")
+"""Parts of the names of what AIM's recipe exempts from weight decay: CLIP's class token, positions and layer norms."""
 
 
 class Adapter(nn.Module):
@@ -61,7 +63,7 @@ class AdaptedBlock(Block):
         return out
 
 
-class Aim(nn.Module):
+class Aim(ImageTokens):
     """CLIP's ViT over every frame, adapted; features are the mean class token over the frames."""
 
     def __init__(
@@ -77,19 +79,13 @@ class Aim(nn.Module):
         activation: Literal["quick_gelu", "gelu"] = "quick_gelu",
     ) -> None:
         """Make the network for `frames` frames of `size` pixels; OpenAI's CLIP has quick_gelu, LAION's gelu."""
-        super().__init__()
-        self.width = self.stage_width = width
+        super().__init__(width, patch, size, bias=False)
         kind = {"quick_gelu": QuickGELU, "gelu": nn.GELU}[activation]
-        self.patch_embed = PatchEmbed(nn.Conv2d(3, width, patch, patch, bias=False))
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, width))
         self.temporal_embedding = nn.Parameter(torch.zeros(1, frames, width))
         self.norm_pre = nn.LayerNorm(width, CLIP_EPS)
         self.blocks = nn.ModuleList(AdaptedBlock(width, heads, rate, kind) for rate in depth_rates(drop_path, depth))
         self.norm = nn.LayerNorm(width, CLIP_EPS)
-        start_as_vit(self)
-        for parameter in (self.cls_token, self.pos_embed):
-            nn.init.trunc_normal_(parameter, std=0.02)
+        self.start()
         for module in self.modules():
             if isinstance(module, Adapter):
                 module.start()
@@ -99,6 +95,10 @@ class Aim(nn.Module):
         for name, parameter in self.named_parameters():
             own = name.startswith(TRAINED) or any(f".{part}" in name for part in TRAINED[2:])
             parameter.requires_grad_(own)
+
+    def undecayed(self) -> Iterator[nn.Parameter]:
+        """Give what has no weight decay; adapters and the time code have it."""
+        return (parameter for name, parameter in self.named_parameters() if any(part in name for part in UNDECAYED))
 
     def forward(self, video: Tensor) -> Tensor:
         """Map video [B, 3, T, H, W] to features [B, D]."""
@@ -113,11 +113,6 @@ class Aim(nn.Module):
             x = block(x)
         features: Tensor = self.norm(x[:, :, 0]).mean(1)
         return features
-
-    @property
-    def stages(self) -> Sequence[nn.Module]:
-        """Name the last block of each quarter."""
-        return quarters(list(self.blocks))
 
     def over_time(self, output: Tensor) -> Tensor:
         """Map tokens [B, T, L, D] to their mean over places [B, T, D]."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from finepseudo.compute.config import COMPILE_HELP, PRECISION_HELP, Precision
 from finepseudo.encoders.contract import Backbone, Expected, Kind, Layout, Published, modules_of
@@ -222,6 +222,12 @@ class FrameEncoderConfig(_Encoder):
         source="open in the paper",
         at_least=2,
     )
+    position_codes: Literal["auto", "carl", "plain"] = setting(
+        "auto",
+        "rates of the cosines in the position codes: carl: their own, as in CARL's code | plain: those of the sines | "
+        "auto: carl where weights are carl:FILE, else plain; a run that starts from the f_A of one of these needs carl",
+        source="CARL",
+    )
     precision: Precision = setting(
         "fp32",
         f"{PRECISION_HELP}; embeddings and everything after them stay in float32",
@@ -235,6 +241,11 @@ class FrameEncoderConfig(_Encoder):
         if self.size("width") % (2 * self.size("heads")):
             rule = f"must be a multiple of 2 x heads ({self.size('heads')}); change one of them"
             raise BadSetting("width", self.size("width"), rule)
+
+    @property
+    def codes_of_carl(self) -> bool:
+        """Whether the position codes are those of CARL's code."""
+        return self.position_codes == "carl" or (self.position_codes == "auto" and self.start.kind == "carl")
 
     def size(self, name: str) -> int:
         """Return a size: the given one, or the variant's own."""

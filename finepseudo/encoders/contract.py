@@ -83,7 +83,7 @@ class Backbone:
     `builder`, a `module:function`, is called with `options`, those of the weights and those of the recipe over one
     another, and returns a module with `width` (D): a video [B, 3, T, H, W] to [B, D] for f_E, frames [N, 3, H, W] to
     [N, D] for f_A. Its method `freeze_trunk`, where it has one, freezes what published weights leave as it is; a random
-    start trains everything.
+    start trains everything. Its method `undecayed`, where it has one, gives the parameters without weight decay.
     """
 
     kind: Kind
@@ -107,6 +107,11 @@ def imported(path: str) -> Any:  # noqa: ANN401
         raise UserError(f"{path}: is no import path; write module:name")
     try:
         return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise UserError(f"{path}: cannot be imported ({error}, which it imports)") from error
+        rule = "the folder that it lies in has to be on PYTHONPATH"
+        raise UserError(f"{path}: cannot be imported ({error}); {rule}") from error
     except Exception as error:  # the module is the user's: importing it may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be imported ({reason})") from error

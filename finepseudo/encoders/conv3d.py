@@ -1,10 +1,14 @@
-"""torch's 3-D convolution, right in bf16 on a CPU too."""
+"""torch's 3-D convolution, right in bf16 on a CPU too, and what the networks made of it show of themselves."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from finepseudo.encoders.pooling import mean_over_places
 
 
 class Conv3d(nn.Conv3d):
@@ -21,3 +25,21 @@ class Conv3d(nn.Conv3d):
             return super().forward(x)
         longer = F.pad(x, (0, 0, 0, 0, time, time))
         return F.conv3d(longer, self.weight, self.bias, self.stride, (0, height, width), self.dilation, self.groups)
+
+
+class FourLayers(nn.Module):
+    """A network over [B, C, T, H, W] whose four stages are called as in torchvision's."""
+
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        """Name the modules that end its four stages."""
+        return (self.layer1, self.layer2, self.layer3, self.layer4)
+
+    def over_time(self, output: Tensor) -> Tensor:
+        """Map the output of a stage [B, C, T, H, W] to [B, T, C]."""
+        return mean_over_places(output)

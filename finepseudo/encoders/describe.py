@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from finepseudo.encoders.action_encoder import ActionEncoder
-from finepseudo.encoders.building import Config
+from finepseudo.encoders.building import Config, Network
 from finepseudo.encoders.checkpoint_files import read_checkpoint
 from finepseudo.encoders.config import OWN, RUN, ActionEncoderConfig, FrameEncoderConfig
 from finepseudo.encoders.contract import Kind, Published
@@ -126,16 +127,37 @@ def _empty(cfg: Config, *, whole: bool) -> nn.Module:
     return encoder if whole else encoder.image
 
 
-def start_problem(cfg: Config) -> str | None:
+def start_problem(cfg: Config, frames: int, size: int) -> str | None:
     """Say in one line why an encoder cannot be built, or cannot start from its weights; None where it can.
 
-    A file is read whole, and nothing is kept of it.
+    A file is read whole, and nothing is kept of it. A network of the user's own is tried on two clips of `frames`
+    frames of `size` pixels.
     """
     start = cfg.start
     try:
         network = _empty(cfg, whole=start.published is not None and start.published.whole)
         if start.file is not None and start.kind is not None and start.published is not None:
             fitted(network, start.file, start.kind, start.published)
+        if cfg.is_own and not (start.published is not None and start.published.whole):
+            _try(network, cfg, (2, 3, frames, size, size) if cfg.KIND == "action" else (2, 3, size, size))
     except UserError as error:
         return str(error)
     return None
+
+
+@torch.no_grad()
+def _try(network: nn.Module, cfg: Config, shape: tuple[int, ...]) -> None:
+    """Call a user's network on random frames. Raises UserError where it fails or makes other than [2, width]."""
+    wanted = [shape[0], cast(Network, network).width]
+    of = f"of {cfg.row.builder} on frames {list(shape)}"
+    try:
+        made = network.eval()(torch.rand(shape))
+    except Exception as error:  # the class is the user's: calling it may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if any(word in reason.lower() for word in ("cuda", "gpu", "triton")):
+            return  # there may be no GPU where a run is looked at
+        raise UserError(f"variant {cfg.variant}: forward {of} fails: {reason}") from error
+    if not isinstance(made, Tensor) or list(made.shape) != wanted:
+        got = f"a {type(made).__name__}" if not isinstance(made, Tensor) else str(list(made.shape))
+        rule = f"{wanted} is needed, one vector of `width` numbers each"
+        raise UserError(f"variant {cfg.variant}: forward {of} makes {got}; {rule}")

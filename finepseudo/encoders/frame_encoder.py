@@ -40,7 +40,7 @@ class FrameEncoder(nn.Module):
         self.features = features
         embedding, projection = cfg.size("embedding"), cfg.size("projection")
         self.dense = _dense(features, cfg.size("hidden"), width, cfg.dropout)
-        self.register_buffer("places", positions(cfg.train_length, width, cfg.train_length), persistent=False)
+        self.register_buffer("places", self._codes(cfg.train_length, width), persistent=False)
         self.position_dropout = nn.Dropout(cfg.dropout)
         self.temporal = _temporal(cfg)
         self._image_features = compiled(self.image.forward, cfg.compile)
@@ -97,12 +97,15 @@ class FrameEncoder(nn.Module):
         """
         places, length = self.places, x.shape[1]
         if length != len(places):
-            places = positions(length, x.shape[-1], self.cfg.train_length)
+            places = self._codes(length, x.shape[-1])
         places = places.to(x)
         with computed_in(self.cfg.precision, x.device):
             x = self.position_dropout(x + (places if order is None else places[order]))
             embeddings = self.embed(self._in_time(x))
         return F.normalize(widened(embeddings), dim=-1)
+
+    def _codes(self, length: int, width: int) -> Tensor:
+        return positions(length, width, self.cfg.train_length, carl=self.cfg.codes_of_carl)
 
     def project(self, embeddings: Tensor) -> Tensor:
         """Apply the pre-training head g: [B, T, F] to unit vectors [B, T, P]."""
@@ -131,12 +134,18 @@ def _temporal(cfg: FrameEncoderConfig) -> nn.TransformerEncoder:
     return temporal
 
 
-def positions(length: int, width: int, train_length: int) -> Tensor:
-    """Sine-cosine position codes [length, width]; another length is stretched onto [0, train_length - 1]."""
+def positions(length: int, width: int, train_length: int, *, carl: bool = False) -> Tensor:
+    """Sine-cosine position codes [length, width]; another length is stretched onto [0, train_length - 1].
+
+    carl: sine and cosine of a pair of columns 2 k, 2 k + 1 have a rate each, 10000^(-column / width), as in CARL's
+    code; they share that of 2 k otherwise (Vaswani et al., 2017).
+    """
     steps = torch.linspace(0, train_length - 1, length) if length != train_length else torch.arange(float(length))
-    rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
-    angles = steps[:, None] * rates
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+    sines, cosines = (
+        steps[:, None] * torch.exp(torch.arange(first, width + first, 2) * (-math.log(10000.0) / width))
+        for first in (0, int(carl))
+    )
+    return torch.stack([sines.sin(), cosines.cos()], dim=-1).flatten(1)
 
 
 def build_frame_encoder(cfg: FrameEncoderConfig, *, start: bool = True) -> FrameEncoder:

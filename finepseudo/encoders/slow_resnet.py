@@ -5,14 +5,11 @@ torchvision and timm have no such network. Names are those of torchvision's ResN
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from finepseudo.distributed import SyncBatchNorm
-from finepseudo.encoders.conv3d import Conv3d
-from finepseudo.encoders.pooling import mean_over_places
+from finepseudo.encoders.conv3d import Conv3d, FourLayers
 
 
 class _Bottleneck(nn.Module):
@@ -40,7 +37,7 @@ class _Bottleneck(nn.Module):
         return F.relu(y, inplace=True)
 
 
-class SlowR50(nn.Module):
+class SlowR50(FourLayers):
     """Slow pathway: every frame is kept; convolutions look at neighbouring frames in layer3 and layer4 only."""
 
     def __init__(self, blocks: tuple[int, int, int, int] = (3, 4, 6, 3), channels: int = 64) -> None:
@@ -63,15 +60,6 @@ class SlowR50(nn.Module):
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         pooled: Tensor = x.mean((2, 3, 4))
         return pooled
-
-    @property
-    def stages(self) -> Sequence[nn.Module]:
-        """Name the modules that end its four stages."""
-        return (self.layer1, self.layer2, self.layer3, self.layer4)
-
-    def over_time(self, output: Tensor) -> Tensor:
-        """Map the output of a stage [B, C, T, H, W] to [B, T, C]."""
-        return mean_over_places(output)
 
 
 def _stage(inputs: int, width: int, blocks: int, stride: int, temporal: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from finepseudo.encoders.vit import EPS, Attention, Block, PatchEmbed, depth_rates, quarters, start_as_vit
+from finepseudo.encoders.vit import EPS, Attention, Block, ImageTokens, depth_rates
 
 
 class DividedBlock(Block):
@@ -41,7 +41,7 @@ class DividedBlock(Block):
         return y
 
 
-class TimeSformer(nn.Module):
+class TimeSformer(ImageTokens):
     """Video ViT; its clip may be shared out to groups of frames, each with a time code of its own (SeFAR)."""
 
     def __init__(
@@ -56,20 +56,12 @@ class TimeSformer(nn.Module):
         drop_path: float = 0.1,
     ) -> None:
         """Make the network for `frames` frames of `size` pixels."""
-        super().__init__()
-        if size % patch:
-            raise ValueError(f"size {size} must be a multiple of the patch, {patch}")
-        self.width = self.stage_width = width
-        self.patch_embed = PatchEmbed(nn.Conv2d(3, width, patch, patch))
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, width))
+        super().__init__(width, patch, size)
         self.frames = frames
         self.time_embeds = nn.ParameterList([torch.zeros(1, frames, width)])
         self.blocks = nn.ModuleList(DividedBlock(width, heads, rate) for rate in depth_rates(drop_path, depth))
         self.norm = nn.LayerNorm(width, EPS)
-        start_as_vit(self)
-        for parameter in (self.cls_token, self.pos_embed):
-            nn.init.trunc_normal_(parameter, std=0.02)
+        self.start()
         for module in self.modules():
             if isinstance(module, DividedBlock):
                 nn.init.zeros_(module.temporal_fc.weight)
@@ -94,11 +86,6 @@ class TimeSformer(nn.Module):
             x = block(x, frames)
         features: Tensor = self.norm(x[:, 0])
         return features
-
-    @property
-    def stages(self) -> Sequence[nn.Module]:
-        """Name the last block of each quarter."""
-        return quarters(list(self.blocks))
 
     def over_time(self, output: Tensor) -> Tensor:
         """Map tokens [B, 1 + S T, D] to their mean over places [B, T, D]."""

@@ -5,14 +5,12 @@ Own code, not torchvision's: batch statistics cover every rank, and the stage la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 
 from finepseudo.distributed import SyncBatchNorm
-from finepseudo.encoders.conv3d import Conv3d
-from finepseudo.encoders.pooling import mean_over_places
+from finepseudo.encoders.conv3d import Conv3d, FourLayers
 
 Layer4 = Literal["torchvision", "tclr"]
 Convolution = Literal["2plus1d", "3d"]
@@ -67,7 +65,7 @@ def _stem(kind: Convolution) -> nn.Sequential:
     )
 
 
-class VideoResNet18(nn.Module):
+class VideoResNet18(FourLayers):
     """Stem, four stages of two blocks, average pool."""
 
     width = stage_width = 512
@@ -89,12 +87,3 @@ class VideoResNet18(nn.Module):
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(video)))))
         pooled: Tensor = x.mean((2, 3, 4))
         return pooled
-
-    @property
-    def stages(self) -> Sequence[nn.Module]:
-        """Name the modules that end its four stages."""
-        return (self.layer1, self.layer2, self.layer3, self.layer4)
-
-    def over_time(self, output: Tensor) -> Tensor:
-        """Map the output of a stage [B, C, T, H, W] to [B, T, C]."""
-        return mean_over_places(output)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
-from finepseudo.encoders.vit import EPS, Block, PatchEmbed, depth_rates, quarters, start_as_vit
+from finepseudo.encoders.vit import EPS, Block, PatchEmbed, VideoTransformer, check_patches, depth_rates
 
 TUBE = 2
 """Frames of a token."""
 
 
-class VideoMae(nn.Module):
+class VideoMae(VideoTransformer):
     """Joint space-time attention over tubes 2 x 16 x 16; positions are fixed codes."""
 
     positions: Tensor
@@ -30,17 +28,17 @@ class VideoMae(nn.Module):
         drop_path: float = 0.1,
     ) -> None:
         """Make the network for `frames` frames (even) of `size` pixels."""
-        super().__init__()
-        if frames % TUBE or size % patch:
-            raise ValueError(f"frames {frames} must be even and size {size} a multiple of the patch, {patch}")
-        self.width = self.stage_width = width
+        super().__init__(width)
+        check_patches(size, patch)
+        if frames % TUBE:
+            raise ValueError(f"frames {frames} must be even")
         self.frames = frames
         self.patch_embed = PatchEmbed(nn.Conv3d(3, width, (TUBE, patch, patch), (TUBE, patch, patch)))
         tokens = frames // TUBE * (size // patch) ** 2
         self.register_buffer("positions", sine_codes(tokens, width), persistent=False)
         self.blocks = nn.ModuleList(Block(width, heads, drop_path=rate) for rate in depth_rates(drop_path, depth))
         self.fc_norm = nn.LayerNorm(width, EPS)
-        start_as_vit(self)
+        self.start()
 
     def forward(self, video: Tensor) -> Tensor:
         """Map video [B, 3, T, H, W] to features [B, D]."""
@@ -52,11 +50,6 @@ class VideoMae(nn.Module):
             x = block(x)
         features: Tensor = self.fc_norm(x.mean(1))
         return features
-
-    @property
-    def stages(self) -> Sequence[nn.Module]:
-        """Name the last block of each quarter."""
-        return quarters(list(self.blocks))
 
     def over_time(self, output: Tensor) -> Tensor:
         """Map tokens [B, T S, D] to their mean over places [B, T, D], T tubes."""

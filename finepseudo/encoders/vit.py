@@ -108,18 +108,53 @@ class Block(nn.Module):
         return y
 
 
-def start_as_vit(network: nn.Module) -> None:
-    """Initialise as ViT does: linear layers and codes normal with deviation .02, cut at 2; biases 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+class VideoTransformer(nn.Module):
+    """What the video transformers here share: a width, and blocks, of which the last of each quarter ends a stage."""
+
+    blocks: nn.ModuleList
+
+    def __init__(self, width: int) -> None:
+        """Note the width."""
+        super().__init__()
+        self.width = self.stage_width = width
+
+    def start(self) -> None:
+        """Initialise as ViT does: linear layers and codes normal with deviation .02, cut at 2; biases 0."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @property
+    def stages(self) -> Sequence[nn.Module]:
+        """Name the last block of each quarter: what stands for four stages."""
+        count = len(self.blocks)
+        return [self.blocks[max((quarter + 1) * count // 4 - 1, 0)] for quarter in range(4)]
 
 
-def quarters(blocks: Sequence[nn.Module]) -> list[nn.Module]:
-    """Name the last block of each quarter of a trunk: what stands for four stages."""
-    return [blocks[max((quarter + 1) * len(blocks) // 4 - 1, 0)] for quarter in range(4)]
+class ImageTokens(VideoTransformer):
+    """One over the patches of images, as an image ViT has them: a class token and learned positions beside them."""
+
+    def __init__(self, width: int, patch: int, size: int, *, bias: bool = True) -> None:
+        """Make the tokens of frames of `size` pixels; bias: of the patches, which CLIP has none of."""
+        super().__init__(width)
+        check_patches(size, patch)
+        self.patch_embed = PatchEmbed(nn.Conv2d(3, width, patch, patch, bias=bias))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, width))
+
+    def start(self) -> None:
+        """Initialise as ViT does."""
+        super().start()
+        for parameter in (self.cls_token, self.pos_embed):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+
+def check_patches(size: int, patch: int) -> None:
+    """Refuse frames that are no whole number of patches wide."""
+    if size % patch:
+        raise ValueError(f"size {size} must be a multiple of the patch, {patch}")
 
 
 def depth_rates(rate: float, depth: int) -> list[float]:

@@ -101,6 +101,15 @@ ACTOR_CUTMIX = Method(
     objective=objective,
     files=files,
     ready=ready,
-    presets={"paper": {"optim.name": "sgd", "optim.lr": 0.2}},
+    presets={
+        "paper": {
+            "optim.name": "sgd",
+            "optim.lr": 0.2,
+            "optim.nesterov": False,
+            "optim.weight_decay": 1e-4,
+            "optim.warmup_epochs": 0.0,
+            "optim.clip_norm": 40.0,
+        }
+    },
     needs="boxes of persons, method.actor_cutmix.boxes",
 )

@@ -6,10 +6,11 @@ a pool, how it votes. It starts from round 0, the training on the labels alone, 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
 from finepseudo.training.config import OptimiserConfig
 from shards.settings import Settings, setting
@@ -69,6 +70,13 @@ class Stream:
     role: Role
     views: tuple[ViewConfig, ...]
     share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no reader knows: clips of another role would be read without their labels."""
+        if self.role not in get_args(Role):
+            raise ValueError(f"stream {self.name}: role {self.role}: one of {', '.join(get_args(Role))}")
+        if not self.views or not self.share > 0:
+            raise ValueError(f"stream {self.name}: needs a view and a share above 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -293,6 +301,15 @@ class Method(Generic[C]):
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     threshold: str | None = None
     needs: str = ""
+
+    @property
+    def code(self) -> dict[str, Path]:
+        """Give the source files of a user's own method by a name each; what they import is not followed."""
+        parts = [getattr(self, part.name) for part in fields(self)]
+        names = {getattr(part, "__module__", None) for part in parts if callable(part)} - {None}
+        own = sorted(name for name in names if str(name).partition(".")[0] != "finepseudo" and name in sys.modules)
+        files = {name: getattr(sys.modules[name], "__file__", None) for name in own}
+        return {f"code of {name}": Path(file) for name, file in files.items() if file}
 
     def keys_of(self, stage: Literal["training", "vote"]) -> tuple[str, ...]:
         """Dotted configuration keys of the method that a kind of stage reads."""

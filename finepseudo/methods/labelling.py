@@ -111,7 +111,29 @@ def vote_of(method: AnyMethod, cfg: MethodConfig, pool: Pool) -> Votes:
     """Ask the method for its vote."""
     if method.vote is None:
         raise ValueError(f"{method.name} labels no pool")
-    return method.vote(cfg, pool)
+    votes = method.vote(cfg, pool)
+    _check_votes(method.name, votes, pool)
+    return votes
+
+
+def _check_votes(name: str, votes: object, pool: Pool) -> None:
+    """Refuse what a vote of the user's own gives in another form: it would be taken for labels."""
+    what = f"pseudo-labels: the vote of {name} gives"
+    if not isinstance(votes, Votes):
+        raise UserError(f"{what} a {type(votes).__name__}; it has to give Votes(p, accepted)")
+    n, shape = pool.p_e.shape[:1], pool.p_e.shape
+    needed = {"p": shape, "accepted": n, "p_a": shape, "spread": n, "negative": shape}
+    for part, wanted in needed.items():
+        value = getattr(votes, part)
+        if value is None and part not in ("p", "accepted"):
+            continue
+        found = np.shape(value)
+        if found != wanted:
+            raise UserError(f"{what} {part} {list(found)}; {list(wanted)} is needed, clips and classes")
+    if np.asarray(votes.accepted).dtype != np.bool_:
+        raise UserError(f"{what} accepted of {np.asarray(votes.accepted).dtype}; true or false is needed for each clip")
+    if not np.isfinite(votes.p[pool.usable]).all():
+        raise UserError(f"{what} NaN or infinity as p; each clip needs a number for each class")
 
 
 def _pool(  # noqa: PLR0917

@@ -78,7 +78,7 @@ class SefarConfig(ConsistencyConfig):
     )
     channel_drop: float = setting(
         0.2,
-        "probability that a colour plane of a strong view is zeroed",
+        "probability that a colour plane of a group of a strong view is zeroed; of all groups with shared_crop",
         source="SeFAR's code: .2",
         at_least=0,
         below=1,
@@ -195,6 +195,7 @@ def objective(cfg: SefarConfig, setting: Setting, **parts: Any) -> Objective:  #
         slots=lambda frames: group_slots(group_sizes(cfg.groups, frames), frames),
         perturb=perturbation(cfg.perturb),
         channel_drop=cfg.channel_drop,
+        drop_alike=cfg.shared_crop,
         mixing=Mixing(
             beta=cfg.beta,
             weight=cfg.mix_weight,

@@ -37,6 +37,13 @@ class SvformerConfig(ConsistencyConfig):
         "whether a strong view keeps a quarter, a half or all of its frames, drawn once a batch",
         source="SVFormer",
     )
+    channel_drop: float = setting(
+        0.2,
+        "probability that a colour plane of a strong view is zeroed; not in the share that a mixed clip has of another",
+        source="SVFormer's code: .2",
+        at_least=0,
+        below=1,
+    )
     weight: float = setting(2.0, "weight of the unlabelled losses", source="SVFormer: 2", at_least=0)
     warmup: float = setting(
         1 / 6, "share of the steps on labels alone", source="SVFormer: 5 of 30 epochs", at_least=0, below=1
@@ -54,7 +61,10 @@ class SvformerConfig(ConsistencyConfig):
 
 
 def objective(cfg: SvformerConfig, setting: Setting) -> Objective:
-    """Cross-entropy on labels and on what is sure; the squared distance of mixed clips to mixed labels."""
+    """Cross-entropy on labels and on what is sure; the squared distance of mixed clips to mixed labels.
+
+    A mixed clip counts by the shares of those of its two labels that are sure.
+    """
     from finepseudo.consistency.objective import Mixing
     from finepseudo.consistency.perturb import perturb_time
     from finepseudo.consistency.targets import hard_above
@@ -67,7 +77,8 @@ def objective(cfg: SvformerConfig, setting: Setting) -> Objective:
         weighter=Threshold(cfg.tau),
         target=target,
         perturb=perturb_time("warping") if cfg.warp else None,
-        mixing=Mixing(beta=cfg.beta, weight=cfg.mix_weight, target=target, weighted=False, logits=True),
+        channel_drop=cfg.channel_drop,
+        mixing=Mixing(beta=cfg.beta, weight=cfg.mix_weight, target=target, weighted=True, logits=True),
     )
 
 

@@ -38,9 +38,12 @@ class TgFixMatchConfig(MethodConfig):
         at_least=0,
     )
     contrast_weight: float = setting(
-        0.5, "weight of the contrast between both networks' features of one clip", source="LTG: .5", at_least=0
+        1.0,
+        "weight of the contrast between both networks' features of one clip, the mean over both as the anchor",
+        source="LTG's code: .5 of their sum",
+        at_least=0,
     )
-    temperature: float = setting(0.1, "of the contrast", source="open; TCLR: .1", above=0)
+    temperature: float = setting(0.5, "of the contrast", source="LTG's code: .5", above=0)
     weak_flip: float | None = setting(
         None, "probability of a left-right flip in the weak view; null = as f_E usually sees", at_least=0, at_most=1
     )
@@ -108,6 +111,7 @@ TG_FIXMATCH = Method(
         "paper": {
             "optim.name": "sgd",
             "optim.lr": 0.2,
+            "optim.nesterov": False,
             "optim.weight_decay": 1e-4,
             "optim.warmup_epochs": 30.0,
             "optim.clip_norm": 40.0,

@@ -118,6 +118,13 @@ TIMEBALANCE = Method(
     streams=streams,
     objective=objective,
     fits=fits,
-    presets={"paper": {"optim.lr": 1e-4, "optim.warmup_epochs": 10.0}},
+    presets={
+        "paper": {
+            "optim.lr": 1e-4,
+            "optim.weight_decay": 0.0,
+            "optim.warmup_epochs": 10.0,
+            "optim.clip_norm": None,
+        }
+    },
     needs="two teachers, each pre-trained and trained on the labels beside the student",
 )

@@ -48,9 +48,9 @@ class UpsConfig(MethodConfig):
         0.005, "its standard deviation over the passes must be below this", source="UPS", above=0
     )
     balanced_rounds: int = setting(
-        7,
+        9,
         "rounds, the labelling by round 0 among them, whose positive labels are balanced over the classes; 0 = none",
-        source="UPS: the first of 20; how many from memory",
+        source="UPS's code: 9 of 20",
         at_least=0,
     )
     class_floor: int = setting(
@@ -155,6 +155,7 @@ UPS = Method(
             "reinitialise": True,
             "optim.name": "sgd",
             "optim.lr": 0.03,
+            "optim.weight_decay": 0.0,  # its code reads one and gives none to the optimiser
             "optim.warmup_epochs": 0.0,
             "optim.clip_norm": None,
         }

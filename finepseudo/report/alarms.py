@@ -17,7 +17,7 @@ MAX_WAIT = 0.2  # mean data-wait fraction above which a stage starves
 
 
 def alarms(run: RunFolder) -> list[Alarm]:
-    """Collect the warnings of a run, alarms first."""
+    """Collect the alarms and notes of a run, alarms first."""
     found = [
         *(Alarm("alarm", text) for text in run.problems),
         *_random_start(run),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,22 +111,27 @@ def _pool(run: RunFolder, method: MethodRun, paths: Mapping[str, str]) -> list[S
 def galleries(clips: Sequence[ShownClip]) -> dict[str, list[ShownClip]]:
     """Choose what is worth a look: wrong test clips, confusion after confusion; the least sure; the newest labels."""
     test = [clip for clip in clips if clip.role == "test" and clip.said != NO_LABEL]
-    often = Counter((clip.truth, clip.said) for clip in test if clip.wrong)
-    seen: Counter[tuple[int, int]] = Counter()
-    turns = []
-    for clip in sorted((c for c in test if c.wrong), key=lambda c: (-c.confidence, c.key)):
-        seen[clip.truth, clip.said] += 1  # the surest of every confusion before the second of any
-        turns.append((seen[clip.truth, clip.said], -often[clip.truth, clip.said], clip.key, clip))
-    unsure = sorted(test, key=lambda c: (c.confidence, c.key))
-    fresh = sorted((c for c in clips if c.fresh), key=lambda c: (-c.confidence, c.key))
     found = {
-        "Wrong test clips, of every confusion the surest first": [
-            turn[-1] for turn in sorted(turns, key=lambda t: t[:3])
-        ],
-        "Least sure test clips": unsure,
-        "Newest accepted labels": fresh,
+        "Wrong test clips, of every confusion the surest first": _in_turns(
+            (clip for clip in test if clip.wrong), lambda clip: (clip.truth, clip.said)
+        ),
+        "Least sure test clips": sorted(test, key=lambda c: (c.confidence, c.key)),
+        "Newest accepted labels, of every class the surest first": _in_turns(
+            (clip for clip in clips if clip.fresh), lambda clip: clip.said
+        ),
     }
     return {title: chosen[:SHOWN] for title, chosen in found.items()}
+
+
+def _in_turns(clips: Iterable[ShownClip], kind: Callable[[ShownClip], Hashable]) -> list[ShownClip]:
+    """Order clips, the surest of every kind before the second of any, frequent kinds first."""
+    surest = sorted(clips, key=lambda c: (-c.confidence, c.key))
+    often, seen = Counter(map(kind, surest)), Counter[Hashable]()
+    turns = []
+    for clip in surest:
+        seen[kind(clip)] += 1
+        turns.append((seen[kind(clip)], -often[kind(clip)], clip.key, clip))
+    return [turn[-1] for turn in sorted(turns, key=lambda t: t[:3])]
 
 
 def gallery_keys(run: RunFolder) -> list[str]:

@@ -122,26 +122,36 @@ def _row(results: Sequence[Result], base: Mapping[tuple[int, str, str], float]) 
 
 def remarks(rows: Sequence[ComparedRow], reference: str) -> Iterator[str]:
     """Say in a line each why cells are blank, with the rows and on how many of their seeds it is known."""
+    yield from remarks_on_gains(rows, reference)
+    if some := _lacking(rows, [len(row.top1.values) for row in rows]):
+        yield f"Tested so far: {some}."
+    others = [row for row in rows if row.method != reference]  # which makes no labels
+    if some := _lacking(others, [len(row.coverage.values) for row in others]):
+        yield f"Precision and coverage, where pseudo-labels are written to a file: {some}."
+    yield from remarks_on_cost(rows)
+    accepted = [row for row in rows if row.coverage.values]
+    if some := _lacking(accepted, [len(row.precision.values) for row in accepted]):
+        yield f"Precision, where labels were accepted and the classes of the pool are known: {some}."
+
+
+def remarks_on_gains(rows: Sequence[ComparedRow], reference: str) -> Iterator[str]:
+    """Say where there is nothing to measure a gain by."""
     others = [row for row in rows if row.method != reference]
     if len(others) == len(rows):
         yield f"No gains: {reference} did not run."
     elif some := _lacking(others, [len(row.gains) for row in others]):
         yield f"Gains, where {reference} was tested on the same labels and settings: {some}."
+
+
+def remarks_on_cost(rows: Sequence[ComparedRow]) -> Iterator[str]:
+    """Say of what steps, clips and hours are not known."""
     for why, counts in (
-        ("Tested so far", [len(row.top1.values) for row in rows]),
-        (
-            "Precision and coverage, where pseudo-labels are written to a file",
-            [len(row.coverage.values) for row in rows],
-        ),
         ("Steps, where the log tells them", [len(row.steps.values) for row in rows]),
         ("Clips, where the log tells them", [len(row.clips.values) for row in rows]),
         ("Hours, where trainings left a record of their time", [len(row.hours.values) for row in rows]),
     ):
         if some := _lacking(rows, counts):
             yield f"{why}: {some}."
-    accepted = [row for row in rows if row.coverage.values]
-    if some := _lacking(accepted, [len(row.precision.values) for row in accepted]):
-        yield f"Precision, where labels were accepted and the classes of the pool are known: {some}."
 
 
 def _lacking(rows: Sequence[ComparedRow], counts: Sequence[int]) -> str:

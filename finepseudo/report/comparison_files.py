@@ -19,12 +19,12 @@ def write_comparison(folders: Sequence[Path], prefix: Path) -> tuple[str, list[P
     runs = [read_run(folder) for folder in folders]
     found = page.comparison_of(runs)
     names = [run.root.resolve().name for run in runs]
-    warnings = [Alarm(a.level, f"{name}: {a.text}") for name, run in zip(names, runs, strict=True) for a in alarms(run)]
+    said = [Alarm(a.level, f"{name}: {a.text}") for name, run in zip(names, runs, strict=True) for a in alarms(run)]
     html = Page(
         ", ".join(names),
         "Comparison",
         tiles=[],
-        alarms=warnings,
+        alarms=said,
         sections=[page.part(found), side_by_side.section(runs)],
     )
     texts = {

@@ -8,20 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from finepseudo.methods.table import REFERENCE
-from finepseudo.report.blocks import NOT_YET, Block, Note, Section, Table
-from finepseudo.report.comparison import ComparedRow, compare, remarks
+from finepseudo.report.blocks import NOT_YET, Block, Fold, Note, Section, Table
+from finepseudo.report.comparison import ComparedRow, compare, remarks, remarks_on_cost
 from finepseudo.report.comparison_reading import read_results
 from finepseudo.report.published import Published, beside, read_published
 from finepseudo.report.reading import RunFolder
 from finepseudo.report.summary import Stat
 from finepseudo.report.table_text import latex_table, markdown_table
 
+TOOK = (
+    "Steps and clips are those of f_E from its start on, other steps those of other networks; hours are of all "
+    "trainings that the method rests on, one a GPU or CPU."
+)
 LEAD = (
     "Test accuracy in percent, mean ± sample standard deviation over seeds (label draws). Gain: top-1 less that of "
     f"{REFERENCE} on the same seed and labels, with the same settings of f_E and its test; on how many seeds it is "
-    "above, below, equal. Precision and coverage are of the last pseudo-labels. Steps and clips are those of f_E from "
-    "its start on, other steps those of other networks; hours are of all trainings that the method rests on, one a GPU "
-    "or CPU."
+    f"above, below, equal. Precision and coverage are of the last pseudo-labels. {TOOK}"
 )
 OTHER = "other protocol"
 
@@ -39,6 +41,12 @@ class Comparison:
         """Data sets and shares of labels of the published numbers: a column each."""
         return sorted({(number.dataset, number.labels_percent) for number in self.published})
 
+    @property
+    def sources(self) -> str:
+        """Say what the published numbers are and where they stand."""
+        where = "; ".join(sorted({f"{n.dataset}: {n.source}" for n in self.published}))
+        return f"Columns marked `{OTHER}`: top-1 of papers, with other splits, starts and tests. {where}."
+
     def beside(self, row: ComparedRow, share: tuple[str, float]) -> list[Published]:
         """Find what was published of a row's method."""
         return [n for n in self.published if n.method == row.method and (n.dataset, n.labels_percent) == share]
@@ -51,12 +59,12 @@ def comparison_of(runs: Sequence[RunFolder]) -> Comparison:
     methods = {row.method for row in rows}
     found = [n for n in beside(read_published(), datasets, _ratio(runs)) if n.method in methods]
     notes = list(remarks(rows, REFERENCE))
+    made = Comparison(rows=rows, published=found, notes=notes)
     if found:
-        sources = "; ".join(sorted({f"{n.dataset}: {n.source}" for n in found}))
-        notes.append(f"Columns marked `{OTHER}`: top-1 of papers, with other splits, starts and tests. {sources}.")
+        notes.append(made.sources)
     elif rows:
         notes.append(f"No published numbers of these methods are known for {', '.join(datasets) or 'this data set'}.")
-    return Comparison(rows=rows, published=found, notes=notes)
+    return made
 
 
 def _ratio(runs: Sequence[RunFolder]) -> float | None:
@@ -104,7 +112,7 @@ COLUMNS: dict[str, Cell] = {
 
 def cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
     """Give head and body of the table for readers."""
-    head = [*COLUMNS, *(f"#{dataset} {percent:g} %, {OTHER}" for dataset, percent in found.shares)]
+    head = [*COLUMNS, *_published_heads(found)]
     body = [
         [
             *(cell(row) for cell in COLUMNS.values()),
@@ -115,9 +123,28 @@ def cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
     return head, body
 
 
-def section(run: RunFolder) -> Section:
-    """Compare the methods of one run, as a part of its report."""
-    return part(comparison_of([run]))
+def beside_results(run: RunFolder) -> list[Block]:
+    """Write what a report says of one run beside its accuracies: what each method took, and what papers reached."""
+    found = comparison_of([run])
+    if not found.rows:
+        return []
+    took = _some("took", found, ["Method", "#Steps", "#Other steps", "#Clips", "#Hours"], TOOK)
+    blocks: list[Block] = [Fold("What each method took", [took, *map(Note, remarks_on_cost(found.rows))], opened=True)]
+    if found.published:
+        names = ["Method", "#Top-1", *_published_heads(found)]
+        blocks.append(Fold("Published numbers", [_some("published", found, names, found.sources)], opened=True))
+    return blocks
+
+
+def _some(name: str, found: Comparison, columns: Sequence[str], caption: str) -> Table:
+    """Take some columns of the table; a dash where nothing is known."""
+    head, body = cells(found)
+    places = [head.index(column) for column in columns]
+    return Table(name, columns, [[row[place] or "–" for place in places] for row in body], caption)
+
+
+def _published_heads(found: Comparison) -> list[str]:
+    return [f"#{dataset} {percent:g} %, {OTHER}" for dataset, percent in found.shares]
 
 
 def part(found: Comparison) -> Section:

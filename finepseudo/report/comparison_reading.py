@@ -30,7 +30,7 @@ PRETRAININGS = ("pretrain", "action_pretrain")
 TRAININGS = ("pretrain", "frame_encoder", "action_pretrain", "action_encoder")
 """Kinds of stages that train a network; the last one is f_E on labels. Methods without f_A share the last two."""
 NAMED = 3
-"""Keys of a variant that are named; the others are counted."""
+"""Differing keys up to which a variant is named by them; by its folder, where they are more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +50,12 @@ def read_results(runs: Sequence[RunFolder]) -> list[Result]:
     is given twice, or whose method folders are links to those of another, counts once.
     """
     seen: set[Path] = set()
-    entries = [entry for run in runs for entry in _entries(run, seen)]
+    alike = Counter(run.root.name for run in runs)
+    entries = [
+        replace(entry, folder=str(run.root)) if alike[run.root.name] > 1 else entry
+        for run in runs
+        for entry in _entries(run, seen)
+    ]
     methods = in_order(entry.method for entry in entries)
     return [result for method in methods for result in _named([e for e in entries if e.method == method])]
 
@@ -85,7 +90,7 @@ def _named(entries: Sequence[_Entry]) -> Iterator[Result]:
 def _words(entry: _Entry, differing: Sequence[str]) -> list[str]:
     own = f"method.{entry.method}."
     words = [f"{key.removeprefix(own)}={_shown(entry.settings, key)}" for key in differing]
-    return words if len(words) <= NAMED else [*words[:NAMED], f"{len(words) - NAMED} more keys, {entry.folder}"]
+    return words if len(words) <= NAMED else [f"{entry.folder}, {len(words)} keys differ"]
 
 
 def _shown(settings: Settings, key: str) -> str:

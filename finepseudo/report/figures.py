@@ -176,8 +176,8 @@ def training(curves: Sequence[Curve], title: str) -> str:
         y_format=percent,
     )
     for c in thin:
-        upper.line(list(c.steps), list(c.loss), f"fine {c.hue}", c.name)
-        lower.line(list(c.steps), list(c.wait), f"fine {c.hue}", c.name)
+        _trace(upper, c, c.loss)
+        _trace(lower, c, c.wait)
     height = upper.height + lower.height
     body = "".join(upper.parts) + tag("g", "".join(lower.parts), transform=f"translate(0 {upper.height})")
     ends = [f"{c.name} {c.loss[-1]:.3g}" for c in thin if len(c.loss)]
@@ -193,6 +193,13 @@ def training(curves: Sequence[Curve], title: str) -> str:
     )
 
 
+def _trace(plot: Plot, curve: Curve, values: Floats) -> None:
+    """Draw a curve; a single point, which makes no line, as a dot."""
+    plot.line(list(curve.steps), list(values), f"fine {curve.hue}", curve.name)
+    if len(values) == 1:
+        plot.dot(curve.steps[0], values[0], curve.hue, curve.name)
+
+
 def validation(curves: Sequence[Curve], y_label: str) -> str:
     """Draw fractions (as `loss`) that were measured now and then while training, over steps."""
     values = [float(v) for c in curves for v in c.loss]
@@ -202,7 +209,7 @@ def validation(curves: Sequence[Curve], y_label: str) -> str:
         x=(0, last), y=(low, min(high, 1.0) if high > 1 else high), x_label="step", y_label=y_label, y_format=percent
     )
     for c in curves:
-        plot.line(list(c.steps), list(c.loss), f"fine {c.hue}", c.name)
+        _trace(plot, c, c.loss)
     ends = [f"{c.name} {100 * c.loss[-1]:.1f} percent" for c in curves]
     return plot.draw(f"{y_label} over {last:.0f} steps, last value of each line: " + ", ".join(ends))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from datetime import datetime
 
 import numpy as np
@@ -61,12 +62,13 @@ def data(run: RunFolder) -> Section:
     blocks: list[Block] = []
     splits = [s.split for s in run.seeds if s.split]
     if splits:
-        head = ["#Seed", "Method", "#Ratio", "#Labelled", "#Unlabelled", "#Test", "#Held out", "Split hash (sha256)"]
+        head = ["#Seed", "Method", "#Share, %", "#Labelled", "#Unlabelled", "#Test", "#Held out", "Split hash (sha256)"]
         roles = ("labelled", "unlabelled", "test", "held_out")
         rows = [
-            [str(s.seed), s.method, s.ratio, *(str(s.counts.get(r, 0)) for r in roles), s.sha256 or "–"] for s in splits
+            [str(s.seed), s.method, _share(s.counts), *(str(s.counts.get(r, 0)) for r in roles), s.sha256 or "–"]
+            for s in splits
         ]
-        blocks.append(Table("splits", head, rows, "Label splits."))
+        blocks.append(Table("splits", head, rows, "Label splits; share: labelled clips of all but the test."))
     else:
         blocks.append(Note(NOT_YET + "no label split has been drawn."))
     if run.quarantine is None:
@@ -79,6 +81,12 @@ def data(run: RunFolder) -> Section:
     version = f" ({run.dataset_version})" if run.dataset_version else ""
     lead = f"{run.dataset}{version}: {len(run.truth):,} clips, {len(run.classes)} classes." if run.truth else ""
     return Section("data", "Data", blocks, lead)
+
+
+def _share(counts: Mapping[str, int]) -> str:
+    """Write how much is labelled, in percent: lists and numbers of clips a class say no ratio."""
+    trained = sum(n for role, n in counts.items() if role != "test")
+    return f"{100 * counts.get('labelled', 0) / trained:.1f}" if trained else "–"
 
 
 def wall_time(run: RunFolder) -> Section:

@@ -18,6 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from finepseudo.methods.own import KEY as OWN_METHODS
+from finepseudo.methods.own import take_those_there
 from finepseudo.methods.table import in_order
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, PSEUDO_LABELS, PSEUDO_METRICS, RunPaths
@@ -198,6 +200,8 @@ def _read_config(run: RunFolder) -> None:
         run.problems.append(f"config.yaml cannot be read: {error}")
         return
     run.config = value if isinstance(value, dict) else {}
+    if missing := take_those_there(run.config.get(OWN_METHODS)):
+        run.problems.append(f"config.yaml: {missing}; the method is shown by its name alone")
 
 
 def _read_clips(run: RunFolder) -> None:

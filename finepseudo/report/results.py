@@ -42,17 +42,14 @@ def tiles(run: RunFolder, rows: Sequence[SummaryRow], wall: str) -> list[Tile]:
     return [*out, Tile(wall, "", "wall time")]
 
 
-def headline(rows: Sequence[SummaryRow], name: str | None) -> Section:
-    """Table and dots: methods over seeds; `name` is the one to look at."""
+def headline(rows: Sequence[SummaryRow], name: str | None, more: Sequence[Block] = ()) -> Section:
+    """Table and dots: methods over seeds; `name` is the one to look at; more: what follows, where something ran."""
     lead = "Test accuracy in percent, mean ± standard deviation over seeds (label splits); gain is paired by seed."
     if not rows:
         return Section("results", "Results", [Note(NOT_YET + "no method has run.")], lead)
-    aligned = any(r.chosen for r in rows)
-    votes = ["#f_A", "#Mean vote", "#Pair AP"] if aligned else []
-    head = ["Method", "#Seeds", "#Top-1", *votes, "#Gain", "#Top-5", "#Mean class", "#Labels, last round", "#Precision"]
-    body = [[r.title, str(len(r.seeds)), *_results(r, aligned=aligned)] for r in rows]
+    columns = _columns(rows)
     main = next((i for i, r in enumerate(rows) if r.method == name), -1)
-    blocks: list[Block] = [Table("headline", head, body, strong=main)]
+    blocks: list[Block] = [Table("headline", [*columns], [[c(r) for c in columns.values()] for r in rows], strong=main)]
     if any(r.top1.values for r in rows):
         dots = [(hue(r.method), r.title, r) for r in rows]
         blocks.append(
@@ -64,7 +61,7 @@ def headline(rows: Sequence[SummaryRow], name: str | None) -> Section:
             )
         )
         blocks.append(Note("Each ring is one seed, each bar the mean."))
-        blocks += [Note(VOTES)] if aligned else []
+        blocks += [Note(VOTES)] if "#f_A" in columns else []
         blocks += [
             Note(f"{r.title}, seed {s}: the answer is that of {VOTED.get(v, v)}; {why}.")
             for r in rows
@@ -72,15 +69,28 @@ def headline(rows: Sequence[SummaryRow], name: str | None) -> Section:
         ]
     else:
         blocks.append(Note(NOT_YET + "no method has been evaluated."))
-    return Section("results", "Results", blocks, lead)
+    return Section("results", "Results", [*blocks, *more], lead)
 
 
-def _results(row: SummaryRow, *, aligned: bool) -> list[str]:
-    last = row.rounds[-1] if row.rounds else None
-    labels = [last.accepted.count(), last.precision.percent()] if last else ["–", "–"]
-    gain = row.gain.percent(sign=True)
-    votes = [row.frame.percent(), row.both.percent(), row.verification.percent()] if aligned else []
-    return [row.top1.percent(), *votes, gain, row.top5.percent(), row.mean_class.percent(), *labels]
+def _columns(rows: Sequence[SummaryRow]) -> dict[str, Callable[[SummaryRow], str]]:
+    """Name the columns of the table of methods: those that say something of these rows."""
+    several = any(len(r.gain.values) > 1 for r in rows)
+    top5, aligned = any(r.top5.values for r in rows), any(r.chosen for r in rows)
+    columns: dict[str, tuple[bool, Callable[[SummaryRow], str]]] = {
+        "Method": (True, lambda r: r.title),
+        "#Seeds": (True, lambda r: str(len(r.seeds))),
+        "#Top-1": (True, lambda r: r.top1.percent()),
+        "#f_A": (aligned, lambda r: r.frame.percent()),
+        "#Mean vote": (aligned, lambda r: r.both.percent()),
+        "#Pair AP": (aligned, lambda r: r.verification.percent()),
+        "#Gain": (True, lambda r: r.gain.percent(sign=True)),
+        "#Gain by seed": (several, lambda r: ", ".join(f"{100 * g:+.1f}" for g in r.gain.values) or "–"),
+        "#Top-5": (top5, lambda r: r.top5.percent()),
+        "#Mean class": (True, lambda r: r.mean_class.percent()),
+        "#Labels, last round": (True, lambda r: r.rounds[-1].accepted.count() if r.rounds else "–"),
+        "#Precision": (True, lambda r: r.rounds[-1].precision.percent() if r.rounds else "–"),
+    }
+    return {name: cell for name, (shown, cell) in columns.items() if shown}
 
 
 def pseudo_labels(run: RunFolder, rows: Sequence[SummaryRow]) -> Section:

@@ -12,6 +12,9 @@ from finepseudo.methods.table import REFERENCE
 from finepseudo.methods.table import title as method_title
 from finepseudo.report.reading import RunFolder, read_run
 
+TOP5_CLASSES = 10
+"""Classes from which on top-5 is told: of fewer, any five names are right half of the time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stat:
@@ -67,8 +70,9 @@ class RoundSummary:
 class SummaryRow:
     """One method. `gain` is top-1 minus the supervised row's top-1 of the same seed.
 
-    top1 is that of f_E, as in the papers; frame: f_A alone by its gallery; both: the mean of f_E and f_A; verification:
-    average precision of telling pairs of test clips apart by f_A; chosen: (seed, answer, why).
+    top1 is that of f_E, as in the papers; top5: none below `TOP5_CLASSES`; frame: f_A alone by its gallery; both: the
+    mean of f_E and f_A; verification: average precision of telling pairs of test clips apart by f_A; chosen: (seed,
+    answer, why).
     """
 
     method: str
@@ -110,7 +114,7 @@ def _row(run: RunFolder, name: str, base: dict[int, object]) -> SummaryRow:
         title=method_title(name),
         seeds=tuple(seed for seed, _ in run.runs(name)),
         top1=Stat.of(top1.values()),
-        top5=Stat.of(m.get("top5") for m in measured.values()),
+        top5=Stat.of(m.get("top5") for m in measured.values() if len(run.classes) >= TOP5_CLASSES),
         mean_class=Stat.of(m.get("mean_class") for m in measured.values()),
         gain=Stat.of(gains),
         rounds=tuple(_rounds(run, name)),

@@ -42,11 +42,10 @@ def render_page(page: Page) -> str:
 
 
 def build_page(run: RunFolder, thumbnails: Mapping[str, str] | None = None) -> Page:
-    """Compute every part; problems met on the way end among the warnings."""
+    """Compute every part; problems met on the way end among the alarms."""
     rows = summary_table(run)
     parts = [
-        results.headline(rows, run.main_method()),
-        comparison_page.section(run),
+        results.headline(rows, run.main_method(), comparison_page.beside_results(run)),
         results.pseudo_labels(run, rows),
         confidence.scores(run),
         classes.classes(run),

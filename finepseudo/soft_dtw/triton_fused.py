@@ -87,10 +87,99 @@ def next_end(of, first, count, done, many: tl.constexpr):
     return tl.where(shortest < 1 << 30, shortest, 0)
 
 
+@triton.jit
+def row_above(above, corner, columns: tl.constexpr, rough: tl.constexpr, native: tl.constexpr):
+    """Return of each cell of a row what its predecessors of the row above come to, as far as that is worked out alone.
+
+    With `rough` the soft minimum of the two: the half of the work that waits for nothing.
+    """
+    if not rough:
+        return above
+    upper = (least_of_two(above[0], corner) - gain(above[0], corner, 2, native),)
+    for j in tl.static_range(1, columns):
+        upper = upper + (least_of_two(above[j], above[j - 1]) - gain(above[j], above[j - 1], 2, native),)
+    return upper
+
+
+@triton.jit
+def row_products(
+    u,
+    at,
+    panel,
+    total,
+    features: tl.constexpr,
+    chunk: tl.constexpr,
+    split: tl.constexpr,
+    native: tl.constexpr,
+):
+    """Return total + the products of the frames of u from row `at` of its view with a panel."""
+    parts: tl.constexpr = features // chunk
+    for c in tl.static_range(parts):
+        frame = u.load([at, c * chunk])
+        total = multiply(frame, panel[c], total, native)
+        if split:
+            total = multiply(frame, panel[c + parts], total, native)
+            lower = u.load([at, features + c * chunk])
+            total = multiply(lower, panel[c], total, native)
+    return total
+
+
+@triton.jit
+def walk_row(
+    cells,
+    above,
+    upper,
+    corner,
+    left,
+    slope,
+    steepness,
+    columns: tl.constexpr,
+    rough: tl.constexpr,
+    native: tl.constexpr,
+):
+    """Return a row of R [columns] of tiles [tall, wide] and its last: `cells` cosines, `upper` from `row_above`."""
+    row = ()
+    for j in tl.static_range(columns):
+        cost = steepness - slope * cells[j]
+        if rough:
+            left = (cost + least_of_two(upper[j], left)) - gain(upper[j], left, 3, native)
+        else:
+            left = cost + least_of_three(above[j], corner, left, native)
+            corner = above[j]
+        row = row + (left,)
+    return row, left
+
+
+@triton.jit
+def store_ends(
+    row,
+    out,
+    u_len,
+    g_len,
+    u_first,
+    g_first,
+    first,
+    until,
+    videos,
+    count,
+    columns: tl.constexpr,
+    tall: tl.constexpr,
+    wide: tl.constexpr,
+):
+    """Write of a row, the last of videos of length `until`, the cells where a video of the gallery ends."""
+    last = lengths(g_len, g_first, count, wide) - 1 - first
+    found = row[0]
+    for j in tl.static_range(1, columns):
+        found = tl.where((last == j)[None, :], row[j], found)
+    ends = (lengths(u_len, u_first, videos, tall) == until)[:, None] & (last >= 0)[None, :]
+    u, g = u_first + tl.arange(0, tall), g_first + tl.arange(0, wide)
+    tl.store(out + u.to(tl.int64)[:, None] * count + g[None, :], found, mask=ends & (last < columns)[None, :])
+
+
 @triton.jit(
     do_not_specialize=["videos", "count", "rows", "blocks"], do_not_specialize_on_alignment=["out", "u_len", "g_len"]
 )
-def walk_tables(  # noqa: PLR0912 - most of its branches are the compiler's
+def walk_tables(
     u,
     gallery,
     out,
@@ -141,46 +230,22 @@ def walk_tables(  # noqa: PLR0912 - most of its branches are the compiler's
                 top = opaque(tile, native) % tiles_u * rows
                 for i in range(done, until):
                     left = tl.load(edge + (i * (tall * wide) + lane), mask=(first > 0) & (lane >= 0), other=border)
-                    upper = above
-                    if rough:  # the half of the work that waits for nothing
-                        upper = (least_of_two(above[0], corner) - gain(above[0], corner, 2, native),)
-                        for j in tl.static_range(1, columns):
-                            upper = upper + (
-                                least_of_two(above[j], above[j - 1]) - gain(above[j], above[j - 1], 2, native),
-                            )
+                    upper = row_above(above, corner, columns, rough, native)
                     products = tl.zeros([tall, columns * wide], tl.float32)
-                    for c in tl.static_range(parts):
-                        frame = u.load([(top + i) * tall, c * chunk])
-                        products = multiply(frame, panel[c], products, native)
-                        if split:
-                            products = multiply(frame, panel[c + parts], products, native)
-                            lower = u.load([(top + i) * tall, features + c * chunk])
-                            products = multiply(lower, panel[c], products, native)
+                    products = row_products(u, (top + i) * tall, panel, products, features, chunk, split, native)
                     cells = cut(products, columns, tall, wide)
                     left = like(left, cells[0], native)
-                    next_corner, row = left, ()
-                    for j in tl.static_range(columns):
-                        cost = steepness - slope * cells[j]
-                        if rough:
-                            left = (cost + least_of_two(upper[j], left)) - gain(upper[j], left, 3, native)
-                        else:
-                            left = cost + least_of_three(above[j], corner, left, native)
-                            corner = above[j]
-                        row = row + (left,)
-                    above, corner = row, next_corner
+                    next_corner = left
+                    above, left = walk_row(cells, above, upper, corner, left, slope, steepness, columns, rough, native)
+                    corner = next_corner
                     if first + columns < widest:
                         tl.store(edge + (i * (tall * wide) + lane), left)
                 # what follows is worked out afresh: kept in registers through the loop above it would spill them
                 u_first, g_first = opaque(tile, native) % tiles_u * tall, opaque(tile, native) // tiles_u * wide
-                last = lengths(g_len, g_first, count, wide) - 1 - first
-                found = above[0]
-                for j in tl.static_range(1, columns):
-                    found = tl.where((last == j)[None, :], above[j], found)
-                ends = (lengths(u_len, u_first, videos, tall) == until)[:, None] & (last >= 0)[None, :]
-                where = (u_first + tl.arange(0, tall)).to(tl.int64)[:, None] * count + (g_first + tl.arange(0, wide))[
-                    None, :
-                ]
-                tl.store(out + where, found, mask=ends & (last < columns)[None, :])
+                store_ends(
+                    *(above, out, u_len, g_len, u_first, g_first, first, until, videos, count),
+                    *(columns, tall, wide),
+                )
                 done, until = until, next_end(u_len, u_first, videos, until, tall)
 
 

@@ -77,6 +77,18 @@ def following(lane, wanted, after, many: tl.constexpr):
 
 
 @triton.jit
+def wanted_among(grad, v, w, top, bottom, count, partners, symmetric: tl.constexpr, turned: tl.constexpr):
+    """Tell of which of the videos w the pair with v lies in this part and has a gradient that is not 0."""
+    lower, upper = v + w * 0, w
+    if turned:
+        lower, upper = w, lower
+    if symmetric:
+        lower, upper = tl.minimum(v, w), tl.maximum(v, w)
+    inside = (w < count) & (lower >= top) & (lower < bottom)
+    return pair_gradient(grad, lower, upper, partners, inside, symmetric) != 0
+
+
+@triton.jit
 def weighted(upstream, weights, frames, total):
     """Return total + upstream * weights @ frames, to about the bits of float32."""
     product = precise_product(split(weights), split(frames), tl.zeros_like(total))
@@ -117,14 +129,7 @@ def gather_rows(
     ours = i < tl.load(own_len + v)
     total = tl.zeros([tall, depth], tl.float32)
     for first in range(0, count, many):
-        w = first + lane
-        lower, upper = v + lane * 0, w
-        if turned:
-            lower, upper = w, lower
-        if symmetric:
-            lower, upper = tl.minimum(v, w), tl.maximum(v, w)
-        inside = (w < count) & (lower >= top) & (lower < bottom)
-        wanted = pair_gradient(grad, lower, upper, partners, inside, symmetric) != 0
+        wanted = wanted_among(grad, v, first + lane, top, bottom, count, partners, symmetric, turned)
         at = following(lane, wanted, -1, many)
         upstream, weights, frames = fetch(
             *(grad, mass, unit, v, first + at, top, partners, n, m, features, ours, other_len, at < many, f),

@@ -5,14 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from finepseudo.alignment.scorer import AlignabilityScorer
+from finepseudo.run_folder.layout import CHECKPOINTS
 from finepseudo.training.config import OptimConfig, OptimiserConfig
+from shards.errors import UserError
+
+
+class Undecayed(Protocol):
+    """A module that exempts some of its parameters from weight decay."""
+
+    def undecayed(self) -> Iterable[nn.Parameter]:
+        """Give them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,34 +62,41 @@ def learning_rate(
 def build_optimizer(objective: nn.Module, cfg: OptimConfig) -> torch.optim.Optimizer:
     """Make the optimiser of the trainable parameters; each group holds `factor`, its multiple of the learning rate.
 
-    f_S has no weight decay: a slope that decays makes every score the same.
+    A module's method `undecayed`, where it has one, gives those of its parameters that have no weight decay: f_S, whose
+    scores would all become the same, and what the recipe of an encoder exempts.
     """
-    scorer = {
-        id(parameter)
-        for module in objective.modules()
-        if isinstance(module, AlignabilityScorer)
-        for parameter in module.parameters()
-    }
-    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    plain = [parameter for parameter in trained if id(parameter) not in scorer]
-    groups = [{"params": plain, "factor": 1.0}]
-    if own := [parameter for parameter in trained if id(parameter) in scorer]:
-        groups.append({"params": own, "factor": cfg.scorer_lr_factor, "weight_decay": 0.0})
+    modules = list(objective.modules())
+    scorer = {id(p) for module in modules if isinstance(module, AlignabilityScorer) for p in module.parameters()}
+    kept = {id(p) for module in modules if hasattr(module, "undecayed") for p in cast(Undecayed, module).undecayed()}
+    parts: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in objective.parameters():
+        if parameter.requires_grad:
+            parts.setdefault((id(parameter) in scorer, id(parameter) in kept), []).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {
+            "params": part,
+            "factor": cfg.scorer_lr_factor if fast else 1.0,
+            "weight_decay": 0.0 if whole else cfg.weight_decay,
+        }
+        for (fast, whole), part in parts.items()
+    ]
     if cfg.name == "sgd":
-        return torch.optim.SGD(
-            groups,
-            lr=cfg.lr,
-            weight_decay=cfg.weight_decay,
-            momentum=cfg.momentum,
-            nesterov=cfg.nesterov,
-            fused=True,
-        )
+        return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, nesterov=cfg.nesterov, fused=True)
     adam = torch.optim.AdamW if cfg.name == "adamw" else torch.optim.Adam
-    return adam(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True)
+    return adam(groups, lr=cfg.lr, fused=True)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a saved state into an optimiser of `build_optimizer`; states of before it was fused, too."""
+    """Load a saved state into an optimiser of `build_optimizer`; states of before it was fused, too.
+
+    Raises UserError for the state of a version that grouped the weights of this encoder otherwise.
+    """
+    sizes = [[len(group["params"]) for group in groups] for groups in (state["param_groups"], optimizer.param_groups)]
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            f"checkpoint: groups of {sizes[0]} weights, where weight decay now makes {sizes[1]}: it is of another "
+            f"version; remove the folder {CHECKPOINTS} of this stage to train the stage from its start"
+        )
     for group in state["param_groups"]:
         group["fused"] = True
     optimizer.load_state_dict(state)

@@ -16,7 +16,7 @@ from finepseudo.run_folder.files import read_json
 from finepseudo.run_folder.layout import METRICS, PSEUDO_LABELS, WEIGHTS, RunPaths
 from finepseudo.soft_dtw import class_alignability, soft_dtw_pairwise
 from jobs.config.run import RunConfig
-from jobs.workers.embed import evaluation_reader
+from jobs.workers.clip_parts import evaluation_reader
 from jobs.workers.labelling import read_truth
 from jobs.workers.models import trained_frame_encoder, trained_scorer
 from jobs.workers.part_files import GALLERY

@@ -15,12 +15,12 @@ import torch
 
 from finepseudo.bench.race import Contender, Target, figure, race, say
 from finepseudo.run_folder.layout import RunPaths
+from finepseudo.run_folder.others import no_run
 from jobs.pipeline.predict.clips import read_clips
 from jobs.pipeline.predict.inputs import clips_of
 from jobs.pipeline.predict.trained import load_predictor
 from jobs.pipeline.predict.videos import Asked, answered, device_for, views_of
 from jobs.pipeline.run_folder import read_config
-from shards.errors import UserError
 
 TARGET = Target(must=0.9, aim=0.95)
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     run = RunPaths(arguments.run)
     if not run.config.is_file():
-        raise UserError(f"bench predict: {run.root}: no run folder; train first")
+        raise no_run("bench predict", run.root, "train first")
     cfg, clips = read_config(run.root), clips_of(arguments.videos)
     device = device_for(cfg)
     predictors = [load_predictor(cfg, run, device=device)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from finepseudo.run_folder.done import Identity, is_done
 from finepseudo.run_folder.freed import free
 from finepseudo.run_folder.layout import CHECKPOINTS, RunPaths
+from finepseudo.run_folder.others import no_run
 from jobs.cluster.temp_folder import left_overs, remove_left_overs
 from jobs.config.run import RunConfig
 from jobs.pipeline.freeing import old_parts
@@ -25,7 +26,6 @@ from jobs.pipeline.stages.base import Run
 from jobs.pipeline.survey import bytes_text, size_of
 from jobs.progress import Reporter
 from jobs.workers.part_files import PREDICTED
-from shards.errors import UserError
 from shards.files import TEMPORARY_SUFFIX
 
 SCRATCH = (CHECKPOINTS, "ray", PREDICTED)
@@ -59,7 +59,7 @@ class Waste:
 def clean(cfg: RunConfig, *, keep: int, yes: bool) -> int:
     """List what can go, the newest `keep` rounds' embeddings apart; remove it with `yes`."""
     if not RunPaths(cfg.folder).config.is_file():
-        raise UserError(f"clean: {cfg.folder}: no run there; give its folder, or its name and out=")
+        raise no_run("clean", cfg.folder, "name one, with out= where it lies elsewhere")
     with ExitStack() as held:
         for folder in _folders(cfg) if yes else ():
             held.enter_context(locked(folder))

@@ -21,7 +21,7 @@ WORKS_IN_A_RUN = frozenset(
     {"split", "pretrain", "train", "embed", "score", "evaluate", "report", "predict", "status", "clean"}
 )
 """Commands that work in a run as it was made."""
-_DRY_BY_ITSELF = frozenset({"submit", "doctor", "clean", "plan"})
+_DRY_BY_ITSELF = frozenset({"submit", "doctor"})
 """Commands that know themselves what --dry-run means."""
 _SLOW_TO_BEGIN = frozenset({"bench", "export", "init", "review", "weights"})
 """Commands without a configuration whose imports, or first videos, take seconds."""
@@ -150,13 +150,13 @@ def _run_command(cfg: RunConfig, arguments: argparse.Namespace, main: Callable[[
             from jobs.cli.clean import clean
 
             kept = arguments.keep_rounds or cfg.embed.keep_rounds or 1
-            code = clean(cfg, keep=kept, yes=arguments.yes and not arguments.dry_run)
+            code = clean(cfg, keep=kept, yes=arguments.yes)
         case "plan":
             from jobs.cli.plan import plan
             from jobs.estimate.table import Cluster
 
             cluster = Cluster(nodes=arguments.nodes, gpus=arguments.gpus, cores=arguments.cores)
-            code = plan(cfg, cluster, calibrate=arguments.calibrate and not arguments.dry_run)
+            code = plan(cfg, cluster, calibrate=arguments.calibrate)
         case "doctor":
             from jobs.cli.doctor import doctor
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from finepseudo.report.comparison_files import write_comparison
 from finepseudo.run_folder.layout import METRICS, REPORT, RunPaths
+from jobs.cli.export import named_run
 from jobs.config.run import RunConfig
 from shards.errors import UserError
 
@@ -40,14 +41,13 @@ def compare_folders(arguments: argparse.Namespace) -> int:
     given = [f"--{word.replace('_', '-')}" for word in words if getattr(arguments, word)] + list(arguments.overrides)
     if given:
         raise UserError(f"compare: run folders are compared as they are, and {given[0]} is given too; leave one out")
-    for folder in arguments.runs:
-        if not RunPaths(folder).config.is_file():
-            raise UserError(f"compare: {folder}: no run folder, it has no config.yaml; give one that `run` made")
-        if not is_tested(RunPaths(folder)):
+    runs = [named_run("compare", str(folder)) for folder in arguments.runs]
+    for run in runs:
+        if not is_tested(run):
             rule = "no method of it is tested yet; `finepseudo status` says where it stands"
-            raise UserError(f"compare: {folder}: {rule}")
-    alone = RunPaths(arguments.runs[0]).comparison if len(arguments.runs) == 1 else DEFAULT
-    show(arguments.runs, arguments.out or alone)
+            raise UserError(f"compare: {run.root}: {rule}")
+    alone = runs[0].comparison if len(runs) == 1 else DEFAULT
+    show([run.root for run in runs], arguments.out or alone)
     return 0
 
 

@@ -13,7 +13,7 @@ from jobs.pipeline.folded import folded
 from jobs.pipeline.plan import COMMANDS, make_plan, refuse_without_weights, weight_problems
 from jobs.pipeline.run_folder import refuse_other_data
 from jobs.pipeline.stages.base import Run, Stage
-from jobs.pipeline.survey import StageState, loss_lines, open_stages, survey
+from jobs.pipeline.survey import StageState, bytes_text, loss_lines, open_stages, survey
 from jobs.progress import Reporter
 from jobs.workers.labelling import check_pool, check_ready
 from shards.annotations import annotation_files
@@ -146,7 +146,7 @@ class Size:
     def lines(self, cfg: RunConfig) -> list[str]:
         """Write the sizes as plain lines."""
         frames, width = cfg.frame_input.sampling.frames, cfg.frame_encoder.size("embedding")
-        gigabytes = 4e-9 * (self.labelled + self.unlabelled) * frames * width
+        embedded = 4 * (self.labelled + self.unlabelled) * frames * width
         views = cfg.evaluate.views * cfg.evaluate.crops
         roles = f"{self.labelled:,} labelled, {self.unlabelled:,} unlabelled, {self.test:,} test"
         product = f"{self.unlabelled:,} clips x {self.gallery:,} in the gallery, {frames} x {frames} frames"
@@ -156,7 +156,7 @@ class Size:
             + cfg.shards.profile
             + (f", in {cfg.shards.store}" if cfg.shards.store else ""),
             f"alignment   {self.unlabelled * self.gallery:,} soft-DTW distances a round ({product})",
-            f"embeddings  {gigabytes:.2f} GB a round",
+            f"embeddings  {bytes_text(embedded)} a round",
             f"test        {self.test * views:,} views a method and seed",
         ]
 

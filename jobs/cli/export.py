@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from finepseudo.run_folder.layout import RunPaths
+from finepseudo.run_folder.others import no_run
 from jobs.pipeline.run_folder import read_config
 from shards.errors import UserError
 
@@ -38,7 +39,8 @@ def named_run(command: str, text: str) -> RunPaths:
     for folder in (Path(text), Path("runs") / text):
         if RunPaths(folder).config.is_file():
             return RunPaths(folder)
-    raise UserError(f"{command}: {text}: no run folder; give the folder of a run, such as runs/mine")
+    folder = Path("runs", text) if Path(text).name == text else Path(text)
+    raise no_run(command, folder, "give the folder of a run that `finepseudo run` made, or its name below runs")
 
 
 def _features(arguments: argparse.Namespace, run: RunPaths, videos: list[str]) -> int:

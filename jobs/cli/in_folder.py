@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jobs.config.build import build, plain, set_dotted
+from jobs.config.build import plain, set_dotted
 from jobs.config.old_words import refuse_old_words
-from jobs.config.recipes import parse_override
+from jobs.config.recipes import build_run, parse_override
 from jobs.config.run import RunConfig
 from jobs.pipeline.run_folder import differing, read_config
 from shards.errors import UserError
+from shards.settings import shown
 
 
 def of_folder(asked: RunConfig, command: str, overrides: Sequence[str], *, said: bool) -> RunConfig:
@@ -23,10 +24,10 @@ def of_folder(asked: RunConfig, command: str, overrides: Sequence[str], *, said:
     for text in overrides:
         set_dotted(here, *parse_override(text))
     refuse_old_words(here)
-    found = build(RunConfig, here)
+    found = build_run(here)
     for key, was, now in differing(made, asked if said else found):
         raise UserError(
-            f"{command}: {asked.folder} was made with {key}={was}, now it is {now}; `finepseudo run` takes a changed "
-            "key and makes again what depends on it, or use another --name"
+            f"{command}: {asked.folder} was made with {key}={shown(was)}, now it is {shown(now)}; `finepseudo run` "
+            "takes a changed key and makes again what depends on it, or use another --name"
         )
     return found

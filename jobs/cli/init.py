@@ -20,6 +20,7 @@ from shards.annotations import load
 from shards.annotations.base import Annotations, Clip, make_annotations
 from shards.annotations.config import DatasetConfig
 from shards.annotations.exports import Item, file_name, read_export
+from shards.annotations.lines import loose_name, one_form
 from shards.annotations.list_lines import is_video_name
 from shards.annotations.roles import role_word, source_of
 from shards.check.decode import Decoded, decode_clips, decode_lines
@@ -133,22 +134,27 @@ def _only_list(folder: Path, out: Path) -> Path | None:
 
 
 def _places(folder: Path) -> Mapping[str, list[Path]]:
-    """File name, and the name without its ending -> where it lies below the folder."""
+    """File name, and the name without its ending, without capitals -> where it lies below the folder."""
     places: dict[str, list[Path]] = defaultdict(list)
     for place, _, names in walked(folder):
         for name in names:
             if is_video_name(name):
-                for called in {name, Path(name).stem}:
+                for called in {loose_name(name), loose_name(Path(name).stem)}:
                     places[called].append(Path(place) / name)
     return places
 
 
 def _located(path: str, folder: Path, places: Mapping[str, Sequence[Path]]) -> str:
-    """Find the file that a list or a tool means: as written, below the folder, or by its name where only one has it."""
+    """Find the file that a list or a tool means: as written, below the folder, or by its name where only one has it.
+
+    A name that is written with other capitals or in another Unicode form counts where none is as written.
+    """
     for candidate in (Path(path), folder / path):
         if candidate.exists():
             return str(candidate.absolute())
-    found = places.get(file_name(path), ())
+    name = file_name(path)
+    called = places.get(loose_name(name), ())
+    found = [place for place in called if name in {place.name, place.stem}] or called
     if len(found) > 1:
         raise UserError(f"init: {path} may be {found[0]} or {found[1]}; write the folder into the list")
     return str(found[0].absolute()) if found else str((folder / path.lstrip("/")).absolute())
@@ -163,6 +169,7 @@ def _frame_rate(path: str) -> float:
 
 
 def _annotations(rows: Sequence[tuple[Item, str]]) -> Annotations:
+    rows = [(replace(item, label=one_form(item.label)), path) for item, path in rows]
     classes = sorted({item.label for item, _ in rows if item.label})
     if not classes:
         raise UserError("init: no clip of the export has a class; label some of them")

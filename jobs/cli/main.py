@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.cli.parser import parser
+from jobs.cli.parser import parse
 from shards.errors import UserError, visible
 from shards.files import TROUBLE
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_what_is_closed()
     given = sys.argv[1:] if argv is None else argv
     rest, overrides = split_overrides(given) if given and given[0] not in NO_KEYS else (list(given), [])
-    arguments = parser().parse_args(rest)
+    arguments = parse(rest)
     arguments.overrides = [*getattr(arguments, "set", ()), *overrides]
     from jobs.cli.commands import dispatch
     from jobs.cluster.preempt import Lost, Preempted

@@ -7,8 +7,9 @@ import textwrap
 from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.encoders.table import ACTION
 from finepseudo.methods.base import AnyMethod
+from finepseudo.methods.own import take
 from finepseudo.methods.table import METHODS
-from jobs.config.build import nearest
+from jobs.config.build import one_of
 from jobs.config.keys import all_keys
 from shards.errors import UserError
 from shards.settings import BadSetting, shown
@@ -17,12 +18,14 @@ _WIDTH = 120
 
 
 def described(name: str = "") -> str:
-    """Write where each method comes from and what it needs; of one that is named, all that is known.
+    """Write where each method comes from and what it needs; of one that is named, or module:NAME, all that is known.
 
     UserError: there is no such method.
     """
+    if ":" in name:
+        return _paragraph(take([name])[0])
     if name and name not in METHODS:
-        raise UserError(f"methods: no method is called {name}; {nearest(name, list(METHODS))}")
+        raise UserError(f"methods: no method is called {name}; {one_of(name, list(METHODS))}")
     if name:
         return _paragraph(METHODS[name])
     listed = "".join(f"{method.name}: {method.title}\n    {_origin(method)}\n" for method in METHODS.values())

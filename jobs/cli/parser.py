@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -48,15 +49,30 @@ def parser() -> argparse.ArgumentParser:
     return main_parser
 
 
+def parse(line: Sequence[str]) -> argparse.Namespace:
+    """Read a command line; what a command does not take is refused with what that command takes."""
+    arguments, unknown = parser().parse_known_args(line)
+    if unknown:
+        arguments.refuse(f"unrecognized arguments: {' '.join(unknown)}")
+    return arguments
+
+
 def _command(commands: Commands, name: str, text: str, *, allow_abbrev: bool = True) -> argparse.ArgumentParser:
     """Add a command; its line in the list heads its own help too."""
     said = f"{text[:1].upper()}{text[1:]}."
-    return commands.add_parser(name, help=text, description=said, allow_abbrev=allow_abbrev)
+    command = commands.add_parser(name, help=text, description=said, allow_abbrev=allow_abbrev)
+    command.set_defaults(refuse=command.error)
+    return command
 
 
 def _stages(commands: Commands) -> None:
     for name, text in STAGES.items():
-        _common(_command(commands, name, text, allow_abbrev=False))
+        command = _command(commands, name, text, allow_abbrev=False)
+        _common(command)
+        _dry(command)
+        if name in MAKES_A_RUN:
+            _forced(command)
+    _run_by_name(commands.choices["report"])
     which = commands.choices["write-shards"].add_mutually_exclusive_group()
     which.add_argument("--part", metavar="i/n", help="write only every n-th shard, from i on")
     which.add_argument("--verify", action="store_true", help="compare every byte with what was written; writes nothing")
@@ -88,6 +104,8 @@ def _submit(commands: Commands) -> None:
     submit.add_argument("--sbatch", default="", metavar="OPTIONS", help="options of sbatch for the Ray jobs")
     submit.add_argument("--parts", type=_parts, help="array tasks that write shards (default: 16)")
     _common(submit)
+    _dry(submit)
+    _forced(submit)
 
 
 def _check(commands: Commands) -> None:
@@ -106,7 +124,7 @@ def _check(commands: Commands) -> None:
 
 def _operating(commands: Commands) -> None:
     clean = _command(commands, "clean", "list what of a run can go, with its bytes, and remove it with --yes")
-    clean.add_argument("run", nargs="?", metavar="RUN", help="folder of the run, or its name; the same as --name")
+    _run_by_name(clean)
     clean.add_argument("--yes", action="store_true", help="remove what is listed")
     clean.add_argument(
         "--keep-rounds",
@@ -124,6 +142,7 @@ def _operating(commands: Commands) -> None:
     doctor.add_argument("target", nargs="?", metavar="RECIPE", help="check its weights and videos too")
     doctor.add_argument("--json", action="store_true", help="print a list of check, state, found, todo")
     _common(doctor)
+    _dry(doctor, "list the checks and run none")
 
 
 def _measuring(commands: Commands) -> None:
@@ -131,6 +150,8 @@ def _measuring(commands: Commands) -> None:
     tune.add_argument("space", help="YAML file such as tune_spaces/alignability.yaml")
     tune.add_argument("--best", type=Path, metavar="FILE", help="write a recipe with the values of the best trial")
     _common(tune)
+    _dry(tune)
+    _forced(tune)
     bench = _command(
         commands,
         "bench",
@@ -143,7 +164,7 @@ def _measuring(commands: Commands) -> None:
 
 def _status(commands: Commands) -> None:
     status = _command(commands, "status", "where a run stands, from its files alone, while it runs or after")
-    status.add_argument("run", nargs="?", help="folder of the run, or its name below out=, the same as --name")
+    _run_by_name(status)
     status.add_argument("--all", action="store_true", help="a line for each run below out=")
     _common(status)
 
@@ -186,17 +207,19 @@ def _compare(command: argparse.ArgumentParser) -> None:
         "--shared", action="store_true", help="with --part: only what the methods of every n-th seed share"
     )
     _common(command)
+    _dry(command)
+    _forced(command)
 
 
 def _reproduce(command: argparse.ArgumentParser) -> None:
     command.add_argument("table", nargs="?", default="", metavar="TABLE", help="which one (default: list them)")
-    command.add_argument("--dry-run", action="store_true", help="say what it needs: files, weights, hours")
+    _dry(command, "say what it needs: files, weights, hours")
     command.add_argument("--synthetic", action="store_true", help="the same code, small, on rendered dives")
     command.add_argument("--seeds", type=_seeds, metavar="0,1,..", help="label draws (default: the recipes')")
     command.add_argument(
         "--only", action="append", default=[], metavar="WORD", help="only the runs of rows or columns with this word"
     )
-    command.add_argument("--force", action="store_true", help="start over what the run folders were made with")
+    _forced(command, "start over what the run folders were made with")
     command.add_argument(
         "--set",
         action="append",
@@ -245,7 +268,7 @@ def _init(command: argparse.ArgumentParser) -> None:
         help="share of the labelled clips that is the test, where there is none",
     )
     command.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="what the recipe is for")
-    command.add_argument("--force", action="store_true", help="write over an older list and recipe")
+    _forced(command, "write over an older list and recipe")
 
 
 def _predict(command: argparse.ArgumentParser) -> None:
@@ -328,8 +351,23 @@ def _clips(text: str) -> int | None:
     return int(text)
 
 
+def _run_by_name(command: argparse.ArgumentParser) -> None:
+    said = "folder of the run, or its name below out=; the same as --name"
+    command.add_argument("run", nargs="?", metavar="RUN", help=said)
+
+
+def _dry(
+    command: argparse.ArgumentParser, text: str = "print what would be done and check what can be checked"
+) -> None:
+    command.add_argument("--dry-run", action="store_true", help=text)
+
+
+def _forced(command: argparse.ArgumentParser, text: str = "start over what the run folder was made with") -> None:
+    command.add_argument("--force", action="store_true", help=text)
+
+
 def _common(command: argparse.ArgumentParser) -> None:
-    common = command.add_argument_group("of every command on a recipe or a run")
+    common = command.add_argument_group("which run, and what it is made of")
     common.add_argument("--recipe", default=None, help="name of a recipe or a YAML file (default: smoke)")
     common.add_argument(
         "--set",
@@ -346,5 +384,4 @@ def _common(command: argparse.ArgumentParser) -> None:
     common.add_argument(
         "--print-config", action="store_true", help="print every key with its value, help and source, and stop"
     )
-    common.add_argument("--dry-run", action="store_true", help="print what would be done and check what can be checked")
-    common.add_argument("--force", action="store_true", help="start over what the run folder was made with")
+    command.set_defaults(dry_run=False, force=False)  # where they are not offered

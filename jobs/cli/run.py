@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from finepseudo.report import render_text, summary_table
 from finepseudo.run_folder.done import set_aside_damaged
 from finepseudo.run_folder.layout import REPORT, RunPaths
+from finepseudo.run_folder.others import no_run
 from jobs.cli.dry_run import refuse_early
 from jobs.cli.parser import MAKES_A_RUN
 from jobs.cluster import preempt
@@ -22,7 +23,8 @@ from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.survey import loss_lines, open_stages, survey
 from jobs.progress import Reporter
-from shards.errors import UserError, counted
+from shards.errors import counted
+from shards.settings import shown
 
 NO_RAY = frozenset({"split", "report"})
 """Commands that start no Ray."""
@@ -31,7 +33,7 @@ NO_RAY = frozenset({"split", "report"})
 def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool = False) -> int:
     """Run all stages (`run`) or those of one command, then print the table where there is a report."""
     if command not in MAKES_A_RUN and not cfg.folder.is_dir():
-        raise UserError(f"{command}: {cfg.folder}: no such run; name one with --name and out=, or begin with `run`")
+        raise no_run(command, cfg.folder, "name one with --name and out=, or begin with `run`")
     fresh = command in MAKES_A_RUN and not RunPaths(cfg.folder).config.exists()
     if fresh:
         refuse_early(cfg, command)
@@ -48,7 +50,7 @@ def run(cfg: RunConfig, command: str, *, force: bool = False, verify_first: bool
         ran = 0
         if todo := open_stages(states):
             for key, was, now in changes:
-                reporter.say(f"{key} was {was} and is {now}: what depends on it is made again")
+                reporter.say(f"{key} was {shown(was)} and is {shown(now)}: what depends on it is made again")
             if not fresh:
                 refuse_without_weights(cfg, todo)
             for line in loss_lines(states):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from finepseudo.run_folder.layout import RunPaths
+from finepseudo.run_folder.others import no_run
 from jobs.cli.run import run
 from jobs.config.run import RunConfig
 from jobs.pipeline.run_folder import locked
@@ -26,9 +27,7 @@ def verify(cfg: RunConfig) -> int:
 def repair(cfg: RunConfig, *, force: bool = False) -> int:
     """Write the damaged shards again, from the videos; what is whole stays, and so does what was made from it."""
     if not cfg.folder.is_dir():
-        raise UserError(
-            f"write-shards: {cfg.folder}: no such run; name one with --name and out=, or leave --repair out"
-        )
+        raise no_run("write-shards", cfg.folder, "name one with --name and out=, or leave --repair out")
     folder = RunPaths(cfg.folder).shards
     with locked(cfg.folder):
         damaged, count = damaged_files(folder)

@@ -10,7 +10,8 @@ from pathlib import Path
 from finepseudo.report.alarms import alarms
 from finepseudo.report.reading import read_run
 from finepseudo.run_folder.files import json_lines
-from finepseudo.run_folder.layout import RunPaths
+from finepseudo.run_folder.layout import REPORT, RunPaths
+from finepseudo.run_folder.others import no_run, runs_below
 from jobs.config.run import RunConfig
 from jobs.pipeline.folded import folded
 from jobs.pipeline.plan import make_plan
@@ -34,21 +35,14 @@ def status(cfg: RunConfig, *, every: bool) -> int:
             if chain := list(_chain(cfg)):  # submitted, and no job has begun
                 sys.stdout.write("\n".join([f"run         {cfg.folder}: submitted", *chain]) + "\n")
                 return 0
-            there = ", ".join(folder.name for folder in _folders(cfg))
-            known = f"there are {there}; " if there else ""
-            raise UserError(f"status: {cfg.folder}: no run there; {known}name one with --name and out=, or use --all")
+            raise no_run("status", cfg.folder, "name one, with out= where it lies elsewhere, or use --all")
         sys.stdout.write("\n".join(report(cfg)) + "\n")
         return 0
-    folders = _folders(cfg)
+    folders = runs_below(Path(cfg.out))
     if not folders:
         raise UserError(f"status: {cfg.out}: no run below it; name the folder of the runs with out=")
     sys.stdout.write("\n".join(one_line(folder) for folder in folders) + "\n")
     return 0
-
-
-def _folders(cfg: RunConfig) -> list[Path]:
-    """List the runs below `cfg.out`."""
-    return sorted(path.parent for path in Path(cfg.out).glob("*/config.yaml"))
 
 
 def states_of(cfg: RunConfig) -> list[list[StageState]]:
@@ -86,6 +80,8 @@ def report(cfg: RunConfig) -> Iterator[str]:
         yield f"open        {', '.join(f'{count} {name}' for name, count in counted.items())}"
         yield from (f"  {line}" for line in folded(state for state in states if state.state != "done"))
     yield from (f"            {line}" for line in loss_lines(groups))
+    if (page := folder / REPORT).is_file():
+        yield f"report      {page}"
     if last := last_line(folder, states):
         yield f"last line   {last}"
     yield from (f"{alarm.level:12}{alarm.text}" for alarm in alarms(read_run(folder)))

@@ -42,6 +42,12 @@ def nearest(name: str, known: Sequence[str], where: str = "") -> str:
     return f"did you mean {_join(where, close[0])}?" if close else f"known: {', '.join(sorted(known))}"
 
 
+def one_of(name: str, known: Sequence[str]) -> str:
+    """Answer a name that is not there with those that are, the one that was probably meant first."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return (f"did you mean {close[0]}? " if close else "") + f"there are {', '.join(known)}"
+
+
 def build(cls: type[T], values: Value, where: str = "") -> T:
     """Make a dataclass of a mapping; unknown keys, wrong types and broken rules raise `UserError`."""
     if not isinstance(values, Mapping):

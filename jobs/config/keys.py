@@ -56,7 +56,7 @@ def all_keys(cfg: Settings, default: object = None, above: str = "") -> Iterator
 
 def default_of(field: Field[Any], parent: object) -> Any:  # noqa: ANN401 -- whatever the field holds
     """Give the default of a field: what the default of its section holds there, else its own; MISSING for neither."""
-    if parent is not None:
+    if parent is not None and hasattr(parent, field.name):  # the section of an own method is in no default
         return getattr(parent, field.name)
     return field.default if field.default_factory is MISSING else field.default_factory()
 

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from finepseudo.methods.own import KEY, sections, take
 from finepseudo.run_folder.yaml_text import NoYaml, parse_yaml, read_yaml, yaml_text
-from jobs.config.build import build, merge, nearest, plain, set_dotted
+from jobs.config.build import build, merge, one_of, plain, refusal, set_dotted
 from jobs.config.expected_input import fill_inputs
 from jobs.config.old_words import refuse_old_words
 from jobs.config.presets import fill_presets
 from jobs.config.run import RunConfig
 from shards.errors import UserError
+from shards.settings import BadSetting
 
 RECIPES = Path(__file__).parents[2] / "finepseudo" / "recipes"
 
@@ -46,7 +48,8 @@ def _find_recipe(name: str, beside: Path | None) -> Path:
     for path in (Path(name), *([beside / name] if beside else [])):
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return path.resolve()
-    raise UserError(f"recipe {name!r}: neither a recipe nor a YAML file; {nearest(name, list(known))}")
+    mine = sorted(path.name for path in Path().glob("*.y*ml"))
+    raise UserError(f"recipe {name!r}: neither a recipe nor a YAML file; {one_of(name, [*mine, *sorted(known)])}")
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -68,9 +71,37 @@ def load(recipe: str, overrides: Sequence[str] = (), extra: Mapping[str, Any] | 
     for text in overrides:
         set_dotted(values, *parse_override(text))
     refuse_old_words(values)
+    take_own_methods(values)
     fill_presets(values)
     fill_inputs(values)
+    return build_run(values)
+
+
+def build_run(values: Mapping[str, Any]) -> RunConfig:
+    """Make the configuration of its values; methods of the user's own join the table first."""
+    values = dict(values)
+    if own := take_own_methods(values):
+        values["method"] = build(sections(own), values.get("method") or {}, "method")
     return build(RunConfig, values)
+
+
+def take_own_methods(values: dict[str, Any]) -> list[str]:
+    """Move `module:NAME` among the methods to `own_methods`, in place, and import them; names stay."""
+    listed, named = values.get(KEY) or [], values.get("methods") or []
+    if not isinstance(listed, (list, tuple)) or not isinstance(named, (list, tuple)):
+        return []  # refused with the other types
+    asked = [name for name in named if isinstance(name, str) and ":" in name]
+    if not (paths := list(dict.fromkeys([*map(str, listed), *asked]))):
+        return []
+    try:
+        names = dict(zip(paths, (method.name for method in take(paths)), strict=True))
+    except BadSetting as error:
+        key = "methods" if error.value in asked else KEY
+        raise refusal(key, error.value, error.rule) from error
+    values[KEY] = paths
+    if named:
+        values["methods"] = [names.get(name, name) if isinstance(name, str) else name for name in named]
+    return paths
 
 
 def to_yaml(cfg: RunConfig) -> str:
@@ -85,4 +116,4 @@ def from_yaml(path: Path) -> RunConfig:
     """
     values = read_yaml(path)
     refuse_old_words(values)
-    return build(RunConfig, values)
+    return build_run(values)

@@ -76,7 +76,11 @@ class ContrastLookConfig(Settings):
     """How each clip of TCLR is changed; all else, such as size, flip and channels, is as in action_input."""
 
     scale: tuple[float, float] = setting(
-        (0.6, 1.0), "range of the crop's share of the image area", source="TCLR: .6-1 of the height", above=0, at_most=1
+        (0.27, 0.75),
+        "range of the crop's share of the image area",
+        source="TCLR: a square of .6-1 of the height of 240 x 320 pixels",
+        above=0,
+        at_most=1,
     )
     jitter: float = setting(0.3, "probability of the colour jitter", source="TCLR: .3 each", at_least=0, at_most=1)
     brightness: float = setting(0.25, "brightness factor in 1 +- this", source="TCLR: .25", at_least=0, at_most=1)
@@ -88,6 +92,9 @@ class ContrastLookConfig(Settings):
     )
     blur: float = setting(0.0, "probability of a Gaussian blur", source="TCLR: none", at_least=0, at_most=1)
     erase: float = setting(0.5, "probability of one erased rectangle", source="TCLR: .5", at_least=0, at_most=1)
+    erase_area: tuple[float, float] = setting(
+        (0.006, 0.026), "range of the erased share of the image", source="TCLR: 9-18 of 112 pixels", above=0, at_most=1
+    )
 
 
 def _by_tclr() -> TrainConfig:

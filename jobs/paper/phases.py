@@ -19,7 +19,7 @@ from finepseudo.run_folder.files import read_json, sha256_file, write_json
 from finepseudo.run_folder.layout import WEIGHTS, RunPaths
 from jobs.config.run import RunConfig
 from jobs.pipeline.predict.videos import device_for
-from jobs.workers.embed import evaluation_reader
+from jobs.workers.clip_parts import evaluation_reader
 from jobs.workers.labelling import read_truth
 from jobs.workers.models import trained_frame_encoder
 from jobs.workers.write_shards import data_config

@@ -109,7 +109,7 @@ def notes_of(table: PaperTable, size: Size, cells: Sequence[Cell]) -> list[str]:
     return notes
 
 
-def warnings_of(size: Size, cells: Sequence[Cell]) -> list[str]:
+def alarms_of(size: Size, cells: Sequence[Cell]) -> list[str]:
     """Say what makes the numbers mean less than they seem: rendered dives, and runs that are not at their end."""
     said = [SMALL] if size.small else []
     ours = [(cell, cell.run) for cell in cells if cell.run]
@@ -143,16 +143,16 @@ def write_result(table: PaperTable, size: Size, runs: Sequence[PaperRun]) -> tup
     cells = cells_of(table, runs)
     head, body = table_of(table, size, cells)
     lead = HEAD % OURS[size.small].capitalize()
-    notes, warnings = notes_of(table, size, cells), warnings_of(size, cells)
+    notes, alarms = notes_of(table, size, cells), alarms_of(size, cells)
     title = f"{table.title}, on rendered dives" if size.small else table.title
     section = Section("result", title, [Table(table.name, head, body), *map(Note, notes)], lead)
-    said = " ".join([*warnings, lead])
-    alarms = [Alarm("alarm", text) for text in warnings]
+    said = " ".join([*alarms, lead])
+    shown = [Alarm("alarm", text) for text in alarms]
     texts = {
         ".csv": as_csv(size, cells),
         ".md": markdown_table(head, body, said, notes),
-        ".tex": latex_table(head, body, [*warnings, lead, *notes]),
-        ".html": render_page(Page(title, table.source, tiles=[], alarms=alarms, sections=[section])),
+        ".tex": latex_table(head, body, [*alarms, lead, *notes]),
+        ".html": render_page(Page(title, table.source, tiles=[], alarms=shown, sections=[section])),
     }
     folder = size.folder(table)
     folder.mkdir(parents=True, exist_ok=True)

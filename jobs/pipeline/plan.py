@@ -25,6 +25,7 @@ from finepseudo.methods.table import METHODS, settings
 from finepseudo.run_folder.done import is_done
 from jobs.config.expected_input import weight_problem
 from jobs.config.run import RunConfig
+from jobs.config.sections import InputConfig
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run, Stage
 from jobs.pipeline.stages.budget import is_accounted
@@ -175,7 +176,8 @@ def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = Fa
         absent, problem = encoder.without_weights, weight_problem(name, encoder)
         if problem and not (given and absent):
             yield problem
-        if (absent or not problem) and (wrong := _cannot_start(encoder)):
+        seen = cfg.frame_input if name == "frame_encoder" else cfg.action_input
+        if (absent or not problem) and (wrong := _cannot_start(encoder, seen)):
             yield f"{name}.{wrong}"
     wanted = {key: file for stage in made if isinstance(stage, ActionEncoderStage) for key, file in stage.files.items()}
     for key, file in wanted.items():
@@ -185,13 +187,13 @@ def weight_problems(cfg: RunConfig, stages: Iterable[Stage], *, given: bool = Fa
             yield f"{key}: {file} is not there; give the path of the file"
 
 
-def _cannot_start(encoder: Encoder) -> str | None:
+def _cannot_start(encoder: Encoder, seen: InputConfig) -> str | None:
     """Say why an encoder cannot start. A row of the table as it is, started at random, needs no look, and no torch."""
     if not (encoder.is_own or encoder.options or encoder.start.file):
         return None
     from finepseudo.encoders.describe import start_problem
 
-    return start_problem(encoder)
+    return start_problem(encoder, seen.sampling.frames, seen.augment.size)
 
 
 def refuse_without_weights(cfg: RunConfig, stages: Iterable[Stage]) -> None:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-
 from finepseudo.evaluation.predict import Alignment, Exemplars, best_aligned
 from finepseudo.methods.base import AnyMethod
 from finepseudo.methods.table import METHODS, in_order
 from finepseudo.report.review import Asked, Near, choose, write_review
 from finepseudo.run_folder.layout import PSEUDO_LABELS, REVIEW, WEIGHTS, RunPaths
 from jobs.config.run import RunConfig
-from jobs.pipeline.predict.trained import aligned_round
+from jobs.pipeline.predict.trained import aligned_round, refuse_unknown
 from jobs.workers.labelling import read_files, read_truth
 from jobs.workers.models import trained_scorer
 from jobs.workers.part_files import parts, read_embeddings
@@ -39,6 +37,7 @@ def review(cfg: RunConfig, run: RunPaths, out: Path | None, *, count: int, seed:
     if out is not None:
         check_writable(out)
     seed = cfg.seeds[0] if seed is None else seed
+    refuse_unknown(cfg, run, seed, name)
     method, number = _newest_labels(cfg, run, seed, name)
     _, classes = read_truth(run.clips)
     asked = choose(run.round(seed, method.name, number) / PSEUDO_LABELS, classes, count)
@@ -74,7 +73,7 @@ def _near(
     if last is None:
         return {one: _of_classes(one, labelled) for one in asked}
     truth = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
-    wanted = pa.array([*labelled.keys, *(one.key for one in asked)], pa.string())
+    wanted = {*labelled.keys, *(one.key for one in asked)}
     keys, embeddings = read_embeddings(parts(run.embeddings(seed, method.name, last)), wanted)
     place = {key: i for i, key in enumerate(keys)}
     there = [key for key in labelled.keys if key in place]

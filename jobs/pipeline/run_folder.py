@@ -25,6 +25,7 @@ from jobs.config.recipes import from_yaml, to_yaml
 from jobs.config.run import GROWS, IDENTITY, RunConfig, flat_part
 from shards.errors import UserError
 from shards.files import disk_errors
+from shards.settings import shown
 
 LOCK = ".lock"
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
@@ -205,7 +206,8 @@ def refuse_other_data(cfg: RunConfig, *, force: bool) -> list[Change]:
     if not force and (refused := _of_data(changes)):
         key, was, now = refused[0]
         raise UserError(
-            f"{cfg.folder} was made with {key}={was}, now it is {now}; use another --name, or --force to start it over"
+            f"{cfg.folder} was made with {key}={shown(was)}, now it is {shown(now)}; use another --name, or --force to "
+            "start it over"
         )
     return changes
 

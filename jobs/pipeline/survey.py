@@ -25,6 +25,7 @@ from finepseudo.run_folder.done import (
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.stages.base import Stage
 from shards.errors import counted
+from shards.settings import shown
 
 SHOWN = 4
 """Changed keys of a stage that are named; the others are counted."""
@@ -114,18 +115,19 @@ def _lost(stage: Stage, state: State, because: tuple[str, ...], record: dict[str
 def reasons(identity: Identity, record: dict[str, Any], after: Sequence[str] = ()) -> list[str]:
     """Say why a stage that left a record is not done any more."""
     changes = changed_keys(identity, record)
-    said = [f"{key} was {was}, is {now}" for key, was, now in changes[:SHOWN]]
+    said = [f"{key} was {shown(was)}, is {shown(now)}" for key, was, now in changes[:SHOWN]]
     said += [f"and {counted(len(changes) - SHOWN, 'more key')}"] if len(changes) > SHOWN else []
     lacking = set(identity.missing())
     if missing := [name for name, made in identity.inputs.items() if record_of(made) in lacking]:
-        return [*said, f"{', '.join(missing)} is missing"]
+        return [*said, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"]
     key = identity.key()
     if not said and key["config_sha256"] != record.get("config_sha256"):
         said.append("the configuration changed")
     before = record.get("inputs") or {}
     names = sorted({*before, *key["inputs"]})
     other = [name for name in names if before.get(name) != key["inputs"].get(name) or name in after]
-    said += [f"{name} changed" for name in other]
+    named = {name for name, _, _ in changes}  # of the file that a changed key names one line is enough
+    said += [f"{name} changed" for name in other if name not in named]
     return said or ["its files changed"]
 
 

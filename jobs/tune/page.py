@@ -12,6 +12,7 @@ import numpy as np
 
 from finepseudo.report.svg import bounds, short, tag
 from jobs.workers.pair_probe import OBJECTIVE
+from shards.settings import shown
 
 WIDTH, HEIGHT, TOP, SIDE = 900, 320, 40, 60
 FEWEST = 5
@@ -38,9 +39,9 @@ def page(title: str, judged: str, rows: Sequence[Row], keys: Sequence[str]) -> s
     )
     parts = [f"<h1>{escape(title)}</h1>", f"<p>{escape(said)}.</p>"]
     if ended:
-        parts += ["<h2>Trials</h2>", parallel(ended, keys)]
+        parts += ["<h2>Trials</h2>", parallel(ended, keys, judged)]
         parts += ["<h2>Which keys mattered</h2>", importance_chart(ended, keys)]
-    parts += ["<h2>Table</h2>", table(rows, keys)]
+    parts += ["<h2>Table</h2>", table(rows, keys, judged)]
     body = "\n".join(parts)
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title>"
@@ -63,31 +64,32 @@ def places(values: Sequence[object]) -> tuple[list[float], list[tuple[float, str
         ends = {low: short(min(numbers)), high: short(max(numbers))} if min(scaled) < max(scaled) else {}
         ticks = [((place - low) / span, text) for place, text in ends.items()]
         return [(value - low) / span for value in scaled], ticks or [(0.5, short(numbers[0]))]
-    names = sorted({str(value) for value in values})
+    texts = [shown(value) for value in values]
+    names = sorted(set(texts))
     step = 1 / max(1, len(names) - 1)
     ticks = [(i * step if len(names) > 1 else 0.5, name) for i, name in enumerate(names)]
     place = {name: at for at, name in ticks}
-    return [place[str(value)] for value in values], ticks
+    return [place[text] for text in texts], ticks
 
 
-def parallel(rows: Sequence[Row], keys: Sequence[str]) -> str:
-    """Draw a line for each trial over an axis a key and one for the objective; the better, the darker."""
-    columns = [*keys, OBJECTIVE]
+def parallel(rows: Sequence[Row], keys: Sequence[str], judged: str) -> str:
+    """Draw a line for each trial over an axis a key and one for what it is judged by; the better, the darker."""
+    columns, names = [*keys, OBJECTIVE], [*map(_short_key, keys), judged]
     found = [places([row[column] for row in rows]) for column in columns]
     gap = (WIDTH - 2 * SIDE) / max(1, len(columns) - 1)
     marks = []
-    for number, (column, (_, ticks)) in enumerate(zip(columns, found, strict=True)):
+    for number, (title, (_, ticks)) in enumerate(zip(names, found, strict=True)):
         x = SIDE + number * gap
         marks.append(tag("line", x1=x, x2=x, y1=TOP, y2=HEIGHT - TOP, class_="axis"))
-        marks.append(tag("text", escape(_short_key(column)), x=x, y=TOP - 20 + 12 * (number % 2), text_anchor="middle"))
-        marks += [tag("text", escape(name[:24]), x=x + 4, y=_y(at) + 4) for at, name in ticks]
+        marks.append(tag("text", escape(title), x=x, y=TOP - 20 + 12 * (number % 2), text_anchor="middle"))
+        marks += [tag("text", escape(name[:28]), x=x + 4, y=_y(at) + 4) for at, name in ticks]
     best = found[-1][0]
     for index in sorted(range(len(rows)), key=lambda index: best[index]):
         points = " ".join(f"{SIDE + i * gap:.1f},{_y(at[index]):.1f}" for i, (at, _) in enumerate(found))
         shade = f"hsl(205 55% {75 - 45 * best[index]:.0f}%)"
         text = tag("title", escape(f"{rows[index]['trial']}: {rows[index][OBJECTIVE]:.4g} ({rows[index]['state']})"))
         marks.append(tag("polyline", text, points=points, class_="line", stroke=shade))
-    about = f"{len(rows)} trials over {', '.join(map(_short_key, columns))}"
+    about = f"{len(rows)} trials over {', '.join(names)}"
     return tag("svg", "".join(marks), viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=about)
 
 
@@ -136,13 +138,14 @@ def importance_chart(rows: Sequence[Row], keys: Sequence[str]) -> str:
     return tag("svg", "".join(bars), viewBox=f"0 0 {WIDTH} {24 * len(found) + 10}", role="img", aria_label=about)
 
 
-def table(rows: Sequence[Row], keys: Sequence[str]) -> str:
+def table(rows: Sequence[Row], keys: Sequence[str], judged: str) -> str:
     """Write the table, best first."""
     columns = ["trial", "state", "reports", OBJECTIVE, *keys]
-    head = "".join(f"<th>{escape(_short_key(column))}</th>" for column in columns)
+    names = ["trial", "state", "reports", judged, *map(_short_key, keys)]
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
     lines = ("".join(f"<td>{escape(_cell(row[column]))}</td>" for column in columns) for row in rows)
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else shown(value)

@@ -12,6 +12,7 @@ from finepseudo.methods.table import METHODS
 from finepseudo.run_folder.files import sha256_json
 from finepseudo.run_folder.yaml_text import NoYaml, read_yaml
 from jobs.config.build import build, merge, plain, set_dotted
+from jobs.config.recipes import build_run
 from jobs.config.run import RunConfig, flat_part
 from shards.errors import UserError
 from shards.settings import BadSetting, Settings, needed, setting
@@ -129,7 +130,7 @@ def _is_grid(value: object) -> bool:
 def read_space(path: Path) -> SpaceConfig:
     """Read a space file."""
     if not path.is_file():
-        raise UserError(f"space {path}: no such file; give a YAML file such as tune_spaces/alignability.yaml")
+        raise UserError(f"space {path}: no such file; {_others(path)}")
     try:
         values = read_yaml(path)
     except NoYaml as error:
@@ -138,6 +139,13 @@ def read_space(path: Path) -> SpaceConfig:
         return build(SpaceConfig, values)
     except UserError as error:
         raise UserError(f"space {path}: {error}") from error
+
+
+def _others(path: Path) -> str:
+    """Say which space files lie where one was looked for."""
+    there = sorted(one.name for one in path.parent.glob("*.yaml"))
+    held = f"{path.parent} holds {', '.join(there)}"
+    return held if there else "give a YAML file such as tune_spaces/alignability.yaml"
 
 
 def sweep_folder(cfg: RunConfig, path: Path, space: SpaceConfig) -> Path:
@@ -186,7 +194,7 @@ def with_values(cfg: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     over: dict[str, Any] = {}
     for key, value in sorted(values.items()):  # a section before its keys
         set_dotted(over, key, value)
-    return build(RunConfig, merge(plain(cfg), over))
+    return build_run(merge(plain(cfg), over))
 
 
 def to_space(space: SpaceConfig) -> dict[str, Any]:

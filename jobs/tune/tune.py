@@ -42,6 +42,7 @@ from jobs.tune.search import need_optuna, scheduler_of, search_of
 from jobs.tune.space import JUDGED, SpaceConfig, check_values, read_space, sweep_folder, to_space, with_values
 from jobs.tune.trials import METRIC, end_trial, result_of, run_trial, tidy, trial_folder
 from shards.errors import UserError, counted
+from shards.settings import shown
 
 if TYPE_CHECKING:
     from ray.tune import Callback
@@ -87,7 +88,7 @@ def dry_run(cfg: RunConfig, path: Path) -> int:
         f"search      {space.search}, scheduler {space.scheduler}",
         f"workers     {cfg.resources.workers} a trial, CPUs of each: {cfg.resources.cpus_per_worker:g}",
         f"base run    {', '.join(base) if base else 'done'}",
-        *(f"  {key}: {value}" for key, value in space.space.items()),
+        *(f"  {key}: {shown(value)}" for key, value in space.space.items()),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
@@ -269,7 +270,8 @@ def write_results(path: Path, rows: list[dict[str, Any]], keys: Sequence[str]) -
     text = io.StringIO()
     writer = csv.DictWriter(text, ["trial", "state", "reports", METRIC, *keys])
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({name: shown(v) if isinstance(v, Mapping | list) else v for name, v in row.items()})
     write_text(path, text.getvalue())
 
 
@@ -286,4 +288,4 @@ def render(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], judged: str) 
 
 
 def _show(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else shown(value)

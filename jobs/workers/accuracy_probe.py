@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from jobs.config.run import RunConfig
-from jobs.workers.embed import shown
+from jobs.workers.clip_parts import shown
 from shards.types import ItemTable
 
 ACCURACY = "valid/accuracy"

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from finepseudo.methods.bars import BarConfig, adaptive_bar, calibrated_bar
 from finepseudo.methods.base import AnyMethod, MethodConfig, Passes
 from finepseudo.methods.labelling import label_rows, votes_on
-from jobs.workers.part_files import matrix, parts, read_parts
+from jobs.workers.part_files import matrix, of_keys, parts, read_parts
 from shards.errors import UserError
 
 Floats = npt.NDArray[np.float64]
@@ -38,10 +38,10 @@ class PoolNumbers:
 
     def of(self, keys: Iterable[str]) -> Iterator[Piece]:
         """Read the numbers of some clips, piece by piece."""
-        wanted, found = pa.array(sorted(keys), pa.string()), parts(self.embeddings)
+        wanted, found = frozenset(keys), parts(self.embeddings)
         for paths in [[path] for path in found] if self.by_part else [found]:
             table = read_parts(paths, [*READ, *(PASSES if self.passes else ())])
-            table = table.filter(pc.is_in(table["key"], wanted))
+            table = table.filter(of_keys(table, wanted))
             names = table["key"].to_pylist()
             if not names:
                 continue

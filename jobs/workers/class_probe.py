@@ -14,7 +14,7 @@ from torch import nn
 from finepseudo.distributed import rank
 from jobs.config.run import RunConfig
 from jobs.workers.accuracy_probe import tested_in
-from jobs.workers.embed import shown
+from jobs.workers.clip_parts import shown
 from jobs.workers.pair_probe import OBJECTIVE
 from shards.files import atomic
 

@@ -5,32 +5,27 @@ Where the frame features of f_A are kept, its frames are decoded only for the pa
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from finepseudo.compute.networks import placed, prepare_torch
-from jobs.cluster import preempt
-from jobs.config.run import RunConfig
+from finepseudo.compute.networks import placed
 from jobs.config.sections import InputConfig
 from jobs.progress import Count
 from jobs.workers.bars import PASSES
+from jobs.workers.clip_parts import ActionJob, ActionParts, make_parts
 from jobs.workers.features import FeatureStore, clip_features, store_of
-from jobs.workers.map_parts import Pool, Work, device_of, map_parts
-from jobs.workers.models import trained_action_encoder, trained_frame_encoder
-from jobs.workers.part_files import chunks, write_part
+from jobs.workers.map_parts import Pool
+from jobs.workers.models import trained_frame_encoder
+from jobs.workers.part_files import chunks
 from jobs.workers.train_loop import seed_of
 from shards.read.augment import recode
-from shards.read.config import BOTH, ViewConfig
-from shards.read.reader import ClipReader
-from shards.storage.manifest import Manifest
-from shards.types import ClipBatch, ItemTable
+from shards.types import ClipBatch
 
 ACTION, FRAME = "action", "frame"  # the views of f_E and f_A
 
@@ -49,52 +44,15 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EmbedJob:
+class EmbedJob(ActionJob):
     """What every actor is told.
 
-    frame_weights: None leaves f_A out; method: whose f_E it is, None for round 0; passes: whether what MC-dropout says
-    is wanted whole.
+    frame_weights: None leaves f_A out; passes: whether what MC-dropout says is wanted whole.
     """
 
-    cfg: RunConfig
-    run: Path
-    folder: Path
-    shards: Path
-    n_classes: int
     seed: int
-    action_weights: Path
-    method: str | None = None
     frame_weights: Path | None
     passes: bool = False
-
-
-def evaluation_reader(
-    cfg: RunConfig, shards: Path, views: Sequence[ViewConfig], device: torch.device, sharers: int = 1
-) -> ClipReader:
-    """Make a reader that is asked for clips by key."""
-    manifest, reading = Manifest.open(shards, cfg.reading.cache), cfg.reader(*views)
-    if device.type == "cpu" and reading.decode in ("dali-gpu", BOTH):
-        reading = replace(reading, decode="auto")  # a driver without a GPU looks at a few clips itself
-    items = ItemTable.unlabelled(manifest.keys)
-    return ClipReader(manifest, items, reading, seed=0, device=device, sharers=sharers)
-
-
-def shown(
-    network: nn.Module, cfg: RunConfig, shards: Path, inputs: InputConfig, keys: Iterable[str]
-) -> tuple[list[str], Tensor]:
-    """Show one view of each clip to a network: the keys of those that can be read, sorted, and what it says of them.
-
-    That is [N, ...] in float32 on the network's device, [0] where no clip can be read.
-    """
-    device = next(network.parameters()).device
-    read: list[str] = []
-    parts: list[Tensor] = []
-    for batch in evaluation_reader(cfg, shards, [inputs.view()], device).batches(sorted(keys), cfg.embed.batch):
-        sound = batch.sound()
-        if sound.keys:  # not every network takes a batch of none
-            read += sound.keys
-            parts.append(network(sound.frames[:, 0].to(device)).float())
-    return read, torch.cat(parts) if parts else torch.empty(0, device=device)
 
 
 def same_images(one: InputConfig, other: InputConfig) -> bool:
@@ -103,18 +61,15 @@ def same_images(one: InputConfig, other: InputConfig) -> bool:
     return one.sampling == other.sampling and (a.size, a.crops) == (b.size, b.crops)
 
 
-class Embedder:
-    """One actor: both encoders and the reader of what they see, loaded once."""
+class Embedder(ActionParts[EmbedJob]):
+    """One actor: both encoders and the reader of what they see."""
 
     def __init__(self, job: EmbedJob, pool: Pool) -> None:
         """Load the encoders."""
-        prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
-        self.job, self.device = job, device_of(pool)
         cfg = job.cfg
-        self.action = placed(trained_action_encoder(cfg, job.action_weights, job.n_classes, job.method), self.device)
-        views, self.frame = [cfg.action_input.view(ACTION)], None
+        view, self.frame = cfg.action_input.view(ACTION), None
+        super().__init__(job, pool, view)
         self.store: FeatureStore | None = None
-        self.reader = evaluation_reader(cfg, job.shards, views, self.device, pool.sharers)
         self.reader_of_both = self.reader
         if job.frame_weights is not None:
             frame = trained_frame_encoder(cfg, job.frame_weights)
@@ -122,22 +77,10 @@ class Embedder:
                 self.store = store_of(cfg, job.run, self.reader.manifest, frame)
             self.frame = placed(frame, self.device)
             if not same_images(cfg.action_input, cfg.frame_input):
-                views.append(cfg.frame_input.view(FRAME))
-                self.reader_of_both = evaluation_reader(cfg, job.shards, views, self.device, pool.sharers)
+                self.reader_of_both = self.reader_of(view, cfg.frame_input.view(FRAME))
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Embed the clips of one row and write its part file."""
-        answer = {"part": row["part"], "clips": 0, "seconds": 0.0, "bad": 0, "stopped": False}
-        if preempt.requested(self.job.run):
-            return {**answer, "stopped": True}
-        started = time.perf_counter()
-        table = self._table([str(key) for key in row["keys"]])
-        write_part(self.job.folder / row["part"], table)
-        bad = table.num_rows - sum(table["valid"].to_pylist())
-        return {**answer, "clips": table.num_rows, "bad": bad, "seconds": time.perf_counter() - started}
-
-    @torch.inference_mode()
-    def _table(self, keys: list[str]) -> pa.Table:
+    def table(self, keys: list[str]) -> pa.Table:
+        """Embed the clips and let f_E vote."""
         votes, embedded = [], []
         kept = {key: self.store.find(key, None) for key in keys} if self.store else {}
         whole = bool(kept) and all(features is not None for features in kept.values())
@@ -152,7 +95,7 @@ class Embedder:
 
     def _vote(self, batch: ClipBatch) -> tuple[Tensor, ...]:
         frames = batch.views[ACTION].frames[:, 0].to(self.device)
-        said = self.action.dropout_logits(frames, seed_of(self.job.seed, "dropout masks"))
+        said = self.encoder.dropout_logits(frames, seed_of(self.job.seed, "dropout masks"))
         temperatures = (1.0, self.job.cfg.action_encoder.mc_temperature) if self.job.passes else ()
         passes = [x.float().cpu() for t in temperatures for x in said.statistics(t)]
         p_e, spread = (x.float().cpu() for x in said.prediction())
@@ -203,8 +146,4 @@ def to_table(  # noqa: PLR0917
 
 def embed(job: EmbedJob, keys: Sequence[str], pool: Pool, count: Count) -> list[dict[str, Any]]:
     """Embed every clip of `keys` into `job.folder`; return one row of numbers per part that was made."""
-    rows = chunks(keys, job.cfg.embed.chunk)
-    timeout_s = 60 * job.cfg.resources.data_timeout_min
-    return map_parts(
-        Work(worker=Embedder, told=job, run=job.run, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count
-    )
+    return make_parts(Embedder, job, chunks(keys, job.cfg.embed.chunk), pool, count)

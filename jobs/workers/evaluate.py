@@ -6,9 +6,8 @@ Views of a short or square video that show the same are seen once.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,16 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from finepseudo.compute.networks import placed, prepare_torch
 from finepseudo.evaluation.metrics import classification_metrics
 from finepseudo.run_folder.files import write_json, write_table
 from finepseudo.run_folder.layout import METRICS, PREDICTIONS
 from finepseudo.soft_dtw import soft_alignment, soft_dtw_pairwise
-from jobs.cluster import preempt
 from jobs.config.run import RunConfig
 from jobs.progress import Count
-from jobs.workers.embed import evaluation_reader
-from jobs.workers.map_parts import Pool, Work, device_of, map_parts
-from jobs.workers.models import trained_action_encoder, trained_frame_encoder, trained_scorer
-from jobs.workers.part_files import PREDICTED, chunks, matrix, parts, read_parts, write_part
+from jobs.workers.clip_parts import ActionJob, ActionParts, evaluation_reader, make_parts
+from jobs.workers.map_parts import Pool
+from jobs.workers.models import trained_frame_encoder, trained_scorer
+from jobs.workers.part_files import PREDICTED, chunks, matrix, parts, read_parts
 from jobs.workers.score import Scorer
 from shards.files import atomic
 
@@ -41,42 +38,15 @@ PREDICTION_SCHEMA = PART.insert(1, pa.field("label", pa.int32()))
 VIEWS_AT_ONCE = 16
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateJob:
-    """What every actor is told; `method`: whose f_E it is, None for round 0."""
+class Tester(ActionParts[ActionJob]):
+    """One actor."""
 
-    cfg: RunConfig
-    run: Path
-    folder: Path
-    shards: Path
-    n_classes: int
-    action_weights: Path
-    method: str | None = None
+    def __init__(self, job: ActionJob, pool: Pool) -> None:
+        """Load f_E."""
+        super().__init__(job, pool, job.cfg.test_input().view())
 
-
-class Tester:
-    """One actor: f_E and its reader, loaded once."""
-
-    def __init__(self, job: EvaluateJob, pool: Pool) -> None:
-        """Load the encoder."""
-        prepare_torch(job.cfg.resources.threads, job.cfg.deterministic)
-        self.job, self.device = job, device_of(pool)
-        encoder = trained_action_encoder(job.cfg, job.action_weights, job.n_classes, job.method)
-        self.encoder = placed(encoder, self.device)
-        self.reader = evaluation_reader(job.cfg, job.shards, [job.cfg.test_input().view()], self.device, pool.sharers)
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Predict the videos of one row and write its part file."""
-        answer = {"part": row["part"], "clips": 0, "seconds": 0.0, "stopped": False}
-        if preempt.requested(self.job.run):
-            return {**answer, "stopped": True}
-        started, keys = time.perf_counter(), [str(key) for key in row["keys"]]
-        table = self._table(keys)
-        write_part(self.job.folder / PREDICTED / row["part"], table)
-        return {**answer, "clips": len(keys), "seconds": time.perf_counter() - started}
-
-    @torch.inference_mode()
-    def _table(self, keys: list[str]) -> pa.Table:
+    def table(self, keys: list[str]) -> pa.Table:
+        """Predict the videos."""
         rows: list[npt.NDArray[np.float32]] = []
         shown = {key: self.reader.distinct(key) for key in keys}
         for batch in self.reader.batches(keys, self.job.cfg.evaluate.batch):
@@ -102,7 +72,7 @@ class Tester:
 
 
 def evaluate(
-    job: EvaluateJob,
+    job: ActionJob,
     labels: dict[str, int],
     classes: Sequence[str],
     pool: Pool,
@@ -116,8 +86,7 @@ def evaluate(
     """
     rows = chunks(list(labels), job.cfg.evaluate.chunk)
     folder = job.folder / PREDICTED
-    timeout_s = 60 * job.cfg.resources.data_timeout_min
-    map_parts(Work(worker=Tester, told=job, run=job.run, folder=folder, pool=pool, timeout_s=timeout_s), rows, count)
+    make_parts(Tester, replace(job, folder=folder), rows, pool, count)
     table = read_parts(parts(folder), PART.names)
     truth = pa.array([labels[key] for key in table["key"].to_pylist()], pa.int32())
     table = table.add_column(1, "label", truth)

@@ -161,23 +161,25 @@ class FeatureReader:
 
     def _batch(self, requests: Sequence[Request], features: dict[int, Tensor]) -> ClipBatch:
         size, (view,) = self._reader.slots, self._reader.cfg.views
-        shown = torch.zeros(size, 1, view.frames, self._encoder.features)
-        keys, labels = [""] * size, torch.full((size,), NO_LABEL, dtype=torch.int64)
-        pseudo, valid, n_frames = torch.zeros(3, size, dtype=torch.int64).unbind()
+        pinned = next(self._encoder.parameters()).is_cuda  # so that nobody waits while they cross
+        shown = torch.zeros(size, 1, view.frames, self._encoder.features, pin_memory=pinned)
+        keys, labels = [""] * size, torch.full((size,), NO_LABEL, dtype=torch.int64, pin_memory=pinned)
+        n_frames = torch.zeros(size, dtype=torch.int64, pin_memory=pinned)
+        pseudo, valid = (torch.zeros(size, dtype=torch.bool, pin_memory=pinned) for _ in range(2))
         for request in requests:
             slot = request.slot
             keys[slot], labels[slot], pseudo[slot] = request.key, request.label, request.pseudo
             n_frames[slot] = self._reader.manifest.row(request.key).n_frames
             if slot in features:
                 shown[slot, 0], valid[slot] = features[slot].float(), True
-        ids = torch.zeros(size, 1, view.frames, dtype=torch.int64)
+        ids = torch.zeros(size, 1, view.frames, dtype=torch.int64, pin_memory=pinned)
         return ClipBatch(
             keys=tuple(keys),
             views=only_view(shown, ids),
             n_frames=n_frames,
             labels=labels,
-            pseudo=pseudo.bool(),
-            valid=valid.bool(),
+            pseudo=pseudo,
+            valid=valid,
         )
 
 

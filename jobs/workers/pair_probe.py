@@ -16,7 +16,7 @@ from finepseudo.evaluation.metrics import average_precision
 from finepseudo.soft_dtw import AlignmentBank
 from finepseudo.training.objectives import AlignabilityObjective
 from jobs.config.run import RunConfig
-from jobs.workers.embed import shown
+from jobs.workers.clip_parts import shown
 from jobs.workers.score import Scorer
 from shards.files import atomic
 from shards.types import ItemTable

@@ -6,7 +6,7 @@ part that is cut or changed is moved aside where it is read, and made again by t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,21 +91,25 @@ def matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     return rows
 
 
-def read_embeddings(paths: Sequence[Path], wanted: pa.Array | None = None) -> tuple[list[str], Tensor]:
-    """Read the valid embeddings [N, T, F] of part files, of the keys `wanted` (strings) only where given."""
+def of_keys(table: pa.Table, wanted: Set[str]) -> pa.Array:
+    """Tell which rows of a part have one of these keys, bool [N].
+
+    Arrow's own look-up would hash all that is wanted, a whole pool, for every part: longer than the part is aligned.
+    """
+    return pa.array([key in wanted for key in table["key"].to_pylist()], pa.bool_())
+
+
+def read_embeddings(paths: Sequence[Path], wanted: Set[str] | None = None) -> tuple[list[str], Tensor]:
+    """Read the valid embeddings [N, T, F] of part files, of the keys `wanted` only where given."""
     import torch
 
     names: list[str] = []
     found: list[Tensor] = []
     for path in paths:  # one by one: the pool's embeddings together may be larger than the memory
         table = _read(path, ["key", "embedding", "T", "F", "valid"])
-        table = table.filter(table["valid"] if wanted is None else _both(table, wanted))
+        table = table.filter(table["valid"] if wanted is None else pc.and_(table["valid"], of_keys(table, wanted)))
         if table.num_rows:
             names += table["key"].to_pylist()
             t, f = table["T"][0].as_py(), table["F"][0].as_py()
             found.append(torch.from_numpy(matrix(table["embedding"])).view(-1, t, f))
     return names, torch.cat(found) if found else torch.empty(0, 1, 1)
-
-
-def _both(table: pa.Table, wanted: pa.Array) -> pa.ChunkedArray:
-    return pc.and_(table["valid"], pc.is_in(table["key"], wanted))

@@ -20,7 +20,8 @@ from finepseudo.training.checkpoint import load_weights
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
 from jobs.progress import Count
-from jobs.workers.map_parts import Pool, Work, device_of, map_parts
+from jobs.workers.clip_parts import make_parts
+from jobs.workers.map_parts import Pool, device_of
 from jobs.workers.models import trained_scorer
 from jobs.workers.part_files import GALLERY, parts, read_embeddings, write_part
 from shards.splits.label_split import read_split
@@ -48,7 +49,7 @@ def pack_gallery(
 
     Returns `embeddings` [G, T, F] and `labels` [G], to be written once and read by every actor.
     """
-    keys, values = read_embeddings(parts(embeddings), pa.array(list(labels), pa.string()))
+    keys, values = read_embeddings(parts(embeddings), labels.keys())
     truth = [labels[key] for key in keys]
     bank = build_gallery(values, truth, n_classes, cfg.embed.gallery_per_class, seed=seed, round=number)
     if bank.labels is None:
@@ -91,7 +92,7 @@ class Aligner:
         self.scorer = trained_scorer(job.cfg, job.frame_weights).to(self.device)
         self.bank = read_gallery(job.folder / GALLERY, job.n_classes, job.cfg.embed.gallery_dtype, self.device)
         split = read_split(job.split)
-        self.pool_keys = pa.array([*split.keys("unlabelled"), *split.keys("held_out")], pa.string())
+        self.pool_keys = frozenset([*split.keys("unlabelled"), *split.keys("held_out")])
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Score the unlabelled and held-out clips of one part of the embeddings and write the part of the same name."""
@@ -120,7 +121,4 @@ class Aligner:
 def score(job: ScoreJob, pool: Pool, count: Count) -> list[dict[str, Any]]:
     """Score the pool into `job.folder`; return one row of numbers per part that was made."""
     rows = [{"part": path.name} for path in parts(job.embeddings)]
-    timeout_s = 60 * job.cfg.resources.data_timeout_min
-    return map_parts(
-        Work(worker=Aligner, told=job, run=job.run, folder=job.folder, pool=pool, timeout_s=timeout_s), rows, count
-    )
+    return make_parts(Aligner, job, rows, pool, count)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from finepseudo.run_folder.layout import RunPaths
 from jobs.config.run import RunConfig
-from jobs.workers.embed import evaluation_reader
+from jobs.workers.clip_parts import evaluation_reader
 from shards.errors import UserError
 from shards.read.config import AugmentConfig, SamplingConfig, ViewConfig
 from shards.storage.manifest import Manifest

@@ -7,6 +7,7 @@ on from the newest checkpoint on disk.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import uuid
@@ -35,6 +36,9 @@ from shards.read.streams import StreamInput, StreamReader
 from shards.storage.manifest import Manifest
 
 _REFUSED = f"{UserError.__module__}.{UserError.__qualname__}: "  # how the last line of a worker's trace begins
+
+_FRAME = re.compile(r'\s*File "(.+)", line (\d+), in ')
+_RAISED = re.compile(r"[A-Za-z_][\w.]*(:|$)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,7 +173,25 @@ def _fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object])
     except ray.train.ControllerError as error:
         raise UserError(f"{job.loop.stage}: Ray Train could not run {workers} workers: {_first_line(error)}") from error
     except ray.train.TrainingFailedError as error:
-        return _first_line(error)
+        return said_by_worker(str(error))
+
+
+def said_by_worker(text: str) -> str:
+    """Make one line of a worker's trace: what was raised, and where, in the last file that is no library's.
+
+    >>> said_by_worker('  File "a.py", line 3, in f\\n    f()\\nValueError: no\\nclip')
+    'ValueError: no clip (a.py:3)'
+    """
+    lines = text.splitlines()
+    frames = [(at, found[1], found[2]) for at, line in enumerate(lines) if (found := _FRAME.match(line))]
+    if not frames:
+        return lines[-1].strip() if text.strip() else "no reason was given"
+    rest = lines[frames[-1][0] + 1 :]
+    said = " ".join(line.strip() for line in rest[next((i for i, x in enumerate(rest) if _RAISED.match(x)), -1) :])
+    if _REFUSED in said:
+        return said
+    own = [(file, line) for _, file, line in frames if "site-packages" not in file and not file.startswith(sys.prefix)]
+    return f"{said} ({':'.join(own[-1])})" if own else said
 
 
 def _first_line(error: BaseException) -> str:

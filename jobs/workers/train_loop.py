@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from finepseudo.compute.networks import placed
+from finepseudo.compute.networks import placed, sent
 from finepseudo.distributed import data_parallel, gathered
 from finepseudo.run_folder.files import json_lines, write_text
 from finepseudo.run_folder.layout import BEST, CHECKPOINTS, FAILURE, LOG, WEIGHTS
@@ -149,8 +149,7 @@ def any_rank(flags: Sequence[bool], device: torch.device) -> list[bool]:
     """Return, for each flag, whether any rank has raised it."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return list(flags)
-    told = torch.tensor(flags, dtype=torch.int32)
-    raised = (told.pin_memory() if device.type == "cuda" else told).to(device, non_blocking=True)
+    raised = sent(torch.tensor(flags, dtype=torch.int32), device)
     dist.all_reduce(raised, op=dist.ReduceOp.MAX)
     return [bool(flag) for flag in raised.tolist()]
 

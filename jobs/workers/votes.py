@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from finepseudo.alignment.distances import class_scores, pair_distances
-from finepseudo.compute.networks import placed, prepare_torch
+from finepseudo.compute.networks import placed
 from finepseudo.evaluation.verification import Study, verification_study
 from finepseudo.soft_dtw import soft_dtw_pairwise
-from jobs.cluster import preempt
-from jobs.config.run import RunConfig
 from jobs.progress import Count
-from jobs.workers.embed import evaluation_reader
-from jobs.workers.map_parts import Pool, Work, device_of, map_parts
+from jobs.workers.clip_parts import ClipJob, ClipParts, make_parts
+from jobs.workers.map_parts import Pool
 from jobs.workers.models import trained_frame_encoder, trained_scorer
-from jobs.workers.part_files import chunks, parts, read_embeddings, write_part
+from jobs.workers.part_files import chunks, parts, read_embeddings
 from jobs.workers.score import Scorer, read_gallery
 
 PART = pa.schema(
@@ -40,42 +36,27 @@ VERIFIED = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FrameVoteJob:
+class FrameVoteJob(ClipJob):
     """What every actor is told: where f_A, f_S and the gallery of the same round are."""
 
-    cfg: RunConfig
-    run: Path
-    folder: Path
-    shards: Path
-    n_classes: int
     frame_weights: Path
     gallery: Path
 
 
-class FrameVoter:
-    """One actor: f_A, f_S, the gallery and the reader, loaded once."""
+class FrameVoter(ClipParts[FrameVoteJob]):
+    """One actor: f_A, f_S, the gallery and the reader."""
 
     def __init__(self, job: FrameVoteJob, pool: Pool) -> None:
         """Load the encoder and take the gallery."""
+        super().__init__(job, pool)
         cfg = job.cfg
-        prepare_torch(cfg.resources.threads, cfg.deterministic)
-        self.job, self.device = job, device_of(pool)
         self.encoder = placed(trained_frame_encoder(cfg, job.frame_weights), self.device)
         self.scorer = trained_scorer(cfg, job.frame_weights).to(self.device)
         self.bank = read_gallery(job.gallery, job.n_classes, cfg.embed.gallery_dtype, self.device)
-        self.reader = evaluation_reader(cfg, job.shards, [cfg.frame_input.view()], self.device, pool.sharers)
+        self.reader = self.reader_of(cfg.frame_input.view())
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Embed and align the clips of one row and write its part file."""
-        answer = {"part": row["part"], "clips": 0, "seconds": 0.0, "stopped": False}
-        if preempt.requested(self.job.run):
-            return {**answer, "stopped": True}
-        started, keys = time.perf_counter(), [str(key) for key in row["keys"]]
-        write_part(self.job.folder / row["part"], self._table(keys))
-        return {**answer, "clips": len(keys), "seconds": time.perf_counter() - started}
-
-    @torch.inference_mode()
-    def _table(self, keys: list[str]) -> pa.Table:
+    def table(self, keys: list[str]) -> pa.Table:
+        """Embed and align the clips."""
         embedded, valid = [], []
         for batch in self.reader.batches(keys, self.job.cfg.embed.batch):
             embedded.append(self.encoder(batch.frames[:, 0].to(self.device)).float())
@@ -90,10 +71,7 @@ class FrameVoter:
 
 def align_clips(job: FrameVoteJob, keys: Sequence[str], pool: Pool, count: Count) -> list[Path]:
     """Align clips with the gallery, in part files of `job.folder`; return those in key order."""
-    rows = chunks(sorted(keys), job.cfg.embed.chunk)
-    timeout_s = 60 * job.cfg.resources.data_timeout_min
-    work = Work(worker=FrameVoter, told=job, run=job.run, folder=job.folder, pool=pool, timeout_s=timeout_s)
-    map_parts(work, rows, count)
+    make_parts(FrameVoter, job, chunks(keys, job.cfg.embed.chunk), pool, count)
     return parts(job.folder)
 
 
@@ -104,7 +82,7 @@ def verification(job: FrameVoteJob, paths: Sequence[Path], labels: Mapping[str, 
     labels: key -> class of the clips to pair, of which at most `VERIFIED` are drawn. None where there is no such pair.
     """
     drawn = np.random.default_rng(seed).permutation(sorted(labels))[:VERIFIED]
-    keys, embeddings = read_embeddings(paths, pa.array(drawn.tolist(), pa.string()))
+    keys, embeddings = read_embeddings(paths, frozenset(drawn.tolist()))
     if len(keys) < 2:
         return None
     loss = job.cfg.frame_stage.loss

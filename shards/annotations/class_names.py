@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.annotations.lines import numbered_lines, read_json
+from shards.annotations.lines import numbered_lines, one_form, read_json
 from shards.errors import UserError
 from shards.types import NO_LABEL
 
@@ -55,7 +55,7 @@ def read_class_file(path: Path) -> Classes:
         doubled = [value for value, count in Counter(values).items() if count > 1]
         if doubled:
             raise UserError(f"{path}: {what} twice: {', '.join(doubled[:_SHOWN])}; each line must be another class")
-    pairs = sorted(pairs)
+    pairs = sorted((number, one_form(name)) for number, name in pairs)
     names = [name for _, name in pairs]
     of = {str(number): label for label, (number, _) in enumerate(pairs)}
     return Classes(names=names, of=of | {name: label for label, name in enumerate(names)})

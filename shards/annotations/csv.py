@@ -18,6 +18,7 @@ from shards.annotations.base import Annotations, Clip, absolute, make_annotation
 from shards.annotations.class_names import NO_CLASS, Classes, infer_classes, read_class_file
 from shards.annotations.columns import WORDS, Cells, read_columns
 from shards.annotations.config import DatasetConfig
+from shards.annotations.lines import one_form
 from shards.annotations.list_lines import ListFile, read_list_file
 from shards.annotations.roles import LIST_ROLES, ROLE_RULE, VAL, role_word, source_of
 from shards.errors import UserError, counted
@@ -151,7 +152,7 @@ def _row(path: Path, cells: Cells, list_role: str) -> _Row | str:
     return _Row(
         where=f"{path}:{cells.number}",
         path=cells.path,
-        token=cells.label,
+        token=one_form(cells.label),
         role=role,
         start=start,
         end=end,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from shards.annotations.base import Annotations, Clip, make_annotations
 from shards.annotations.config import DatasetConfig
+from shards.annotations.lines import one_form
 from shards.annotations.list_lines import is_video_name
 from shards.annotations.roles import VAL, role_word, source_of
 from shards.errors import UserError
@@ -78,7 +79,7 @@ def _clips(place: Path, role: str) -> Iterator[tuple[str, Path]]:
         return
     for folder in _folders(place):
         if role_word(folder.name) != "unlabelled":
-            yield from ((folder.name, path) for path in _below(folder))
+            yield from ((one_form(folder.name), path) for path in _below(folder))
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -49,6 +50,20 @@ class BadRowsError(UserError):
         self.count = count
 
 
+def one_form(text: str) -> str:
+    """Write a name in the one Unicode form: an é of a Mac's file system is two characters, that of a keyboard one.
+
+    >>> len("e\\u0301"), len(one_form("e\\u0301"))
+    (2, 1)
+    """
+    return unicodedata.normalize("NFC", text)
+
+
+def loose_name(name: str) -> str:
+    """Give a file name as people mean it: capitals and Unicode forms are one."""
+    return one_form(name).casefold()
+
+
 def read_text(path: Path) -> str:
     """Read a text file: UTF-8, or UTF-16 with its mark, as spreadsheets write it. UserError when it is neither."""
     try:
@@ -60,8 +75,8 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise UserError(
-            f"{path}:{line} is not UTF-8 text (byte {error.start}); is it a list? Save it as UTF-8, or convert it, for "
-            "one: iconv -f GB18030 -t UTF-8"
+            f"{path}:{line} is not UTF-8 text (byte {error.start}); is it a list? Save it as UTF-8, or convert it: "
+            "iconv -f WINDOWS-1252 -t UTF-8 (of western Europe; GB18030: of China)"
         ) from error
 
 

@@ -25,7 +25,7 @@ from shards.write.writer import finish, write_shard
 Images = npt.NDArray[np.uint8]
 FPS = 25
 SOURCE = (384, 510)
-"""Height and width of a source; shards hold it at 256 x 340, the size Kinetics-400 is usually kept at."""
+"""Height and width of a source; shards hold it at 256 x 336, about the size Kinetics-400 is usually kept at."""
 _MARGIN = 64  # pixels that the camera may move over
 _PATCHES = 6
 
@@ -44,15 +44,23 @@ class BenchClips:
         return list(self.loose)
 
 
-def make_clips(folder: Path, count: int, lengths: tuple[int, int] = (80, 100), workers: int = 1) -> BenchClips:
-    """Draw `count` clips of `lengths` frames, write them as H.264 files and as shards of four clips.
+def make_clips(
+    folder: Path,
+    count: int,
+    lengths: tuple[int, int] = (80, 100),
+    workers: int = 1,
+    *,
+    size: tuple[int, int] = SOURCE,
+    cfg: ShardConfig | None = None,
+) -> BenchClips:
+    """Draw `count` clips of `lengths` frames, write them as H.264 files and as shards, of four clips if not as `cfg`.
 
-    The same clips whatever the number of worker processes.
+    The same clips whatever the number of worker processes. size: height and width of the files.
     """
-    (folder / "shards").mkdir(exist_ok=True)
-    cfg = ShardConfig(clips_per_shard=4)
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    cfg = cfg or ShardConfig(clips_per_shard=4)
     with _mapping(workers) as each:
-        paths = list(each(partial(_draw_clip, folder / "sources", lengths), range(count)))
+        paths = list(each(partial(_draw_clip, folder / "sources", lengths, size), range(count)))
         sources = pa.Table.from_pylist(
             [{"key": path.stem, "path": str(path), "start": None, "end": None} for path in paths]
         )
@@ -71,10 +79,10 @@ def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
         yield pool.map
 
 
-def _draw_clip(folder: Path, lengths: tuple[int, int], index: int) -> Path:
+def _draw_clip(folder: Path, lengths: tuple[int, int], size: tuple[int, int], index: int) -> Path:
     """Draw clip `index` with a generator of its own and write it."""
     rng = np.random.default_rng((0, index))
-    frames = moving_images(int(rng.integers(lengths[0], lengths[1] + 1)), *SOURCE, rng)
+    frames = moving_images(int(rng.integers(lengths[0], lengths[1] + 1)), *size, rng)
     path = folder / f"clip{index:03d}.mp4"
     write_bytes(path, encode(frames, FPS))
     return path

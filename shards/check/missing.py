@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from shards.annotations.lines import VIDEO_ENDINGS
+from shards.annotations.lines import VIDEO_ENDINGS, loose_name, one_form
 from shards.sources.frames import CODECS
 from shards.storage.remote import is_url
 
 _LOOKED_AT = 20
+_NAMES_THAT_ARE_THERE = "`finepseudo init FOLDER --list LIST` writes a list of the names that are there"
 _NUMBER_BEHIND = re.compile(r"[ ,;\t]+\d+$")
 Cure = Callable[[str], str | None]
 """Path -> the path that is meant, None where the idea does not fit it."""
@@ -34,12 +35,14 @@ def in_common(missing: Sequence[str]) -> str:
     for text, cure in _cures(sample[0]):
         found = [cure(path) for path in sample]
         if all(path is not None and Path(path).exists() for path in found):
-            return f"{text}: {found[0]} is there"
+            way_out = f"; {_NAMES_THAT_ARE_THERE}" if cure in {_other_form, _other_case, _with_ending} else ""
+            return f"{text}: {found[0]} is there{way_out}"
     return _dead_end(sample)
 
 
 def _cures(example: str) -> Iterator[tuple[str, Cure]]:
     yield "behind each stands a number, which is no part of the path", _without_number
+    yield "all are written in another Unicode form, which looks the same (é as one character or as two)", _other_form
     yield "all are written with other capitals", _other_case
     yield "all lack their file ending", _with_ending
     yield "all have another file ending", lambda path: _with_ending(str(Path(path).with_suffix("")))
@@ -54,14 +57,27 @@ def _without_number(path: str) -> str | None:
 
 
 def _with_ending(path: str) -> str | None:
-    return next((f"{path}.{end}" for end in (*VIDEO_ENDINGS, *CODECS) if Path(f"{path}.{end}").is_file()), None)
+    return _beside(path, Path(path).name, lambda name: Path(name).stem if _is_clip(name) else "")
+
+
+def _is_clip(name: str) -> bool:
+    return Path(name).suffix.lower().removeprefix(".") in {*VIDEO_ENDINGS, *CODECS}
+
+
+def _other_form(path: str) -> str | None:
+    return _beside(path, one_form(Path(path).name), one_form)
 
 
 def _other_case(path: str) -> str | None:
-    wanted, folder = Path(path).name.lower(), Path(path).parent
+    return _beside(path, loose_name(Path(path).name), loose_name)
+
+
+def _beside(path: str, wanted: str, called: Callable[[str], str]) -> str | None:
+    """Find the entry of the path's folder that is called `wanted`."""
+    folder = Path(path).parent
     if not folder.is_dir():
         return None
-    return next((str(entry) for entry in folder.iterdir() if entry.name.lower() == wanted), None)
+    return next((str(entry) for entry in sorted(folder.iterdir()) if called(entry.name) == wanted), None)
 
 
 def _without_part(path: str, place: int) -> str | None:

@@ -242,8 +242,11 @@ def _decoded_views(spec: GraphSpec) -> list[_Node]:
     from nvidia.dali import fn, types
 
     encoded = fn.external_source(name="clip", dtype=types.UINT8, ndim=1)
-    # pad_mode none: a frame that does not exist is an error; every other mode would invent it
-    clip = fn.decoders.video(encoded, frames=_integers("ids", 1), pad_mode="none", device=spec.decoder, name="decoder")
+    # pad_mode none: a frame that does not exist is an error, every other mode would invent it. affine: else the threads
+    # of every graph would be bound to the same first cores, where PyAV's are busy too
+    clip = fn.decoders.video(
+        encoded, frames=_integers("ids", 1), pad_mode="none", affine=False, device=spec.decoder, name="decoder"
+    )
     if spec.decoder == "cpu" and spec.device.type == "cuda":
         clip = clip.gpu()
     views: list[_Node] = []

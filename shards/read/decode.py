@@ -5,8 +5,9 @@ Three ways lead to the same frames and into the same DALI graph (`shards.read.da
 MJPEG to DALI's own decoder (it has no other codec on a CPU); `dali-gpu` leaves decoding to the GPU's video engine.
 `dali+pyav` goes two of them at once: DALI on the device, and PyAV on the cores; `shards.read.shares` says who gets how
 many clips. The frames of the two differ by some grey levels, and who is given a clip follows the clock, so no run that
-is to repeat bit for bit reads so. The engine alone is nobody's choice but the user's: for clips of some seconds DALI
-takes 60 to 100 ms each on an H100, where a core takes 35 (`finepseudo bench data`).
+is to repeat bit for bit reads so. The engine alone is nobody's choice but the user's: for clips of some seconds and
+340 x 256 pixels DALI takes 60 to 100 ms each on an H100, where a core takes 35 (`finepseudo bench data`); most of it
+goes into a decoder that it makes anew for each clip that does not fill its macroblocks (`shards.write.normalise`).
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class DecoderChoice:
     """What the GPU decodes; PyAV reads the other clips."""
 
     def takes(self, codec: str, width: int, height: int) -> bool:
-        """Tell whether DALI can decode a clip of this codec and frame size; PyAV does where not."""
+        """Tell whether DALI can decode a clip of this codec and frame size; PyAV does where not.
+
+        codec: as `shards.write.normalise` names it; a GPU takes none with pixels other than 4:2:0 of 8 bits.
+        """
         if self.dali_device == "mixed":
             known = codec in DALI_GPU_CODECS
             return known and (self.engine is None or self.engine.takes(codec, width, height))
@@ -78,7 +82,7 @@ def choose_decoder(
     """
     if requested not in DECODERS:
         raise UserError(f"decode = {requested}: must be one of {', '.join(DECODERS)}")
-    found = sorted(set(codecs))
+    found = sorted({codec.partition(" ")[0] for codec in codecs})
     if requested == "auto":
         return _best_decoder(found, device, repeatable)
     if requested == "pyav":

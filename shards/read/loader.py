@@ -18,6 +18,7 @@ from shards.read.config import ReaderConfig, ViewConfig
 from shards.read.dali_graph import ClipGraph, GraphSpec, Sample, at_places, without_dali
 from shards.read.decode import CLOSED_GOP_PROFILES, choose_decoder, wanted_frames
 from shards.read.faults import DecodeError, judged
+from shards.read.nvdec import mistaken
 from shards.read.resize import views_of
 from shards.read.shares import DALI, PYAV, Shares
 from shards.read.torch_views import TorchViews
@@ -145,10 +146,11 @@ class ClipLoader:
         if not self.decoder.by_dali or request.key in self.by_pyav:
             return False
         row = self.manifest.row(request.key)
-        if self.decoder.takes(row.codec, row.width, row.height):
-            return True
-        self.by_pyav[request.key] = f"{row.codec} {row.width}x{row.height} is nothing for the video engine"
-        return False
+        if not self.decoder.takes(row.codec, row.width, row.height):
+            self.by_pyav[request.key] = f"{row.codec} {row.width}x{row.height} is nothing for the video engine"
+        elif self.decoder.dali_device == "mixed" and mistaken(row.width, row.height, self.manifest.sizes):
+            self.by_pyav[request.key] = f"{row.width}x{row.height} would be decoded as a larger clip beside it is"
+        return request.key not in self.by_pyav
 
     def _put(self, clips: Sequence[_Prepared], batch: ClipBatch) -> None:
         """Note of clips whose pixels are in the batch what was seen of them, and who decoded them."""

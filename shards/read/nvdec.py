@@ -6,7 +6,7 @@ The struct is CUVIDDECODECAPS of NVIDIA's Video Codec SDK (cuviddec.h), filled i
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,8 @@ CODECS = {"mpeg4": 2, "h264": 4, "mjpeg": 5, "hevc": 8, "vp8": 9, "vp9": 10, "av
 """Codec -> cudaVideoCodec."""
 _YUV420 = 1
 _MACROBLOCK = 16  # pixels
+_BLOCKS = (8, _MACROBLOCK)
+"""Pixels that the codecs' images are stored in multiples of."""
 
 
 class _Caps(ctypes.Structure):
@@ -61,6 +63,17 @@ class VideoEngine:
         blocks = -(-width // _MACROBLOCK) * -(-height // _MACROBLOCK)
         inside = limits.width[0] <= width <= limits.width[1] and limits.height[0] <= height <= limits.height[1]
         return inside and blocks <= limits.macroblocks
+
+
+def mistaken(width: int, height: int, sizes: Collection[tuple[int, int]]) -> bool:
+    """Tell whether DALI may take the decoder of a clip of another of these sizes for that of this clip.
+
+    DALI keeps decoders by the size that is shown and looks them up by the size that is stored, in whole blocks. One
+    made for images that fill it gives surfaces of that height, in which DALI then looks for the colours of a lower
+    image at the wrong place.
+    """
+    stored = ((-(-width // block) * block, -(-height // block) * block) for block in _BLOCKS)
+    return any(height < size[1] and size in sizes for size in stored)
 
 
 def ask_engine(device: torch.device) -> VideoEngine | str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from shards.annotations.lines import read_text
+from shards.annotations.lines import one_form
+from shards.annotations.list_lines import read_list_file
 from shards.errors import UserError
 
 COLUMNS = ("key", "class")
@@ -17,19 +16,21 @@ _SHOWN = 3
 def read_reviewed(path: Path, classes: Sequence[str]) -> dict[str, int | None]:
     """Read key -> class number of every row; None where the clip was rejected: it shows none of the classes.
 
-    A CSV with the columns key and class; an empty class rejects. UserError for a file without them, an unknown class
-    (the first three rows), and a clip that is there twice.
+    A list with the columns key and class, as a spreadsheet saves it too; an empty class rejects. UserError for a file
+    without them, an unknown class (the first three rows), and a clip that is there twice.
     """
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    if not set(COLUMNS) <= set(rows.fieldnames or ()):
+    head, *lines = read_list_file(path).lines
+    if not set(COLUMNS) <= set(head.fields):
         raise UserError(f"split.reviewed = {path}: needs the columns {' and '.join(COLUMNS)}; `finepseudo review` does")
-    numbers = {name: number for number, name in enumerate(classes)}
+    place = [head.fields.index(name) for name in COLUMNS]
+    numbers = {one_form(name): number for number, name in enumerate(classes)}
     found: dict[str, int | None] = {}
     bad = []
-    for row in rows:
-        key, name = row["key"], (row["class"] or "").strip()
+    for line in lines:
+        key, name = (line.fields[at] if at < len(line.fields) else "" for at in place)
+        name = one_form(name)
         if key in found or (name and name not in numbers):
-            bad.append(f"line {rows.line_num}: {key} " + ("stands there twice" if key in found else f"is {name!r}"))
+            bad.append(f"line {line.number}: {key} " + ("stands there twice" if key in found else f"is {name!r}"))
         found[key] = numbers.get(name)
     if bad:
         raise UserError(f"split.reviewed = {path}: {len(bad)} bad rows: {'; '.join(bad[:_SHOWN])}; correct them")

@@ -20,4 +20,4 @@ class CacheConfig(Settings):
     @property
     def limit(self) -> int:
         """The largest size in bytes."""
-        return int(self.gigabytes * 1e9)
+        return round(self.gigabytes * 1e9)

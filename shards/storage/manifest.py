@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,12 @@ class Manifest:
     def codecs(self) -> tuple[str, ...]:
         """Name the codecs that occur."""
         return tuple(sorted(self._table.column("codec").unique().to_pylist()))
+
+    @cached_property
+    def sizes(self) -> frozenset[tuple[int, int]]:
+        """List the different (width, height) of the stored images, pixels."""
+        sides = np.stack([_numbers(self._table, name) for name in ("width", "height")], axis=1)
+        return frozenset((int(width), int(height)) for width, height in np.unique(sides, axis=0))
 
     def positions(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
         """Find many rows at once: int64 [N]. Raises UserError for a key that is not stored."""

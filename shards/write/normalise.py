@@ -1,9 +1,10 @@
 """Transcode a clip to the shard profile in memory: the same bytes whatever machine load or number of workers.
 
-Profile h264: mp4, yuv420p, short side at most `short_side`, a key frame every 12 frames, no B-frames, no audio, index
-in front, frames kept one for one on a constant timeline, the display matrix applied to the pixels. Profile vp9: the
-same in webm, for decoders that read no H.264 on a CPU. Profile copy: the file's own bytes, only checked; a file that is
-to be turned or mirrored, or holds more than one video stream, is stored as with h264, since readers would differ on it.
+Profile h264: mp4, yuv420p, short side about `short_side` at most, a key frame every 12 frames, no B-frames, no audio,
+index in front, frames kept one for one on a constant timeline, the display matrix applied to the pixels. Profile vp9:
+the same in webm, for decoders that read no H.264 on a CPU. Profile copy: the file's own bytes, only checked; a file
+that is to be turned or mirrored, or holds more than one video stream, is stored as with h264, since readers would
+differ on it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ from shards.sources.window import Video, opened, window_frames
 MIN_SIDE = 48
 """Smallest side written, in pixels: hardware decoders refuse smaller images."""
 MAX_SIDE = 4096
+MACROBLOCK = 16
+"""Codecs store whole blocks of that many pixels, H.264 among them, and crop what is over."""
+STRETCH = Fraction(1, 32)
+"""Most that a side may change for the sake of whole blocks: from 256 pixels on every side can be had."""
 GOP = 12
 _SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
@@ -119,17 +124,21 @@ def normalise(
 
 
 def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """Even width and height with the short side at most `short_side`; small clips keep their size.
+    """Width and height with the short side at most `short_side`, then whole macroblocks where that is no great change.
 
-    Only images below MIN_SIDE grow, and no side goes over MAX_SIDE.
+    340 x 256 becomes 336 x 256: of clips that fill their blocks a GPU's video decoder serves one after another, while
+    DALI makes another one for every clip that does not, 50 to 100 ms each. A side changes by STRETCH at most, or is
+    even; small clips keep their size but for that. Only images below MIN_SIDE grow more, no side goes over MAX_SIDE.
     """
     short = min(width, height)
     factor = Fraction(max(min(short, short_side), MIN_SIDE), short)
-    return _even(width * factor), _even(height * factor)
+    return _whole(width * factor), _whole(height * factor)
 
 
-def _even(side: Fraction) -> int:
-    return min(max(2 * round(side / 2), MIN_SIDE), MAX_SIDE)
+def _whole(side: Fraction) -> int:
+    blocks = MACROBLOCK * round(side / MACROBLOCK)
+    fitting = blocks if abs(blocks - side) <= STRETCH * side else 2 * round(side / 2)
+    return min(max(fitting, MIN_SIDE), MAX_SIDE)
 
 
 def _encode(
@@ -210,14 +219,19 @@ def _copy(key: str, path: Path) -> NormalisedClip | None:
     return replace(_verified(key, path.read_bytes(), extension, expected=count, rate=rate), remarks=remarks)
 
 
+def named_codec(codec: str, pixels: str) -> str:
+    """Name a codec, and its pixels where they are not the 4:2:0 of 8 bits that video engines are asked for."""
+    return codec if pixels in ("yuv420p", "yuvj420p") else f"{codec} {pixels}"
+
+
 def _verified(
     key: str, data: bytes, extension: str, *, expected: int, rate: Fraction, size: tuple[int, int] | None = None
 ) -> NormalisedClip:
     """Decode the bytes that will be stored once more: readers rely on this frame count."""
     count, found, codec = 0, (0, 0), ""
     with open_video(key, io.BytesIO(data), len(data)) as video:
-        codec = video.codec
         for frame in video.frames():
+            codec = codec or named_codec(video.codec, frame.format.name)
             found = found if count else (frame.width, frame.height)
             count += 1
     if count != expected or (size is not None and found != size):

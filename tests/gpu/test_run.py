@@ -42,10 +42,12 @@ def test_the_stages_run_on_a_gpu_without_ray(tmp_path: Path, overrides: tuple[st
 def test_a_run_on_a_gpu_reaches_its_report_and_repeats_bit_for_bit(tmp_path: Path) -> None:
     if not installed("ray"):
         pytest.skip("ray is not installed")
+    # side by side, each with a Ray of its own: most of a run is the start of its workers
+    command = [sys.executable, "-m", "jobs", "run", "--recipe", "smoke", f"out={tmp_path}", "resources.device=gpu"]
+    runs = {name: subprocess.Popen([*command, "--name", name], cwd=ROOT) for name in ("one", "two")}
+    assert [run.wait() for run in runs.values()] == [0, 0]
     weights = []
-    for name in ("one", "two"):  # processes of their own: Ray reads how it authenticates when it is imported
-        command = [sys.executable, "-m", "jobs", "run", "--recipe", "smoke", "--name", name, f"out={tmp_path}"]
-        subprocess.run([*command, "resources.device=gpu"], cwd=ROOT, check=True)
+    for name in runs:
         assert (tmp_path / name / "report.html").is_file()
         weights.append([load_weights(p) for p in sorted((tmp_path / name).rglob("weights.safetensors"))])
     assert len(weights[0]) > 0

@@ -18,8 +18,9 @@ from jobs.config.recipes import load
 from jobs.config.run import RunConfig
 from jobs.config.training import TrainConfig
 from jobs.workers import models
+from jobs.workers.clip_parts import ActionJob
 from jobs.workers.embed import Embedder, EmbedJob
-from jobs.workers.evaluate import EvaluateJob, Tester
+from jobs.workers.evaluate import Tester
 from jobs.workers.map_parts import Pool
 from jobs.workers.part_files import GALLERY
 from jobs.workers.score import Aligner, ScoreJob, pack_gallery
@@ -128,7 +129,7 @@ def _apply(cfg: RunConfig, folder: Path, device: torch.device) -> dict[str, Any]
         pool,
     )
     assert voter({"part": row["part"], "keys": KEYS})["clips"] == len(KEYS)
-    Tester(EvaluateJob(**told, **embed, folder=folder / "tested"), pool)({"part": row["part"], "keys": KEYS[:3]})
+    Tester(ActionJob(**told, **embed, folder=folder / "tested"), pool)({"part": row["part"], "keys": KEYS[:3]})
     prepare_torch(1, False)
     scores = pq.read_table(folder / "scored" / row["part"])["scores"].to_pylist()
     by_frame = pq.read_table(folder / "voted" / row["part"]).to_pylist()

@@ -1,4 +1,4 @@
-"""Part `alignment`: the kernels of soft-DTW; the rows are those of `finepseudo bench alignment --gpu`."""
+"""Part `alignment`: distances to a gallery and class means; with `pairs` the rows of `bench alignment --gpu`."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from jobs.bench.gpu.timing import Row, device
 
 
 def measure(tiny: bool) -> Iterator[Row]:
-    """Give million pairs a second, errors, memory, launches and waits by shape and dtype."""
-    yield from alignment_gpu.gpu_rows(device().type, quick=tiny)
+    """Give million pairs a second, errors, memory and waits by shape and dtype."""
+    yield from alignment_gpu.gallery_rows(device().type, quick=tiny)

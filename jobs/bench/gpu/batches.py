@@ -24,16 +24,20 @@ CLASSES = 48
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """A batch: clips, views of a clip, frames of a view, side of a frame in pixels."""
+    """A batch: clips, views of a clip, frames of a view, side of a frame in pixels; kept: features in their place."""
 
     clips: int
     views: int
     frames: int
     side: int
+    kept: bool = False
 
-    def batch(self) -> ClipBatch:
-        """Draw a batch, two clips a class: frames on the device, the rest on the host as a reader leaves it."""
-        size = (self.clips, self.views, self.frames, 3, self.side, self.side)
+    def batch(self, features: int = 0) -> ClipBatch:
+        """Draw a batch, two clips a class: frames on the device, the rest on the host as a reader leaves it.
+
+        features: numbers of a frame where these are kept.
+        """
+        size = (self.clips, self.views, self.frames, *((features,) if self.kept else (3, self.side, self.side)))
         small = {
             "n_frames": torch.full((self.clips,), 4 * self.frames),
             "labels": torch.arange(self.clips) // 2 % CLASSES,
@@ -73,16 +77,18 @@ class FixedReader:
 
 
 def shapes(tiny: bool) -> dict[str, Shape]:
-    """Return the batch of one GPU for each objective: eight of them make the papers' global batches."""
+    """Return the batch of one GPU for each objective."""
     if tiny:
         return {
             "gitdl": Shape(clips=2, views=2, frames=8, side=40),
             "metric": Shape(clips=4, views=1, frames=8, side=40),
+            "metric on kept features": Shape(clips=4, views=1, frames=8, side=40, kept=True),
             "cross-entropy": Shape(clips=2, views=1, frames=8, side=40),
         }
     return {
         "gitdl": Shape(clips=16, views=2, frames=32, side=224),
-        "metric": Shape(clips=48, views=1, frames=32, side=224),
+        "metric": Shape(clips=96, views=1, frames=32, side=224),
+        "metric on kept features": Shape(clips=96, views=1, frames=32, side=224, kept=True),
         "cross-entropy": Shape(clips=32, views=1, frames=16, side=112),
     }
 
@@ -102,5 +108,6 @@ def objectives(tiny: bool, precision: Precision) -> dict[str, Callable[[], Objec
     return {
         "gitdl": lambda: GitdlObjective(build_frame_encoder(frame), GitdlConfig()),
         "metric": metric,
+        "metric on kept features": metric,
         "cross-entropy": lambda: CrossEntropyObjective(build_action_encoder(action, CLASSES), CrossEntropyConfig()),
     }

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -44,7 +48,8 @@ READING = ("av", "webdataset", "nvidia.dali")
 
 def own_parts(tiny: bool) -> dict[str, Part]:
     """Return the parts of the command itself, the most valuable first."""
-    limits = {"probe": 40, "alignment": 100, "training": 110, "encoders": 60, "reading": 120}
+    limits = {"probe": 30, "pairs": 70, "classifier": 90, "training": 90}
+    limits |= {"reading": 140, "alignment": 100, "encoders": 60}
     command = [sys.executable, "-m", "jobs.bench.gpu", *(["--tiny"] if tiny else []), "--one"]
     return {
         name: Part(command=[*command, name], limit=limit, needs=READING if name == "reading" else ())
@@ -61,6 +66,7 @@ def run(parts: Mapping[str, Part], out: Path, budget: float) -> dict[str, Number
     """Run parts one after the other within `budget` seconds; keep results.json and the logs of those that failed."""
     out.mkdir(parents=True, exist_ok=True)
     end, results = time.monotonic() + budget, {"began": {"time": datetime.now(UTC).isoformat(timespec="seconds")}}
+    results["began"]["device"] = described_device()
     for name, part in parts.items():
         limit = min(part.limit, end - time.monotonic())
         if lacks := part.lacks():
@@ -74,15 +80,29 @@ def run(parts: Mapping[str, Part], out: Path, budget: float) -> dict[str, Number
     return results
 
 
+def described_device() -> str:
+    """Name the GPU, its driver and the versions that figures depend on, without starting torch."""
+    asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        told = "no GPU"
+    device = told.strip().replace(", ", ", driver ")
+    return ", ".join([device, *(f"{name} {version(name)}" for name in ("torch", "triton") if installed(name))])
+
+
 def _run_part(part: Part, log: Path, limit: float) -> Numbers:
     start = time.monotonic()
     with log.open("wb") as sink:
+        child = subprocess.Popen(part.command, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True)
         try:
-            code = subprocess.run(
-                part.command, stdout=sink, stderr=subprocess.STDOUT, timeout=limit, check=False
-            ).returncode
+            code = child.wait(limit)
         except subprocess.TimeoutExpired:
             code = 124
+        finally:  # and what it has started, or that would be on the device beside the next part
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
     result: Numbers = {"code": code, "s": round(time.monotonic() - start, 1)}
     if found := _rows(lines):

@@ -6,9 +6,12 @@ import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from typing import get_args
 
 import torch
 
+from finepseudo.compute.config import Precision
+from finepseudo.compute.networks import computed_in
 from jobs.bench.gpu.timing import Row, device, seconds
 
 PACKAGES = ("torch", "triton", "numpy", "av", "webdataset", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "ray")
@@ -23,8 +26,8 @@ def measure(tiny: bool) -> Iterator[Row]:
     yield from {"gpu": part.name, "sms": part.multi_processor_count, "cuda": torch.version.cuda}.items()
     yield "L2", part.L2_cache_size
     yield "copy TB/s", copy_rate(1 << (20 if tiny else 30))
-    for name, dtype, side in (("bf16", torch.bfloat16, 8192), ("fp32", torch.float32, 4096)):
-        yield f"{name} TFLOP/s", product_rate(dtype, 256 if tiny else side)
+    for precision in get_args(Precision):
+        yield f"{precision} TFLOP/s", peak(precision, tiny)
 
 
 def versions() -> dict[str, str | None]:
@@ -45,7 +48,10 @@ def copy_rate(count: int) -> float:
     return 2 * count / seconds(lambda: target.copy_(source), 10) / 1e12
 
 
-def product_rate(dtype: torch.dtype, side: int) -> float:
-    """Return TFLOP/s of a square product of random numbers."""
+def peak(precision: Precision, tiny: bool) -> float:
+    """Return TFLOP/s of a large square product of random numbers."""
+    side, dtype = (8192, torch.bfloat16) if precision == "bf16" else (4096, torch.float32)
+    side = 256 if tiny else side
     x = torch.randn(side, side, device=device(), dtype=dtype)
-    return 2 * side**3 / seconds(lambda: x @ x, 10) / 1e12
+    with computed_in("tf32" if precision == "tf32" else "fp32", device()):
+        return 2 * side**3 / seconds(lambda: x @ x, 10) / 1e12

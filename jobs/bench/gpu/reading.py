@@ -29,10 +29,11 @@ from jobs.workers.train import TrainJob, train_rank
 from jobs.workers.train_loop import LoopJob
 from shards.bench.clips import make_clips
 from shards.errors import UserError
-from shards.read.config import BOTH, AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, ViewConfig
+from shards.read.config import BOTH, AugmentConfig, OrderConfig, ReaderConfig, SamplingConfig, Threads, ViewConfig
 from shards.read.streams import StreamInput, StreamReader
 from shards.storage.manifest import Manifest
 from shards.types import ClipBatch, ItemTable
+from shards.write.config import ShardConfig
 
 INPUTS = {"f_E": (16, 112), "f_A": (32, 224)}
 """Frames of a clip and side of a frame, pixels."""
@@ -45,27 +46,38 @@ ENOUGH = 12
 
 
 def measure(tiny: bool, shards: Path | None = None) -> Iterator[Row]:
-    """Read shards by every decoder, the one that reads most first, and train on them.
+    """Read shards by every decoder, first as a run does by itself, and train on them.
 
     Shards of drawn clips are written where none are given; tiny: a rehearsal, which means nothing.
     """
     with tempfile.TemporaryDirectory() as folder:
         manifest = Manifest.open(shards) if shards else _shards(Path(folder), tiny)
         counts = (1,) if tiny else tuple(sorted({8, max(8, (os.cpu_count() or 8) - 2)}))
-        for decode in ("pyav", BOTH, "dali-gpu"):
+        for decode in (BOTH, "pyav", "dali-gpu"):
             alone = decode == "dali-gpu"  # its threads wait for the engine: one row of each input says it all
-            for (name, (frames, side)), threads in product(INPUTS.items(), counts[-1:] if alone else counts):
+            for name, threads in [*product(INPUTS, counts[-1:]), *product(["f_E"], () if alone else counts[:-1])]:
+                frames, side = INPUTS[name]
                 cfg = _config(decode, 4 if tiny else frames, 32 if tiny else side, 2 if tiny else BATCH, threads)
                 yield f"{decode}, {threads} threads, {name}", read_numbers(manifest, cfg)
             if not alone:
                 yield f"training by {decode}", train_numbers(Path(folder), manifest, decode, tiny)
+        if not shards:  # four columns more, and DALI makes a decoder for each clip anew
+            cropped = _shards(Path(folder) / "cropped", tiny, cropped=True)
+            yield f"{decode}, {threads} threads, {name}, clips of 340 x 256", read_numbers(cropped, cfg)
 
 
-def _shards(folder: Path, tiny: bool) -> Manifest:
-    """Draw clips of 340 x 256 pixels and some 90 frames and write shards of them, in several processes."""
-    if tiny:
-        return make_clips(folder, 4, (20, 24)).manifest
-    return make_clips(folder, 2 * BATCH, workers=os.cpu_count() or 1).manifest
+def _shards(folder: Path, tiny: bool, *, cropped: bool = False) -> Manifest:
+    """Draw clips of some 90 frames and write shards of them in several processes, of 336 x 256 pixels.
+
+    cropped: of 340 x 256, as videos come: stored in whole macroblocks and cropped when shown. tiny: few, and of a codec
+    that DALI reads on a CPU, so that both decoders are rehearsed.
+    """
+    count, lengths = (4, (20, 24)) if tiny else (2 * BATCH, (80, 100))
+    workers = 1 if tiny else os.cpu_count() or 1
+    if cropped:
+        return make_clips(folder, count, lengths, workers, size=(256, 340), cfg=ShardConfig(profile="copy")).manifest
+    cfg = ShardConfig(clips_per_shard=4, profile="vp9" if tiny else "h264")
+    return make_clips(folder, count, lengths, workers, cfg=cfg).manifest
 
 
 def _items(manifest: Manifest) -> ItemTable:
@@ -77,7 +89,7 @@ def _stream(manifest: Manifest, cfg: ReaderConfig) -> StreamInput:
     return StreamInput(items=_items(manifest), reader=cfg)
 
 
-def _config(decode: str, frames: int, side: int, batch: int, threads: int) -> ReaderConfig:
+def _config(decode: str, frames: int, side: int, batch: int, threads: Threads) -> ReaderConfig:
     return ReaderConfig(
         order=OrderConfig(batch_size=batch),
         views=(ViewConfig(sampling=SamplingConfig(policy="uniform", frames=frames), augment=AugmentConfig(size=side)),),
@@ -124,7 +136,7 @@ def train_numbers(folder: Path, manifest: Manifest, decode: str, tiny: bool) -> 
     where.mkdir()
     train = TrainConfig(steps=steps, log_every=max(1, steps // 2))
     loop = LoopJob(run=folder, folder=where, stage="bench", train=train, seed=1, tags={})
-    cfg = _config(decode, 4 if tiny else 16, 32 if tiny else 112, 2 if tiny else 32, 1 if tiny else 8)
+    cfg = _config(decode, 4 if tiny else 16, 32 if tiny else 112, 2 if tiny else 32, 1 if tiny else "auto")
     job = TrainJob(
         loop=loop,
         shards=Path(manifest.folder),

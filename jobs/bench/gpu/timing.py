@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from shards.errors import UserError
 
 Numbers = dict[str, Any]
 Row = tuple[str, Any]
@@ -36,6 +39,17 @@ def _one(call: Callable[[], object]) -> float:
     end.record()
     end.synchronize()
     return float(begin.elapsed_time(end)) / 1e3
+
+
+def tried(measure: Callable[[], Numbers]) -> Numbers | str:
+    """Measure, or say why that cannot be done here, as where memory does not suffice: other rows follow."""
+    try:
+        return measure()
+    except (UserError, torch.OutOfMemoryError) as error:
+        return f"not measured: {error}"
+    finally:
+        gc.collect()  # a network that did not fit lies in circles
+        torch.cuda.empty_cache()
 
 
 def peak_gib() -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from jobs.config.run import RunConfig
-from jobs.workers.embed import evaluation_reader
+from jobs.workers.clip_parts import evaluation_reader
 from shards.read.config import ViewConfig
 from shards.read.cores import reading_threads
 from shards.read.reader import ClipReader

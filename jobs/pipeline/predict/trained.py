@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -94,13 +93,18 @@ def load_predictor(
     )
 
 
-def newest_round(cfg: RunConfig, run: RunPaths, seed: int, method: str | None = None) -> tuple[AnyMethod, int]:
-    """Find the last round with a trained f_E, of the method that the report shows in detail where none is named."""
+def refuse_unknown(cfg: RunConfig, run: RunPaths, seed: int, method: str | None) -> None:
+    """Raise UserError, with those that a run has, for a method or a label draw that it has not."""
     if method is not None and method not in cfg.methods:
         raise UserError(f"{run.root}: no method {method}; it has {', '.join(in_order(cfg.methods))}")
     there = [number for number, _ in run.seeds()]
     if seed not in there:
         raise UserError(f"{run.root}: no seed {seed}; it has {', '.join(map(str, there)) or 'none'}")
+
+
+def newest_round(cfg: RunConfig, run: RunPaths, seed: int, method: str | None = None) -> tuple[AnyMethod, int]:
+    """Find the last round with a trained f_E, of the method that the report shows in detail where none is named."""
+    refuse_unknown(cfg, run, seed, method)
     for number in range(max(cfg.rounds, 1), -1, -1):
         for name in [method] if method else reversed(in_order(cfg.methods)):
             if (run.action_encoder(seed, name, number) / WEIGHTS).is_file():
@@ -128,7 +132,7 @@ def _alignment(
     labelled = read_split(run.split(seed)).items("labelled")
     truth = dict(zip(labelled.keys, labelled.labels.tolist(), strict=True))
     found = parts(run.embeddings(seed, method.name, last))
-    keys, embeddings = read_embeddings(found, pa.array(labelled.keys, pa.string()))
+    keys, embeddings = read_embeddings(found, frozenset(labelled.keys))
     labels, embeddings = [truth[key] for key in keys], embeddings.to(device)
     weights = run.frame_encoder(seed, method.name, last) / WEIGHTS
     frame_cfg = replace(cfg, frame_encoder=replace(cfg.frame_encoder, compile=False))

@@ -15,6 +15,7 @@ import torch
 from finepseudo.compute.networks import prepare_torch
 from finepseudo.evaluation.predict import Prediction, Predictor, merged, predict
 from finepseudo.run_folder.layout import RunPaths
+from finepseudo.run_folder.others import no_run
 from jobs.config.run import RunConfig
 from jobs.pipeline.predict.clips import Failed, Read, read_clips
 from jobs.pipeline.predict.inputs import clips_of
@@ -82,7 +83,7 @@ def answers(
     """Predict clips as they are read; the answers of a section come in its order. UserError as `predict_paths`."""
     run = RunPaths(Path(folder))
     if not run.config.is_file():
-        raise UserError(f"predict: {run.root}: no run folder; train first, or name the run with --name and out=")
+        raise no_run("predict", run.root, "train first, or name the run with --name and out=")
     cfg = read_config(run.root) if cfg is None else cfg
     device = device_for(cfg)
     prepare_torch(available_cores(), cfg.deterministic)

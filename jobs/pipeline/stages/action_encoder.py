@@ -129,6 +129,8 @@ class ActionEncoderStage(TrainingStage):
         Of these the accepted ones, or the whole record where an objective may read it.
         """
         found: dict[str, Input] = {**self.run_of.drawn(self.seed), **self.cfg.action_encoder.code}
+        if self.method is not None and not self.plain:
+            found |= self.method.code
         if self.before is None:
             found |= weights_file(START, self.cfg.action_encoder.weights_file)
         else:

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from finepseudo.methods.base import AnyMethod, Embed
-from finepseudo.run_folder.done import DONE
+from finepseudo.methods.base import Embed
 from finepseudo.run_folder.layout import WEIGHTS
-from jobs.pipeline.stages.base import Keys, Stage, name_of, tags_of
-from jobs.pipeline.stages.training import READING, Tags
+from jobs.pipeline.stages.base import Keys, name_of
+from jobs.pipeline.stages.pool import PoolStage, trained
+from jobs.pipeline.stages.training import READING
 from jobs.workers.labelling import check_pool
 from jobs.workers.map_parts import plan_pool
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingsStage(Stage):
-    """Embeddings, class probabilities and their spread; method None is round 0."""
+class EmbeddingsStage(PoolStage):
+    """Embeddings, class probabilities and their spread."""
 
     kind = "embeddings"
-    resources = "mapping"
-    seed: int
-    method: AnyMethod | None
     request: Embed
 
     @property
     def folder(self) -> Path:
         """Where the part files are."""
-        return self.paths.embeddings(self.seed, name_of(self.method), self.request.number)
+        return self.of_round(self.paths.embeddings)
 
     @property
     def action(self) -> Path:
         """Where f_E is."""
-        return self.paths.action_encoder(self.seed, name_of(self.method), self.request.number)
+        return self.of_round(self.paths.action_encoder)
 
     @property
     def frame(self) -> Path | None:
         """Where f_A is, if it is wanted."""
-        wanted = self.request.frames
-        return self.paths.frame_encoder(self.seed, name_of(self.method), self.request.number) if wanted else None
+        return self.of_round(self.paths.frame_encoder) if self.request.frames else None
 
     @property
     def keys(self) -> Keys:
@@ -54,19 +50,10 @@ class EmbeddingsStage(Stage):
     @property
     def inputs(self) -> Mapping[str, Path]:
         """The label draw, the trained encoders and their code."""
-        frame = {"frame_encoder": self.frame / DONE, **self.cfg.frame_encoder.code} if self.frame else {}
-        action = {"action_encoder": self.action / DONE, **self.cfg.action_encoder.code}
-        return {**self.run_of.drawn(self.seed), **action, **frame}
-
-    @property
-    def outputs(self) -> Sequence[str]:
-        """One file a part."""
-        return ("part-*.parquet",)
-
-    @property
-    def tags(self) -> Tags:
-        """Mark its lines."""
-        return tags_of(self.kind, self.seed, self.method, self.request.number)
+        action = trained("action_encoder", self.action, self.cfg.action_encoder)
+        frame = trained("frame_encoder", self.frame, self.cfg.frame_encoder)
+        around = self.method.code if self.method is not None and self.method.network is not None else {}
+        return {**self.run_of.drawn(self.seed), **action, **around, **frame}
 
     def run(self) -> None:
         """Embed what is missing."""

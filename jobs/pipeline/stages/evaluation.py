@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from finepseudo.methods.base import AnyMethod
-from finepseudo.run_folder.done import DONE
+from finepseudo.report.summary import TOP5_CLASSES
 from finepseudo.run_folder.layout import EXAMPLES, METRICS, PREDICTIONS, WEIGHTS
 from jobs.pipeline.stages.base import Keys, Stage, tags_of
+from jobs.pipeline.stages.pool import trained
 from jobs.pipeline.stages.training import ALIGNMENT, MC_DROPOUT, READING, Tags
 from jobs.workers.labelling import read_truth
 from jobs.workers.map_parts import plan_pool
@@ -57,9 +58,10 @@ class EvaluationStage(Stage):
     @property
     def inputs(self) -> Mapping[str, Path]:
         """The label draw, the trained encoders and their code."""
-        frame = {"frame_encoder": self.frame_folder / DONE, **self.cfg.frame_encoder.code} if self.frame_folder else {}
-        action = {"action_encoder": self.action_folder / DONE, **self.cfg.action_encoder.code}
-        return {**self.run_of.drawn(self.seed), **action, **frame}
+        action = trained("action_encoder", self.action_folder, self.cfg.action_encoder)
+        frame = trained("frame_encoder", self.frame_folder, self.cfg.frame_encoder)
+        around = self.method.code if self.method.network is not None else {}
+        return {**self.run_of.drawn(self.seed), **action, **around, **frame}
 
     @property
     def outputs(self) -> Sequence[str]:
@@ -85,14 +87,16 @@ class EvaluationStage(Stage):
         metrics = self.predict(self.folder, labels, classes)
         if self.frame_folder:
             write_examples(cfg, self.paths.shards, labels, self.frame_folder / WEIGHTS, self.folder / EXAMPLES)
-        self.scalars({f"eval/{name}": metrics[name] for name in ("top1", "top5", "mean_class")})
+        told = ("top1", *(("top5",) if len(classes) >= TOP5_CLASSES else ()), "mean_class")
+        self.scalars({f"eval/{name}": metrics[name] for name in told})
 
     def predict(self, folder: Path, labels: dict[str, int], classes: Sequence[str]) -> dict[str, Any]:
         """Test f_E on the clips of `labels` (key -> class) as the papers do; results into `folder`, metrics back."""
-        from jobs.workers.evaluate import EvaluateJob, evaluate
+        from jobs.workers.clip_parts import ActionJob
+        from jobs.workers.evaluate import evaluate
 
         cfg = self.cfg
-        job = EvaluateJob(
+        job = ActionJob(
             cfg=cfg,
             run=self.paths.root.resolve(),
             folder=folder.resolve(),

@@ -55,9 +55,9 @@ class PseudoLabelsStage(Stage):
 
     @property
     def inputs(self) -> Mapping[str, Path]:
-        """The label draw and the numbers to vote on."""
+        """The label draw, the numbers to vote on, and the code of the user's own vote."""
         scores = {"scores": self.scores / DONE} if self.scores else {}
-        return {**self.run_of.drawn(self.seed), "embeddings": self.embeddings / DONE, **scores}
+        return {**self.run_of.drawn(self.seed), "embeddings": self.embeddings / DONE, **scores, **self.method.code}
 
     @property
     def outputs(self) -> Sequence[str]:

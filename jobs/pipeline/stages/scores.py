@@ -6,39 +6,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finepseudo.methods.base import AnyMethod, Score
+from finepseudo.methods.base import Score
 from finepseudo.run_folder.done import DONE
 from finepseudo.run_folder.layout import WEIGHTS
-from jobs.pipeline.stages.base import Keys, Stage, name_of, tags_of
-from jobs.pipeline.stages.training import ALIGNMENT, Tags
+from jobs.pipeline.stages.base import Keys
+from jobs.pipeline.stages.pool import PoolStage
+from jobs.pipeline.stages.training import ALIGNMENT
 from jobs.workers.map_parts import plan_pool
 from jobs.workers.part_files import GALLERY
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoresStage(Stage):
-    """Align the pool with a gallery of labelled clips; method None is round 0."""
+class ScoresStage(PoolStage):
+    """Align the pool with a gallery of labelled clips."""
 
     kind = "scores"
-    resources = "mapping"
-    seed: int
-    method: AnyMethod | None
     request: Score
 
     @property
     def folder(self) -> Path:
         """Where the part files are."""
-        return self.paths.scores(self.seed, name_of(self.method), self.request.number)
+        return self.of_round(self.paths.scores)
 
     @property
     def embeddings(self) -> Path:
         """Where the embeddings are."""
-        return self.paths.embeddings(self.seed, name_of(self.method), self.request.number)
+        return self.of_round(self.paths.embeddings)
 
     @property
     def frame(self) -> Path:
         """Where f_S is."""
-        return self.paths.frame_encoder(self.seed, name_of(self.method), self.request.number)
+        return self.of_round(self.paths.frame_encoder)
 
     @property
     def keys(self) -> Keys:
@@ -57,12 +55,7 @@ class ScoresStage(Stage):
     @property
     def outputs(self) -> Sequence[str]:
         """One file a part, and the gallery."""
-        return ("part-*.parquet", GALLERY)
-
-    @property
-    def tags(self) -> Tags:
-        """Mark its lines."""
-        return tags_of(self.kind, self.seed, self.method, self.request.number)
+        return (*super().outputs, GALLERY)
 
     def run(self) -> None:
         """Draw the gallery and score what is missing."""

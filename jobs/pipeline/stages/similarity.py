@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from finepseudo.methods.base import MAIN, AnyMethod, Similarity
-from finepseudo.run_folder.done import DONE
+from finepseudo.methods.base import MAIN, Similarity
 from finepseudo.run_folder.layout import WEIGHTS
-from jobs.pipeline.stages.base import Keys, Stage, name_of, tags_of
-from jobs.pipeline.stages.training import MC_DROPOUT, READING, Tags
+from jobs.pipeline.stages.base import Keys, name_of
+from jobs.pipeline.stages.pool import PoolStage, trained
+from jobs.pipeline.stages.training import MC_DROPOUT, READING
 from jobs.workers.map_parts import plan_pool
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimilarityStage(Stage):
-    """One number a clip; method None is round 0."""
+class SimilarityStage(PoolStage):
+    """One number a clip."""
 
     kind = "similarity"
-    resources = "mapping"
-    seed: int
-    method: AnyMethod | None
     request: Similarity
 
     @property
     def folder(self) -> Path:
         """Where the part files are."""
-        return self.paths.similarity(self.seed, name_of(self.method), self.request.number)
+        return self.of_round(self.paths.similarity)
 
     @property
     def action(self) -> Path:
@@ -43,26 +40,16 @@ class SimilarityStage(Stage):
     @property
     def inputs(self) -> Mapping[str, Path]:
         """The label draw, the trained f_E and its code."""
-        action = {"action_encoder": self.action / DONE, **self.cfg.action_encoder.code}
-        return {**self.run_of.drawn(self.seed), **action}
-
-    @property
-    def outputs(self) -> Sequence[str]:
-        """One file a part."""
-        return ("part-*.parquet",)
-
-    @property
-    def tags(self) -> Tags:
-        """Mark its lines."""
-        return tags_of(self.kind, self.seed, self.method, self.request.number)
+        return {**self.run_of.drawn(self.seed), **trained("action_encoder", self.action, self.cfg.action_encoder)}
 
     def run(self) -> None:
         """Compare what is missing."""
-        from jobs.workers.similarity import SimilarityJob, compare
+        from jobs.workers.clip_parts import ActionJob
+        from jobs.workers.similarity import compare
 
         cfg, split, request = self.cfg, self.run_of.split(self.seed), self.request
         tested = request.of == MAIN and request.number > 0
-        job = SimilarityJob(
+        job = ActionJob(
             cfg=cfg,
             run=self.paths.root.resolve(),
             folder=self.folder.resolve(),

@@ -84,8 +84,8 @@ class VotesStage(Stage):
 
     @property
     def inputs(self) -> Mapping[str, Input]:
-        """The test of f_E and what f_A aligns with, and the networks' code."""
-        code = {**self.cfg.action_encoder.code, **self.cfg.frame_encoder.code}
+        """The test of f_E and what f_A aligns with, and the code of networks and method."""
+        code = {**self.cfg.action_encoder.code, **self.cfg.frame_encoder.code, **self.method.code}
         made = {"evaluation": self.test.folder / DONE, "frame_encoder": self.frame_folder / DONE}
         return {
             **self.run_of.drawn(self.test.seed),

@@ -15,7 +15,7 @@ def test_the_shares_of_all_ranks_are_every_pair_once(world: int, size: int) -> N
     u = torch.randn(world * size, 5, 6, generator=torch.Generator().manual_seed(world), dtype=torch.float64)
     u.requires_grad_()
     rows = torch.cat([share(u, rank, world, 0.1) for rank in range(world)])
-    found, whole = rows.flatten()[places(world, size)], soft_dtw_pairwise(u, gamma=0.1)
+    found, whole = rows.flatten()[places(world, size, u.device)], soft_dtw_pairwise(u, gamma=0.1)
     torch.testing.assert_close(found, whole)
     assert torch.equal(found, found.T)
     weight = torch.randn(len(u), len(u), dtype=torch.float64)

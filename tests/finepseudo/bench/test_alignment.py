@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+import numpy
 import pytest
 import torch
 
-from finepseudo.bench import alignment
+from finepseudo.bench import alignment, alignment_gpu
 from finepseudo.soft_dtw import native
+from shards.errors import UserError
 
 pytestmark = pytest.mark.skipif(native.why_missing() is not None, reason="the compiled backend is missing")
+
+
+def test_the_rows_of_a_gpu_come_one_by_one_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert alignment.main(["--gpu", "--quick", "--rounds", "1"]) == 0
+    found: dict[str, Any] = {}
+    for line in capsys.readouterr().out.splitlines():
+        found |= json.loads(line)
+    assert found["training, T 32"]["gradient error"] < 1e-5
+    assert found["class means, fp16"]["call"] > 0
+    assert found["T 16, F 128, fp32"]["error"] < 1e-5
+    peer = found["training, T 16, pysdtw"]
+    assert peer.get("difference", 0) < 1e-4
+    assert peer.keys() & {"ms", "left out"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_its_rows_are_refused() -> None:
+    with pytest.raises(UserError, match=r"bench alignment --gpu: no CUDA device here; --quick rehearses it"):
+        alignment.main(["--gpu"])
+
+
+def test_an_old_numba_is_told_a_numpy_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numpy, "__version__", "2.5.2")
+    monkeypatch.setattr(numpy, "row_stack", numpy.vstack, raising=False)
+    with alignment_gpu.numpy_as_numba_knows_it():
+        assert numpy.__version__ == "2.4.0"
+    assert numpy.__version__ == "2.5.2"
 
 
 def test_a_quick_run_prints_every_section_and_row(

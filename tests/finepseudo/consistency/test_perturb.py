@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import combinations
 from typing import get_args
 
 import numpy as np
@@ -70,9 +71,16 @@ def test_short_clips_of_one_group(kind: Perturbation, groups: list[list[int]]) -
 def test_channels() -> None:
     frames = torch.randn(3, 4, 3, 5, 5)
     assert torch.equal(flip_channels(frames)[:, :, 0], frames[:, :, 2])
-    generator = torch.Generator().manual_seed(1)
-    dropped = drop_channels(torch.ones(4000, 2, 3, 1, 1), 0.2, generator)
+
+
+@pytest.mark.parametrize("groups", [[[0, 1, 2, 3]], [[1, 3], [0, 2]], [[3], [1], [0, 2]]])
+def test_colour_planes_are_dropped_group_by_group(groups: list[list[int]]) -> None:
+    dropped = drop_channels(torch.ones(4000, 4, 3, 1, 1), 0.2, groups, torch.Generator().manual_seed(1))
     planes = dropped[:, :, :, 0, 0]
-    assert torch.equal(planes[:, 0], planes[:, 1])  # a channel is dropped in every frame of a clip
     assert set(planes.unique().tolist()) == {0.0, 1.25}
-    assert (planes == 0).float().mean().item() == pytest.approx(0.2, abs=0.02)
+    gone = planes == 0
+    for one, two in combinations(range(4), 2):
+        together = (gone[:, one] & gone[:, two]).float().mean().item()
+        alike = any({one, two} <= set(group) for group in groups)
+        assert torch.equal(gone[:, one], gone[:, two]) == alike
+        assert together == pytest.approx(0.2 if alike else 0.04, abs=0.015)

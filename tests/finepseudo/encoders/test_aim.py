@@ -9,6 +9,8 @@ from finepseudo.encoders.config import ActionEncoderConfig
 from finepseudo.encoders.convert import leading_ones
 from finepseudo.encoders.layouts import CLIP
 from finepseudo.encoders.weights import renamed
+from finepseudo.training.config import OptimConfig
+from finepseudo.training.optim import build_optimizer
 from jobs.config.recipes import load
 from tests.finepseudo.encoders.networks import count, randomised
 
@@ -42,6 +44,24 @@ def test_it_starts_as_the_mean_of_its_frames_and_then_sees_their_order():
         assert (network(clip) - network(clip.flip(2))).abs().max() > 1e-3
     with pytest.raises(ValueError, match="2 frames do not fit the 3"):
         network(clip[:, :, :2])
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_weight_decay_leaves_alone_what_aims_recipe_exempts(frozen):
+    """Its class embedding, positional embedding, ln_pre, ln_1, ln_2 and ln_post; not its time code and adapters."""
+    network = randomised(Aim(**SMALL))
+    if frozen:
+        network.freeze_trunk()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = build_optimizer(network, OptimConfig(name="adamw", lr=0.5, weight_decay=0.5))
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    optimizer.step()
+    exempt = {"cls_token", "pos_embed", "norm_pre.weight", "norm_pre.bias", "norm.weight", "norm.bias"}
+    exempt |= {f"blocks.{i}.norm{n}.{part}" for i in range(2) for n in (1, 2) for part in ("weight", "bias")}
+    for name, parameter in network.named_parameters():
+        shrunk = 1.0 if name in exempt or not parameter.requires_grad else 0.75
+        torch.testing.assert_close(parameter.detach(), shrunk * before[name], msg=name)
 
 
 def test_each_adapter_learns():
@@ -82,6 +102,11 @@ def test_the_recipe_of_table_2_trains_11_of_97_million_parameters():
     assert "finepseudo" in cfg.methods
     assert cfg.action_input.augment.mean == pytest.approx((0.4815, 0.4578, 0.4082), abs=1e-4)
     assert (cfg.action_input.sampling.frames, cfg.action_input.augment.size) == (32, 224)
+    stage = cfg.action_stage
+    assert (cfg.action_encoder.dropout, stage.order.batch_size, stage.train.epochs) == (0.5, 64, 50)
+    for train, warmup in ((stage.train, 2.5), (stage.self_train, 0.5)):
+        wanted = OptimConfig(name="adamw", lr=3e-4, weight_decay=0.05, warmup_epochs=warmup, clip_norm=None)
+        assert train.optim == wanted
     with torch.device("meta"):
         encoder = build_action_encoder(cfg.action_encoder, 48, start=False)
     assert round(count(encoder) / 1e6) == 97

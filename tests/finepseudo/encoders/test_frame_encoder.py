@@ -131,6 +131,13 @@ def test_positions_are_stretched_onto_the_training_length():
     torch.testing.assert_close(positions(20, 8, 20)[-1], positions(7, 8, 20)[-1])
 
 
+def test_carls_codes_have_a_rate_a_column():
+    got = positions(30, 8, 30, carl=True).numpy()
+    for column in range(8):
+        wave = np.cos if column % 2 else np.sin
+        np.testing.assert_allclose(got[:, column], wave(np.arange(30) / 10000 ** (column / 8)), atol=1e-5)
+
+
 def test_embedding_knows_its_place_and_its_neighbours():
     torch.manual_seed(1)
     encoder = build_frame_encoder(FrameEncoderConfig(variant="tiny")).eval()

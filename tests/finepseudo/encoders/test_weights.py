@@ -136,7 +136,7 @@ def test_safetensors_with_a_prefix(resnet, tmp_path):
 
 
 def test_carls_whole_f_a(tmp_path):
-    trained = randomised(f_a(projection=128))
+    trained = randomised(f_a(projection=128, position_codes="carl"))
     state = trained.state_dict()
     file = tmp_path / "checkpoint_epoch_00299.pth"
     names = {**published.carl(without_counts(state)), "classifier.fc_layers.1.weight": torch.ones(3)}
@@ -146,6 +146,8 @@ def test_carls_whole_f_a(tmp_path):
     frames = torch.rand(1, 4, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(encoder.eval()(frames), trained.eval()(frames))
+        plain = f_a(f"carl:{file}", position_codes="plain").eval()(frames)
+    assert not torch.allclose(plain, trained(frames)), "its weights go with its position codes"
     with pytest.raises(UserError, match=r"temporal\.layers\.2\..* is surplus"):
         f_a(f"carl:{file}", layers=2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 
@@ -86,7 +87,7 @@ def test_running_statistics_of_weights_are_in_the_state():
 
 
 def test_svformer_warps_the_student_and_mixes_it():
-    made, seen = objective("svformer", tau=0.0), []
+    made, seen = objective("svformer", tau=0.0, channel_drop=0.0), []
     made.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     shown = set()
     for number in range(5, 12):
@@ -96,6 +97,40 @@ def test_svformer_warps_the_student_and_mixes_it():
         shown.add(len({frame.sum().item() for frame in strong[0]}))
     assert shown == {2, 4, 8}, "a quarter, a half or all of the frames"
     assert len(seen[-1]) == 2 + 4 + 4
+
+
+def test_svformers_mixed_clips_count_by_what_is_sure_of_both_labels():
+    """Its code, clip by clip: the mask of each label, mixed as the clips are; one-hot where sure, else as it is."""
+    weak = clips(4, ("weak", "strong"), -1).views["weak"].frames[:, 0]
+    said = objective("svformer").teacher.model(weak).softmax(1)
+    bar = float(said.max(1).values.sort().values[1:3].mean())
+    made, seen = objective("svformer", tau=bar, warp=False, channel_drop=0.0), []
+    made.encoder.register_forward_hook(lambda _, inputs, logits: seen.append(logits.detach()))
+    told = step(made)
+    share, total = float(np.random.default_rng((0, made.done)).beta(10, 10)), 0.0
+    sure = [p.max().item() >= bar for p in said]
+    assert sum(sure) == 2
+    labels = [torch.eye(3)[p.argmax()] if known else p for p, known in zip(said, sure, strict=True)]
+    for own, other in ((0, 1), (1, 0), (2, 3), (3, 2)):
+        wanted = share * labels[own] + (1 - share) * labels[other]
+        counts = share * sure[own] + (1 - share) * sure[other]
+        total += counts * ((seen[-1][6 + own] - wanted) ** 2).mean().item() / 4
+    assert told["train/mixed"].item() == pytest.approx(total, rel=1e-4)
+
+
+def test_svformer_drops_colour_planes_of_what_a_clip_keeps_of_itself():
+    made, seen = objective("svformer", tau=0.0, warp=False, channel_drop=0.5), []
+    made.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    torch.manual_seed(1)
+    step(made)
+    strong = clips(4, ("weak", "strong"), -1).views["strong"].frames[:, 0]
+    dropped = (seen[-1][2:6] == 0).all(dim=(1, 3, 4))
+    assert 0 < dropped.sum() < dropped.numel()
+    kept = 2 * torch.where(dropped[:, None, :, None, None], 0.0, strong)
+    torch.testing.assert_close(seen[-1][2:6], kept)
+    mixed, other = seen[-1][6:], strong[[1, 0, 3, 2]]
+    assert torch.logical_or(mixed == kept, mixed == other).all()
+    assert (mixed == other).any()
 
 
 def test_online_pseudo_labels_are_learnt_from_the_frames_they_were_made_of():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from shards.settings import BadSetting
 from shards.types import NO_LABEL, ClipBatch, View
 from tests.finepseudo.consistency.test_actors import ROWS
 from tests.finepseudo.consistency.test_boxes import write
+from tests.finepseudo.waits import Waits
 
 FRAMES, SIZE, CLASSES = 8, 32, 3
 """Classes that f_E knows; in an open world the pool holds others, without a label like all of it."""
@@ -111,16 +113,18 @@ def setting(method, request, cfg, folder):
     )
 
 
-def step(method, request, cfg, folder):
-    """Take a step near the end of the training, where every loss counts; return the objective and what it said."""
+def step(method, request, cfg, folder, device="cpu"):
+    """Take a step near the end of the training, where every loss counts; return objective, output and waits."""
     made, own = setting(method, request, cfg, folder), method_config(method.name, folder)
     objective = CrossEntropyObjective(made.encoder, made.loss)
     if method.objective is not None:
         objective = method.objective(own, made)
-    objective.train().after_step(9, 10)
-    out = objective({stream.name: clips(stream) for stream in method.trained_streams(own, request, VIEW)})
-    out.loss.backward()
-    return objective, out
+    objective.train().to(device).after_step(9, 10)
+    batches = {stream.name: clips(stream).to(device) for stream in method.trained_streams(own, request, VIEW)}
+    with Waits(device) as waits:
+        out = objective(batches)
+        out.loss.backward()
+    return objective, out, waits.seen
 
 
 def resting(objective):
@@ -145,12 +149,21 @@ def test_a_step_is_finite_and_moves_what_it_trains(name, kind, precision, tmp_pa
     if method.fits is not None:
         method.fits(method.config(), cfg)
     for request in trainings(name) or [TrainAction(number=1, start=0)]:
-        objective, out = step(method, request, cfg, tmp_path)
+        objective, out, _ = step(method, request, cfg, tmp_path)
         assert out.loss.isfinite() and out.loss.dtype == torch.float32
         assert all(value.isfinite() for value in out.metrics.values())
         wanted = RESTING.get("groups" if method.network is not None else request.name, set())
         assert resting(objective) == wanted
         assert any(p.grad.abs().max() > 0 for p in objective.encoder.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_waits_for_no_device(name, tmp_path, monkeypatch):
+    """A meta tensor's stands for a GPU: neither are its numbers asked for, nor is what crosses to it waited for."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no such device
+    for request in trainings(name) or [TrainAction(number=1, start=0)]:
+        _, _, waits = step(METHODS[name], request, config("tiny"), tmp_path, "meta")
+        assert not waits
 
 
 def test_pairs_that_do_not_fit_are_refused_in_one_line_and_no_others():

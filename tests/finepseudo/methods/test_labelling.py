@@ -1,11 +1,12 @@
 """The votes of the methods (Table 6), fusion, confidence at many classes, and the alarm when nothing passes."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from finepseudo.methods.base import Passes
+from finepseudo.methods.base import Passes, Votes
 from finepseudo.methods.finepseudo import FINEPSEUDO, FinePseudoConfig
 from finepseudo.methods.labelling import acceptance_alarm, label_pool
 from finepseudo.methods.table import METHODS
@@ -151,3 +152,21 @@ def test_empty_pool():
         FINEPSEUDO, FinePseudoConfig(), [], np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros(0, bool)
     )
     assert table.num_rows == 0 and acceptance_alarm(FINEPSEUDO, table) is None
+
+
+@pytest.mark.parametrize(
+    ("gives", "says"),
+    [
+        (lambda p: Votes(p[:, :2], p[:, 0] > 0), r"gives p \[2, 2\]; \[2, 3\] is needed"),
+        (lambda p: Votes(p, p > 0), r"gives accepted \[2, 3\]; \[2\] is needed"),
+        (lambda p: Votes(p, p[:, 0]), "gives accepted of float64; true or false is needed"),
+        (lambda p: Votes(p, p[:, 0] > 0, p_a=p[0]), r"gives p_a \[3\]; \[2, 3\] is needed"),
+        (lambda p: Votes(p * np.nan, p[:, 0] > 0), "gives NaN or infinity as p"),
+        (lambda p: p, "gives a ndarray; it has to give Votes"),
+    ],
+)
+def test_a_vote_of_another_form_is_refused_not_taken_for_labels(gives, says):
+    method = replace(METHODS["pseudo_label"], vote=lambda _, pool: gives(pool.p_e))
+    p = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
+    with pytest.raises(UserError, match=f"the vote of pseudo_label {says}"):
+        label_pool(method, method.config(), ["a", "b"], None, p, np.zeros(2), [True, True])

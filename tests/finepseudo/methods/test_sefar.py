@@ -195,6 +195,18 @@ def test_a_step_puts_the_groups_in_order_of_time_and_teaches(method):
     assert out.loss.isfinite() and out.metrics["train/mixed"] > 0
 
 
+@pytest.mark.parametrize(("method", "alike"), [(SEFAR, False), (SEFAR_AS_RELEASED, False), (SEFAR_STABLE, True)])
+def test_colour_planes_go_group_by_group_unless_all_are_coloured_alike(method, alike):
+    made, seen = objective(method, channel_drop=0.5), []
+    made.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    made.done = 6
+    made({"labelled": grouped(2, ("only",), True), "unlabelled": grouped(8, ("weak", "strong"), False)})
+    zero = (seen[-1][2:10, :, 1:] == 0).all(dim=(3, 4))  # the first plane of the first frame is zero anyway
+    gone = [zero[:, list(slots)] for slots in SLOTS]
+    assert all(torch.equal(part, part[:, :1].expand_as(part)) for part in gone), "one draw for the frames of a group"
+    assert all(torch.equal(part[:, 0], gone[0][:, 0]) for part in gone) == alike
+
+
 def test_without_regulation_a_label_counts_whole_from_the_least_confidence_on():
     p = torch.tensor([[0.2, 0.8], [0.6, 0.4]])
     given = p, torch.full_like(p, 0.1), p.argmax(1)

@@ -97,6 +97,7 @@ def test_later_rounds_keep_all_and_nothing_that_was_refused_comes_back():
     assert keep(UpsConfig(balanced_rounds=2), 2, found).all()
     none = Labels(classes=2, label=found.label, spread=found.spread, accepted=np.zeros(41, bool))
     assert not keep(CFG, 0, none).any()
+    assert not keep(CFG, 8, found).all() and keep(CFG, 9, found).all(), "9 rounds in its code"
     found.accepted[::2] = False
     assert not keep(CFG, 0, found)[::2].any()
 

@@ -11,6 +11,7 @@ import pytest
 from finepseudo.report import write_report
 from finepseudo.report.clips import ShownClip, galleries, gallery_keys, href, shown_clips
 from finepseudo.report.reading import read_run
+from shards.types import NO_LABEL
 from tests.finepseudo.report.pages import classes_of
 from tests.finepseudo.report.run_folder_fixture import write_run_folder
 
@@ -53,6 +54,16 @@ def test_wrong_clips_come_from_every_confusion_before_a_second_of_one():
     assert [c.key for c in wrong] == ["a", "c", "b", "e"]
     assert [c.key for c in unsure] == ["d", "c", "e", "b", "a"]
     assert fresh == []
+
+
+def test_new_labels_come_from_every_class_before_a_second_of_one():
+    said = {"a": (0, 0.9), "b": (0, 0.8), "c": (2, 0.3), "d": (1, 0.7)}
+    clips = [clip(key, NO_LABEL, label, p, fresh=key != "d", accepted=True) for key, (label, p) in said.items()]
+    assert [c.key for c in galleries(clips)["Newest accepted labels, of every class the surest first"]] == [
+        "a",
+        "c",
+        "b",
+    ]
 
 
 def test_a_label_is_new_where_the_round_before_did_not_accept_it(small):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from finepseudo.methods.table import METHODS
 from finepseudo.report.comparison import Result, compare, remarks
 from finepseudo.report.comparison_files import write_comparison
-from finepseudo.report.comparison_page import as_csv, cells, comparison_of, latex, markdown, section
+from finepseudo.report.comparison_page import as_csv, beside_results, cells, comparison_of, latex, markdown, part
 from finepseudo.report.comparison_reading import read_results
 from finepseudo.report.published import beside, read_published
 from finepseudo.report.reading import read_run
@@ -93,6 +93,12 @@ def test_of_several_references_the_one_with_default_keys_counts():
         rows = {(row.method, row.variant): row.gain.mean for row in compare(order, "supervised")}
         assert rows == {("supervised", "epochs=5"): 0.4, ("supervised", ""): None, ("sefar", ""): 0.25}
     assert compare([long, some[2]], "supervised")[1].gain.mean == pytest.approx(-0.15), "where there is no other"
+
+
+def test_the_reference_makes_no_labels_and_lacks_none():
+    known = {"steps": 3, "clips": 3, "hours": 3}
+    rows = compare([result("supervised", 0, 0.5, **known)], "supervised")
+    assert list(remarks(rows, "supervised")) == []
 
 
 def test_what_is_blank_is_said():
@@ -198,6 +204,17 @@ def test_other_settings_make_a_variant_with_its_own_reference(folder, tmp_path):
     assert all(len(row.gains) == 2 for row in found.rows if row.method != "supervised")
 
 
+def test_runs_that_differ_in_many_keys_are_named_by_their_folders(folder, tmp_path):
+    many = {"rounds": 5, "action_stage": {"lr": 0.2, "batch": 4, "decay": 0.1}}
+    one, two, three = (tmp_path / name for name in ("one/mine", "two/mine", "three"))
+    for root, values in ((one, {}), (two, many), (three, many | {"rounds": 6})):
+        root.parent.mkdir(exist_ok=True)
+        copy_of(folder, root, **values)
+    for runs, names in (((one, three), ("mine", "three")), ((one, two), (str(one), str(two)))):
+        variants = [row.variant for row in table_of(*runs)[0].rows if row.method == "supervised"]
+        assert variants == [f"{name}, 4 keys differ" for name in names]
+
+
 def test_supervised_by_epochs_is_compared_with_supervised_by_steps(folder, tmp_path):
     runs = [
         copy_of(folder, tmp_path / name, method={"supervised": {"epochs": epochs}, "finepseudo": {"tau": 0.1}})
@@ -222,16 +239,38 @@ def test_a_method_that_is_not_tested_is_a_row_of_blanks(tmp_path):
     assert "Tested so far: FinePseudo on 0 of 1 seeds." in found.notes
 
 
+def called(root, dataset):
+    """Give the data of a run the name of a published data set."""
+    clips = pq.read_table(root / "data/clips.parquet")
+    about = json.loads(clips.schema.metadata[b"finepseudo"]) | {"dataset": dataset}
+    pq.write_table(clips.replace_schema_metadata({"finepseudo": json.dumps(about)}), root / "data/clips.parquet")
+
+
 def test_published_numbers_stand_apart_and_have_sources(tmp_path):
     root = write_run_folder(tmp_path / "run", seeds=(0,), **SMALL)
-    clips = pq.read_table(root / "data/clips.parquet")
-    about = json.loads(clips.schema.metadata[b"finepseudo"]) | {"dataset": "diving48"}
-    pq.write_table(clips.replace_schema_metadata({"finepseudo": json.dumps(about)}), root / "data/clips.parquet")
+    called(root, "diving48")
     found, rows = table_of(root)
     (column,) = [name for name in rows["finepseudo"] if "other protocol" in name]
     assert column.startswith("diving48 20 %"), "the split of the run has 20 % of the labels"
     assert "60.4 (R(2+1)D-18 from TCLR)" in rows["finepseudo"][column]
     assert "Columns marked `other protocol`" in found.notes[-1] and "FinePseudo (ECCV 2024), Table 1" in found.notes[-1]
+
+
+def test_a_report_shows_what_the_comparison_knows_beside_its_own_table(folder, tmp_path):
+    """What each method took; of one run without published numbers that is all."""
+    (fold,) = beside_results(read_run(folder))
+    head, body = cells(comparison_of([read_run(folder)]))
+    columns = [head.index(name) for name in ("Method", "#Steps", "#Other steps", "#Clips", "#Hours")]
+    assert fold.blocks[0].rows == [[row[place] or "–" for place in columns] for row in body]
+    assert fold.blocks[0].rows[0][2] == "0" and len(fold.blocks) == 1, "nothing is blank"
+    root = write_run_folder(tmp_path / "run", seeds=(0,), **SMALL)
+    called(root, "diving48")
+    took, published = beside_results(read_run(root))
+    assert took.blocks[1].text.startswith("Clips, where the log tells them: Supervised only on 0 of 1 seeds")
+    (mine,) = [row for row in published.blocks[0].rows if row[0] == "FinePseudo"]
+    assert mine[1] == f"{100 * read_run(root).seeds[0].methods['finepseudo'].metrics['top1']:.1f}"
+    assert "60.4 (R(2+1)D-18 from TCLR)" in mine[2]
+    assert "FinePseudo (ECCV 2024), Table 1" in published.blocks[0].caption
 
 
 def test_the_published_numbers_are_whole():
@@ -265,7 +304,7 @@ def test_every_format_holds_the_same_cells(folder):
     inner = tex[tex.index(r"\midrule") : tex.index(r"\bottomrule")].splitlines()[1:]
     texts = [[cell.replace(r"$\pm$", "±").strip() for cell in row[:-3].split(" & ")] for row in inner]
     assert texts == body
-    assert section(read_run(folder)).blocks[0].rows == body
+    assert part(found).blocks[0].rows == body
 
 
 def test_latex_takes_every_character_that_a_variant_may_have():

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 
 from finepseudo.report.alignment_figure import alignment, shrink
 from finepseudo.report.class_figures import WORST, ClassPair, aggregate, confusion_matrix, extremes
-from finepseudo.report.figures import Curve, calibration, score_histogram, training
+from finepseudo.report.figures import Curve, calibration, score_histogram, training, validation
 from finepseudo.report.svg import Plot, png, ticks
 
 IMAGES = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
@@ -100,6 +100,13 @@ def test_a_gap_in_a_curve_stays_a_gap():
     plot = Plot(x=(0, 3), y=(0, 1))
     plot.line([0, 1, 2, 3], [0.1, math.nan, 0.2, 0.3], "x")
     assert re.search(r'd="M[^ML"]*M[^ML"]*L[^ML"]*"', plot.parts[-1])
+
+
+@pytest.mark.parametrize("draw", [lambda c: training([c], "f_E"), lambda c: validation([c], "%")])
+def test_a_single_point_makes_no_line_and_is_a_dot(draw):
+    steps = np.array([6.0, 12.0])
+    of_two, of_one = (draw(Curve("hue-blue", "x", steps[:n], steps[:n] / 20, steps[:n] / 20)) for n in (2, 1))
+    assert ("circle" in of_two, "circle" in of_one) == (False, True)
 
 
 def test_a_long_curve_is_averaged_not_cut():

@@ -72,7 +72,7 @@ def test_no_run_is_refused_with_one_line(tmp_path):
 )
 def test_a_damaged_file_is_named(small, damaged):
     (small / damaged).write_bytes(b"{: [\x00 damaged")
-    assert any(a.startswith("Warning") and damaged in a for a in page_of(small).alarms)
+    assert any(a.startswith("Alarm") and damaged in a for a in page_of(small).alarms)
 
 
 def test_a_cut_log_line_is_counted_and_a_repeated_step_counts_once(small):

@@ -6,8 +6,12 @@ import json
 import math
 import shutil
 
+import pytest
+
 from finepseudo.report import render_text, summary_table
-from tests.finepseudo.report.pages import change, load, page_of
+from finepseudo.report.summary import TOP5_CLASSES
+from tests.finepseudo.report.pages import SMALL, change, load, page_of
+from tests.finepseudo.report.run_folder_fixture import write_run_folder
 
 
 def test_the_terminal_table(small):
@@ -39,7 +43,17 @@ def test_absent_numbers_are_dashes_not_zeros(small):
     for path in small.glob("seed-3/*/evaluation/metrics.json"):
         change(path, top1=None, mean_class=math.nan)
     cells = page_of(small).tables["headline"][1]
-    assert cells[2] == cells[5] == "–"
+    assert cells[2] == cells[4] == "–"
+
+
+@pytest.mark.parametrize("n_classes", [TOP5_CLASSES - 1, TOP5_CLASSES])
+def test_top_5_is_told_where_it_says_something(n_classes, tmp_path):
+    root = write_run_folder(tmp_path / "run", **SMALL | {"n_classes": n_classes, "methods": ("supervised",)})
+    (row,) = summary_table(root)
+    head, cells = page_of(root).tables["headline"]
+    assert ("Top-5" in head) == bool(row.top5.values) == (n_classes == TOP5_CLASSES)
+    top5 = load(root / "seed-3/supervised/evaluation/metrics.json")["top5"]
+    assert "Top-5" not in head or cells[head.index("Top-5")] == f"{100 * top5:.1f}"
 
 
 def test_what_an_earlier_configuration_left_is_not_shown(folder, tmp_path):

@@ -18,6 +18,7 @@ from finepseudo.training.optim import (
     load_optimizer,
     set_learning_rate,
 )
+from shards.errors import UserError
 from tests.finepseudo.batches import objective
 
 
@@ -88,6 +89,14 @@ def test_a_score_that_is_not_learned_is_not_trained():
     module.scorer = AlignabilityScorer(learned=False)
     optimizer = build_optimizer(module, OptimConfig())
     assert len(optimizer.param_groups) == 1
+
+
+def test_a_state_of_other_groups_is_refused_in_a_line():
+    weights = torch.nn.ParameterList([torch.nn.Parameter(torch.ones(1)) for _ in range(2)])
+    state = build_optimizer(weights, OptimConfig()).state_dict()
+    optimizer = build_optimizer(objective("alignability"), OptimConfig())
+    with pytest.raises(UserError, match=r"^checkpoint: groups of \[2\] weights, .* remove the folder checkpoints"):
+        load_optimizer(optimizer, state)
 
 
 def test_clipping():

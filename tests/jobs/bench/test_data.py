@@ -25,7 +25,7 @@ def cells(page: str) -> dict[str, list[str]]:
 def test_the_quick_run_fills_every_line_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "data", "--quick", "--folder", str(tmp_path / "work")]) == 0
     page = capsys.readouterr().out
-    assert re.search(r"^4 clips, h264, 340 x 256, 2\d frames", page, re.MULTILINE)
+    assert re.search(r"^4 clips, h264, 336 x 256, 2\d frames", page, re.MULTILINE)
     found = cells(page)
     assert len(found) == 10
     for name, (must, aim, measured, spread, verdict) in found.items():

@@ -21,4 +21,4 @@ def test_it_says_both_rates_and_their_ratio(tmp_path, capsys):
 
 def test_without_a_run_it_is_refused(tmp_path, capsys):
     assert main(["bench", "predict", "--run", str(tmp_path), "x.mp4"]) == 2
-    assert "no run folder" in capsys.readouterr().err
+    assert "no such run" in capsys.readouterr().err

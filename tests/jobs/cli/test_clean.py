@@ -97,4 +97,4 @@ def test_a_draw_that_works_behind_a_link_is_left_alone(folder, capsys):
 
 def test_no_run_is_one_line(tmp_path, capsys):
     assert main(["clean", "nothing", f"out={tmp_path}"]) == 2
-    assert "no run there; give its folder, or its name and out=" in capsys.readouterr().err
+    assert f"nothing: no such run; {tmp_path} holds no run; name one" in capsys.readouterr().err

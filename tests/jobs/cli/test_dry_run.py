@@ -57,13 +57,16 @@ import torch
 class Mean(torch.nn.Module):
     width = 3
 
-    def __init__(self, scale=1):
+    def __init__(self, scale=1, made=""):
         super().__init__()
+        self.made = made
         self.scale = torch.nn.Parameter(torch.tensor(1.0 / scale))
         assert self.scale.item() < 2, "scale is too large"
 
     def forward(self, video):
-        return video.mean((2, 3, 4)) * self.scale
+        assert self.made != "needs 8 frames", "8 frames are needed"
+        features = video.mean((2, 3, 4)) * self.scale
+        return {"": features, "wider": features.repeat(1, 2), "list": [features], "whole": video}.get(self.made)
 """
 
 
@@ -100,6 +103,14 @@ MINE, RANDOM = "action_encoder.variant=dry_run_net:Mean", "action_encoder.weight
             "action_encoder.variant .*Mean: .*scale is too large",
         ),
         ([MINE, RANDOM, "action_encoder.options={{size: 1}}"], "action_encoder.variant .*Mean: .*unexpected.*'size'"),
+        (
+            [MINE, RANDOM, "action_encoder.options={{made: wider}}"],
+            r"action_encoder.variant dry_run_net:Mean: forward .* on frames \[2, 3, 16, 40, 40\] makes \[2, 6\]; "
+            r"\[2, 3\] is needed",
+        ),
+        ([MINE, RANDOM, "action_encoder.options={{made: list}}"], r"makes a list; \[2, 3\] is needed"),
+        ([MINE, RANDOM, "action_encoder.options={{made: whole}}"], r"makes \[2, 3, 16, 40, 40\]; "),
+        ([MINE, RANDOM, "action_encoder.options={{made: needs 8 frames}}"], r"forward .* fails: 8 frames are needed"),
         (["action_encoder.options={{nonsense: 1}}"], "action_encoder.variant tiny: .*unexpected.*'nonsense'"),
         (["frame_encoder.options={{nonsense: 1}}"], "frame_encoder.variant tiny: .*unexpected.*'nonsense'"),
         (

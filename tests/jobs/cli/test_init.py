@@ -47,7 +47,10 @@ def test_class_folders_and_a_pool(desk, capsys):
     assert main(["check", "--recipe", "dives.yaml", "--decode", "all"]) == 0
     assert "8 labelled, 2 unlabelled, 2 test (lists" in capsys.readouterr().out
     assert main(["run", "--recipe", "dives.yaml", "--dry-run"]) == 0
-    assert load("dives.yaml").frame_input.sampling.frames == 20
+    cfg = load("dives.yaml")
+    assert cfg.frame_input.sampling.frames == 20
+    kilobytes = 4 * 20 * cfg.frame_encoder.size("embedding") * (8 + 2) / 1000
+    assert f"embeddings  {kilobytes:.0f} kB a round" in capsys.readouterr().out
 
 
 def test_a_folder_of_classes_needs_no_list(desk, capsys):
@@ -147,6 +150,13 @@ def _copies(folder, name, count, form="{}.mp4"):
         shutil.copy(folder / "0.mp4", folder / name / form.format(number))
 
 
+def test_a_name_that_two_files_have_but_for_capitals_is_asked_for(desk, capsys):
+    folder = desk("Two.mp4", "TWO.mp4", "a.mp4")
+    (folder / "mine.csv").write_text("path,class\ntwo.mp4,tuck\na.mp4,pike\n")
+    assert main(["init", "dives"]) == 2
+    assert "two.mp4 may be " in capsys.readouterr().err
+
+
 def test_what_is_no_video_is_left_out_and_the_list_passes_its_check(desk, capsys):
     folder = desk(*CLASSES)
     (folder / "tuck" / "empty.mp4").touch()
@@ -170,6 +180,15 @@ def test_a_list_without_file_endings_finds_its_videos(desk):
     (folder / "mine.csv").write_text("".join(f"{n},{'tuck' if n % 2 else 'pike'}\n" for n in range(8)))
     assert main(["init", "dives", "--device", "cpu"]) == 0
     assert {row["path"] for row in listed()} == {f"dives/{n}.mp4" for n in range(8)}
+
+
+def test_capitals_and_unicode_forms_of_a_list_are_those_of_the_files(desk):
+    """A Mac writes an accent as a character of its own, a camera writes MP4."""
+    folder = desk(*(f"{n}e\u0301.MP4" for n in range(8)), "two.mp4", "TWO.mp4")
+    rows = "".join(f"{n}\u00e9.mp4,{'tuck' if n % 2 else 'pike'}\n" for n in range(8))
+    (folder / "mine.csv").write_text(f"path,class\n{rows}two.mp4,tuck\n")
+    assert main(["init", "dives", "--device", "cpu"]) == 0
+    assert {row["path"] for row in listed()} == {*(f"dives/{n}e\u0301.MP4" for n in range(8)), "dives/two.mp4"}
 
 
 def test_an_older_list_is_not_written_over(desk, capsys, tmp_path):

@@ -42,7 +42,9 @@ def test_presets_are_told_with_what_they_set(capsys):
 
 def test_an_unknown_method_is_one_clear_line(capsys):
     assert main(["methods", "fixmach"]) == 2
-    assert capsys.readouterr().err == "error: methods: no method is called fixmach; did you mean fixmatch?\n"
+    said = capsys.readouterr().err
+    assert said.startswith("error: methods: no method is called fixmach; did you mean fixmatch? there are supervised, ")
+    assert said.count("\n") == 1 and all(f", {name}" in said for name in list(METHODS)[1:])
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -5,21 +5,24 @@ import re
 
 import pytest
 
+from jobs.cli.main import main
 from jobs.cli.parser import parser
 
-COMMON = ["--data", "--dry-run", "--force", "--name", "--print-config", "--recipe", "--set"]
+COMMON = ["--data", "--name", "--print-config", "--recipe", "--set"]
+PLANNED = [*COMMON, "--dry-run"]
+MADE = [*PLANNED, "--force"]
 FLAGS = {
-    "run": [*COMMON, "--draw", "--shared", "--verify"],
-    "write-shards": [*COMMON, "--part", "--repair", "--verify"],
-    "split": COMMON,
-    "pretrain": COMMON,
-    "train": COMMON,
-    "embed": COMMON,
-    "score": COMMON,
-    "evaluate": COMMON,
-    "report": COMMON,
-    "submit": ["target", *COMMON, "--cluster", "--parts", "--sbatch"],
-    "compare": ["runs", *COMMON, "--methods", "--out", "--part", "--seeds", "--shared"],
+    "run": [*MADE, "--draw", "--shared", "--verify"],
+    "write-shards": [*MADE, "--part", "--repair", "--verify"],
+    "split": PLANNED,
+    "pretrain": PLANNED,
+    "train": PLANNED,
+    "embed": PLANNED,
+    "score": PLANNED,
+    "evaluate": PLANNED,
+    "report": ["run", *PLANNED],
+    "submit": ["target", *MADE, "--cluster", "--parts", "--sbatch"],
+    "compare": ["runs", *MADE, "--methods", "--out", "--part", "--seeds", "--shared"],
     "reproduce": [
         "table",
         "--cores",
@@ -35,8 +38,8 @@ FLAGS = {
     "check": ["target", *COMMON, "--decode", "--missing"],
     "clean": ["run", *COMMON, "--keep-rounds", "--yes"],
     "plan": ["target", *COMMON, "--calibrate", "--cores", "--gpus", "--nodes"],
-    "doctor": ["target", *COMMON, "--json"],
-    "tune": ["space", *COMMON, "--best"],
+    "doctor": ["target", *PLANNED, "--json"],
+    "tune": ["space", *MADE, "--best"],
     "bench": ["what", "options"],
     "predict": ["videos", *COMMON, "--matches", "--method", "--out", "--seed", "--top"],
     "export": ["what", "--method", "--out", "--seed"],
@@ -55,6 +58,15 @@ def test_the_version_names_the_code(capsys):
         parser().parse_args(["--version"])
     assert stop.value.code == 0
     assert re.fullmatch(r"finepseudo \S+\+[0-9a-f]{12}\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("line", [["check", "--force"], ["status", "--dry-run"], ["report", "runs/demo", "more"]])
+def test_what_a_command_does_not_take_is_answered_with_what_it_takes(line, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(line)
+    said = capsys.readouterr().err
+    assert (stop.value.code, said.startswith(f"usage: finepseudo {line[0]} ")) == (2, True)
+    assert f"finepseudo {line[0]}: error: unrecognized arguments: {line[-1]}" in said
 
 
 def test_the_command_line_is_pinned():

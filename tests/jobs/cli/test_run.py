@@ -25,3 +25,16 @@ def test_a_stage_that_no_method_asks_for_is_said(finished, capsys, command):
 def test_a_command_whose_stages_are_done_says_so(finished, capsys):
     assert main(["evaluate", f"out={finished.parent}"]) == 0
     assert capsys.readouterr().out == "nothing to do: every stage is done\n"
+
+
+def test_the_report_of_a_run_is_asked_for_by_folder_or_by_name(finished, capsys):
+    said = []
+    for line in (
+        [str(finished)],
+        [finished.name, f"out={finished.parent}"],
+        ["--name", "smoke", f"out={finished.parent}"],
+    ):
+        assert main(["report", *line]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] == said[2]
+    assert said[0].endswith(f"report: {finished}/report.html\n")

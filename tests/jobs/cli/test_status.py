@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from finepseudo.run_folder.layout import CHECKPOINTS, LOG
+from finepseudo.run_folder.layout import CHECKPOINTS, LOG, REPORT
 from jobs.cli.main import main
 from jobs.config.recipes import load, to_yaml
 from jobs.pipeline.plan import COMMANDS, make_plan
@@ -36,14 +36,19 @@ def test_it_says_what_is_done_what_is_next_and_how_to_go_on(folder, capsys):
     (training / CHECKPOINTS).mkdir(parents=True)
     (training / "STARTED.json").touch()
     line = {"time": 1.0, "stage": "pretrain", "step": 3, "train/loss": 0.123456}
+    (folder / REPORT).touch()
     (training / LOG).write_text(json.dumps(line) + "\n" + json.dumps(line)[:9])  # the last line is being written
     assert main(["status", f"out={folder.parent}"]) == 0
     said = capsys.readouterr().out
     assert f"{folder}: no command works in it" in said
     assert "stages      2 of " in said
     assert "  to do    pretrain" in said or "  goes on  pretrain" in said
+    assert f"report      {folder / REPORT}\n" in said
     assert f"to go on    finepseudo run --name smoke out={folder.parent}" in said
     assert before.items() <= contents(folder).items()
+    (folder / REPORT).unlink()
+    assert main(["status", f"out={folder.parent}"]) == 0
+    assert "report  " not in capsys.readouterr().out.replace("to do    report", "")
 
 
 def test_it_sees_a_command_at_work_and_lists_every_run(folder, capsys):
@@ -86,4 +91,4 @@ def test_no_run_is_one_line(tmp_path, capsys):
 
 def test_a_run_that_is_not_there_is_answered_with_those_that_are(folder, capsys):
     assert main(["status", "--name", "smokey", f"out={folder.parent}"]) == 2
-    assert "no run there; there are smoke; name one" in capsys.readouterr().err
+    assert f"smokey: no such run; {folder.parent} holds smoke; name one" in capsys.readouterr().err

@@ -30,6 +30,26 @@ def test_every_preset_sets_what_it_says_and_nothing_else(name, preset):
     assert all(getattr(cfg.method, other) == getattr(usual.method, other) for other in METHODS if other != name)
 
 
+PUBLISHED = {
+    # name, rate, momentum, Nesterov, weight decay, warm-up epochs, clipping
+    "ups": ("sgd", 0.03, 0.9, True, 0.0, 0, None),
+    "svformer": ("sgd", 0.005, 0.9, True, 1e-4, 0, None),
+    "sefar": ("sgd", 0.005, 0.9, True, 1e-3, 0, None),
+    "tg_fixmatch": ("sgd", 0.2, 0.9, False, 1e-4, 30, 40.0),
+    "actor_cutmix": ("sgd", 0.2, 0.9, False, 1e-4, 0, 40.0),
+    "timebalance": ("adam", 1e-4, 0.9, None, 0.0, 10, None),
+}
+"""Optimisers of the published codes."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_an_optimiser_of_a_preset_is_that_of_the_published_code(name):
+    optim = getattr(load("smoke", [f"method.{name}.preset=paper"]).method, name).optim
+    keys = ("name", "lr", "momentum", "nesterov", "weight_decay", "warmup_epochs", "clip_norm")
+    for key, wanted in zip(keys, PUBLISHED[name], strict=True):
+        assert (name, key, getattr(optim, key)) == (name, key, wanted) or (optim.name, key) == ("adam", "nesterov")
+
+
 def test_a_paper_or_its_code_is_what_a_preset_is_called():
     assert {preset for _, preset in PRESETS} == {"paper", "as_released"}
     assert ("sefar_as_released", "as_released") in PRESETS and ("sefar", "paper") in PRESETS

@@ -3,6 +3,7 @@
 import pytest
 
 from jobs.config.recipes import RECIPES, from_yaml, load, parse_override, read_recipe, to_yaml
+from jobs.config.sections import ActionPretrainConfig
 from shards.errors import UserError
 
 BASES = ("base", "fine_grained", "sefar")
@@ -39,15 +40,35 @@ def test_f_e_sees_what_the_weights_of_its_data_set_expect(name):
         assert (augment.erase, augment.jitter) == ((0, 0) if plain else (0.25, 0.15))
 
 
+def test_crops_and_erased_squares_of_f_e_are_tclrs_and_timebalances():
+    """TCLR: a square of .6-1 of 240 pixels, from 240 x 320; TimeBalance: both sides in .4-1. Here a share of the area.
+
+    TCLR erases 9 to 18 of 112 pixels each way.
+    """
+    assert ActionPretrainConfig().look.scale == tuple(load("diving48").action_input.augment.scale)
+    for name, smallest, largest in (("diving48", 144**2, 240**2), ("kinetics400", 96 * 128, 240 * 320)):
+        augment = load(name).action_input.augment
+        assert augment.scale == pytest.approx((smallest / (240 * 320), largest / (240 * 320)), abs=1e-3)
+    small, large = load("diving48").action_input.augment.erase_area
+    assert (round(112 * small**0.5), round(112 * large**0.5)) == (9, 18)
+
+
 @pytest.mark.parametrize("name", [name for name in WHOLE if name not in RENDERED and not name.startswith("sefar_")])
 def test_self_training_of_the_papers_recipes_is_five_epochs_at_any_share_of_labels(name):
     cfg = load(name)
     assert {cfg.frame_stage.self_train.epochs, cfg.action_stage.self_train.epochs} == {5}
 
 
-def test_an_unknown_recipe_names_the_nearest():
-    with pytest.raises(UserError, match="did you mean smoke"):
+def test_an_unknown_recipe_names_the_nearest_and_all():
+    with pytest.raises(UserError, match=r"did you mean smoke\? there are base, .*, demo, .*, ssv2$"):
         load("smokey")
+
+
+def test_recipes_of_ones_own_are_among_those_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dives.yaml").touch()
+    with pytest.raises(UserError, match=r"did you mean dives\.yaml\? there are dives\.yaml, base, "):
+        load("dives")
 
 
 def test_bases_are_laid_over_each_other_and_may_not_come_back(tmp_path):

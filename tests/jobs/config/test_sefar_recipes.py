@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,10 @@ def test_a_recipe_trains_as_the_paper_does(name):
         optim = train.optim
         assert (optim.name, optim.lr, optim.momentum, optim.nesterov) == ("sgd", 0.005, 0.9, True)
         assert (optim.weight_decay, optim.clip_norm, train.epochs) == (1e-3, None, None)
+    svformer, usual = cfg.method.svformer.optim, cfg.action_stage.self_train.optim
+    assert svformer.weight_decay == 1e-4
+    names = {field.name for field in fields(svformer)} - {"weight_decay"}
+    assert all(getattr(svformer, name) == getattr(usual, name) for name in names), "all else is SeFAR's"
     assert cfg.action_stage.self_order.batch_size == 64
     sefar = cfg.method.sefar
     assert (sefar.mu, sefar.passes, sefar.perturb, sefar.warmup) == (3, 10, "reverse", 0)

@@ -15,7 +15,7 @@ from jobs.pipeline.predict.inputs import clips_of
 from jobs.pipeline.stages.base import Run
 from jobs.pipeline.stages.data import DataStage
 from jobs.progress import Reporter
-from jobs.workers.embed import evaluation_reader
+from jobs.workers.clip_parts import evaluation_reader
 from jobs.workers.write_shards import write_data
 from shards.errors import UserError
 from shards.read.reader import ClipReader

@@ -78,9 +78,17 @@ def test_without_embeddings_labelled_clips_of_the_likeliest_classes_are_shown(ru
         assert item["near"][0]["score"] is None
 
 
-def test_a_run_without_labels_is_refused(run, capsys):
-    assert main(["review", str(run), "--method", "supervised"]) == 2
-    assert "no pseudo-labels of seed 0" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "supervised"], "no pseudo-labels of seed 0"),
+        (["--method", "fixmatch"], "small: no method fixmatch; it has supervised, pseudo_label, finepseudo"),
+        (["--seed", "9"], "small: no seed 9; it has 0"),
+    ],
+)
+def test_a_run_without_these_labels_is_refused(run, capsys, words, message):
+    assert main(["review", str(run), *words]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_run_goes_on_with_reviewed_labels_and_with_no_other_split(tmp_path):

@@ -112,6 +112,7 @@ def test_a_folder_that_an_older_version_made_says_so(command, begun):
         ("split.ratio=0.9", "smoke was made with split.ratio=0.4, now it is 0.9; "),
         ("data.synthetic.seed=5", "made with data.synthetic.seed=0, now it is 5"),
         ("shards.short_side=96", "made with shards.short_side=128, now it is 96"),
+        ("data.synthetic.class_set=['F:S25t','F:SpT1']", "now it is [F:S25t, F:SpT1]; "),
     ],
 )
 @pytest.mark.parametrize("name", ["run", "split", "report", "write-shards"])

@@ -120,6 +120,16 @@ def test_records_of_another_version_and_missing_inputs_have_a_reason(make, finis
     assert (follows.state, follows.because) == ("follows", ("after weights",)), "it stays where they come out the same"
     changed = states_of(make, "frame_stage.train.steps=5")["seed-1/round-00/frame_encoder"]
     assert (changed.state, changed.because[-1]) == ("undone", "weights is missing")
+    (finished / "seed-1" / DONE).unlink()
+    changed = states_of(make, "deterministic=false")["seed-1/round-00/frame_encoder"]
+    assert changed.because == ("deterministic was true, is false", "split, weights are missing")
+
+
+def test_a_file_that_a_changed_key_names_is_told_once(make, finished, tmp_path):  # noqa: F811
+    reviewed = tmp_path / "reviewed.csv"
+    reviewed.write_text("key,class\n")
+    (why,) = states_of(make, f"split.reviewed={reviewed}")["split of seed-0"].because
+    assert why.startswith("split.reviewed was ") and why.endswith(f", is {reviewed}")
 
 
 def test_times_and_sizes_are_for_people():

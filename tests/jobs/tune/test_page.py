@@ -16,6 +16,7 @@ KEYS = ["a.lr", "a.fuse"]
 def test_the_page_shows_every_trial_and_which_key_mattered():
     text = page("sweep <1>", "pair AP", ROWS, KEYS)
     assert text.count("<polyline") == len(ROWS)
+    assert "<th>pair AP</th>" in text and ">pair AP</text>" in text and METRIC not in text
     assert "9 trials, 2 of them stopped by the scheduler" in text
     assert "sweep &lt;1&gt;" in text
     found = importance(ROWS, KEYS)

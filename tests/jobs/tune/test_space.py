@@ -150,3 +150,11 @@ def test_a_space_is_counted_and_put_into_the_words_of_ray_tune(tmp_path):
     assert (made[lr].lower, made[lr].upper) == (1e-4, 1e-2)
     assert made[norm] == {"grid_search": ["T", "none"]}
     assert made["frame_encoder.dropout"] == 0.2
+
+
+def test_a_space_that_is_not_there_is_answered_with_those_beside_it(tmp_path):
+    (tmp_path / "mine.yaml").touch()
+    with pytest.raises(UserError, match=r"spce\.yaml: no such file; .* holds mine\.yaml$"):
+        read_space(tmp_path / "spce.yaml")
+    with pytest.raises(UserError, match=r"give a YAML file such as tune_spaces/alignability\.yaml$"):
+        read_space(tmp_path / "nowhere" / "spce.yaml")

@@ -15,6 +15,7 @@ import pytest
 from finepseudo.methods.table import METHODS
 from jobs.cli.main import main
 from jobs.config.recipes import load
+from jobs.tune.page import page
 from jobs.tune.search import need_optuna, scheduler_of, search_of
 from jobs.tune.trainings import request_of
 from jobs.tune.trials import METRIC
@@ -33,6 +34,18 @@ def test_the_table_is_best_first_and_failures_last(tmp_path):
     write_results(tmp_path / "results.csv", rows, ["a"])
     with (tmp_path / "results.csv").open() as file:
         assert [row["trial"] for row in csv.DictReader(file)] == ["z", "x", "w", "y"]
+
+
+def test_values_are_written_as_a_person_types_them(tmp_path):
+    together = {"norm": "none", "margin": 0.1}
+    row = {"trial": "x", "state": "done", "reports": 1, METRIC: 0.5, "frame_stage.loss": together, "a": True}
+    write_results(tmp_path / "results.csv", [row], ["frame_stage.loss", "a"])
+    (read,) = csv.DictReader((tmp_path / "results.csv").open())
+    assert read["frame_stage.loss"] == "{norm: none, margin: 0.1}"
+    assert (
+        render([row], ["frame_stage.loss", "a"], "pair AP").split("\n")[1].endswith("{norm: none, margin: 0.1}  true")
+    )
+    assert ">{norm: none, margin: 0.1}<" in page("sweep", "pair AP", [row], ["frame_stage.loss", "a"])
 
 
 GRID = """
@@ -113,6 +126,7 @@ def test_the_dry_run_says_what_would_be_searched_and_refuses_what_the_sweep_refu
     said = capsys.readouterr().out
     assert "trials      3, 1 at a time, 2 reports each; 0 have ended already" in said
     assert "base run    data, split of seed-0, pretrain" in said
+    assert "  frame_stage.loss.omega: {grid_search: [0.1, 0.5, 2.0]}\n" in said
     space.write_text("space: {frame_stage.loss.omga: {grid_search: [0.1]}}")
     assert main(command(tmp_path, space, "--dry-run")[3:]) == 2
     assert "omga" in capsys.readouterr().err

@@ -11,11 +11,9 @@ import torch
 from finepseudo.encoders.action_encoder import build_action_encoder
 from finepseudo.training.checkpoint import save_weights
 from jobs.config.recipes import load
-from jobs.workers.embed import evaluation_reader
-from jobs.workers.evaluate import EvaluateJob
+from jobs.workers.clip_parts import ActionJob, evaluation_reader
 from jobs.workers.evaluate import Tester as ModelTester
 from jobs.workers.map_parts import Pool
-from jobs.workers.part_files import PREDICTED
 from tests.shards.numbered import write
 
 LENGTHS = {"short": 5, "close": 18, "long": 60}
@@ -34,7 +32,7 @@ def test_repeated_views_are_not_computed_and_do_not_count(tmp_path: Path, policy
     torch.manual_seed(0)
     encoder = build_action_encoder(cfg.action_encoder, 4).eval()
     save_weights(tmp_path / "w.safetensors", {f"encoder.{n}": v for n, v in encoder.state_dict().items()})
-    job = EvaluateJob(
+    job = ActionJob(
         cfg=cfg,
         run=tmp_path,
         folder=tmp_path,
@@ -45,7 +43,7 @@ def test_repeated_views_are_not_computed_and_do_not_count(tmp_path: Path, policy
     tester, seen = ModelTester(job, Pool(actors=1, cpus=1, gpu=False)), []
     tester.encoder.register_forward_pre_hook(lambda _, frames: seen.append(len(frames[0])))  # type: ignore[operator]
     tester({"part": "part-00000.parquet", "keys": list(LENGTHS)})
-    table = pq.read_table(tmp_path / PREDICTED / "part-00000.parquet").to_pylist()
+    table = pq.read_table(tmp_path / "part-00000.parquet").to_pylist()
     assert {row["key"]: row["views"] for row in table} == views
     assert sum(seen) == sum(views.values())
     reader = evaluation_reader(cfg, job.shards, [cfg.test_input().view()], torch.device("cpu"))

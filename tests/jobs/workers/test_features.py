@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -169,6 +170,11 @@ def test_two_ranks_read_the_halves_of_one(manifest: Manifest, tmp_path: Path) ->
             assert torch.equal(found["labelled"].frames, half)
 
 
+@torch.inference_mode()
+def embedded(job: EmbedJob) -> pa.Table:
+    return Embedder(job, Pool(actors=1, cpus=1, gpu=False)).table(KEYS)
+
+
 @pytest.mark.parametrize("seen", ["[0.8, 1.0]", "[1.0, 1.0]"])
 def test_the_pool_is_embedded_from_kept_features(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: str
@@ -191,13 +197,11 @@ def test_the_pool_is_embedded_from_kept_features(
     asked: list[int] = []
     real = loader.draw_views
     monkeypatch.setattr(loader, "draw_views", lambda views, *rest: asked.append(len(views)) or real(views, *rest))
-    tables = []
-    for _ in range(2):
-        tables.append(Embedder(job, Pool(actors=1, cpus=1, gpu=False))._table(KEYS))
+    tables = [embedded(job) for _ in range(2)]
     assert tables[0].equals(tables[1])
     assert asked == [2] * len(KEYS) + [1] * len(KEYS)
     plain_job = replace(job, cfg=config("frame_input.sampling.frames=12", "frame_stage.freeze_image=false"))
-    other = Embedder(plain_job, Pool(actors=1, cpus=1, gpu=False))._table(KEYS)
+    other = embedded(plain_job)
     one, two = (torch.tensor(table["embedding"].to_pylist()) for table in (tables[0], other))
     torch.testing.assert_close(one, two, atol=0.02, rtol=0)
     assert tables[0]["p_E"].equals(other["p_E"])

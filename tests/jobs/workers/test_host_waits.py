@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
+from finepseudo.alignment import shared_pairs
 from finepseudo.training.config import OptimConfig
 from jobs.config.training import TrainConfig
 from jobs.workers.train_loop import Loop, LoopJob
@@ -53,6 +55,20 @@ def test_a_step_between_two_lines_of_the_log_waits_for_nothing(
     assert training.step == 4
 
 
+@pytest.mark.parametrize("stage", ["gitdl", "alignability"])
+def test_a_step_of_f_a_waits_for_nothing_that_crosses(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    """As `tests.finepseudo.methods.test_every_method` says of f_E; a rank of two shares its pairs out."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no meta tensors
+    monkeypatch.setattr(shared_pairs, "world_size", lambda: 2)
+    monkeypatch.setattr(shared_pairs, "rank", lambda: 1)
+    monkeypatch.setattr(shared_pairs, "gather_rows", lambda x: torch.cat([x, x]))
+    made = objective(stage).to("meta").train()
+    batch = clip_batch(views=2 if stage == "gitdl" else 1).to("meta")
+    with Waits("meta") as waits:
+        made({"one": batch}).loss.backward()
+    assert not waits.seen
+
+
 def test_waiting_is_seen_where_there_is_some() -> None:
     x = torch.rand(5)
     with Waits() as waits:
@@ -60,3 +76,7 @@ def test_waiting_is_seen_where_there_is_some() -> None:
         x[x > 0.5]
     assert waits.seen["_local_scalar_dense"] == 1
     assert waits.seen["index"] == 1
+    with Waits("meta") as waits:
+        x.to("meta")
+        x.to("meta", non_blocking=True)
+    assert waits.seen == {"_to_copy": 1}

@@ -20,7 +20,7 @@ from finepseudo.training.objectives import AlignabilityObjective, CrossEntropyOb
 from jobs.config.recipes import load
 from jobs.workers.accuracy_probe import ACCURACY, AccuracyProbe
 from jobs.workers.class_probe import ClassProbe
-from jobs.workers.embed import evaluation_reader
+from jobs.workers.clip_parts import evaluation_reader
 from jobs.workers.pair_probe import OBJECTIVE, PAIR_AP, PairProbe, VerificationProbe
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable

@@ -81,6 +81,7 @@ def test_forms_of_tutorials_and_spreadsheets(tmp_path, text):
         ("a.mp4 00\nb.mp4 01\nc.mp4 1\n", ["0", "1"], [0, 1, 1]),
         ("a.mp4 1\nb.mp4 2\n", ["1", "2"], [0, 1]),
         ("a.mp4 1007\nb.mp4 2004\n", ["1007", "2004"], [0, 1]),
+        ("path,class\na.mp4,cafe\u0301\nb.mp4,caf\u00e9\nc.mp4,x\n", ["caf\u00e9", "x"], [0, 0, 1]),
         ("path,class\na.mp4,x\nb.mp4,\nc.mp4,-1\nd.mp4,nan\ne.mp4,unlabeled\n", ["x"], [0, -1, -1, -1, -1]),
     ],
 )

@@ -25,7 +25,7 @@ def test_drawn_clips_move_and_are_stored_as_kinetics_is(clips: BenchClips) -> No
     assert len(clips.keys) == 5
     for key in clips.keys:
         row = clips.manifest.row(key)
-        assert (row.width, row.height, row.codec) == (340, 256, "h264")
+        assert (row.width, row.height, row.codec) == (336, 256, "h264")
         assert 18 <= row.n_frames <= 21
         assert clips.loose[key].read_bytes() == clips.manifest.read(key)
 

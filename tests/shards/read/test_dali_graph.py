@@ -86,6 +86,13 @@ def test_nothing_asked_for_changes_nothing() -> None:
     assert torch.allclose(out[0][0], WANT, atol=1e-6)
 
 
+def test_operators_overlap() -> None:
+    pipe = Graph(unit(48)).graph._pipe
+    assert pipe.exec_dynamic
+    assert pipe.exec_async
+    assert pipe.exec_pipelined
+
+
 def test_frames_are_picked_in_the_order_asked_for_repeats_included() -> None:
     out = Graph(unit(48), views=2).run([sample(SQUARE, [plain()] * 2, [[4, 0, 0], [1, 2, 1]])])
     every = torch.from_numpy(SQUARE.astype(np.float32) / 255).permute(0, 3, 1, 2)

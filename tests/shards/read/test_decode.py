@@ -100,6 +100,7 @@ def test_a_frame_past_the_end_is_never_invented(tmp_path: Path, closed: bool) ->
 
 def test_auto_takes_what_the_machine_and_the_codec_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_decoder("auto", ["vp9"], CPU).name == "dali-cpu"
+    assert choose_decoder("auto", ["vp9 yuv444p"], CPU).name == "dali-cpu"
     assert choose_decoder("auto", ["h264"], CPU).name == "pyav"
     assert choose_decoder("auto", ["vp9", "h264"], CPU).name == "pyav"
     assert choose_decoder("pyav", ["vp9"], CPU).name == "pyav"
@@ -118,6 +119,8 @@ def test_auto_takes_what_the_machine_and_the_codec_allow(monkeypatch: pytest.Mon
         False,
         False,
     ]
+    deep = choose_decoder("dali-gpu", ["h264", "h264 yuv420p10le"], CPU)  # of ten bits: clip by clip by PyAV
+    assert [deep.takes(codec, 340, 256) for codec in ("h264", "h264 yuv420p10le")] == [True, False]
     with pytest.raises(UserError, match=r"has no hevc; use decode = auto or pyav"):
         choose_decoder("dali-gpu", ["hevc"], CPU)
 

@@ -15,7 +15,7 @@ from shards.read.config import AugmentConfig, OrderConfig, ReaderConfig, Samplin
 from shards.read.dali_graph import ClipGraph
 from shards.read.decode import DecoderChoice
 from shards.read.faults import DecodeError
-from shards.read.nvdec import CodecLimits, VideoEngine, ask_engine
+from shards.read.nvdec import CodecLimits, VideoEngine, ask_engine, mistaken
 from shards.read.reader import ClipReader
 from shards.storage.manifest import Manifest
 from shards.types import ItemTable
@@ -70,6 +70,23 @@ def test_an_engine_takes_what_lies_within_its_limits() -> None:
     assert engine.takes("hevc", 32, 32)
     assert not engine.takes("hevc", 33, 32)
     assert not engine.takes("theora", 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("clip", "beside", "wrong"),
+    [
+        ((340, 256), {(352, 256)}, False),  # as high: its columns are the first ones
+        ((256, 340), {(256, 352)}, True),
+        ((256, 340), {(256, 340), (256, 336), (240, 352)}, False),
+        ((1920, 1080), {(1920, 1088), (1280, 720)}, True),
+        ((100, 60), {(104, 64)}, True),  # in blocks of 8
+        ((256, 352), {(256, 352), (256, 340)}, False),
+    ],
+)
+def test_a_clip_that_dali_would_take_for_a_higher_one_is_known(
+    clip: tuple[int, int], beside: set[tuple[int, int]], wrong: bool
+) -> None:
+    assert mistaken(*clip, beside) is wrong
 
 
 KEYS = [f"clip{i}" for i in range(6)]
@@ -134,3 +151,14 @@ def test_clips_that_the_engine_does_not_take_never_reach_it(vp9: Manifest, monke
     check(reader)
     assert reader.fallbacks == 6
     assert set(reader._loader.by_pyav.values()) == {"vp9 128x128 is nothing for the video engine"}
+
+
+def test_clips_that_the_engine_would_mistake_are_read_by_pyav(vp9: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vp9.sizes == {(128, 128)}
+    monkeypatch.setattr(vp9, "sizes", frozenset({(128, 128), (144, 144)}))
+    monkeypatch.setattr(nvdec, "_BLOCKS", (144,))  # as if the clips were stored so
+    reader = read(vp9, "pyav")
+    reader._loader.decoder = DecoderChoice("dali-gpu", "asked for", "mixed")
+    check(reader)
+    assert reader.fallbacks == 6
+    assert set(reader._loader.by_pyav.values()) == {"128x128 would be decoded as a larger clip beside it is"}

@@ -36,6 +36,25 @@ def roles(split):
     return {row["key"]: (row["role"], row["label"]) for row in split.table.to_pylist()}
 
 
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda text: text.replace('"tuck, free"', "tuck, free").encode("utf-16"),
+        lambda text: ("\ufeff" + text).replace("\n", "\r\n").encode(),
+        lambda text: text.replace(";", "\t").encode(),
+    ],
+)
+def test_the_list_may_come_back_from_a_spreadsheet(found, tmp_path, save):
+    """In Unicode forms, ends of lines and separators of its own."""
+    before = draw_split(found, SplitConfig(ratio=0.2), 0)
+    first, second = before.keys("unlabelled")[:2]
+    text = f'note;class;key\n;"tuck, free";{first}\n;;{second}\n'
+    (tmp_path / "reviewed.csv").write_bytes(save(text))
+    after = draw_split(found, SplitConfig(ratio=0.2, reviewed=str(tmp_path / "reviewed.csv")), 0)
+    assert roles(after)[first] == ("labelled", 1)
+    assert second not in roles(after)
+
+
 def test_named_clips_are_labelled_rejected_ones_go_and_nothing_else_changes(found, tmp_path):
     """A name may differ from the true class: the person's word counts."""
     before = draw_split(found, SplitConfig(ratio=0.2), 0)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shards.errors import UserError
@@ -70,6 +70,7 @@ def test_an_open_entry_outlives_its_removal(tmp_path):
     wanted=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=40),
     limit=st.integers(1, 60),
 )
+@example(wanted=[(3, 0)], limit=15)  # 15e-9 gigabytes are 14.999.. bytes
 def test_the_limit_holds_at_every_moment(tmp_path_factory, wanted, limit):
     folder = tmp_path_factory.mktemp("cache")
     caches = [make(folder, limit) for _ in range(4)]  # as four processes have it

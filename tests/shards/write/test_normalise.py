@@ -12,15 +12,30 @@ from tests.shards.make_clips import need_data, numbered_frame, read_numbers, set
 
 
 @given(st.integers(1, 9000), st.integers(1, 9000), st.integers(48, 1024))
-def test_target_size_is_even_small_and_never_larger_than_needed(width, height, short_side):
+def test_target_size_is_small_and_changes_a_side_by_little_to_fill_macroblocks(width, height, short_side):
     new_width, new_height = target_size(width, height, short_side)
     for side in (new_width, new_height):
-        assert side % 2 == 0
+        assert side % 16 == 0 if side >= 256 else side % 2 == 0
         assert MIN_SIDE <= side <= MAX_SIDE
-    assert min(new_width, new_height) <= max(short_side + 1, MIN_SIDE)
+    assert min(new_width, new_height) <= max(short_side * 33 / 32 + 1, MIN_SIDE)
     if MIN_SIDE <= min(width, height) <= short_side and max(width, height) <= MAX_SIDE:
-        assert abs(new_width - width) <= 1
-        assert abs(new_height - height) <= 1
+        assert abs(new_width - width) <= max(1, width / 32)
+        assert abs(new_height - height) <= max(1, height / 32)
+
+
+@pytest.mark.parametrize(
+    ("given_size", "stored"),
+    [
+        ((340, 256), (336, 256)),
+        ((1920, 1080), (448, 256)),
+        ((1080, 1920), (256, 448)),
+        ((320, 240), (320, 240)),
+        ((171, 128), (176, 128)),
+        ((100, 56), (100, 56)),  # too far from whole blocks
+    ],
+)
+def test_clips_are_stored_in_whole_macroblocks_where_they_can_be(given_size, stored):
+    assert target_size(*given_size, 256) == stored
 
 
 @pytest.mark.parametrize("profile", ["h264", "vp9"])
@@ -94,6 +109,19 @@ def test_windows_without_a_frame_are_refused(tmp_path):
         assert caught.value.reason == "empty_cut"
 
 
+@pytest.mark.parametrize(("pixels", "named"), [("yuv420p", "h264"), ("yuv420p10le", "h264 yuv420p10le")])
+def test_copy_names_pixels_that_video_engines_do_not_take(tmp_path, pixels, named):
+    path = tmp_path / "a.mp4"
+    with av.open(path, "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, pixels
+        for _ in range(2):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            out.mux(stream.encode(frame.reformat(format=pixels)))
+        out.mux(stream.encode())
+    assert normalise("x", path, profile="copy").codec == named
+
+
 def test_copy_keeps_the_bytes_and_cannot_cut(tmp_path):
     path = write_numbered(tmp_path / "x.mp4", 9)
     clip = normalise("x", path, profile="copy")
@@ -109,9 +137,9 @@ ENDINGS = ("avi", "mkv", "mov", "mp4")
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        ("video_0.mov", (454, 256)),
-        ("video_90.mov", (256, 454)),
-        ("video_180.mov", (454, 256)),
+        ("video_0.mov", (448, 256)),
+        ("video_90.mov", (256, 448)),
+        ("video_180.mov", (448, 256)),
         ("bitmap.mp4", (48, 48)),
     ],
 )
@@ -124,7 +152,7 @@ def test_rotation_turns_the_pixels_the_right_way():
     """video_180.mov is stored upside down with a flag; shown rightly, its stored image is ours turned by 180."""
     path = need_data("clips/odd/video_180.mov")
     with av.open(str(path)) as container:
-        stored = next(container.decode(video=0)).reformat(454, 256, "gray").to_ndarray().astype(float)
+        stored = next(container.decode(video=0)).reformat(448, 256, "gray").to_ndarray().astype(float)
     with av.open(io.BytesIO(normalise("x", path).data)) as container:
         ours = next(container.decode(video=0)).to_ndarray(format="gray").astype(float)
     assert abs(ours - stored[::-1, ::-1]).mean() < 6 < abs(ours - stored).mean()

@@ -13,7 +13,7 @@ import torch
 from jobs.config.recipes import load
 from jobs.pipeline.export import loader
 from jobs.pipeline.export.preprocessing import preprocessing
-from jobs.workers.embed import evaluation_reader
+from jobs.workers.clip_parts import evaluation_reader
 from shards.storage.manifest import Manifest
 from shards.write.normalise import normalise
 from tests.shards.make_clips import write_numbered

@@ -152,7 +152,7 @@ def test_a_program_that_answers_otherwise_is_not_written(place, tmp_path, monkey
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere"], "export: nowhere: no run folder"),
+        (["nowhere"], "export: runs/nowhere: no such run; runs holds small; "),
         (["features", "runs/small"], "give a run and videos"),
         (["runs/small", "more"], "one run at a time"),
     ],

@@ -59,7 +59,7 @@ def test_a_run_without_embeddings_says_classes_alone(run, tmp_path):
     ("folder", "video", "words"),
     [
         ("runs/small", "nowhere.mp4", "nowhere.mp4: no such file"),
-        ("runs/other", "dive.mp4", "no run folder"),
+        ("runs/other", "dive.mp4", "other: no such run; .*runs holds small; train first"),
         ("runs/small", "text.mp4", "not_a_video"),
     ],
 )

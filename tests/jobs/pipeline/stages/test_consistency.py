@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
 
+from finepseudo.methods.table import METHODS as TABLE
+from finepseudo.run_folder import done
 from finepseudo.run_folder.layout import CHECKPOINTS, LOG, WEIGHTS
 from finepseudo.training.checkpoint import load_weights
 from jobs.config.recipes import load
@@ -17,8 +20,11 @@ from jobs.progress import Reporter
 from jobs.workers.models import trained_action_encoder
 from jobs.workers.train import train_rank
 from tests.finepseudo.consistency.test_boxes import write
+from tests.test_extend_docs import BLOCKS
 
 METHODS = ("sefar", "mean_teacher", "fixmatch", "softmatch", "cmpl", "actor_cutmix", "pseudo_label_online")
+OWN = "entropy"
+"""The example of docs/extend.md, taken by its import path."""
 KILLED = ("sefar", "softmatch", "cmpl")
 """With a teacher, with running statistics, with a second network and SGD's momentum."""
 SMALL = [
@@ -46,6 +52,10 @@ class Killed(BaseException):
 def trained(tmp_path, monkeypatch):
     """Run the trainings of a recipe in this process, in one folder or another."""
     monkeypatch.setattr("jobs.workers.train.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
+    monkeypatch.syspath_prepend(tmp_path)
+    for block, name in (("streams", "my_entropy"), ("objective", "my_objectives")):
+        (tmp_path / f"{name}.py").write_text(BLOCKS[block])
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
     def go(out, methods=METHODS):
         boxes = tmp_path / "boxes.csv"
@@ -62,7 +72,8 @@ def trained(tmp_path, monkeypatch):
         run_plan(run, make_plan(run), "code", {"action_encoder"}, write=True)
         return run
 
-    return go
+    yield go
+    TABLE.pop(OWN, None)
 
 
 @pytest.mark.slow
@@ -70,7 +81,14 @@ def test_every_consistency_method_trains_goes_on_and_can_be_tested(trained, monk
     """`mu` 1.3 does not divide, and the pool is longer than the labelled clips; one of the trainings is killed."""
     from jobs.workers.train_loop import Loop
 
-    run = trained("whole")
+    run = trained("whole", (*METHODS, "my_entropy:ENTROPY"))
+    own = run.paths.action_encoder(0, OWN, 1)
+    lines = [json.loads(line) for line in (own / LOG).read_text().splitlines()]
+    assert len(lines) == 4 and all(0 < line["train/entropy"] < 1.4 for line in lines), "of four classes"
+    network = trained_action_encoder(run.cfg, own / WEIGHTS, run.n_classes(), OWN)
+    assert network(torch.rand(2, 16, 3, 40, 40)).isfinite().all()
+    (stage,) = [s for group in make_plan(run) for s in group if s.folder == own]
+    assert set(stage.identity.inputs) >= {"code of my_entropy"} and done.is_done(stage.identity)
     for method in METHODS:
         folder = run.paths.action_encoder(0, method, 1)
         lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]

@@ -15,7 +15,6 @@ from jobs.pipeline.plan import make_plan
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
-from jobs.workers import embed, evaluate, score, similarity, votes
 from jobs.workers.map_parts import Pool
 from jobs.workers.models import read_side, trained_action_encoder
 from jobs.workers.train import train_rank
@@ -67,8 +66,7 @@ def trained(tmp_path, monkeypatch):
     """Run the trainings of a recipe, and what they read, in this process, in one folder or another."""
     monkeypatch.setattr("jobs.workers.train.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
     monkeypatch.setattr("jobs.pipeline.runner.side_by_side", lambda *_: False)
-    for module in (embed, evaluate, score, similarity, votes):
-        monkeypatch.setattr(module, "map_parts", in_this_process)
+    monkeypatch.setattr("jobs.workers.clip_parts.map_parts", in_this_process)
     for stage in ("embeddings", "evaluation", "scores", "similarity", "votes"):
         monkeypatch.setattr(f"jobs.pipeline.stages.{stage}.plan_pool", lambda *_: Pool(actors=1, cpus=1, gpu=False))
 
