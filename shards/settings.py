@@ -123,10 +123,13 @@ def declared(field: dataclasses.Field[Any]) -> Declaration:
     return made
 
 
-@cache
+_hints = cache(get_type_hints)
+
+
 def hints_of(cls: type) -> Mapping[str, Any]:
     """Give the type of each field of a config dataclass; Python compiles every hint again, so it is asked once."""
-    return get_type_hints(cls)
+    known: Any = cls  # mypy takes what instances are hashed by for the class's own
+    return _hints(known)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

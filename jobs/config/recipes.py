@@ -79,6 +79,8 @@ def load(recipe: str, overrides: Sequence[str] = (), extra: Mapping[str, Any] | 
 
 def build_run(values: Mapping[str, Any]) -> RunConfig:
     """Make the configuration of its values; methods of the user's own join the table first."""
+    if not isinstance(values, Mapping):  # a config.yaml may hold anything
+        return build(RunConfig, values)
     values = dict(values)
     if own := take_own_methods(values):
         values["method"] = build(sections(own), values.get("method") or {}, "method")

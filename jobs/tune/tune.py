@@ -135,19 +135,19 @@ def _tune(run: Run, base: Plan, folder: Path, space: SpaceConfig) -> tuple[int, 
         reporter.say(f"results: {folder / 'results.csv'}, {folder / 'results.html'}")
         if preempt.requested(cfg.folder) or any(row["state"] == "unfinished" for row in rows):
             raise Preempted
-        if not judged(rows):
+        if not compared(rows):
             reporter.say("no trial ended with a number: held-out clips that cannot be read, or trials that failed")
-    return int(not judged(rows)), rows
+    return int(not compared(rows)), rows
 
 
-def judged(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def compared(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Keep the trials that ended and can be compared."""
     return [row for row in rows if row["state"] in ENDS and math.isfinite(_order(row))]
 
 
 def write_best(cfg: RunConfig, rows: list[dict[str, Any]], keys: Sequence[str], path: Path) -> Path:
     """Write a recipe with the values of the best trial that ended with a number; rows are best first."""
-    row = judged(rows)[0]
+    row = compared(rows)[0]
     made = with_values(replace(cfg, name=path.stem), {key: row[key] for key in keys})
     write_text(path, f"# best of {len(rows)} trials: {row['trial']}, objective {row[METRIC]:.4g}\n{to_yaml(made)}")
     return path

@@ -16,7 +16,7 @@ from jobs.cluster import preempt
 from jobs.cluster.preempt import Preempted
 from jobs.tune.trainings import hold_out
 from jobs.tune.trials import METRIC, _append_mean, end_trial, reported, result_of, run_trial, tidy, trial_folder
-from jobs.tune.tune import judged
+from jobs.tune.tune import compared
 from shards.errors import UserError
 from shards.splits.label_split import read_split
 from shards.storage.manifest import Manifest
@@ -171,4 +171,4 @@ def test_a_trial_that_nothing_can_be_judged_by_ends_without_a_number(base, ray, 
     row = result_of(trial_folder(tmp_path, OMEGA), None)
     assert (row["state"], row["reports"]) == ("done", 2)
     assert math.isnan(row[METRIC])
-    assert judged([row]) == []
+    assert compared([row]) == []

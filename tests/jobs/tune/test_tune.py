@@ -19,7 +19,7 @@ from jobs.tune.page import page
 from jobs.tune.search import need_optuna, scheduler_of, search_of
 from jobs.tune.trainings import request_of
 from jobs.tune.trials import METRIC
-from jobs.tune.tune import base_kinds, judged, last_line, read_sweep, render, write_best, write_results
+from jobs.tune.tune import base_kinds, compared, last_line, read_sweep, render, write_best, write_results
 from shards.errors import UserError
 from tests.jobs.tune.base_run import space_of
 
@@ -165,7 +165,7 @@ def test_the_best_trial_is_one_that_ended_with_a_number(tmp_path, rows, best):
     ]
     write_results(tmp_path / "results.csv", table, ["frame_stage.loss.omega"])
     assert len(render(table, ["frame_stage.loss.omega"], "pair AP").splitlines()) == 1 + len(rows)
-    found = judged(table)
+    found = compared(table)
     assert (found[0][METRIC] if found else None) == best
     if found:
         made = load(str(write_best(load("smoke"), table, ["frame_stage.loss.omega"], tmp_path / "best.yaml")))
