@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from finepseudo.distributed import rank
 from jobs.config.run import RunConfig
 from jobs.workers.accuracy_probe import tested_in
 from jobs.workers.clip_parts import shown
-from jobs.workers.pair_probe import OBJECTIVE
+from jobs.workers.pair_probe import OBJECTIVE, reported
 from shards.files import atomic
 
 
@@ -31,12 +30,8 @@ class ClassProbe:
     keep: Path | None = None
 
     def __call__(self, objective: nn.Module, step: int) -> dict[str, float]:
-        """Measure on rank 0 and report to Ray Train on every rank, as its barrier wants."""
-        import ray.train
-
-        values = self.measure(objective) if rank() == 0 else {}
-        ray.train.report({**values, "step": step})
-        return values
+        """Measure, and tell Ray Train."""
+        return reported(self.measure, objective, step)
 
     @torch.no_grad()
     def measure(self, objective: nn.Module) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,15 @@ OBJECTIVE = "tune/objective"
 PAIR_AP = "valid/pair_ap"
 
 
+def reported(measure: Callable[[nn.Module], dict[str, float]], objective: nn.Module, step: int) -> dict[str, float]:
+    """Measure on rank 0 and report to Ray Train on every rank, as its barrier wants."""
+    import ray.train
+
+    values = measure(objective) if rank() == 0 else {}
+    ray.train.report({**values, "step": step})
+    return values
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairProbe:
     """Average precision of S over the pairs of a held-out clip with any other labelled clip, same class = relevant."""
@@ -40,12 +50,8 @@ class PairProbe:
     keep: Path | None = None
 
     def __call__(self, objective: nn.Module, step: int) -> dict[str, float]:
-        """Measure on rank 0 and report to Ray Train on every rank, as its barrier wants."""
-        import ray.train
-
-        values = self.measure(objective) if rank() == 0 else {}
-        ray.train.report({**values, "step": step})
-        return values
+        """Measure, and tell Ray Train."""
+        return reported(self.measure, objective, step)
 
     @torch.no_grad()
     def measure(self, objective: nn.Module) -> dict[str, float]:
