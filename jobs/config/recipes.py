@@ -11,7 +11,7 @@ from typing import Any
 
 from finepseudo.methods.own import KEY, sections, take
 from finepseudo.run_folder.yaml_text import NoYaml, parse_yaml, read_yaml, yaml_text
-from jobs.config.build import build, merge, one_of, plain, refusal, set_dotted
+from jobs.config.build import Value, build, merge, one_of, plain, refusal, set_dotted
 from jobs.config.expected_input import fill_inputs
 from jobs.config.old_words import refuse_old_words
 from jobs.config.presets import fill_presets
@@ -77,12 +77,10 @@ def load(recipe: str, overrides: Sequence[str] = (), extra: Mapping[str, Any] | 
     return build_run(values)
 
 
-def build_run(values: Mapping[str, Any]) -> RunConfig:
+def build_run(values: Value) -> RunConfig:
     """Make the configuration of its values; methods of the user's own join the table first."""
-    if not isinstance(values, Mapping):  # a config.yaml may hold anything
-        return build(RunConfig, values)
-    values = dict(values)
-    if own := take_own_methods(values):
+    values = dict(values) if isinstance(values, Mapping) else values
+    if isinstance(values, dict) and (own := take_own_methods(values)):
         values["method"] = build(sections(own), values.get("method") or {}, "method")
     return build(RunConfig, values)
 

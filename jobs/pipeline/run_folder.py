@@ -254,10 +254,19 @@ def read_config(folder: Path) -> RunConfig:
     try:
         return from_yaml(path)
     except (NoYaml, UserError) as error:
+        if isinstance(error, UserError) and _lacks_a_module(error):  # it is whole: nothing to start over
+            raise UserError(f"{path}: {error}") from error
         raise UnreadableConfig(
             f"{path}: cannot be read by this version ({' '.join(str(error).split())}); use another --name, or "
             "`finepseudo run --force` to start this one over"
         ) from error
+
+
+def _lacks_a_module(error: BaseException | None) -> bool:
+    """Tell whether a module of the user's could not be imported."""
+    while error is not None and not isinstance(error, ImportError):
+        error = error.__cause__
+    return error is not None
 
 
 def _has_begun(folder: Path) -> bool:

@@ -146,7 +146,7 @@ def _row(path: Path, cells: Cells, list_role: str) -> _Row | str:
     try:
         start, end = (float(text) if text else None for text in (cells.start, cells.end))
     except ValueError:
-        return f"start {cells.start!r} and end {cells.end!r} must be seconds"
+        return f"start {cells.start!r} and end {cells.end!r} must be seconds, such as 61.5"
     if (start or 0.0) < 0 or (end is not None and not (start or 0.0) < end < float("inf")):
         return f"start {cells.start} and end {cells.end}: 0 <= start < end seconds is the rule"
     return _Row(

@@ -29,6 +29,13 @@ class Item:
     start: float | None = None
     end: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what is no path, no class or no part of a video: tools change their formats. Raises ValueError."""
+        if not isinstance(self.path, str) or not self.path or "\0" in self.path or not isinstance(self.label, str):
+            raise ValueError(f"path {self.path!r} and class {self.label!r} must be texts")
+        if not 0 <= (self.start or 0.0) < (float("inf") if self.end is None else self.end) or self.end == float("inf"):
+            raise ValueError(f"{self.path}: start {self.start} and end {self.end}: 0 <= start < end is the rule")
+
 
 def read_export(path: Path, rate: FrameRate) -> list[Item]:
     """Read an export of one of the tools; UserError when it is none that is known here."""
@@ -107,9 +114,9 @@ def _datumaro(value: Mapping[str, Raw]) -> Iterator[Item]:
 
 
 def _named(classes: Sequence[str], number: int) -> str:
-    """Give the name of a class by its number; IndexError for -1, by which some tools mean none, and Python the last."""
+    """Give the name of a class by its number; ValueError for -1, by which some tools mean none, and Python the last."""
     if isinstance(number, bool) or not 0 <= number < len(classes):
-        raise IndexError(f"class {number} of {len(classes)}")
+        raise ValueError(f"class {number} is none of the {len(classes)} classes")
     return classes[number]
 
 

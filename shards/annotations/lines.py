@@ -191,3 +191,5 @@ def read_json(path: Path) -> Raw:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: damaged JSON at line {error.lineno}, column {error.colno} ({error.msg})") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: JSON nested too deep for an export; is it another file?") from error

@@ -17,6 +17,7 @@ from shards.annotations.config import DatasetConfig
 from shards.annotations.known_counts import KNOWN_COUNTS, KnownCounts
 from shards.check.decode import decode_clips, decode_lines
 from shards.check.hopeless import hopeless
+from shards.check.links import linked
 from shards.check.missing import in_common
 from shards.errors import UserError, counted
 from shards.files import write_bytes
@@ -190,7 +191,10 @@ def check_dataset(
         leakage=leakage,
         per_class=_per_class(rows, ann.classes),
         remarks=ann.remarks,
-        warnings=_warnings(rows, ann.classes),
+        warnings=[
+            *_warnings(rows, ann.classes),
+            *(linked((row.path, row.role, row.label) for row in rows) if files else ()),
+        ],
         problems=problems,
     )
 

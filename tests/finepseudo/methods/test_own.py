@@ -13,6 +13,7 @@ from jobs.cli.main import main
 from jobs.config.keys import described
 from jobs.config.recipes import from_yaml, load, to_yaml
 from shards.errors import UserError
+from tests.small_run import write_small_run
 
 MODULE = """
 from dataclasses import dataclass
@@ -116,6 +117,18 @@ def test_a_finished_run_is_shown_by_its_titles_where_the_module_is_there(module)
 def test_it_is_described_by_its_path(capsys):
     assert main(["methods", MINE]) == 0
     assert "method.mine.theta = the bar; a number, in [0, 1); default 0.4" in capsys.readouterr().out
+
+
+def test_a_run_whose_module_is_not_there_is_not_to_be_started_over(module, capsys):
+    run = write_small_run(module / "runs" / "small")
+    config = (run / "config.yaml").read_text().replace("own_methods: []", "own_methods: ['gone_module:MINE']")
+    (run / "config.yaml").write_text(config)
+    for command in (["status"], ["run", "--force"], ["predict", "a.mp4"]):
+        assert main([*command, "--name", "small", f"out={module}/runs"]) == 2
+        said = capsys.readouterr().err
+        assert "own_methods = gone_module:MINE: cannot be imported" in said and "PYTHONPATH" in said
+        assert "start this one over" not in said and said.count("\n") == 1
+    assert (run / "config.yaml").read_text() == config
 
 
 def test_its_file_is_code_that_results_depend_on(module):

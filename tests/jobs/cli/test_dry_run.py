@@ -111,6 +111,10 @@ MINE, RANDOM = "action_encoder.variant=dry_run_net:Mean", "action_encoder.weight
         ([MINE, RANDOM, "action_encoder.options={{made: list}}"], r"makes a list; \[2, 3\] is needed"),
         ([MINE, RANDOM, "action_encoder.options={{made: whole}}"], r"makes \[2, 3, 16, 40, 40\]; "),
         ([MINE, RANDOM, "action_encoder.options={{made: needs 8 frames}}"], r"forward .* fails: 8 frames are needed"),
+        (
+            ["frame_encoder.variant=dry_run_net:Mean", "frame_encoder.weights=random"],
+            r"frame_encoder.variant .*Mean: forward .* on frames \[2, 3, 40, 40\] fails: ",
+        ),
         (["action_encoder.options={{nonsense: 1}}"], "action_encoder.variant tiny: .*unexpected.*'nonsense'"),
         (["frame_encoder.options={{nonsense: 1}}"], "frame_encoder.variant tiny: .*unexpected.*'nonsense'"),
         (

@@ -71,6 +71,33 @@ def test_fifty_one(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ([{"video": 3, "label": "run"}], "path 3 and class 'run' must be texts"),
+        ([{"video": ""}], "path '' and class '' must be texts"),
+        ([task("a.mp4", {"value": {"choices": [7]}})], "class 7 must be texts"),
+        ([task("a.mp4", {"value": {"labels": ["x"], "start": float("nan"), "end": 2}})], "start nan and end 2.0: 0 <="),
+        ([task("a.mp4", {"value": {"labels": ["x"], "start": 3, "end": 2}})], "start 3.0 and end 2.0: 0 <="),
+        ([task("a.mp4", {"value": {"labels": ["x"], "start": 3, "end": float("inf")}})], "end inf: 0 <="),
+        ({"classes": ["x", "y"], "labels": {"a": -1}}, "class -1 is none of the 2 classes"),
+        ({"classes": ["x", "y"], "labels": {"a": 2}}, "class 2 is none of the 2 classes"),
+        ({"labels": {"a": [{"label": "x", "support": [5, 1]}]}}, "start 0.16 and end 0.04: 0 <="),
+    ],
+)
+def test_what_an_item_cannot_hold_is_refused_in_one_line(tmp_path, value, says):
+    """A class of number -1 was the last one."""
+    with pytest.raises(UserError, match="an item is not as expected") as refused:
+        read(tmp_path, value)
+    assert says in str(refused.value)
+
+
+def test_json_that_is_nested_without_end_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="nested too deep"):
+        read_export(tmp_path / "x.json", lambda _: 25.0)
+
+
 @pytest.mark.parametrize("value", [{}, [], {"labels": [1]}, [[1]]])
 def test_other_json_is_refused(tmp_path, value):
     with pytest.raises(UserError, match="no export of Label Studio"):
@@ -89,7 +116,7 @@ def test_a_number_that_no_class_has_is_refused_and_is_not_the_last_one(tmp_path,
     names = {"classes": ["jump", "run"]}
     spans = [{"label": number, "support": [1, 2]}]
     for value in (cvat, names | {"labels": {"a.mp4": number}}, names | {"labels": {"a.mp4": spans}}):
-        with pytest.raises(UserError, match=f"class {number} of 2"):
+        with pytest.raises(UserError, match=f"class {number} is none of the 2 classes"):
             read(tmp_path, value)
 
 
