@@ -22,8 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from finepseudo.run_folder.files import json_lines, write_text
-from jobs.tracking import make_tracker
-from shards.errors import UserError
+from jobs.tracking import Tracker, make_tracker
 from shards.files import append_line
 
 POLL_S = 0.5
@@ -71,8 +70,7 @@ class Reporter:
             self._progress.stop()
         for writer in self._writers.values():
             writer.close()
-        if self._tracker:
-            self._tracker.close()
+        self._track(lambda tracker: tracker.close())
 
     def say(self, text: str) -> None:
         """Print one plain line."""
@@ -95,9 +93,20 @@ class Reporter:
             self._seen.add(_identity(line))
             if self._tensorboard:
                 self._to_tensorboard(line)
-            if self._tracker and (values := numbers_of(line)):
-                self._tracker.log(curve_name(line), values, int(line.get("step", 0)))
+            if values := numbers_of(line):
+                self._track(lambda tracker: tracker.log(curve_name(line), values, int(line.get("step", 0))))
             return True
+
+    def _track(self, act: Callable[[Tracker], None]) -> None:
+        """Tell the tracker, which has copies alone: whatever breaks in it ends neither a run nor the following."""
+        if self._tracker is None:
+            return
+        try:
+            act(self._tracker)
+        except Exception as error:  # a network, a quota, a package: any kind
+            self._tracker = None
+            why = " ".join(str(error).split())[:200] or type(error).__name__
+            sys.stderr.write(f"warning: tracker: {why}; it is told no more, every number stands in {self._file}\n")
 
     def forget(self, tags: Mapping[str, Any]) -> None:
         """Drop the lines of a stage that is about to run from its beginning."""
@@ -145,12 +154,12 @@ class Reporter:
     def follow(self, name: str, log: Path) -> Iterator[None]:
         """Follow a stage's log while the block runs: show each line and copy it to the run's metrics."""
         stop = threading.Event()
-        refused: list[UserError | OSError] = []
+        refused: list[Exception] = []
 
         def run() -> None:
             try:
                 self._follow(name, log, stop)
-            except (UserError, OSError) as error:  # the disk is full, of the log or of TensorBoard's
+            except Exception as error:  # the disk is full, say: an error of a thread ends nothing by itself
                 refused.append(error)
 
         thread = threading.Thread(target=run, daemon=True)

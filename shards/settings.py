@@ -14,6 +14,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from shards.errors import UserError, visible
@@ -122,13 +123,22 @@ def declared(field: dataclasses.Field[Any]) -> Declaration:
     return made
 
 
+_hints = cache(get_type_hints)
+
+
+def hints_of(cls: type) -> Mapping[str, Any]:
+    """Give the type of each field of a config dataclass; Python compiles every hint again, so it is asked once."""
+    known: Any = cls  # mypy takes what instances are hashed by for the class's own
+    return _hints(known)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Base of every config dataclass: refuses numbers out of range, unknown choices and what `check` refuses."""
 
     def __post_init__(self) -> None:
         """Check each field by itself, then all together."""
-        hints = get_type_hints(type(self))
+        hints = hints_of(type(self))
         for field in dataclasses.fields(self):
             _check_field(field, hints[field.name], getattr(self, field.name))
         self.check()

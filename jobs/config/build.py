@@ -7,10 +7,10 @@ import difflib
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from shards.errors import UserError
-from shards.settings import BadSetting, shown
+from shards.settings import BadSetting, hints_of, shown
 
 T = TypeVar("T")
 Value = Any
@@ -52,7 +52,7 @@ def build(cls: type[T], values: Value, where: str = "") -> T:
     """Make a dataclass of a mapping; unknown keys, wrong types and broken rules raise `UserError`."""
     if not isinstance(values, Mapping):
         raise refusal(where or "recipe", values, "must be a section, a mapping of keys to values")
-    types_of = get_type_hints(cls)
+    types_of = hints_of(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for name in values:
         if old := getattr(cls, "OLD_KEYS", {}).get(name):
@@ -74,7 +74,7 @@ def build(cls: type[T], values: Value, where: str = "") -> T:
 def paths_to(name: str, cls: Value) -> list[str]:
     """List the keys of that name in the sections below a dataclass."""
     found = []
-    for field, hint in get_type_hints(cls).items():
+    for field, hint in hints_of(cls).items():
         if dataclasses.is_dataclass(hint):
             found += [f"{field}.{path}" for path in paths_to(name, hint)]
         elif field == name:

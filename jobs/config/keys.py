@@ -6,13 +6,13 @@ import difflib
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
-from typing import Any, get_type_hints
+from typing import Any
 
 from finepseudo.run_folder.yaml_text import yaml_text
 from jobs.config.build import plain, words
 from jobs.config.run import RunConfig
 from shards.errors import UserError
-from shards.settings import Declaration, Settings, declared, shown
+from shards.settings import Declaration, Settings, declared, hints_of, shown
 
 _WIDTH = 120
 _SHOWN = 8
@@ -43,7 +43,7 @@ class Key:
 
 def all_keys(cfg: Settings, default: object = None, above: str = "") -> Iterator[Key]:
     """Give each section and after it its keys, in the order they are declared."""
-    hints = get_type_hints(type(cfg))
+    hints = hints_of(type(cfg))
     for field in fields(cfg):
         name = f"{above}.{field.name}" if above else field.name
         usual, value = default_of(field, default), getattr(cfg, field.name)

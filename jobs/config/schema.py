@@ -5,14 +5,14 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from finepseudo.methods.table import METHODS
 from jobs.config.build import plain
 from jobs.config.keys import default_of
 from jobs.config.presets import PRESET
 from jobs.config.run import RunConfig
-from shards.settings import Range, Settings, declared
+from shards.settings import Range, Settings, declared, hints_of
 
 _SIMPLE: dict[object, dict[str, Any]] = {
     bool: {"type": "boolean"},
@@ -40,7 +40,7 @@ def recipe_schema() -> dict[str, Any]:
 
 def _section(cls: type[Settings], default: object) -> dict[str, Any]:
     """Describe a section; `default` is what the recipe's defaults hold in its place."""
-    hints, properties = get_type_hints(cls), {}
+    hints, properties = hints_of(cls), {}
     for field in fields(cls):
         said, usual = declared(field), default_of(field, default)
         made = _named(said.known) or _value(hints[field.name], said.range, None if usual is MISSING else usual)

@@ -78,11 +78,11 @@ def dali() -> Finding:
     if not installed:
         if not major:
             return Finding("ok", "not installed; without a GPU PyAV decodes")
-        return Finding("warn", "not installed: PyAV decodes on the CPUs", f"pip install 'finepseudo[dali-cu{major}]'")
+        return Finding("warn", "not installed: PyAV decodes on the CPUs", f"pip install 'finepseudo[cuda{major}]'")
     import nvidia.dali as package
 
     if major and not any(name.endswith(f"cuda{major}0") for name in installed):
         return Finding(
-            "warn", f"{installed[0]} beside torch's CUDA {cuda_here}", f"pip install 'finepseudo[dali-cu{major}]'"
+            "warn", f"{installed[0]} beside torch's CUDA {cuda_here}", f"pip install 'finepseudo[cuda{major}]'"
         )
     return Finding("ok", f"{installed[0]} {package.__version__}")

@@ -10,6 +10,8 @@ from typing import Any
 from finepseudo.run_folder.yaml_text import read_yaml
 
 FILE = Path(__file__).with_name("rates.yaml")
+Doubt = tuple[str, str]
+"""What was not measured, and as what it is taken: `("gitdl", "of tiny: as of vtn")`."""
 BYTES_16 = {"tf32": "fp32"}
 """A precision that was not measured -> a slower one that was."""
 
@@ -20,7 +22,7 @@ class Rate:
 
     per_second: float
     gib: float = 0.0
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,10 +49,13 @@ class Rates:
         """Of pairs; beside the measured lengths in proportion to the cells, T squared."""
         nearest = min(self.align, key=lambda known: abs(known - frames))
         row = self.align[nearest]
-        doubts = () if nearest == frames else (f"alignment at T {frames}: in proportion to the cells of T {nearest}",)
+        doubts: list[Doubt] = []
+        if nearest != frames:
+            doubts.append(("alignment", f"at T {frames}: in proportion to the cells of T {nearest}"))
         if dtype not in row:
-            doubts = (*doubts, f"alignment in {dtype}: as in float32")
-        return Rate(per_second=1e6 * row.get(dtype, row["float32"]) * (nearest / frames) ** 2, doubts=doubts)
+            doubts.append(("alignment", f"in {dtype}: as in float32"))
+        per_second = 1e6 * row.get(dtype, row["float32"]) * (nearest / frames) ** 2
+        return Rate(per_second=per_second, doubts=tuple(doubts))
 
     def decoding_s(self, frames: int, side: int) -> float:
         """Seconds of a core for the frames of one clip."""
@@ -63,13 +68,13 @@ def _scaled(row: Mapping[str, Any], name: str, variant: str, precision: str, pix
     known = precision if precision in row else BYTES_16.get(precision, "fp32")
     value = row[known]
     clips, gib = value if isinstance(value, (list, tuple)) else (value, 0.0)
-    doubts = []
+    doubts: list[Doubt] = []
     if known != precision:
-        doubts.append(f"{name} in {precision}: as in {known}")
+        doubts.append((name, f"in {precision}: as in {known}"))
     if row["variant"] != variant:
-        doubts.append(f"{name} of {variant}: as of {row['variant']}")
+        doubts.append((name, f"of {variant}: as of {row['variant']}"))
     if measured != pixels:
-        doubts.append(f"{name} of other frames or another size: in proportion to the pixels")
+        doubts.append((name, "of other frames or another size: in proportion to the pixels"))
     return Rate(per_second=clips * measured / pixels, gib=gib * pixels / measured, doubts=tuple(doubts))
 
 

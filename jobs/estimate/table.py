@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jobs.cluster.resources import most_that_divide
 from jobs.config.run import RunConfig
-from jobs.estimate.rates import Rates
+from jobs.estimate.rates import Doubt, Rates
 from jobs.estimate.work import Counts, Work
 from jobs.pipeline.survey import bytes_text, duration
 
@@ -90,15 +90,12 @@ def lines(cfg: RunConfig, counts: Counts, works: Sequence[Work], rates: Rates, c
     yield from (f"not measured: {doubt}" for doubt in (*_together(doubts), *ALWAYS))
 
 
-def _together(doubts: Iterable[str]) -> Iterator[str]:
+def _together(doubts: Iterable[Doubt]) -> Iterator[str]:
     """Say what is estimated in the same way once: `gitdl, metric of tiny: as of vtn`."""
     found: dict[str, list[str]] = {}
-    for doubt in doubts:
-        what, _, how = doubt.partition(" of ")
-        if not how or ":" in what:
-            what, how = doubt, ""
-        found.setdefault(how or doubt, []).append(what)
-    yield from (names[0] if names == [how] else f"{', '.join(names)} of {how}" for how, names in found.items())
+    for what, how in doubts:
+        found.setdefault(how, []).append(what)
+    yield from (f"{', '.join(names)} {how}" for how, names in found.items())
 
 
 def _doubled(nodes: int) -> list[int]:

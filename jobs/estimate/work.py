@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from finepseudo.encoders.config import ActionEncoderConfig, FrameEncoderConfig
 from jobs.config.run import RunConfig
 from jobs.config.sections import InputConfig
-from jobs.estimate.rates import Rate, Rates
+from jobs.estimate.rates import Doubt, Rate, Rates
 from jobs.pipeline.plan import Plan
 from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Stage
@@ -46,7 +46,7 @@ class Work:
     most: int
     bytes: int = 0
     gib: float = 0.0
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
     def hours(self, gpus: int, cores: int) -> float:
         """Time on so many GPUs, each with its share of the cores: whichever is slower, computing or reading."""
@@ -77,7 +77,7 @@ def _data(cfg: RunConfig, _: Stage, counts: Counts, rates: Rates) -> Work:
         core_seconds=counts.clips * rates.write_ms / 1e3,
         most=math.ceil(counts.clips / cfg.shards.clips_per_shard),
         bytes=counts.clips * CLIP_BYTES,
-        doubts=("writing: of clips like the measured ones, 93 frames of 340 x 256",),
+        doubts=(("writing", "of these clips: as of 93 frames of 340 x 256"),),
     )
 
 
@@ -124,7 +124,7 @@ def _features(cfg: RunConfig, stage: Stage, counts: Counts, rates: Rates) -> Wor
         most=cfg.frame_stage.order.batch_size,
         doubts=(
             *rate.doubts,
-            "metric learning on kept features: its steps; only making them is counted",
+            ("metric learning on kept features", "in its steps: only making the features is counted"),
         ),
     )
 
@@ -175,7 +175,7 @@ def _embedding(cfg: RunConfig, stage: Stage, counts: Counts, rates: Rates) -> Wo
     rate_of = [("action", cfg.action_encoder, cfg.action_input)]
     rate_of += [("frame", cfg.frame_encoder, cfg.frame_input)] if frames and not kept else []
     spent, reading = 0.0, 0.0
-    doubts: list[str] = []
+    doubts: list[Doubt] = []
     for name, encoder, inputs in rate_of:
         count, side = inputs.sampling.frames, inputs.augment.size
         rate = rates.embedding(name, encoder.variant, encoder.precision, count * side**2)

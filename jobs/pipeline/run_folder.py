@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -43,7 +43,18 @@ class FolderLock:
         self._folder, self._descriptor, self._warned = folder, descriptor, False
 
     def take(self, *, shared: bool = False, wait: bool = False) -> bool:
-        """Take the lock, or change the kind of it; tell whether it could be had, at once unless it may `wait`."""
+        """Take the lock, or change the kind of it; tell whether it could be had, at once unless it may `wait`.
+
+        Whoever made the folder and left nothing in it has removed it, with the file that is locked here: then anew.
+        """
+        while self.lock(shared=shared, wait=wait):
+            if self._is_there():
+                return True
+            self._open_again()
+        return False
+
+    def lock(self, *, shared: bool = False, wait: bool = False) -> bool:
+        """Take the lock of the file that is open, wherever that is now."""
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         try:
             fcntl.flock(self._descriptor, kind if wait else kind | fcntl.LOCK_NB)
@@ -59,6 +70,21 @@ class FolderLock:
                     "nothing keeps two commands from working in it at the same time\n"
                 )
         return True
+
+    def _is_there(self) -> bool:
+        held = os.fstat(self._descriptor)
+        for path in (self._folder / LOCK, self._folder):  # the folder, where a lock cannot be made in it
+            with suppress(OSError):
+                if os.path.samestat(held, path.stat()):
+                    return True
+        return False
+
+    def _open_again(self) -> None:
+        with disk_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            descriptor = _open_lock(self._folder)
+        os.dup2(descriptor, self._descriptor, inheritable=False)
+        os.close(descriptor)
 
     def take_in_turn(self, stop: Path, said: str = "") -> None:
         """Say something where others hold the lock, and take it when they let go.
@@ -95,10 +121,14 @@ def opened_lock(folder: Path) -> Iterator[FolderLock]:
     try:
         yield lock
     finally:
-        if made and [path.name for path in folder.iterdir()] == [LOCK] and lock.take():
-            (folder / LOCK).unlink()
+        if made and _holds_only_a_lock(folder) and lock.lock():
+            (folder / LOCK).unlink(missing_ok=True)
             _remove_empty(made)
         os.close(descriptor)
+
+
+def _holds_only_a_lock(folder: Path) -> bool:
+    return folder.is_dir() and [path.name for path in folder.iterdir()] == [LOCK]
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:
@@ -127,7 +157,7 @@ def works_in(folder: Path) -> bool:
     except OSError:
         return False  # nobody has ever locked it, or its files are not ours to read
     try:
-        return not FolderLock(folder, descriptor).take(shared=True)
+        return not FolderLock(folder, descriptor).lock(shared=True)
     finally:
         os.close(descriptor)
 

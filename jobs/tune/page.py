@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from shards.settings import shown
 WIDTH, HEIGHT, TOP, SIDE = 900, 320, 40, 60
 FEWEST = 5
 """Trials below which nothing is said of importance."""
+NO_TREES = (
+    "Not known: scikit-learn is not installed; pip install 'finepseudo[search]', then the same command "
+    "writes this page again."
+)
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse;font-size:13px}td,th{padding:.2rem .6rem;text-align:left;border-bottom:1px solid #ddd}
@@ -97,9 +102,12 @@ def _short_key(key: str) -> str:
 
 
 def importance(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float]:
-    """Share of each key in what a forest of trees explains of the objective, sum 1; nothing of few or equal trials."""
+    """Share of each key in what a forest of trees explains of the objective, sum 1; nothing of few or equal trials.
+
+    Nothing without scikit-learn either.
+    """
     wanted = np.array([float(row[OBJECTIVE]) for row in rows])
-    if len(rows) < FEWEST or np.ptp(wanted) == 0:
+    if len(rows) < FEWEST or np.ptp(wanted) == 0 or not has_trees():
         return {}
     from sklearn.ensemble import ExtraTreesRegressor
 
@@ -108,8 +116,15 @@ def importance(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float]:
     return dict(sorted(zip(keys, map(float, shares), strict=True), key=lambda pair: -pair[1]))
 
 
+def has_trees() -> bool:
+    """Tell whether the package that tells keys apart is here."""
+    return find_spec("sklearn") is not None
+
+
 def importance_chart(rows: Sequence[Row], keys: Sequence[str]) -> str:
     """Draw the importances as bars."""
+    if not has_trees():
+        return f"<p>{NO_TREES}</p>"
     found = importance(rows, keys)
     if not found:
         return f"<p>Fewer than {FEWEST} trials ended, or all ended the same: nothing can be said.</p>"

@@ -18,7 +18,9 @@ from shards.errors import UserError
 from shards.settings import BadSetting, Settings, needed, setting
 
 PRETRAIN = "pretrain."
-SEARCHES = ("uniform", "loguniform", "quniform", "randint", "choice", "grid_search")
+RANGES = {"uniform": 2, "loguniform": 2, "quniform": 3, "randint": 2}
+"""Search of a range -> the numbers that it takes: its ends and, of quniform, the step."""
+SEARCHES = (*RANGES, "choice", "grid_search")
 Trains = Literal["frame_encoder", "action_encoder", "votes"]
 KEYS: Mapping[Trains, tuple[str, ...]] = {
     "frame_encoder": ("frame_stage.", "frame_encoder.dropout", "frame_input.", PRETRAIN),
@@ -69,6 +71,8 @@ class SpaceConfig(Settings):
                 raise BadSetting(f"space.{key}", value, "is a grid, which optuna does not walk through; use choice")
             if isinstance(value, Mapping) and (len(value) != 1 or next(iter(value)) not in SEARCHES):
                 raise BadSetting(f"space.{key}", value, f"must be {{search: [..]}}, one of {', '.join(SEARCHES)}")
+            if isinstance(value, Mapping) and (rule := _problem(*next(iter(value.items())))):
+                raise BadSetting(f"space.{key}", value, rule)
 
     def _check_method(self) -> None:
         known = {
@@ -99,6 +103,24 @@ class SpaceConfig(Settings):
         """Count the trials: `samples` draws, each of every value of a grid."""
         grids = [value["grid_search"] for value in self.space.values() if _is_grid(value)]
         return self.samples * math.prod(len(grid) for grid in grids)
+
+
+def _problem(search: str, arguments: Any) -> str:  # noqa: ANN401 - whatever YAML holds
+    """Say what is wrong with what a search is given; empty where nothing is."""
+    count = RANGES.get(search, 0)
+    if not isinstance(arguments, list) or not arguments or (count and len(arguments) != count):
+        return f"must be a list of {count or 'one or more'} {'numbers' if count else 'values'}"
+    if not count:
+        return ""
+    kind = int if search == "randint" else (int, float)
+    if not all(isinstance(number, kind) and math.isfinite(number) for number in arguments):
+        return f"must be {'whole ' if search == 'randint' else ''}numbers"
+    low, high, *step = arguments
+    if not low < high or (search == "loguniform" and low <= 0):
+        return f"must be two numbers{' above 0' if search == 'loguniform' else ''}, the smaller one first"
+    if step and not (step[0] > 0 and all(math.isclose(end / step[0], round(end / step[0])) for end in (low, high))):
+        return "must have a step above 0 of which both ends are multiples"
+    return ""
 
 
 def _is_grid(value: object) -> bool:
@@ -139,11 +161,32 @@ def sweep_folder(cfg: RunConfig, path: Path, space: SpaceConfig) -> Path:
 
 
 def first_value(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
-    """Take one value of a search, to see whether the key exists and takes it."""
+    """Take one value of a search."""
+    return values_to_try(value)[0]
+
+
+def values_to_try(value: Any) -> list[Any]:  # noqa: ANN401
+    """List values of a search that a key has to take: all that it chooses from, both ends of a range."""
     if not isinstance(value, Mapping):
-        return value
-    arguments = next(iter(value.values()))
-    return arguments[0] if arguments else None
+        return [value]
+    search, arguments = next(iter(value.items()))
+    if search not in RANGES:
+        return list(arguments)
+    low, high = arguments[:2]
+    last = {"randint": high - 1, "quniform": high}.get(search, math.nextafter(high, low))  # the end itself is not drawn
+    return [low, last]
+
+
+def check_values(cfg: RunConfig, space: SpaceConfig, path: Path) -> None:
+    """Refuse keys and values that a run does not take, before anything is made for them."""
+    first = {key: first_value(value) for key, value in space.space.items()}
+    try:
+        with_values(cfg, first)
+        for key, value in space.space.items():
+            for one in values_to_try(value)[1:]:
+                with_values(cfg, first | {key: one})
+    except UserError as error:
+        raise UserError(f"space {path}: {error}") from error
 
 
 def with_values(cfg: RunConfig, values: Mapping[str, Any]) -> RunConfig:

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import partial
@@ -39,7 +39,7 @@ from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
 from jobs.tune.page import page
 from jobs.tune.search import need_optuna, scheduler_of, search_of
-from jobs.tune.space import JUDGED, SpaceConfig, first_value, read_space, sweep_folder, to_space, with_values
+from jobs.tune.space import JUDGED, SpaceConfig, check_values, read_space, sweep_folder, to_space, with_values
 from jobs.tune.trials import METRIC, end_trial, result_of, run_trial, tidy, trial_folder
 from shards.errors import UserError, counted
 from shards.settings import shown
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ray.tune import Callback
 
 ENDS = ("done", "stopped")
-"""States of a trial that has an objective: it ended, or the scheduler stopped it because others were better."""
+"""States of a trial that can have an objective: it ended, or the scheduler stopped it because others were better."""
 
 BASE_KINDS = frozenset({"data", "split", "pretrain"})
 
@@ -62,7 +62,7 @@ def base_kinds(cfg: RunConfig, space: SpaceConfig) -> frozenset[str]:
 def read_sweep(cfg: RunConfig, path: Path) -> tuple[RunConfig, SpaceConfig]:
     """Read a space file for a run; `UserError` for keys and values that the run does not take."""
     space = read_space(path)
-    with_values(cfg, {key: first_value(value) for key, value in space.space.items()})
+    check_values(cfg, space, path)
     if space.search == "optuna":
         need_optuna()
     if space.draws > len(cfg.seeds):
@@ -135,12 +135,19 @@ def _tune(run: Run, base: Plan, folder: Path, space: SpaceConfig) -> tuple[int, 
         reporter.say(f"results: {folder / 'results.csv'}, {folder / 'results.html'}")
         if preempt.requested(cfg.folder) or any(row["state"] == "unfinished" for row in rows):
             raise Preempted
-    return int(not any(row["state"] in ENDS for row in rows)), rows
+        if not compared(rows):
+            reporter.say("no trial ended with a number: held-out clips that cannot be read, or trials that failed")
+    return int(not compared(rows)), rows
+
+
+def compared(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Keep the trials that ended and can be compared."""
+    return [row for row in rows if row["state"] in ENDS and math.isfinite(_order(row))]
 
 
 def write_best(cfg: RunConfig, rows: list[dict[str, Any]], keys: Sequence[str], path: Path) -> Path:
-    """Write a recipe with the values of the best trial that ended; rows are best first."""
-    row = next(row for row in rows if row["state"] in ENDS and row[METRIC] is not None)
+    """Write a recipe with the values of the best trial that ended with a number; rows are best first."""
+    row = compared(rows)[0]
     made = with_values(replace(cfg, name=path.stem), {key: row[key] for key in keys})
     write_text(path, f"# best of {len(rows)} trials: {row['trial']}, objective {row[METRIC]:.4g}\n{to_yaml(made)}")
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from shards.splits.label_split import read_split
 
 
 def vote_value(cfg: RunConfig, space: SpaceConfig, made: Path, seed: int) -> float:
-    """Give the clips accepted with the right label less those with a wrong one, of all held-out clips.
+    """Give the clips accepted with the right label less those with a wrong one, of the held-out clips that can be read.
 
-    made: folder of f_A and f_E, trained on the other labelled clips, with what they say of the held-out ones.
+    NaN where none can be. made: folder of f_A and f_E, trained on the other labelled clips, with what they say of the
+    held-out ones.
     """
     method = METHODS[space.method]
     labelled = read_split(RunPaths(cfg.folder).split(seed)).items("labelled")
@@ -33,6 +35,8 @@ def vote_value(cfg: RunConfig, space: SpaceConfig, made: Path, seed: int) -> flo
     rest, _ = hold_out(labelled, space.holdout, seed)
     with np.load(made / "action" / KEPT) as kept:
         keys, p = kept["keys"].tolist(), kept["p"]
+    if not keys:
+        return math.nan
     scores = None
     if method.aligns:
         places, scores = _scores(cfg, made / "frame", keys, list(rest.keys), truth, n_classes=p.shape[1], seed=seed)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from jobs.config.run import RunConfig
-from jobs.workers.clip_parts import evaluation_reader
+from jobs.workers.clip_parts import shown
 from shards.types import ItemTable
 
 ACCURACY = "valid/accuracy"
@@ -33,22 +33,14 @@ class AccuracyProbe:
     def measure(self, objective: nn.Module) -> dict[str, float]:
         """Test the objective's encoder; it is in evaluation mode already. Nothing where no clip can be read."""
         truth = dict(zip(self.held_out.keys, self.held_out.labels.tolist(), strict=True))
-        keys, logits = self._logits(objective)
+        keys, logits = shown(tested_in(objective, self.tested), self.cfg, self.shards, self.cfg.action_input, truth)
         if not keys:
             return {}
-        labels = torch.tensor([truth[key] for key in keys])
+        logits, labels = logits.cpu(), torch.tensor([truth[key] for key in keys])
         accuracy = (logits.argmax(-1) == labels).double().mean()
         return {ACCURACY: float(accuracy), "valid/loss": float(cross_entropy(logits, labels))}
 
-    def _logits(self, objective: nn.Module) -> tuple[list[str], Tensor]:
-        network = objective.get_submodule("teacher.model" if self.tested == "teacher" else "encoder")
-        device = next(network.parameters()).device
-        reader = evaluation_reader(self.cfg, self.shards, [self.cfg.action_input.view()], device)
-        keys: list[str] = []
-        parts: list[Tensor] = []
-        for batch in reader.batches(sorted(self.held_out.keys), self.cfg.embed.batch):
-            sound = batch.sound()
-            if sound.keys:
-                keys += sound.keys
-                parts.append(network(sound.frames[:, 0].to(device)).float().cpu())
-        return keys, torch.cat(parts) if parts else torch.empty(0, 0)
+
+def tested_in(objective: nn.Module, tested: str) -> nn.Module:
+    """Find the network of an objective that is tested, its student or its teacher."""
+    return objective.get_submodule("teacher.model" if tested == "teacher" else "encoder")

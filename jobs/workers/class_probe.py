@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from finepseudo.distributed import rank
 from jobs.config.run import RunConfig
-from jobs.workers.clip_parts import evaluation_reader
-from jobs.workers.pair_probe import OBJECTIVE
+from jobs.workers.accuracy_probe import tested_in
+from jobs.workers.clip_parts import shown
+from jobs.workers.pair_probe import OBJECTIVE, reported
 from shards.files import atomic
 
 
@@ -29,28 +30,17 @@ class ClassProbe:
     keep: Path | None = None
 
     def __call__(self, objective: nn.Module, step: int) -> dict[str, float]:
-        """Measure on rank 0 and report to Ray Train on every rank, as its barrier wants."""
-        import ray.train
-
-        values = self.measure(objective) if rank() == 0 else {}
-        ray.train.report({**values, "step": step})
-        return values
+        """Measure, and tell Ray Train."""
+        return reported(self.measure, objective, step)
 
     @torch.no_grad()
     def measure(self, objective: nn.Module) -> dict[str, float]:
-        """Classify the held-out clips that can be read."""
-        network = objective.get_submodule("teacher.model" if self.tested == "teacher" else "encoder")
-        device = next(network.parameters()).device
-        reader = evaluation_reader(self.cfg, self.shards, [self.cfg.action_input.view()], device)
-        keys: list[str] = []
-        parts = []
-        for batch in reader.batches(sorted(self.truth), self.cfg.embed.batch):
-            sound = batch.sound()
-            keys += sound.keys
-            parts.append(network(sound.frames[:, 0].to(device)).float().softmax(-1).cpu().numpy())
-        p = np.concatenate(parts)
+        """Classify the held-out clips that can be read; NaN where none can."""
+        network = tested_in(objective, self.tested)
+        keys, logits = shown(network, self.cfg, self.shards, self.cfg.action_input, self.truth)
+        p = logits.softmax(-1).cpu().numpy()
         if self.keep is not None:
             with atomic(self.keep) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, keys=np.array(keys), p=p)
-        right = p.argmax(1) == np.array([self.truth[key] for key in keys])
-        return {OBJECTIVE: float(right.mean())}
+        right = [row.argmax() == self.truth[key] for key, row in zip(keys, p, strict=True)]
+        return {OBJECTIVE: float(np.mean(right)) if right else math.nan}

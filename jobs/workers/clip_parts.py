@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 import torch
+from torch import Tensor, nn
 
 from finepseudo.compute.networks import placed, prepare_torch
 from finepseudo.consistency.network import Network
 from jobs.cluster import preempt
 from jobs.config.run import RunConfig
+from jobs.config.sections import InputConfig
 from jobs.progress import Count
 from jobs.workers.map_parts import Pool, Work, device_of, map_parts
 from jobs.workers.models import trained_action_encoder
@@ -122,6 +124,24 @@ def evaluation_reader(
         reading = replace(reading, decode="auto")  # a driver without a GPU looks at a few clips itself
     items = ItemTable.unlabelled(manifest.keys)
     return ClipReader(manifest, items, reading, seed=0, device=device, sharers=sharers)
+
+
+def shown(
+    network: nn.Module, cfg: RunConfig, shards: Path, inputs: InputConfig, keys: Iterable[str]
+) -> tuple[list[str], Tensor]:
+    """Show one view of each clip to a network: the keys of those that can be read, sorted, and what it says of them.
+
+    That is [N, ...] in float32 on the network's device, [0] where no clip can be read.
+    """
+    device = next(network.parameters()).device
+    read: list[str] = []
+    parts: list[Tensor] = []
+    for batch in evaluation_reader(cfg, shards, [inputs.view()], device).batches(sorted(keys), cfg.embed.batch):
+        sound = batch.sound()
+        if sound.keys:  # not every network takes a batch of none
+            read += sound.keys
+            parts.append(network(sound.frames[:, 0].to(device)).float())
+    return read, torch.cat(parts) if parts else torch.empty(0, device=device)
 
 
 def make_parts(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from finepseudo.alignment.distances import cross_distances
 from finepseudo.distributed import rank
@@ -15,7 +17,7 @@ from finepseudo.evaluation.metrics import average_precision
 from finepseudo.soft_dtw import AlignmentBank
 from finepseudo.training.objectives import AlignabilityObjective
 from jobs.config.run import RunConfig
-from jobs.workers.clip_parts import evaluation_reader
+from jobs.workers.clip_parts import shown
 from jobs.workers.score import Scorer
 from shards.files import atomic
 from shards.types import ItemTable
@@ -25,6 +27,15 @@ OBJECTIVE = "tune/objective"
 
 
 PAIR_AP = "valid/pair_ap"
+
+
+def reported(measure: Callable[[nn.Module], dict[str, float]], objective: nn.Module, step: int) -> dict[str, float]:
+    """Measure on rank 0 and report to Ray Train on every rank, as its barrier wants."""
+    import ray.train
+
+    values = measure(objective) if rank() == 0 else {}
+    ray.train.report({**values, "step": step})
+    return values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,43 +50,29 @@ class PairProbe:
     keep: Path | None = None
 
     def __call__(self, objective: nn.Module, step: int) -> dict[str, float]:
-        """Measure on rank 0 and report to Ray Train on every rank, as its barrier wants."""
-        import ray.train
-
-        values = self.measure(objective) if rank() == 0 else {}
-        ray.train.report({**values, "step": step})
-        return values
+        """Measure, and tell Ray Train."""
+        return reported(self.measure, objective, step)
 
     @torch.no_grad()
     def measure(self, objective: nn.Module) -> dict[str, float]:
-        """Embed the labelled clips with the objective's encoder and score the pairs."""
+        """Embed the labelled clips with the objective's encoder and score the pairs; NaN where none is of one class."""
         if not isinstance(objective, AlignabilityObjective):
             raise TypeError(f"{type(objective).__name__} has no alignability encoder")
-        keys, embeddings = self._embed(objective)
         truth = dict(zip(self.labelled.keys, self.labelled.labels.tolist(), strict=True))
-        labels = np.array([truth[key] for key in keys])
+        keys, embeddings = shown(objective.encoder, self.cfg, self.shards, self.cfg.frame_input, truth)
         if self.keep is not None:
             with atomic(self.keep) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, keys=np.array(keys), embeddings=embeddings.cpu().numpy())
-        held = np.array([key in self.held for key in keys])
-        bank = AlignmentBank(embeddings)
+        held = np.array([key in self.held for key in keys], bool)
+        if not held.any():
+            return {OBJECTIVE: math.nan}
+        labels, bank = np.array([truth[key] for key in keys]), AlignmentBank(embeddings)
         distances = cross_distances(embeddings[torch.from_numpy(held)], bank, self.cfg.frame_stage.loss)
         scores = Scorer(objective.scorer, embeddings.shape[1])(distances.to(embeddings.device)).cpu().numpy()
         wanted = np.ones_like(scores, dtype=bool)
         wanted[np.arange(int(held.sum())), np.flatnonzero(held)] = False  # a clip with itself is no pair
         same = labels[held][:, None] == labels[None, :]
         return {OBJECTIVE: average_precision(scores[wanted], same[wanted])}
-
-    def _embed(self, objective: AlignabilityObjective) -> tuple[list[str], Tensor]:
-        device = next(objective.parameters()).device
-        reader = evaluation_reader(self.cfg, self.shards, [self.cfg.frame_input.view()], device)
-        keys: list[str] = []
-        parts: list[Tensor] = []
-        for batch in reader.batches(sorted(self.labelled.keys), self.cfg.embed.batch):
-            sound = batch.sound()
-            keys += sound.keys
-            parts.append(objective.encoder(sound.frames[:, 0].to(device)).float())
-        return keys, torch.cat(parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +85,7 @@ class VerificationProbe:
     held_out: ItemTable
 
     def __call__(self, objective: nn.Module, step: int) -> dict[str, float]:
-        """Measure on every rank: what is sharded runs on all of them or on none."""
+        """Measure on every rank: what is sharded runs on all of them or on none. Nothing where there is no pair."""
         if not len(self.held_out):
             return {}
         both = ItemTable(
@@ -97,4 +94,5 @@ class VerificationProbe:
             pseudo=np.zeros(len(self.labelled) + len(self.held_out), np.bool_),
         )
         pairs = PairProbe(cfg=self.cfg, shards=self.shards, labelled=both, held=frozenset(self.held_out.keys))
-        return {PAIR_AP: pairs.measure(objective)[OBJECTIVE]}
+        value = pairs.measure(objective)[OBJECTIVE]
+        return {} if math.isnan(value) else {PAIR_AP: value}

@@ -85,6 +85,8 @@ def make_annotations(rows: Sequence[Clip], classes: Sequence[str], dataset: str,
     """Give keys, refuse collisions (both paths named) and labels out of range, sort by key."""
     if not rows:
         raise UserError(f"data set {dataset}: no clips found; check data.root and data.lists")
+    if not all(name.strip() for name in classes):
+        raise UserError(f"data set {dataset}: a class has an empty name; correct the list")
     _check_labels(rows, len(classes), dataset)
     by_key: dict[str, Clip] = {}
     for name, row in zip(_key_names(rows), rows, strict=True):

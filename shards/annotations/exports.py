@@ -110,7 +110,14 @@ def _datumaro(value: Mapping[str, Raw]) -> Iterator[Item]:
     for item in value["items"]:
         tags = [a["label_id"] for a in item.get("annotations", ()) if a.get("type") == "label"]
         media = item.get("video") or item.get("media") or item.get("image") or {}
-        yield Item(path=media.get("path") or item["id"], label=names[tags[0]] if tags else "")
+        yield Item(path=media.get("path") or item["id"], label=_named(names, tags[0]) if tags else "")
+
+
+def _named(classes: Sequence[str], number: int) -> str:
+    """Give the name of a class by its number; ValueError for -1, by which some tools mean none, and Python the last."""
+    if isinstance(number, bool) or not 0 <= number < len(classes):
+        raise ValueError(f"class {number} is none of the {len(classes)} classes")
+    return classes[number]
 
 
 def _fifty_one(value: Mapping[str, Raw], rate: FrameRate) -> Iterator[Item]:
@@ -119,9 +126,7 @@ def _fifty_one(value: Mapping[str, Raw], rate: FrameRate) -> Iterator[Item]:
 
     def name(label: Raw) -> str:
         label = label.get("label") if isinstance(label, dict) else label
-        if isinstance(label, int) and not 0 <= label < len(classes):
-            raise ValueError(f"class {label} is none of the {len(classes)} classes")
-        return "" if label is None else classes[label] if isinstance(label, int) else str(label)
+        return "" if label is None else _named(classes, label) if isinstance(label, int) else str(label)
 
     for path, label in value["labels"].items():
         if not isinstance(label, list):

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from shards.annotations.base import Annotations, Clip, make_annotations
 from shards.annotations.config import DatasetConfig
-from shards.annotations.lines import Raw, parse_rows, read_json, videos_folder
+from shards.annotations.lines import Raw, parse_records, read_json, videos_folder
 from shards.annotations.phases import phase_table
 from shards.annotations.restricted_pickle import load_restricted
 from shards.errors import UserError
@@ -28,6 +27,8 @@ from shards.errors import UserError
 OPTIONS = ("task", "subset")
 COARSE = "FineDiving_coarse_annotation.pkl"
 FINE = "FineDiving_fine-grained_annotation.pkl"
+WRONG_FORM = (KeyError, TypeError, IndexError, AttributeError, OverflowError)
+"""What taking a record apart raises where one of its values is of another kind."""
 _SPOT_PARTS = {"train": "train", "val": "train", "test": "test"}  # val is cut from the official training split
 
 
@@ -77,7 +78,7 @@ def parse_spot(record: Raw, role: str) -> Dive:
         events = sorted((int(event["frame"]), str(event["comment"])) for event in record["events"])
         names = _chain([comment.split(" -> ") for _, comment in events])
         complete = bool(names) and len(events) == int(record["num_events"])
-    except (KeyError, TypeError, IndexError) as error:
+    except WRONG_FORM as error:
         raise ValueError(f"field {error} is missing or has the wrong form") from error
     steps = steps_between(names, [event[0] for event in events], n_frames) if complete else ()
     return Dive(video=video, instance=int(instance), action=action, role=role, n_frames=n_frames, steps=steps)
@@ -88,9 +89,8 @@ def read_spot(folder: Path) -> list[Dive]:
     dives: list[Dive] = []
     for part, role in _SPOT_PARTS.items():
         path = folder / f"{part}.json"
-        records = enumerate(read_json(path), 1)
         rule = "records with video, num_frames, events and _source_info"
-        dives += parse_rows(path, records, partial(parse_spot, role=role), rule, unit="record")
+        dives += parse_records(path, read_json(path), partial(parse_spot, role=role), rule)
     return dives
 
 
@@ -101,7 +101,7 @@ def _steps_of_labels(frame_labels: list[int], names: dict[int, str]) -> tuple[tu
     return tuple((names[frame_labels[start]], start, end) for start, end in zip(starts, ends, strict=True))
 
 
-def parse_pickled(key: Raw, coarse: dict[Any, Any], fine: dict[Any, Any], role: str) -> Dive:
+def parse_pickled(coarse: Raw, fine: Raw, role: str, key: Raw) -> Dive:
     """Join both annotations of one dive. The per-frame step ids are the truth about its steps."""
     try:
         video, instance = str(key[0]), int(key[1])
@@ -110,7 +110,7 @@ def parse_pickled(key: Raw, coarse: dict[Any, Any], fine: dict[Any, Any], role: 
         labels = [int(label) for label in detail["frames_labels"]]
         names = {int(step): str(name) for step, name in detail["sub-action-types"].items()}
         steps = _steps_of_labels(labels, names)
-    except (KeyError, TypeError, IndexError) as error:
+    except WRONG_FORM as error:
         raise ValueError(f"field {error} is missing or has the wrong form") from error
     if len(labels) != n_frames:
         raise ValueError(f"{len(labels)} frame labels for {n_frames} frames")
@@ -124,9 +124,8 @@ def read_pickles(folder: Path) -> list[Dive]:
     dives: list[Dive] = []
     for role in ("train", "test"):
         path = folder / f"{role}_split.pkl"
-        keys = enumerate(load_restricted(path), 1)
-        rule = "keys (video, instance) of both annotation files"
-        dives += parse_rows(path, keys, partial(parse_pickled, coarse=coarse, fine=fine, role=role), rule, unit="entry")
+        rule, parse = "keys (video, instance) of both annotation files", partial(parse_pickled, coarse, fine, role)
+        dives += parse_records(path, load_restricted(path), parse, rule, unit="entry")
     return dives
 
 

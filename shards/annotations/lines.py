@@ -113,6 +113,13 @@ def parse_rows(
     return parsed
 
 
+def parse_records(path: Path, records: Raw, parse: Callable[[Raw], R], rule: str, unit: str = "record") -> list[R]:
+    """Parse every record of what a file held, counted from 1; see `parse_rows`. UserError where that is no list."""
+    if not isinstance(records, list | tuple):
+        raise UserError(f"{path}: holds a {type(records).__name__}; expected a list of {rule}; get the official file")
+    return parse_rows(path, enumerate(records, 1), parse, rule, unit)
+
+
 def refuse_rows(path: Path, bad: Sequence[str], total: int, rule: str) -> NoReturn:
     """Raise the one-line error for bad rows, the first three shown."""
     shown = "; ".join(bad[:SHOWN_BAD_ROWS])

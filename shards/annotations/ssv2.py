@@ -15,7 +15,7 @@ from shards.annotations.config import DatasetConfig
 from shards.annotations.lines import (
     Raw,
     parse_lines,
-    parse_rows,
+    parse_records,
     read_json,
     read_names,
     videos_folder,
@@ -76,16 +76,8 @@ def _read_official(root: Path) -> tuple[list[str], dict[str, list[tuple[str, int
     rows = {}
     for role, part in (("train", "train"), ("test", "validation")):
         path = root / f"{PREFIX}{part}.json"
-        records = read_json(path)
-        if not isinstance(records, list):
-            raise UserError(f"{path}: expected a JSON list of records; get the official file")
-        rows[role] = parse_rows(
-            path,
-            enumerate(records, 1),
-            lambda r: parse_record(r, labels),
-            "records with id and template",
-            unit="record",
-        )
+        rule = "records with id and template"
+        rows[role] = parse_records(path, read_json(path), lambda r: parse_record(r, labels), rule)
     return classes, rows
 
 

@@ -76,6 +76,17 @@ def test_a_full_disk_ends_the_following_with_one_line(small_disk, tmp_path):
         write(log, [line(1)])
 
 
+def test_whatever_breaks_in_the_following_is_raised_at_its_end(tmp_path):
+    """An error of a thread would end nothing; here a line without a step."""
+    log = tmp_path / "stage.jsonl"
+    with (
+        pytest.raises(KeyError, match="step"),
+        Reporter(tmp_path, tensorboard=False) as reporter,
+        reporter.follow("pretrain", log),
+    ):
+        write(log, [{"stage": "pretrain", "train/loss": 1.0}])
+
+
 @pytest.mark.parametrize("damage", [b"\0" * 64, b'{"step": 2, "tr', b"\xff\xfe{}\n", b"[1]\n7\n", b"\0\0\0{}\n"])
 def test_what_a_crashed_node_left_in_a_log_is_left_out_and_the_next_line_stands_alone(tmp_path, damage, capsys):
     path = tmp_path / "metrics.jsonl"

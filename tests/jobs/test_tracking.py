@@ -1,5 +1,6 @@
 """Trackers that are asked for by one key: what they are told, and that nothing is needed where nobody asks."""
 
+import json
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -37,6 +38,27 @@ def test_a_reporter_hands_on_each_line_once_with_its_numbers_alone(tmp_path, mon
         for step in (1, 2, 2):
             reporter.scalars({**LINE, "step": step, "train/loss": step / 2})
     assert told == [(CURVE, {"train/loss": 0.5}, 1), (CURVE, {"train/loss": 1.0}, 2), "closed"]
+
+
+@pytest.mark.parametrize("breaks", ["log", "close"])
+def test_a_tracker_that_breaks_is_told_no_more_and_every_number_is_kept(tmp_path, monkeypatch, capsys, breaks):
+    told = []
+
+    def act(name):
+        told.append(name)
+        if name == breaks:
+            raise ConnectionError("api.example:\n  unreachable")
+
+    made = SimpleNamespace(log=lambda *point: act("log"), close=lambda: act("close"))
+    monkeypatch.setattr("jobs.progress.make_tracker", lambda name, run: made)
+    log = tmp_path / "stage.jsonl"
+    with Reporter(tmp_path, tensorboard=False, tracker="mlflow") as reporter, reporter.follow("stage", log):
+        log.write_text("".join(json.dumps({**LINE, "step": step, "train/loss": 1.0}) + "\n" for step in (1, 2, 3)))
+    assert [json.loads(text)["step"] for text in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
+    assert told == (["log"] if breaks == "log" else ["log"] * 3 + ["close"])
+    warned = capsys.readouterr().err
+    assert warned.count("\n") == 1
+    assert "warning: tracker: api.example: unreachable; it is told no more" in warned
 
 
 def test_wandb_is_offline_unless_the_environment_says_otherwise(tmp_path, monkeypatch):

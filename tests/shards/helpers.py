@@ -1,6 +1,11 @@
-"""Small clip tables for the tests of splits and checks."""
+"""Small tables of clips and items."""
+
+from collections.abc import Mapping
+
+import numpy as np
 
 from shards.annotations.base import Annotations, Clip, make_annotations
+from shards.types import ItemTable
 
 
 def make(rows, n_classes=3, dataset="toy", version="1") -> Annotations:
@@ -15,3 +20,9 @@ def make(rows, n_classes=3, dataset="toy", version="1") -> Annotations:
 def column(table, name):
     """One column as a list."""
     return table.column(name).to_pylist()
+
+
+def labelled(labels: Mapping[str, int]) -> ItemTable:
+    """Items with true labels, key -> label."""
+    values = np.fromiter(labels.values(), np.int32, len(labels))
+    return ItemTable(keys=list(labels), labels=values, pseudo=np.zeros(len(labels), bool))

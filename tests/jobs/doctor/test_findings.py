@@ -2,9 +2,13 @@
 
 import os
 import shutil
+from functools import partial
 
 import pytest
+import torch
 
+from finepseudo.encoders.action_encoder import build_action_encoder
+from finepseudo.training.checkpoint import save_weights
 from jobs.config.recipes import load
 from jobs.doctor import cluster, device, other_node, recipe, storage
 from jobs.doctor.checks import Finding, Result, exit_code, run_checks, summary
@@ -151,5 +155,30 @@ def test_videos_of_a_list_are_looked_for_and_decoded(tmp_path):
     (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
     cfg = load("smoke", [], {"data": {"name": "csv", "lists": {"all": str(tmp_path / "list.csv")}}})
     assert recipe.data(cfg) == Finding("ok", "csv 1: 4 clips, 2 classes, all there; 4 decoded")
+    (tmp_path / "d.mp4").unlink()
+    found = recipe.data(cfg)
+    assert (found.state, f"{tmp_path}/d.mp4" in found.found) == ("fail", True), "a missing video is a problem"
     (tmp_path / "d.mp4").write_bytes(b"no video")
     assert recipe.data(cfg).state == "fail"
+    assert recipe.data(load("smoke")) == Finding("ok", "rendered by the run")
+
+
+@pytest.mark.parametrize(
+    ("more", "state", "words"),
+    [
+        ({}, "ok", "action_encoder.variant=tiny action_encoder.weights=run:"),
+        ({"encoder.backbone.more": torch.zeros(1)}, "fail", "more is surplus"),
+        (None, "fail", "not the tensors of tiny"),
+        (b"", "fail", "cut é.safetensors"),
+    ],
+)
+def test_weights_fit_the_variant_or_the_line_says_how_to_look(tmp_path, more, state, words):
+    file = tmp_path / "cut é.safetensors"
+    network = build_action_encoder(load("smoke").action_encoder, 3)
+    own = {f"encoder.{name}": value for name, value in network.state_dict().items()}
+    save_weights(file, {"other": torch.zeros(1)} if more is None else own | dict(more))
+    if more == b"":
+        file.write_bytes(file.read_bytes()[:-8])
+    check = partial(recipe.weights, load("smoke", [f"action_encoder.weights=run:{file}"]), "action_encoder")
+    (result,) = run_checks([("f_E weights", check)])
+    assert (result.finding.state, words in result.finding.found) == (state, True), result

@@ -57,7 +57,7 @@ def test_metric_learning_on_kept_features_computes_each_view_of_a_clip_once():
     assert kept[0].seconds == one("frame_encoder", "frame_stage.train.epochs=1").seconds
     frames = one("frame_encoder", "frame_stage.freeze_image=false")
     assert frames.seconds > 10 * kept[0].seconds
-    assert any("kept features" in doubt for doubt in kept[0].doubts) and not frames.doubts
+    assert any("kept features" in what for what, _ in kept[0].doubts) and not frames.doubts
     first, *later = [work for work in found("rounds=2")[1] if work.kind == "embeddings"]
     assert all(work.seconds < first.seconds for work in later), "f_A's frames are there from round 0"
 
@@ -71,7 +71,7 @@ def test_alignment_takes_its_pairs():
 @pytest.mark.parametrize(
     ("overrides", "doubt"),
     [
-        (["frame_encoder.precision=tf32"], "gitdl in tf32: as in fp32"),
+        (["frame_encoder.precision=tf32"], "gitdl, f_A in tf32: as in fp32"),
         (["frame_input.sampling.frames=24"], "alignment at T 24: in proportion to the cells of T 16"),
         (["action_encoder.variant=r3d_18"], "cross-entropy, f_E of r3d_18: as of r2plus1d_18"),
         (["action_input.augment.size=96"], "cross-entropy, f_E of other frames or another size"),

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,7 +14,7 @@ from jobs.cli.main import main
 from jobs.cli.write_part import write_part
 from jobs.config.recipes import load, to_yaml
 from jobs.pipeline.plan import COMMANDS, make_plan
-from jobs.pipeline.run_folder import changed_keys, locked, mend_config, opened_lock, write_config
+from jobs.pipeline.run_folder import changed_keys, locked, mend_config, opened_lock, works_in, write_config
 from jobs.pipeline.runner import run_plan
 from jobs.pipeline.stages.base import Run
 from jobs.progress import Reporter
@@ -211,6 +212,34 @@ def test_parts_work_side_by_side_but_not_with_another_configuration_nor_with_a_r
         assert command("write-shards", "--part", "98/99")[0] == 0
         code, said = command("split")
         assert (code, "another command works in it" in said) == (2, True)
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_who_comes_as_the_maker_of_an_empty_folder_leaves_works_there_alone(tmp_path, wait):
+    """The maker removes the folder and the file that the other one has opened; a third must not come in."""
+    folder = tmp_path / "made" / "run"
+    with ExitStack() as others:
+        with opened_lock(folder) as maker:
+            assert maker.take()
+            late = others.enter_context(opened_lock(folder))
+            assert not late.take()
+        assert not folder.exists()
+        assert late.take(wait=wait)
+        (folder / "config.yaml").touch()
+        third = others.enter_context(opened_lock(folder))
+        assert not third.take()
+        assert works_in(folder)
+    assert not works_in(folder)
+    assert (folder / "config.yaml").exists()
+
+
+def test_a_folder_that_went_away_meanwhile_ends_nothing_and_is_not_made_again(tmp_path):
+    folder = tmp_path / "a" / "run"
+    with opened_lock(folder):
+        (folder / ".lock").unlink()
+        folder.rmdir()  # as the other one does who made it at the same moment
+        assert not works_in(folder)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])

@@ -1,14 +1,9 @@
 """The page of a sweep."""
 
-from pathlib import Path
-
 import pytest
 
-from jobs.tune.page import importance, page, places
+from jobs.tune.page import NO_TREES, importance, page, places
 from jobs.tune.trials import METRIC
-
-ROOT = Path(__file__).parents[3]
-SPACES = sorted((ROOT / "tune_spaces").glob("*.yaml"))
 
 ROWS = [
     {"trial": f"t{i}", "state": "stopped" if i > 6 else "done", "reports": 4, METRIC: 0.9 - 0.05 * i, "a.lr": 10.0**-i}
@@ -30,6 +25,16 @@ def test_the_page_shows_every_trial_and_which_key_mattered():
     failed = [{**ROWS[0], METRIC: None, "state": "failed"}]
     assert "<polyline" not in page("x", "top-1", failed, KEYS)
     assert "nothing can be said" in page("x", "top-1", ROWS[:3], KEYS)
+
+
+def test_where_no_forest_can_be_grown_the_page_says_what_is_missing(monkeypatch):
+    """scikit-learn is no part of what a run needs: a sweep that has ended is shown without."""
+    monkeypatch.setattr("jobs.tune.page.find_spec", lambda name: None)
+    text = page("x", "top-1", ROWS, KEYS)
+    assert text.count("<polyline") == len(ROWS)
+    assert NO_TREES in text
+    assert "pip install 'finepseudo[search]'" in text
+    assert importance(ROWS, KEYS) == {}
 
 
 @pytest.mark.parametrize(

@@ -2,34 +2,24 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
+from ray.tune.search.variant_generator import generate_variants
 
 from finepseudo.methods.table import METHODS
 from jobs.config.recipes import load
 from jobs.tune.space import first_value, read_space, sweep_folder, to_space, with_values
 from jobs.tune.tune import read_sweep
 from shards.errors import UserError
-from shards.types import ItemTable
 
 ROOT = Path(__file__).parents[3]
 SPACES = sorted((ROOT / "tune_spaces").glob("*.yaml"))
 
 
-def items(labels: list[int]) -> ItemTable:
-    n = len(labels)
-    return ItemTable(keys=[f"k{i:03d}" for i in range(n)], labels=np.array(labels, np.int32), pseudo=np.zeros(n, bool))
-
-
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_spaces_fit_the_recipes(path):
-    space = read_space(path)
     for recipe in ("smoke", "diving48_uniform"):  # groups of frames span the whole clip
         cfg, _ = read_sweep(load(recipe, ["seeds=[0, 1, 2]"]), path)
         assert cfg.resources.workers == 1, "left open, a trial takes one"
-        for key, value in space.space.items():
-            for choice in value.get("choice", [first_value(value)]):
-                with_values(cfg, {key: choice})
 
 
 def test_every_method_and_every_part_of_a_run_has_a_space():
@@ -81,6 +71,64 @@ def test_bad_spaces_are_refused(tmp_path, text, message):
     (tmp_path / "space.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
         read_space(tmp_path / "space.yaml")
+
+
+OMEGA = "frame_stage.loss.omega"
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ("{uniform: [1]}", "must be a list of 2 numbers"),
+        ("{uniform: 3}", "must be a list of 2 numbers"),
+        ("{uniform: {a: 1}}", "must be a list of 2 numbers"),
+        ("{uniform: [0.1, 0.2, 0.3]}", "must be a list of 2 numbers"),
+        ("{quniform: [0, 1]}", "must be a list of 3 numbers"),
+        ("{choice: []}", "must be a list of one or more values"),
+        ("{choice: abc}", "must be a list of one or more values"),
+        ("{grid_search: 3}", "must be a list of one or more values"),
+        ("{uniform: [a, 1]}", "must be numbers"),
+        ("{uniform: [0, .inf]}", "must be numbers"),
+        ("{randint: [0.5, 2]}", "must be whole numbers"),
+        ("{uniform: [2, 1]}", "must be two numbers, the smaller one first"),
+        ("{randint: [2, 2]}", "must be two numbers, the smaller one first"),
+        ("{loguniform: [0, 1]}", "must be two numbers above 0, the smaller one first"),
+        ("{quniform: [0.1, 1, 0]}", "a step above 0 of which both ends are multiples"),
+        ("{quniform: [0.1, 1, 0.3]}", "a step above 0 of which both ends are multiples"),
+        ("{uniform: [-1, 1]}", "omega = -1.0: must be at least 0"),
+        ("{choice: [0.1, bad]}", "omega = bad: must be a number"),
+        ("{grid_search: [0.1, -3]}", "omega = -3.0: must be at least 0"),
+        ("{choice: [0.1, {a: 1}]}", "omega = {a: 1}: must be a number"),
+        ("null", "omega = null: must be a number"),
+    ],
+)
+def test_a_search_that_cannot_be_drawn_from_is_refused_before_anything_is_made(tmp_path, search, message):
+    """A trial would find it out, hours later: only what was drawn first was looked at."""
+    (tmp_path / "space.yaml").write_text(f"space: {{{OMEGA}: {search}}}")
+    with pytest.raises(UserError, match=message) as refused:
+        read_sweep(load("smoke"), tmp_path / "space.yaml")
+    assert str(refused.value).startswith(f"space {tmp_path / 'space.yaml'}: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "search"),
+    [
+        (OMEGA, "{uniform: [0, 1]}"),
+        (OMEGA, "{quniform: [0.2, 0.8, 0.2]}"),
+        (OMEGA, "{quniform: [1, 4, 1]}"),
+        (OMEGA, "{loguniform: [1.0e-4, 1]}"),
+        (OMEGA, "{choice: [0, 1.5]}"),
+        (OMEGA, "{grid_search: [3]}"),
+        ("frame_encoder.dropout", "{uniform: [0, 1]}"),  # below 1, as every draw is
+        ("frame_input.sampling.frames", "{randint: [1, 17]}"),  # 16 at the most
+    ],
+)
+def test_what_is_accepted_can_be_drawn_and_is_taken_by_a_run(tmp_path, key, search):
+    (tmp_path / "space.yaml").write_text(f"space: {{{key}: {search}}}")
+    cfg, space = read_sweep(load("smoke"), tmp_path / "space.yaml")
+    for _ in range(20):
+        for _, drawn in generate_variants(to_space(space)):
+            with_values(cfg, drawn)
 
 
 def test_another_space_or_another_base_is_another_sweep(tmp_path):

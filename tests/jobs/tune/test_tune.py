@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from finepseudo.methods.table import METHODS
@@ -18,20 +17,13 @@ from jobs.cli.main import main
 from jobs.config.recipes import load
 from jobs.tune.page import page
 from jobs.tune.search import need_optuna, scheduler_of, search_of
-from jobs.tune.space import read_space
 from jobs.tune.trainings import request_of
 from jobs.tune.trials import METRIC
-from jobs.tune.tune import base_kinds, read_sweep, render, write_best, write_results
+from jobs.tune.tune import base_kinds, compared, last_line, read_sweep, render, write_best, write_results
 from shards.errors import UserError
-from shards.types import ItemTable
+from tests.jobs.tune.base_run import space_of
 
 ROOT = Path(__file__).parents[3]
-SPACES = sorted((ROOT / "tune_spaces").glob("*.yaml"))
-
-
-def items(labels: list[int]) -> ItemTable:
-    n = len(labels)
-    return ItemTable(keys=[f"k{i:03d}" for i in range(n)], labels=np.array(labels, np.int32), pseudo=np.zeros(n, bool))
 
 
 def test_the_table_is_best_first_and_failures_last(tmp_path):
@@ -153,9 +145,43 @@ def test_the_best_trial_becomes_a_recipe_that_loads(tmp_path):
     assert path.read_text().startswith("# best of 2 trials: y, objective 0.8")
 
 
-def space_of(tmp_path, text):
-    (tmp_path / "s.yaml").write_text(text)
-    return read_space(tmp_path / "s.yaml")
+@pytest.mark.parametrize(
+    ("rows", "best"),
+    [
+        ([("done", None), ("stopped", 0.1)], 0.1),
+        ([("done", float("nan")), ("failed", 0.9), ("stopped", 0.2), ("done", 0.3)], 0.3),
+        ([("unfinished", 0.9), ("done", 0.0)], 0.0),
+        ([("done", None)], None),
+        ([("stopped", float("nan")), ("done", float("nan"))], None),
+        ([("failed", 0.5)], None),
+        ([], None),
+    ],
+)
+def test_the_best_trial_is_one_that_ended_with_a_number(tmp_path, rows, best):
+    """A sweep of which none did has no best one and ends with 1."""
+    table = [
+        {"trial": f"t{i}", "state": state, "reports": 1, METRIC: value, "frame_stage.loss.omega": 1.0 + i}
+        for i, (state, value) in enumerate(rows)
+    ]
+    write_results(tmp_path / "results.csv", table, ["frame_stage.loss.omega"])
+    assert len(render(table, ["frame_stage.loss.omega"], "pair AP").splitlines()) == 1 + len(rows)
+    found = compared(table)
+    assert (found[0][METRIC] if found else None) == best
+    if found:
+        made = load(str(write_best(load("smoke"), table, ["frame_stage.loss.omega"], tmp_path / "best.yaml")))
+        assert made.frame_stage.loss.omega == found[0]["frame_stage.loss.omega"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("Traceback\n  somewhere\n\nUserError: lower the rate\n\n"), "UserError: lower the rate"),
+        (ValueError(""), "ValueError"),
+        (ValueError("x" * 1000), "x" * 300),
+    ],
+)
+def test_of_an_error_the_line_that_says_most_is_shown(error, said):
+    assert last_line(error) == said
 
 
 def test_schedulers_and_searches_go_by_name(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,10 +146,9 @@ class Killed(BaseException):
     """Stands for SIGKILL."""
 
 
-@pytest.mark.parametrize("step", [0, 1, 2, 3, 5, 9])
-def test_a_killed_run_goes_on_to_the_same_weights_and_the_same_log(tmp_path, monkeypatch, step):
-    assert run(tmp_path / "whole") == "done"
-
+@contextmanager
+def killed_at(step):
+    """Kill what trains before it takes a step."""
     real = Loop._train_step
 
     def train_step(self, batch, waited):
@@ -156,10 +156,17 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_the_same_log(tmp_path, mon
             raise Killed
         return real(self, batch, waited)
 
-    monkeypatch.setattr(Loop, "_train_step", train_step)
-    with pytest.raises(Killed):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Loop, "_train_step", train_step)
+        yield
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 5, 9])
+def test_a_killed_run_goes_on_to_the_same_weights_and_the_same_log(tmp_path, step):
+    assert run(tmp_path / "whole") == "done"
+
+    with killed_at(step):
         run(tmp_path / "killed")
-    monkeypatch.undo()
     assert run(tmp_path / "killed") == "done"
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
     losses = [[(line["step"], line["train/loss"]) for line in log_of(tmp_path / f)] for f in ("whole", "killed")]
@@ -189,7 +196,7 @@ class MeanTeacher(LeastSquares):
 
 
 @pytest.mark.parametrize("step", [1, 4, 7])
-def test_a_teacher_and_both_streams_go_on_where_they_were(tmp_path, monkeypatch, step):
+def test_a_teacher_and_both_streams_go_on_where_they_were(tmp_path, step):
     """The pool is longer than the labelled clips; killed behind a checkpoint, nothing of either starts over."""
 
     def go(folder):
@@ -197,17 +204,8 @@ def test_a_teacher_and_both_streams_go_on_where_they_were(tmp_path, monkeypatch,
         return Loop(job(folder), MeanTeacher(), streams, device=torch.device("cpu")).run()
 
     assert go(tmp_path / "whole") == "done"
-    real = Loop._train_step
-
-    def train_step(self, batch, waited):
-        if self.step == step:
-            raise Killed
-        return real(self, batch, waited)
-
-    monkeypatch.setattr(Loop, "_train_step", train_step)
-    with pytest.raises(Killed):
+    with killed_at(step):
         go(tmp_path / "killed")
-    monkeypatch.undo()
     assert go(tmp_path / "killed") == "done"
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
     weights = load_weights(tmp_path / "whole" / "stage" / WEIGHTS)

@@ -106,6 +106,20 @@ def test_other_json_is_refused(tmp_path, value):
         read(tmp_path, [{"data": {"image": "a.png"}}])
 
 
+@pytest.mark.parametrize("number", [-1, 2, True])
+def test_a_number_that_no_class_has_is_refused_and_is_not_the_last_one(tmp_path, number):
+    tags = [{"type": "label", "label_id": number}]
+    cvat = {
+        "categories": {"label": {"labels": [{"name": "jump"}, {"name": "run"}]}},
+        "items": [{"id": "a.mp4", "annotations": tags}],
+    }
+    names = {"classes": ["jump", "run"]}
+    spans = [{"label": number, "support": [1, 2]}]
+    for value in (cvat, names | {"labels": {"a.mp4": number}}, names | {"labels": {"a.mp4": spans}}):
+        with pytest.raises(UserError, match=f"class {number} is none of the 2 classes"):
+            read(tmp_path, value)
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [
