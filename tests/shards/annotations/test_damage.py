@@ -13,7 +13,7 @@ from shards.errors import UserError
 from .real import write
 from .test_finediving import _pickles, _record
 
-BAD = [None, True, -1, 1e999, float("nan"), "", " ", "a\0b", [], {}, [None], {"a": 1}]
+BAD = [None, True, -1, 1e999, float("nan"), " ", "a\0b", [], {}, [None]]
 
 
 def places(value, way=()):
@@ -88,7 +88,7 @@ def test_dives_in_pickles(tmp_path):
         data = path.read_bytes()
         good = pickle.loads(data)
         for way in places(good):
-            for bad in BAD:
+            for bad in (None, -1, 1e999, "", [], {}):
                 path.write_bytes(pickle.dumps(put(good, way, bad), 3))
                 read_or_refused(cfg, tmp_path)
         path.write_bytes(data)
