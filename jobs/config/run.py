@@ -46,7 +46,7 @@ class RunConfig(Settings):
     own_methods: tuple[str, ...] = setting(
         (), "methods of your own, module:NAME of each, as `methods` may name them too; there they go by their name"
     )
-    rounds: int = setting(10, "self-training rounds", source="paper, sec 4.2", at_least=0)
+    rounds: int = setting(10, "self-training rounds", source="paper, sec 4.2", at_least=0, at_most=1000)
     tracker: Literal["", "wandb", "mlflow"] = setting(
         "",
         "where the curves go beside TensorBoard; both write into the run folder unless their own environment says else",

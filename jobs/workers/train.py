@@ -125,8 +125,11 @@ def _worker(told: dict[str, Any]) -> str:
     return train_rank(told["job"], *ranks, device, context.get_local_world_size())
 
 
-def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] = ()) -> None:
-    """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can fix."""
+def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] = (), *, tidied: bool = True) -> None:
+    """Run one training job to its end. `Preempted` after a stop request, `UserError` for what the user can fix.
+
+    tidied: remove what it kept to go on from; else the caller does, by `tidy`.
+    """
     job.loop.folder.mkdir(parents=True, exist_ok=True)
     (job.loop.folder / FAILURE).unlink(missing_ok=True)
     for path in drop_damaged(job.loop.folder / CHECKPOINTS):
@@ -138,9 +141,15 @@ def fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object] =
         reason = job.loop.folder / FAILURE
         told = outcome.partition(_REFUSED)[2] or f"training failed: {outcome}"
         raise UserError(reason.read_text().strip() if reason.exists() else f"{job.loop.stage}: {told}")
+    if tidied:
+        tidy(job.loop.folder)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a training that has ended kept to go on from."""
     for name in (CHECKPOINTS, "ray"):
-        shutil.rmtree(job.loop.folder / name, ignore_errors=True)
-    (job.loop.folder / BEST).unlink(missing_ok=True)
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / BEST).unlink(missing_ok=True)
 
 
 def _fit(job: TrainJob, resources: ResourcesConfig, callbacks: Sequence[object]) -> str:

@@ -93,7 +93,7 @@ class TrainingStage(Stage):
         chosen: how the weights are chosen (`probe`, `probe_every`, `keep` of the loop), where it is not the last ones.
         features: on kept frame features.
         """
-        from jobs.workers.train import TrainJob, fit
+        from jobs.workers.train import TrainJob, fit, tidy
         from jobs.workers.train_loop import LoopJob, seed_of
 
         run, cfg = self.run_of, self.cfg
@@ -122,7 +122,8 @@ class TrainingStage(Stage):
             features=cfg if features else None,
         )
         with run.reporter.follow(loop.stage, self.folder / LOG):
-            fit(job, cfg.resources)
+            fit(job, cfg.resources, tidied=False)
+        tidy(loop.folder)  # not before: a full disk may end the following, and the training is not to begin again
 
 
 def slowed(train: TrainConfig) -> TrainConfig:

@@ -85,7 +85,7 @@ def made(monkeypatch):
     monkeypatch.setitem(METHODS, "supervised", method)
     jobs = []
 
-    def fit(job, _):
+    def fit(job, *_, **__):
         jobs.append(job)
         train_rank(job, 0, 1, torch.device("cpu"))
 

@@ -51,7 +51,7 @@ class Killed(BaseException):
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """Run the trainings of a recipe in this process, in one folder or another."""
-    monkeypatch.setattr("jobs.workers.train.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
+    monkeypatch.setattr("jobs.workers.train.fit", lambda job, *_, **__: train_rank(job, 0, 1, torch.device("cpu")))
     monkeypatch.syspath_prepend(tmp_path)
     for block, name in (("streams", "my_entropy"), ("objective", "my_objectives")):
         (tmp_path / f"{name}.py").write_text(BLOCKS[block])

@@ -1,15 +1,22 @@
 """The clips that a training reads, by role, and the labels it takes up."""
 
+import errno
+import json
+from unittest.mock import Mock
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from finepseudo.methods.base import TrainAction
 from finepseudo.run_folder.done import DONE, Output
-from finepseudo.run_folder.layout import ACCEPTED
+from finepseudo.run_folder.files import write_text
+from finepseudo.run_folder.layout import ACCEPTED, CHECKPOINTS, LOG, WEIGHTS
 from jobs.config.recipes import load
 from jobs.config.training import TrainConfig
+from jobs.pipeline.stages.action_encoder import ActionEncoderStage
 from jobs.pipeline.stages.base import Run
-from jobs.pipeline.stages.training import items_of, labels_folder, labels_input, slowed
+from jobs.pipeline.stages.training import Schedule, items_of, labels_folder, labels_input, slowed
 from jobs.progress import Reporter
 from shards.errors import UserError
 from shards.splits.config import SplitConfig
@@ -55,6 +62,29 @@ def test_accepted_labels_stand_behind_the_true_ones(run, tmp_path):
     known = run.split(0).keys("labelled")[0]
     with pytest.raises(UserError, match="is a labelled clip and has a pseudo-label"):
         items_of(run, 0, "labelled", labels(tmp_path / "round", {known: 1}))
+
+
+def test_a_training_keeps_what_it_goes_on_from_until_its_numbers_are_copied(run, monkeypatch):
+    stage = ActionEncoderStage(run_of=run, seed=0, method=None, request=TrainAction(number=0, start=None))
+
+    def fit(job, *_, tidied):
+        (job.loop.folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        write_text(job.loop.folder / WEIGHTS, "")
+        write_text(job.loop.folder / LOG, json.dumps({**stage.tags, "step": 1, "train/loss": 1.0}) + "\n")
+        assert not tidied
+
+    def train():
+        stage.fit(Schedule(train=TrainConfig(steps=1), epoch_steps=1), {"labelled": None}, lambda: None, "fp32")
+
+    monkeypatch.setattr("jobs.workers.train.fit", fit)
+    with monkeypatch.context() as full, pytest.raises(OSError, match="No space"):
+        full.setattr(Reporter, "scalars", refused := Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
+        train()
+    assert refused.called
+    assert (stage.folder / CHECKPOINTS).is_dir()
+    train()
+    assert not (stage.folder / CHECKPOINTS).exists()
+    assert (stage.folder / WEIGHTS).is_file()
 
 
 def test_a_plain_training_reads_the_accepted_labels_and_an_objective_all(run, tmp_path):

@@ -64,7 +64,7 @@ def in_this_process(work, rows, count):
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """Run the trainings of a recipe, and what they read, in this process, in one folder or another."""
-    monkeypatch.setattr("jobs.workers.train.fit", lambda job, _: train_rank(job, 0, 1, torch.device("cpu")))
+    monkeypatch.setattr("jobs.workers.train.fit", lambda job, *_, **__: train_rank(job, 0, 1, torch.device("cpu")))
     monkeypatch.setattr("jobs.pipeline.runner.side_by_side", lambda *_: False)
     monkeypatch.setattr("jobs.workers.clip_parts.map_parts", in_this_process)
     for stage in ("embeddings", "evaluation", "scores", "similarity", "votes"):
