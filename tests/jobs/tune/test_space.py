@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from ray.tune.search.variant_generator import generate_variants
 
 from finepseudo.methods.table import METHODS
 from jobs.config.recipes import load
@@ -125,6 +124,8 @@ def test_a_search_that_cannot_be_drawn_from_is_refused_before_anything_is_made(t
 )
 def test_what_is_accepted_can_be_drawn_and_is_taken_by_a_run(tmp_path, key, search):
     (tmp_path / "space.yaml").write_text(f"space: {{{key}: {search}}}")
+    from ray.tune.search.variant_generator import generate_variants
+
     cfg, space = read_sweep(load("smoke"), tmp_path / "space.yaml")
     for _ in range(20):
         for _, drawn in generate_variants(to_space(space)):
