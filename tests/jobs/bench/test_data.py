@@ -47,12 +47,12 @@ def test_what_is_read_for_a_gpu_is_rehearsed_without_one(capsys: pytest.CaptureF
     rows = {}
     for line in capsys.readouterr().out.splitlines():
         rows |= json.loads(line)
-    assert next(iter(rows)) == "pyav, 1 threads, f_E"
+    assert next(iter(rows)) == "dali+pyav, 1 threads, f_E"
     assert rows["pyav, 1 threads, f_A"]["clips/s"] > 0
     assert rows["pyav, 1 threads, f_A"]["by"]["pyav"] >= 24
     assert rows["training by pyav"]["data/pyav_clips"] >= 4
     if not torch.cuda.is_available():
-        assert "dali+pyav cannot decode h264" in rows["dali+pyav, 1 threads, f_E"]
+        assert sum(rows["dali+pyav, 1 threads, f_E"]["by"].values()) >= 24
         assert "the device is cpu" in rows["dali-gpu, 1 threads, f_E"]
 
 

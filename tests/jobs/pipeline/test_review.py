@@ -118,8 +118,13 @@ def test_keys_make_a_list_that_the_split_takes(run, browser, tmp_path):
     body.send_keys("u", "u")  # the reject and the change too
     assert browser.find_element(By.ID, "count").text == "1 of 4 decided, clip 2"
     body.send_keys("2", "0")
-    browser.refresh()
-    assert browser.find_element(By.ID, "count").text == "3 of 4 decided, clip 4"
+    count = (By.ID, "count")
+
+    def kept(_):  # what a page stores may reach the next one a little later
+        browser.refresh()
+        return browser.find_element(*count).text == "3 of 4 decided, clip 4"
+
+    WebDriverWait(browser, 20).until(kept)
     browser.find_element(By.ID, "save").click()
     path = tmp_path / "reviewed.csv"
     WebDriverWait(browser, 20).until(lambda _: path.exists() and path.stat().st_size)
