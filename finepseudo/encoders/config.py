@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from finepseudo.compute.config import COMPILE_HELP, PRECISION_HELP, Precision
-from finepseudo.encoders.contract import Backbone, Expected, Kind, Layout, Published, modules_of
+from finepseudo.encoders.contract import Backbone, Expected, Kind, Layout, Published, code_of, modules_of
 from finepseudo.encoders.table import ACTION, FRAME, backbone
 from finepseudo.run_folder.layout import WEIGHTS, RunPaths
 from shards.settings import BadSetting, Settings, section, setting
@@ -111,8 +110,7 @@ class _Encoder(Settings):
         layouts = self.start.published.layouts if self.start.published else ()
         paths = [self.variant, self.row.builder, *(layout.convert for layout in layouts if layout.convert)]
         modules = {name for path in paths for name in modules_of(path)} if self.is_own else set()
-        files = {name: getattr(sys.modules[name], "__file__", None) for name in sorted(modules)}
-        return {f"code of {name}": Path(file) for name, file in files.items() if file}
+        return code_of(modules)
 
     @property
     def start(self) -> Start:

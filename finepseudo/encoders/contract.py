@@ -6,9 +6,10 @@ Nothing here imports torch, so that the command line knows every row without it;
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
 
 from shards.errors import UserError
@@ -115,6 +116,12 @@ def imported(path: str) -> Any:  # noqa: ANN401
     except Exception as error:  # the module is the user's: importing it may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be imported ({reason})") from error
+
+
+def code_of(modules: Iterable[str]) -> dict[str, Path]:
+    """Give the source files of imported modules by a name each, as inputs of what is made with them."""
+    files = {name: getattr(sys.modules[name], "__file__", None) for name in sorted(modules)}
+    return {f"code of {name}": Path(file) for name, file in files.items() if file}
 
 
 def modules_of(path: str) -> set[str]:

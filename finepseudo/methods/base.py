@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args
 
+from finepseudo.encoders.contract import code_of
 from finepseudo.training.config import OptimiserConfig
 from shards.settings import Settings, setting
 
@@ -306,10 +307,8 @@ class Method(Generic[C]):
     def code(self) -> dict[str, Path]:
         """Give the source files of a user's own method by a name each; what they import is not followed."""
         parts = [getattr(self, part.name) for part in fields(self)]
-        names = {getattr(part, "__module__", None) for part in parts if callable(part)} - {None}
-        own = sorted(name for name in names if str(name).partition(".")[0] != "finepseudo" and name in sys.modules)
-        files = {name: getattr(sys.modules[name], "__file__", None) for name in own}
-        return {f"code of {name}": Path(file) for name, file in files.items() if file}
+        names = {str(getattr(part, "__module__", "")) for part in parts if callable(part)}
+        return code_of(name for name in names if name.partition(".")[0] != "finepseudo" and name in sys.modules)
 
     def keys_of(self, stage: Literal["training", "vote"]) -> tuple[str, ...]:
         """Dotted configuration keys of the method that a kind of stage reads."""

@@ -83,6 +83,8 @@ def _checked(path: str) -> AnyMethod:
         raise BadSetting(KEY, path, rule)
     if found.name in _PROJECT:
         raise BadSetting(KEY, path, f"its name, {found.name}, is that of a method of this project; take another")
+    if METHODS.get(found.name) is found:  # looked at already: a configuration is made in several steps
+        return found
     if found.hue not in get_args(Hue):
         raise BadSetting(KEY, path, f"its hue is {found.hue}; one of {', '.join(get_args(Hue))}")
     _check_config(path, found.config)

@@ -24,17 +24,23 @@ from shards.errors import UserError, counted
 from shards.splits.label_split import draw_split
 from shards.storage.remote import is_url
 
-UNCHECKED = "; lists and videos are not checked (set data.root)"
-"""What a dry run, which goes on all the same, adds where the lists are not here."""
+
+class ListsAbsentError(UserError):
+    """The annotation files are not here: a dry run goes on all the same."""
 
 
 def dry_run(cfg: RunConfig, command: str, *, force: bool = False) -> int:
     """Print what is wrong, then the plan of a command; 0 when nothing that could be checked is wrong, else 2."""
     states = states_of(cfg, command)
     problems = [*weight_problems(cfg, open_stages(states)), *folder_problems(cfg, force=force)]
-    found, note = read_annotations(cfg)
-    if found is None and note.startswith("PROBLEM"):
-        problems.append(note.removeprefix("PROBLEM "))
+    found = None
+    try:
+        found = None if rendered(cfg) else read_annotations(cfg)
+        note = _about(found) if found else _to_render(cfg)
+    except ListsAbsentError as error:
+        note = f"{error}; lists and videos are not checked (set data.root)"
+    except UserError as error:
+        problems.append(str(error))
         note = f"{cfg.data.name}: cannot be read, see below"
     refused = list(split_problems(cfg, found)) if found else []
     if found is None and cfg.split.lists and not Path(cfg.split.lists).expanduser().is_dir():
@@ -77,39 +83,35 @@ def rendered(cfg: RunConfig) -> bool:
     return cfg.data.name == "synthetic_diving"
 
 
-def read_annotations(cfg: RunConfig) -> tuple[Annotations | None, str]:
-    """Read the annotation files where they are; else say what could not be checked."""
-    if rendered(cfg):
-        made = cfg.data.synthetic
-        try:
-            if cfg.data.open_world.known:
-                draw_classes(made.class_names, cfg.data.open_world)
-        except UserError as error:
-            return None, f"PROBLEM {error}"
-        return None, (
-            f"{cfg.data.name}: {len(made.class_names)} classes, {made.train_per_class} training and "
-            f"{made.test_per_class} test videos each, rendered by the run"
-        )
+def read_annotations(cfg: RunConfig) -> Annotations:
+    """Read the annotation files. ListsAbsentError where they are not here, UserError where they cannot be read."""
     here = [Path(cfg.data.root).expanduser()] if cfg.data.root else annotation_files(cfg.data)
     absent = [path for path in here if not path.exists()]
     if absent and cfg.data.name != "csv":
-        return None, f"{cfg.data.name}: {absent[0]} is not here{UNCHECKED}"
-    try:
-        found = load_annotations(cfg.data)
-    except UserError as error:
-        return None, f"PROBLEM {error}"
+        raise ListsAbsentError(f"{cfg.data.name}: {absent[0]} is not here")
+    return load_annotations(cfg.data)
+
+
+def _to_render(cfg: RunConfig) -> str:
+    """Say what videos the run renders. Raises UserError where it cannot."""
+    made = cfg.data.synthetic
+    if cfg.data.open_world.known:
+        draw_classes(made.class_names, cfg.data.open_world)
+    return (
+        f"{cfg.data.name}: {len(made.class_names)} classes, {made.train_per_class} training and "
+        f"{made.test_per_class} test videos each, rendered by the run"
+    )
+
+
+def _about(found: Annotations) -> str:
+    """Say what the lists hold, and what of it is not here."""
     paths = found.clips["path"].to_pylist()  # what lies behind a URL is not asked for here
     missing = sum(not Path(path).exists() for path in paths if not is_url(path))
     note = f"{found.dataset} {found.version}: {found.clips.num_rows:,} clips, {len(found.classes)} classes".strip()
     note += "".join(f"\n            note: {remark}" for remark in found.remarks)
-    return found, note + (
+    return note + (
         f"; {counted(missing, 'video is', 'videos are')} not here (`finepseudo check` lists them)" if missing else ""
     )
-
-
-def lacking(note: str) -> str:
-    """Say why `read_annotations` found nothing, for who cannot do without."""
-    return note.removeprefix("PROBLEM ").removesuffix(UNCHECKED)
 
 
 def folder_problems(cfg: RunConfig, *, force: bool) -> Iterator[str]:
@@ -186,8 +188,9 @@ def bytes_written(cfg: RunConfig) -> int | None:
         made = cfg.data.synthetic
         clips = len(made.class_names) * (made.train_per_class + made.test_per_class)
     else:
-        found, _ = read_annotations(cfg)
-        if found is None:
+        try:
+            found = read_annotations(cfg)
+        except UserError:
             return None
         clips = found.clips.num_rows
     with Reporter(cfg.folder, tensorboard=False) as reporter:

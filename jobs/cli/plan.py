@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from jobs.cli.dry_run import lacking, measure, read_annotations, rendered
+from jobs.cli.dry_run import measure, read_annotations, rendered
 from jobs.cluster.resources import most_that_divide
 from jobs.config.run import RunConfig
 from jobs.estimate.rates import shipped
@@ -46,9 +46,10 @@ def count(cfg: RunConfig) -> Counts:
             gallery=min(cfg.embed.gallery_per_class * classes, labelled),
             classes=classes,
         )
-    found, note = read_annotations(cfg)
-    if found is None:
-        raise UserError(f"plan: {lacking(note)}; set data.root; the lists are enough, no video is read")
+    try:
+        found = read_annotations(cfg)
+    except UserError as error:
+        raise UserError(f"plan: {error}; set data.root; the lists are enough, no video is read") from error
     size = measure(cfg, found)
     return Counts(
         labelled=size.labelled,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from finepseudo.run_folder.done import record_of
 from finepseudo.run_folder.files import sha256_json
-from jobs.cli.dry_run import lacking, read_annotations, rendered, split_problems, to_come
+from jobs.cli.dry_run import read_annotations, rendered, split_problems, to_come
 from jobs.cli.plan import count
 from jobs.config.run import RunConfig
 from jobs.estimate.rates import shipped
@@ -70,11 +70,11 @@ def refuse_what_is_missing(runs: Sequence[PaperRun]) -> None:
 def problems(run: PaperRun) -> Iterator[str]:
     """Name the data, lists and weights that a run lacks."""
     cfg = run.cfg
-    found, note = read_annotations(cfg)
-    if found is not None:
-        yield from split_problems(cfg, found)
-    elif not rendered(cfg):
-        yield lacking(note)
+    try:
+        if not rendered(cfg):
+            yield from split_problems(cfg, read_annotations(cfg))
+    except UserError as error:
+        yield str(error)
         if cfg.split.lists and not Path(cfg.split.lists).expanduser().is_dir():
             yield f"split.lists: {cfg.split.lists} is not here; give the folder of the published lists"
     yield from weight_problems(cfg, to_come(cfg, "pretrain" if run.until == "pretrain" else "run"))

@@ -45,7 +45,7 @@ class FolderLock:
     def take(self, *, shared: bool = False, wait: bool = False) -> bool:
         """Take the lock, or change the kind of it; tell whether it could be had, at once unless it may `wait`.
 
-        Whoever made the folder and left nothing in it has removed it, with the file that is locked here: then anew.
+        Whoever made the folder and left nothing in it has removed it, with the file that is locked here: then again.
         """
         while self.lock(shared=shared, wait=wait):
             if self._is_there():

@@ -7,7 +7,6 @@ moment is begun again with the same draws and trains only what has not ended: wh
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from jobs.tune.space import SpaceConfig, with_values
 from jobs.tune.trainings import action_job, frame_job, pretrain_job
 from jobs.tune.votes import vote_value
 from jobs.workers.pair_probe import OBJECTIVE
-from jobs.workers.train import fit
+from jobs.workers.train import fit, tidy
 
 METRIC = OBJECTIVE
 ENDED = "ended.json"
@@ -127,11 +126,10 @@ def end_trial(trial: Path, state: State) -> None:
         write_json(trial / ENDED, {"state": state})
 
 
-def tidy(trial: Path) -> None:
+def tidy_ended(trial: Path) -> None:
     """Remove what only a trial that goes on needs."""
     if has_ended(trial):
-        for name in (CHECKPOINTS, "ray"):
-            shutil.rmtree(trial / name, ignore_errors=True)
+        tidy(trial)
 
 
 def result_of(trial: Path, error: object) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from jobs.progress import Reporter
 from jobs.tune.page import page
 from jobs.tune.search import need_optuna, scheduler_of, search_of
 from jobs.tune.space import JUDGED, SpaceConfig, check_values, read_space, sweep_folder, to_space, with_values
-from jobs.tune.trials import METRIC, end_trial, result_of, run_trial, tidy, trial_folder
+from jobs.tune.trials import METRIC, end_trial, result_of, run_trial, tidy_ended, trial_folder
 from shards.errors import UserError, counted
 from shards.settings import shown
 
@@ -191,7 +191,7 @@ def _search(cfg: RunConfig, space: SpaceConfig, folder: Path) -> list[dict[str, 
         values = {key: (result.config or {}).get(key) for key in space.space}
         trial = trial_folder(folder, result.config or {})
         rows[trial.name] = result_of(trial, result.error) | values
-        tidy(trial)
+        tidy_ended(trial)
     return list(rows.values())
 
 

@@ -7,7 +7,7 @@ MJPEG to DALI's own decoder (it has no other codec on a CPU); `dali-gpu` leaves 
 many clips. The frames of the two differ by some grey levels, and who is given a clip follows the clock, so no run that
 is to repeat bit for bit reads so. The engine alone is nobody's choice but the user's: for clips of some seconds and
 340 x 256 pixels DALI takes 60 to 100 ms each on an H100, where a core takes 35 (`finepseudo bench data`); most of it
-goes into a decoder that it makes anew for each clip that does not fill its macroblocks (`shards.write.normalise`).
+goes into another decoder for each clip that does not fill its macroblocks (`shards.write.normalise`).
 """
 
 from __future__ import annotations

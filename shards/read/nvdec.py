@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
+from shards.sources.probe import MACROBLOCK
+
 LIBRARY = "libnvcuvid.so.1"
 CODECS = {"mpeg4": 2, "h264": 4, "mjpeg": 5, "hevc": 8, "vp8": 9, "vp9": 10, "av1": 11}
 """Codec -> cudaVideoCodec."""
 _YUV420 = 1
-_MACROBLOCK = 16  # pixels
-_BLOCKS = (8, _MACROBLOCK)
+_BLOCKS = (8, MACROBLOCK)
 """Pixels that the codecs' images are stored in multiples of."""
 
 
@@ -60,7 +61,7 @@ class VideoEngine:
         limits = self.codecs.get(codec)
         if limits is None:
             return False
-        blocks = -(-width // _MACROBLOCK) * -(-height // _MACROBLOCK)
+        blocks = -(-width // MACROBLOCK) * -(-height // MACROBLOCK)
         inside = limits.width[0] <= width <= limits.width[1] and limits.height[0] <= height <= limits.height[1]
         return inside and blocks <= limits.macroblocks
 

@@ -23,6 +23,8 @@ from shards.errors import SampleError
 
 MAX_PIXELS = 16384 * 8192
 """Largest image that is decoded: 16K. A header that asks for more is an attack or damage."""
+MACROBLOCK = 16
+"""Codecs store whole blocks of that many pixels, H.264 among them, and crop what is over."""
 MAX_SECONDS = 1800.0
 """Longest time one clip may take to decode, in seconds of wall time."""
 # Only the file itself may be read: a playlist must not make the decoder open other files or the network.

@@ -24,14 +24,12 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from shards.errors import SampleError, UserError
 from shards.sources.frames import FrameFolder
 from shards.sources.orientation import Orientation, orientation
-from shards.sources.probe import open_video
+from shards.sources.probe import MACROBLOCK, open_video
 from shards.sources.window import Video, opened, window_frames
 
 MIN_SIDE = 48
 """Smallest side written, in pixels: hardware decoders refuse smaller images."""
 MAX_SIDE = 4096
-MACROBLOCK = 16
-"""Codecs store whole blocks of that many pixels, H.264 among them, and crop what is over."""
 STRETCH = Fraction(1, 32)
 """Most that a side may change for the sake of whole blocks: from 256 pixels on every side can be had."""
 GOP = 12
@@ -127,8 +125,9 @@ def target_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """Width and height with the short side at most `short_side`, then whole macroblocks where that is no great change.
 
     340 x 256 becomes 336 x 256: of clips that fill their blocks a GPU's video decoder serves one after another, while
-    DALI makes another one for every clip that does not, 50 to 100 ms each. A side changes by STRETCH at most, or is
-    even; small clips keep their size but for that. Only images below MIN_SIDE grow more, no side goes over MAX_SIDE.
+    DALI makes another one for every clip that does not, reported as 50 to 70 ms each on an H100. A side changes by
+    STRETCH at most, or is even; small clips keep their size but for that. Only images below MIN_SIDE grow more, no side
+    goes over MAX_SIDE.
     """
     short = min(width, height)
     factor = Fraction(max(min(short, short_side), MIN_SIDE), short)

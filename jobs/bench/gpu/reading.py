@@ -61,7 +61,7 @@ def measure(tiny: bool, shards: Path | None = None) -> Iterator[Row]:
                 yield f"{decode}, {threads} threads, {name}", read_numbers(manifest, cfg)
             if not alone:
                 yield f"training by {decode}", train_numbers(Path(folder), manifest, decode, tiny)
-        if not shards:  # four columns more, and DALI makes a decoder for each clip anew
+        if not shards:  # four columns more, and DALI makes another decoder for each clip
             cropped = _shards(Path(folder) / "cropped", tiny, cropped=True)
             yield f"{decode}, {threads} threads, {name}, clips of 340 x 256", read_numbers(cropped, cfg)
 

@@ -209,7 +209,8 @@ def test_machine_code_for_sm_90_spills_nothing(tmp_path: Path) -> None:
 @needs_triton
 def test_the_host_s_part_of_a_training_pass_is_measured_without_a_gpu() -> None:
     found = json.loads(run("-m", "tests.finepseudo.host_time", "--rounds", "2", TRITON_INTERPRET="0"))
-    assert 0 < found["launch"] < found["pass"]
+    assert found.keys() == {"pass", "autograd of a product", "launch"}
+    assert all(value > 0 for value in found.values())
 
 
 @pytest.mark.skipif(backends.has_triton(), reason="triton is installed here")
